@@ -1,0 +1,1 @@
+"""From a plan to machine code: text of LLVM's language, vector words, loops, compiling and the cache on disk."""

@@ -1,0 +1,112 @@
+"""Text to machine code: the target, LLVM's passes, LLJIT."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import llvmlite.binding as llvm
+
+
+@dataclass(frozen=True)
+class Target:
+    """A processor to build for: LLVM's names, and the size of its vectors.
+
+    `width` is the number of bits of a vector register, `registers` how many there are.
+    """
+
+    cpu: str
+    features: str
+    width: int
+    registers: int
+
+    def lanes(self, bits: int) -> int:
+        """How many numbers of so many bits fit into one vector."""
+        return self.width // bits
+
+
+@functools.cache
+def _initialize() -> str:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return str(llvm.get_process_triple())
+
+
+@functools.cache
+def target(name: str = "host") -> Target:
+    """Return the target called `name`: "host", "haswell" (AVX2), or "x86-64" (SSE2)."""
+    _initialize()
+    if name == "x86-64":
+        return Target("x86-64", "", 128, 16)
+    if name == "haswell":
+        return Target("haswell", "", 256, 16)
+    if name != "host":
+        raise ValueError(f"there is no target {name!r}; use one of 'host', 'haswell', 'x86-64'")
+    has = llvm.get_host_cpu_features()
+    width, registers = 128, 32 if not _initialize().startswith("x86_64") else 16
+    if has.get("avx512f") and has.get("avx512vl") and has.get("avx512dq"):
+        width, registers = 512, 32
+    elif has.get("avx2") and has.get("fma"):
+        width = 256
+    return Target(llvm.get_host_cpu_name(), has.flatten(), width, registers)
+
+
+@functools.cache
+def machine(for_target: Target) -> llvm.TargetMachine:
+    """LLVM's target machine for a target."""
+    triple = _initialize()
+    return llvm.Target.from_triple(triple).create_target_machine(
+        cpu=for_target.cpu, features=for_target.features, opt=3, reloc="pic", codemodel="default", jit=True
+    )
+
+
+def compile_text(text: str, for_target: Target) -> bytes:
+    """Compile a module's text to an object file."""
+    build = machine(for_target)
+    module = _optimized(text, build)
+    return bytes(build.emit_object(module))
+
+
+def assembly(text: str, for_target: Target) -> str:
+    """Compile a module's text to assembly, for people."""
+    build = machine(for_target)
+    return str(build.emit_assembly(_optimized(text, build)))
+
+
+def _optimized(text: str, build: llvm.TargetMachine) -> llvm.ModuleRef:
+    module = llvm.parse_assembly(text)
+    module.triple = build.triple
+    module.data_layout = str(build.target_data)
+    module.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=1)
+    options.loop_unrolling = False
+    builder = llvm.create_pass_builder(build, options)
+    passes = llvm.create_new_function_pass_manager()
+    passes.add_instruction_combine_pass()
+    for function in module.functions:
+        if not function.is_declaration:
+            passes.run(function, builder)
+    return module
+
+
+class Library:
+    """Loaded machine code; keeps the memory alive in which the functions live."""
+
+    def __init__(self, object_file: bytes, names: list[str]) -> None:
+        self._jit = _lljit()
+        builder = llvm.JITLibraryBuilder()
+        builder.add_object_img(object_file)
+        builder.add_current_process()
+        for name in names:
+            builder.export_symbol(name)
+        self._tracker = builder.link(self._jit, f"stepfold{next(_numbers)}")
+        self.addresses: dict[str, int] = {name: int(self._tracker[name]) for name in names}
+
+
+_numbers = iter(range(1 << 62))
+
+
+@functools.cache
+def _lljit() -> llvm.LLJIT:
+    _initialize()
+    return llvm.create_lljit_compiler()
