@@ -1,0 +1,54 @@
+# Each of these works in a fresh clone: it makes .venv first, with what it needs and no more.
+#   make demo    train on 25,000 film reviews, then judge two sentences
+#   make test    every test, the fast ones first
+#   make lint    style, format and types
+#   make bench   the benchmarks; QUICK=--quick ends in two minutes
+#   make clean   remove .venv and what runs left behind
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := runs/demo
+GOOD := A wonderful film: the acting is superb, the story moves you, and I would happily watch it again.
+BAD := What a waste of two hours. The plot makes no sense, the acting is awful, and I was bored from the start.
+
+.PHONY: help demo test lint bench clean announce-demo
+.NOTPARALLEL:
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: announce-demo .venv/installed-app
+	@rm -rf $(DEMO)
+	$(BIN)/stepfold train imdb --out $(DEMO)
+	$(BIN)/stepfold predict $(DEMO) "$(GOOD)" "$(BAD)"
+
+announce-demo:
+	@echo "This sets up .venv (a few minutes the first time), trains an LSTM on the IMDB reviews (under a minute),"
+	@echo "keeps it in $(DEMO), and then asks it about one good and one bad review."
+
+test: .venv/installed-test
+	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/installed-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: .venv/installed-bench
+	$(BIN)/python -m benchmarks $(QUICK)
+
+clean:
+	rm -rf .venv build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The environment alone, as `make demo` needs it. A changed pyproject.toml installs again.
+.venv: .venv/installed-app
+
+.venv/installed-%: pyproject.toml | .venv/bin/python
+	@echo "Installing stepfold with what '$*' needs into .venv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("stepfold needs Python 3.11 or newer; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv .venv

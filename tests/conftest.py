@@ -1,0 +1,15 @@
+"""What every test runs under: Keras on JAX unless the caller chose another backend, and how hypothesis searches."""
+
+from __future__ import annotations
+
+import os
+
+# Before anything imports Keras, which reads this once.
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+from hypothesis import settings
+
+# A first call compiles a kernel, so no example has a deadline; CI tries the same examples every time.
+settings.register_profile("dev", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
