@@ -1,4 +1,4 @@
-"""What every test runs under: Keras on JAX unless the caller chose another backend, and how hypothesis searches."""
+"""What every test runs under: Keras on JAX unless the caller chose otherwise, and how hypothesis searches."""
 
 from __future__ import annotations
 
