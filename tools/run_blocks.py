@@ -2,11 +2,12 @@
 
     python tools/run_blocks.py README.md docs/*.md
 
-* ```python blocks of one file run in order, in one namespace. Expected output stands in comments: `# -> text` at
-  the end of a statement (the output of a call of print, or else the value of an expression), any comment at the
-  end of a statement that prints, and the comment lines straight below it up to an empty line or the block's end.
-* ```sh blocks run in bash from the current folder. In ```console blocks the lines after `$ ` are run, and the
-  others are their output.
+* ```python blocks of one file run in order, in one namespace. Expected output stands in comments: `# -> text`
+  at the end of a statement (the output of a call of print, or else the value of an expression), any comment
+  at the end of a statement that prints, and the comment lines straight below it up to an empty line or the
+  block's end.
+* ```sh blocks run in bash from the current folder. In ```console blocks the lines after `$ ` are run, and
+  the others are their output.
 * `<!-- not run: reason -->` on the line above a block leaves it out, and the reason is printed.
 
 In a comparison a number may differ by one in its last digit, spaces may vary, and `...` stands for anything.
@@ -76,7 +77,7 @@ def blocks(markdown: str) -> list[Block]:
 
 
 def compare(expected: str, printed: str) -> None:
-    """Raise `MismatchError` unless the printed text is the expected one, up to spaces, last digits and `...`."""
+    """Raise unless the printed text is the expected one, up to spaces, last digits and `...`."""
     pattern, numbers = "", []
     for piece in re.split(rf"(\.\.\.|{NUMBER.pattern})", " ".join(expected.split())):
         if piece == "...":
