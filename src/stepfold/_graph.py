@@ -1,0 +1,91 @@
+"""The one node type of a step's graph; equal nodes are one node.
+
+A graph is a set of frozen nodes that point at their inputs. A node describes one value of ONE row (one sequence of
+the batch) in ONE timestep; batch and time are nowhere in it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+Dims = tuple[str, ...]
+"""The axes of a value by name: `()` one number a row, `("units",)`, `("features",)`, or a matrix of two of them."""
+
+Attribute = str | float | int
+
+SCALAR: Dims = ()
+UNITS: Dims = ("units",)
+FEATURES: Dims = ("features",)
+RECURRENT_KERNEL: Dims = ("units", "units")
+KERNEL: Dims = ("units", "features")
+
+LEAVES = ("input", "state", "parameter", "constant", "size", "cotangent", "row_input", "step_input")
+"""What a step finds ready: this timestep's input, the states, the parameters, numbers, the size of an axis; on the way
+back the cotangents of the new states; and what a layer adds: a vector a sequence, a vector a timestep (both units)."""
+
+
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+class Node:
+    """One value of the step: an operation on other nodes, or a leaf (an operation in `LEAVES` without inputs)."""
+
+    op: str
+    inputs: tuple[Node, ...]
+    attributes: tuple[Attribute, ...]
+    dims: Dims
+    boolean: bool = False
+
+    def __repr__(self) -> str:
+        inside = [repr(a) for a in self.attributes] + [f"%{id(node) & 0xFFFF:04x}" for node in self.inputs]
+        return f"{self.op}({', '.join(inside)}): {'×'.join(self.dims) or 'scalar'}"
+
+
+_shared: weakref.WeakValueDictionary[tuple[object, ...], Node] = weakref.WeakValueDictionary()
+
+
+def node(
+    op: str, inputs: tuple[Node, ...], attributes: tuple[Attribute, ...], dims: Dims, *, boolean: bool = False
+) -> Node:
+    """Return the one node that stands for this operation on these inputs."""
+    # repr keeps 0.0 and -0.0, and 1 and 1.0, apart
+    key = (op, tuple(map(id, inputs)), tuple(map(repr, attributes)), dims)
+    found = _shared.get(key)
+    if found is None:
+        found = _shared[key] = Node(op, inputs, attributes, dims, boolean)
+    return found
+
+
+def leaf(op: str, *attributes: Attribute, dims: Dims = UNITS) -> Node:
+    """Return a leaf: what the step finds ready."""
+    if op not in LEAVES:
+        raise ValueError(f"{op!r} is no leaf; the leaves are {', '.join(LEAVES)}")
+    return node(op, (), attributes, dims)
+
+
+def constant(value: float, dims: Dims = SCALAR) -> Node:
+    """Return a number, the same in every row (and every unit, if `dims` has them)."""
+    return node("constant", (), (float(value),), dims)
+
+
+def in_order(outputs: Iterable[Node]) -> list[Node]:
+    """Return every node that the outputs need, each after its inputs; the order is the same on every run."""
+    order: list[Node] = []
+    seen: set[int] = set()
+    stack: list[tuple[Node, Iterator[Node]]] = []
+    for output in outputs:
+        if id(output) in seen:
+            continue
+        seen.add(id(output))
+        stack.append((output, iter(output.inputs)))
+        while stack:
+            current, rest = stack[-1]
+            for following in rest:
+                if id(following) not in seen:
+                    seen.add(id(following))
+                    stack.append((following, iter(following.inputs)))
+                    break
+            else:
+                order.append(current)
+                stack.pop()
+    return order

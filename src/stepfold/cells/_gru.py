@@ -1,0 +1,59 @@
+"""Gated recurrent units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .._cell import Cell, cell
+from .._words import layer_norm, sigmoid, tanh
+
+
+def gru_with(
+    activation: Callable[[Any], Any] = tanh,
+    recurrent_activation: Callable[[Any], Any] = sigmoid,
+    reset_after: bool = True,
+) -> Cell:
+    """The gated recurrent unit with other activations, the reset gate after or before the recurrent product."""
+
+    @cell
+    def gru(x, h, *, W_z, U_z, b_z, W_r, U_r, b_r, W_h, U_h, b_h, c_h):  # type: ignore[no-untyped-def]
+        """Gated recurrent unit, reset after the recurrent product (Cho et al. 2014, arXiv:1406.1078, v1; cuDNN's form).
+
+        x (features,), h (units,); W_* (units, features), U_* (units, units), b_* and c_h (units,).
+        """
+        z = recurrent_activation(W_z @ x + U_z @ h + b_z)
+        r = recurrent_activation(W_r @ x + U_r @ h + b_r)
+        n = activation(W_h @ x + b_h + r * (U_h @ h + c_h))
+        return z * h + (1 - z) * n
+
+    @cell
+    def gru_reset_before(x, h, *, W_z, U_z, b_z, W_r, U_r, b_r, W_h, U_h, b_h):  # type: ignore[no-untyped-def]
+        """Gated recurrent unit, reset before the recurrent product (Cho et al. 2014, arXiv:1406.1078, v3).
+
+        x (features,), h (units,); W_* (units, features), U_* (units, units), b_* (units,).
+        """
+        z = recurrent_activation(W_z @ x + U_z @ h + b_z)
+        r = recurrent_activation(W_r @ x + U_r @ h + b_r)
+        n = activation(W_h @ x + U_h @ (r * h) + b_h)
+        return z * h + (1 - z) * n
+
+    return gru if reset_after else gru_reset_before
+
+
+gru = gru_with()
+gru_reset_before = gru_with(reset_after=False)
+
+_gain = {"g_z": 1.0, "g_r": 1.0, "g_h": 1.0}
+
+
+@cell(vectors=_gain)
+def layer_norm_gru(x, h, *, W_z, U_z, g_z, b_z, W_r, U_r, g_r, b_r, W_h, U_h, g_h, b_h):  # type: ignore[no-untyped-def]
+    """GRU with layer normalisation of each gate (Ba, Kiros & Hinton 2016, arXiv:1607.06450).
+
+    x (features,), h (units,); W_* (units, features), U_* (units, units), g_* and b_* (units,).
+    """
+    z = sigmoid(layer_norm(W_z @ x + U_z @ h, g_z, b_z))
+    r = sigmoid(layer_norm(W_r @ x + U_r @ h, g_r, b_r))
+    n = tanh(layer_norm(W_h @ x + U_h @ (r * h), g_h, b_h))
+    return z * h + (1 - z) * n

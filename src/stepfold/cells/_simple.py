@@ -1,0 +1,57 @@
+"""Cells with one state and one or no gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .._cell import Cell, cell
+from .._words import relu, sigmoid, tanh
+
+
+def simple_rnn_with(activation: Callable[[Any], Any] = tanh, name: str = "simple_rnn") -> Cell:
+    """The plain recurrent network with another activation."""
+
+    def simple_rnn(x, h, *, W, U, b):  # type: ignore[no-untyped-def]
+        """The plain recurrent network (Elman 1990, Finding structure in time).
+
+        x (features,), h (units,); W (units, features), U (units, units), b (units,).
+        """
+        return activation(W @ x + U @ h + b)
+
+    simple_rnn.__name__ = name
+    return cell(simple_rnn)
+
+
+simple_rnn = simple_rnn_with()
+simple_rnn_relu = simple_rnn_with(relu, "simple_rnn_relu")
+
+
+@cell(vectors={"u": 1.0})
+def indrnn(x, h, *, W, u, b):  # type: ignore[no-untyped-def]
+    """Independently recurrent network (Li et al. 2018, arXiv:1803.04831): every unit sees only itself.
+
+    x (features,), h (units,); W (units, features), u and b (units,).
+    """
+    return relu(W @ x + u * h + b)
+
+
+@cell
+def ugrnn(x, h, *, W_g, U_g, b_g, W_c, U_c, b_c):  # type: ignore[no-untyped-def]
+    """Update-gate network (Collins, Sohl-Dickstein & Sussillo 2017, arXiv:1611.09913).
+
+    x (features,), h (units,); W_* (units, features), U_* (units, units), b_* (units,).
+    """
+    g = sigmoid(W_g @ x + U_g @ h + b_g)
+    c = tanh(W_c @ x + U_c @ h + b_c)
+    return g * h + (1 - g) * c
+
+
+@cell
+def min_gru(x, h, *, W_z, b_z, W_h, b_h):  # type: ignore[no-untyped-def]
+    """Minimal GRU (Feng et al. 2024, arXiv:2410.01201): gate and candidate see only the input.
+
+    x (features,), h (units,); W_* (units, features), b_* (units,).
+    """
+    z = sigmoid(W_z @ x + b_z)
+    return (1 - z) * h + z * (W_h @ x + b_h)
