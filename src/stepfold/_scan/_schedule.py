@@ -1,0 +1,109 @@
+"""Which row works at which timestep: lengths, masks and directions as lists of positions."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """The work of a batch: what each row does in its own order, the rows with most to do first.
+
+    `rows` (batch,): row numbers, longest first; `counts` (batch,): how many timesteps each of them works, falling;
+    `positions` (batch, most): the place of a row's k-th working timestep among the batch's (row, timestep) places as
+    they lie in memory; `shape`: the first two axes of inputs and outputs as they lie in memory; `whole`: whether every
+    place is worked. Rows never wait for one another, so a schedule may be split by rows.
+    """
+
+    shape: tuple[int, int]
+    time_major: bool
+    rows: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    reverse: bool
+    mask: NDArray[np.bool_] | None = None
+
+    @property
+    def batch(self) -> int:
+        """How many rows."""
+        return len(self.rows)
+
+    @property
+    def time(self) -> int:
+        """How many timesteps the longest row could have."""
+        return self.shape[0] if self.time_major else self.shape[1]
+
+    @property
+    def whole(self) -> bool:
+        """Whether every row works at every timestep."""
+        return self.mask is None
+
+    @classmethod
+    def of(
+        cls,
+        batch: int,
+        time: int,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        reverse: bool = False,
+        time_major: bool = False,
+    ) -> Schedule:
+        """Return the schedule of a batch.
+
+        `lengths` (batch,) whole numbers in 0…time: the first so many timesteps work; `mask` (batch, time) of bools: those
+        that are true work; `reverse`: from the last timestep to the first (masks and lengths mean the same places).
+        """
+        if lengths is not None and mask is not None:
+            raise ValueError("give lengths or mask, not both")
+        if lengths is not None:
+            mask = np.arange(time) < checked_lengths(lengths, batch, time)[:, None]
+        if mask is None:
+            return _whole(batch, time, reverse, time_major)
+        mask = np.asarray(mask)
+        if mask.shape != (batch, time):
+            raise ValueError(f"mask has shape {mask.shape}, expected (batch, time) = {(batch, time)}")
+        if mask.dtype != np.bool_:
+            raise TypeError(f"mask must be of bools, not {mask.dtype.name}; write mask != 0")
+        return _masked(mask, reverse, time_major)
+
+
+def checked_lengths(lengths: Any, batch: int, time: int) -> NDArray[np.int64]:
+    """Return lengths as integers; TypeError or ValueError if they are no lengths of this batch."""
+    found = np.asarray(lengths)
+    if found.shape != (batch,):
+        raise ValueError(f"lengths has shape {found.shape}, expected one number a row, ({batch},)")
+    if not np.issubdtype(found.dtype, np.integer):
+        raise TypeError(f"lengths must be whole numbers, not {found.dtype.name}")
+    if batch and (found.min() < 0 or found.max() > time):
+        raise ValueError(f"lengths run from {found.min()} to {found.max()}; they must lie in 0…{time}, the timesteps of the input")
+    return found.astype(np.int64)
+
+
+@functools.lru_cache(maxsize=64)
+def _whole(batch: int, time: int, reverse: bool, time_major: bool) -> Schedule:
+    steps = np.arange(time)[::-1] if reverse else np.arange(time)
+    rows = np.arange(batch)
+    positions = steps[None, :] * batch + rows[:, None] if time_major else rows[:, None] * time + steps[None, :]
+    shape = (time, batch) if time_major else (batch, time)
+    return Schedule(shape, time_major, rows, np.full(batch, time), np.ascontiguousarray(positions), reverse)
+
+
+def _masked(mask: NDArray[np.bool_], reverse: bool, time_major: bool) -> Schedule:
+    batch, time = mask.shape
+    counts = mask.sum(axis=1)
+    rows = np.argsort(-counts, kind="stable")
+    counts = counts[rows]
+    most = int(counts[0]) if batch else 0
+    seen = mask[rows][:, ::-1] if reverse else mask[rows]
+    # a stable sort by "not working" brings each row's working timesteps to its front, in order
+    order = np.argsort(~seen, axis=1, kind="stable")[:, :most]
+    steps = time - 1 - order if reverse else order
+    positions = steps * batch + rows[:, None] if time_major else rows[:, None] * time + steps
+    shape = (time, batch) if time_major else (batch, time)
+    return Schedule(shape, time_major, rows, counts, positions, reverse, mask)

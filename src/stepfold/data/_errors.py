@@ -1,0 +1,30 @@
+"""What is raised when a data set cannot be used as it is."""
+
+from pathlib import Path
+
+
+class DataError(ValueError):
+    """Data that cannot be used; the message names the place and the cure."""
+
+
+def text_of(raw: bytes, where: str) -> str:
+    """Decode UTF-8 without its byte-order mark, or raise ``DataError`` with the line of the first bad byte."""
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{where}, line {line}: byte 0x{raw[error.start]:02x} is not UTF-8 text; "
+            "convert the file first, for instance: iconv -f latin1 -t utf-8 OLD > NEW"
+        ) from None
+
+
+def bytes_of(path: Path) -> bytes:
+    """Read a whole file, or raise ``DataError`` that says why it cannot be read or that it is empty."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}; check the path") from None
+    if not raw.strip():
+        raise DataError(f"{path} is empty; give a file with at least two labelled texts")
+    return raw
