@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold.data._errors import DataError
-from stepfold.data._words import PADDING, Vocabulary, encode_all
+from ._errors import DataError
+from ._words import PADDING, Vocabulary, encode_all
 
 
 @dataclass(frozen=True)

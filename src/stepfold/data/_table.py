@@ -3,14 +3,15 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold.data._corpus import Corpus
-from stepfold.data._errors import DataError, bytes_of, text_of
+from ._corpus import Corpus
+from ._errors import DataError, bytes_of, text_of
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _LONGEST_FIELD = 2**31 - 1  # csv's own limit, 131,072 characters, is less than a long review page
@@ -115,7 +116,7 @@ def _class_name(value: object, where: str) -> str:
 
 def _classes(names: list[str]) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     distinct = set(names)
-    numeric = all(name.lstrip("-").isdecimal() for name in distinct)
+    numeric = all(re.fullmatch(r"-?\d+", name) for name in distinct)
     classes = tuple(sorted(distinct, key=int) if numeric else sorted(distinct))
     places = {name: k for k, name in enumerate(classes)}
     return np.array([places[name] for name in names], np.int32), classes

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stepfold.data._errors import DataError, text_of
+from ._errors import DataError, text_of
 
 PADDING, START, UNKNOWN, FIRST_WORD = 0, 1, 2, 4
 """Keras's special ids; 3 stays unused because its words count from 1 and are shifted by 3."""

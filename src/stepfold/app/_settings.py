@@ -1,0 +1,75 @@
+"""What a run is trained with: one place for every setting, its default and its bounds."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from ._run import RunError
+
+IMDB = "imdb"
+OPTIMIZERS = ("adam", "adamw", "nadam", "rmsprop", "sgd")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a run; the defaults are the tutorial's.
+
+    Attributes:
+        data: "imdb", or the path of a .csv, .tsv or .jsonl file.
+        source: for IMDB, imdb.npz, aclImdb_v1.tar.gz or its folder; None for the installed reviews.
+        text, label: the columns of a file.
+        cell: the name of a cell in ``stepfold.cells``.
+        learning_rate: None for the optimizer's own.
+        mask: whether padding is skipped; the tutorial's program feeds it to the cell.
+        seed: decides the split, the first weights, the order of each epoch and the dropout.
+    """
+
+    data: str = IMDB
+    source: str | None = None
+    text: str = "text"
+    label: str = "label"
+    cell: str = "lstm"
+    units: int = 32
+    layers: int = 1
+    bidirectional: bool = False
+    words: int = 10000
+    length: int = 500
+    embedding: int = 32
+    batch: int = 32
+    epochs: int = 4
+    optimizer: str = "rmsprop"
+    learning_rate: float | None = None
+    dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    mask: bool = False
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> "Settings":
+        """Rebuild settings from ``to_dict``; TypeError on a name that is no setting."""
+        return cls(**stored)
+
+    def continued(self, given: dict[str, Any]) -> "Settings":
+        """Return the settings for going on with this run: only the number of epochs may change.
+
+        Args:
+            given: the settings that the user wrote out this time. Where the data lie may differ too, since
+                the data themselves are compared.
+
+        Raises:
+            RunError: another value than the run was begun with.
+        """
+        for name in sorted(given.keys() - {"epochs", "data", "source"}):
+            begun = getattr(self, name)
+            if given[name] != begun:
+                raise RunError(
+                    f"the run was begun with {name.replace('_', '-')} {begun}, not {given[name]}: "
+                    "leave it out to continue, or begin another run with another --out"
+                )
+        return replace(self, **{name: given[name] for name in ("epochs", "data", "source") if name in given})
+
+
+NAMES = tuple(field.name for field in fields(Settings))
