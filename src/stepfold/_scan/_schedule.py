@@ -17,7 +17,8 @@ class Schedule:
     `rows` (batch,): row numbers, longest first; `counts` (batch,): how many timesteps each of them works, falling;
     `positions` (batch, most): the place of a row's k-th working timestep among the batch's (row, timestep) places as
     they lie in memory; `shape`: the first two axes of inputs and outputs as they lie in memory; `whole`: whether every
-    place is worked. Rows never wait for one another, so a schedule may be split by rows.
+    row works at every timestep; `ragged`: whether the batch is packed, later timesteps having fewer places.
+    Rows never wait for one another, so a schedule may be split by rows.
     """
 
     shape: tuple[int, int]
@@ -27,6 +28,7 @@ class Schedule:
     positions: NDArray[np.int64]
     reverse: bool
     mask: NDArray[np.bool_] | None = None
+    ragged: bool = False
 
     @property
     def batch(self) -> int:
@@ -36,12 +38,14 @@ class Schedule:
     @property
     def time(self) -> int:
         """How many timesteps the longest row could have."""
+        if self.ragged:
+            return self.positions.shape[1]
         return self.shape[0] if self.time_major else self.shape[1]
 
     @property
     def whole(self) -> bool:
         """Whether every row works at every timestep."""
-        return self.mask is None
+        return self.mask is None and not self.ragged
 
     @classmethod
     def of(
@@ -72,6 +76,40 @@ class Schedule:
             raise TypeError(f"mask must be of bools, not {mask.dtype.name}; write mask != 0")
         return _masked(mask, reverse, time_major)
 
+    @classmethod
+    def packed(cls, batch_sizes: Any, *, reverse: bool = False) -> Schedule:
+        """Return the schedule of a packed batch: one timestep after the other, each with the rows that still work.
+
+        `batch_sizes` (time,) whole numbers, falling: how many rows work at each timestep; row 0 is the longest.
+        Inputs and outputs lie in memory as (1, places, …), places being the sum of `batch_sizes`.
+        """
+        sizes = checked_batch_sizes(batch_sizes)
+        batch, places = int(sizes[0]), int(sizes.sum())
+        offsets = np.cumsum(sizes) - sizes
+        rows = np.arange(batch)
+        counts = (sizes[None, :] > rows[:, None]).sum(axis=1)
+        steps = np.arange(len(sizes))
+        # a row's own k-th timestep; what lies behind a row's count is never read, but must be a place
+        order = np.maximum(counts[:, None] - 1 - steps[None, :], 0) if reverse else steps[None, :]
+        positions = np.minimum(offsets[order] + rows[:, None], places - 1)
+        return cls((1, places), False, rows, counts, np.ascontiguousarray(positions), reverse, ragged=True)
+
+
+def checked_batch_sizes(batch_sizes: Any) -> NDArray[np.int64]:
+    """Return the batch sizes of a packed batch as integers; TypeError or ValueError if they are none."""
+    found = np.asarray(batch_sizes)
+    if found.ndim != 1:
+        raise ValueError(f"batch_sizes has shape {found.shape}, expected one number a timestep, (time,)")
+    if found.size == 0:
+        raise ValueError("the packed batch is empty: batch_sizes has no timestep; pack at least one sequence")
+    if not np.issubdtype(found.dtype, np.integer):
+        raise TypeError(f"batch_sizes must be whole numbers, not {found.dtype.name}")
+    if found.min() < 1 or (np.diff(found) > 0).any():
+        raise ValueError(
+            f"batch_sizes must be positive and never rise, not {found.tolist()}; sort rows by falling length"
+        )
+    return found.astype(np.int64)
+
 
 def checked_lengths(lengths: Any, batch: int, time: int) -> NDArray[np.int64]:
     """Return lengths as integers; TypeError or ValueError if they are no lengths of this batch."""
@@ -81,7 +119,9 @@ def checked_lengths(lengths: Any, batch: int, time: int) -> NDArray[np.int64]:
     if not np.issubdtype(found.dtype, np.integer):
         raise TypeError(f"lengths must be whole numbers, not {found.dtype.name}")
     if batch and (found.min() < 0 or found.max() > time):
-        raise ValueError(f"lengths run from {found.min()} to {found.max()}; they must lie in 0…{time}, the timesteps of the input")
+        raise ValueError(
+            f"lengths run from {found.min()} to {found.max()}; they must lie in 0…{time}, the timesteps of the input"
+        )
     return found.astype(np.int64)
 
 
@@ -89,7 +129,9 @@ def checked_lengths(lengths: Any, batch: int, time: int) -> NDArray[np.int64]:
 def _whole(batch: int, time: int, reverse: bool, time_major: bool) -> Schedule:
     steps = np.arange(time)[::-1] if reverse else np.arange(time)
     rows = np.arange(batch)
-    positions = steps[None, :] * batch + rows[:, None] if time_major else rows[:, None] * time + steps[None, :]
+    positions = (
+        steps[None, :] * batch + rows[:, None] if time_major else rows[:, None] * time + steps[None, :]
+    )
     shape = (time, batch) if time_major else (batch, time)
     return Schedule(shape, time_major, rows, np.full(batch, time), np.ascontiguousarray(positions), reverse)
 
