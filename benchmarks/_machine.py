@@ -1,0 +1,133 @@
+"""The machine: how many threads may run, what it is, and the most that its arithmetic can do."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.metadata
+import os
+import platform
+import statistics
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+import stepfold
+from stepfold._llvm._compile import Library, compile_text, target
+from stepfold._llvm._text import Function, Module, Value
+
+PACKAGES = [
+    "stepfold",
+    "numpy",
+    "llvmlite",
+    "torch",
+    "keras",
+    "jax",
+    "jaxlib",
+    "onnxruntime",
+    "openvino",
+    "tensorflow",
+]
+_CHAINS = {16: 12, 32: 24}  # sums that do not wait for one another, by the number of registers there are
+_TURNS = 1_000_000
+
+
+def limit_threads(threads: int) -> None:
+    """Give this process, and every library in it, so many processors; call it before importing frameworks.
+
+    RuntimeError if the machine has fewer.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        allowed = sorted(os.sched_getaffinity(0))
+        if len(allowed) < threads:
+            raise RuntimeError(
+                f"{threads} threads need as many processors, this process may use {len(allowed)}"
+            )
+        os.sched_setaffinity(0, allowed[:threads])
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)
+
+
+def describe(threads: int) -> dict[str, str]:
+    """Return the processor, the system, the threads and the version of every package that a benchmark may
+    use."""
+    facts = {
+        "processor": _processor(),
+        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
+        "threads": str(threads),
+        "load before": ", ".join(f"{load:.2f}" for load in os.getloadavg()),
+        "python": platform.python_version(),
+        "stepfold": stepfold.__version__,
+    }
+    for name in PACKAGES:
+        try:
+            facts[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            facts[name] = "not installed"
+    return facts
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        fields = dict(
+            (part.strip() for part in line.split(":", 1))
+            for line in info.read_text().splitlines()
+            if ":" in line
+        )
+        names = ("model name", "cpu family", "model")
+        return ", ".join(f"{name} {fields[name]}" for name in names if name in fields)
+    return platform.processor() or "unknown"
+
+
+def peak(threads: int, repeats: int = 7) -> float:
+    """Measure float32 multiply-and-adds in registers on so many threads at once; returns operations a second.
+
+    A multiply-and-add counts as two. The middle of several tries is returned, each some milliseconds long.
+    """
+    library, sums = _fma_kernel()
+    kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(library.addresses["fma"])
+    sinks = [np.empty(sums, np.float32) for _ in range(threads)]
+    work = threads * _TURNS * sums * 2
+    tries = []
+    for _ in range(repeats + 1):  # the first try wakes the processor up
+        workers = [threading.Thread(target=kernel, args=(sink.ctypes.data, _TURNS)) for sink in sinks]
+        start = time.perf_counter()
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        tries.append(work / (time.perf_counter() - start))
+    if not all(np.all(np.isfinite(sink)) for sink in sinks):
+        raise RuntimeError("the loop that measures the peak left its range; its speed would mean nothing")
+    return statistics.median(tries[1:])
+
+
+@functools.cache
+def _fma_kernel() -> tuple[Library, int]:
+    """Build `fma(sink, turns)`: numbers held in registers, all replaced by x · 0.5 + 0.25 every turn.
+
+    Returns the code, and how many numbers there are.
+    """
+    host = target("host")
+    lanes = host.lanes(32)
+    vector = f"<{lanes} x float>"
+    chains = _CHAINS[host.registers]
+    module = Module()
+    f = Function(module, "fma", [("sink", "ptr"), ("turns", "i64")])
+    sink, turns = f.arguments
+
+    def all_lanes(value: str) -> Value:
+        return Value("<" + ", ".join([f"float {value}"] * lanes) + ">", vector)
+
+    with f.loop(0, turns, 1, [all_lanes("1.0")] * chains) as loop:
+        name = f"llvm.fma.v{lanes}f32"
+        half, quarter = all_lanes("0.5"), all_lanes("0.25")
+        loop.next([f.call(name, vector, [x, half, quarter]) for x in loop.carried])
+    for chain, total in enumerate(loop.results):
+        f.store(total, f.offset(sink, chain * lanes, "float"), 4)
+    module.add(f)
+    library = Library(compile_text(module.text(), host), ["fma"])
+    return library, chains * lanes

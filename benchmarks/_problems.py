@@ -1,0 +1,95 @@
+"""What is computed: a cell with random weights over a random batch, and how much arithmetic that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import stepfold
+from stepfold._gradient import backward
+
+Array = NDArray[Any]
+Shape = tuple[int, int, int, int]
+
+SHAPES: tuple[Shape, ...] = (
+    (32, 500, 32, 32),
+    (32, 200, 64, 64),
+    (64, 100, 128, 128),
+    (32, 100, 256, 256),
+    (32, 50, 512, 512),
+    (128, 100, 128, 128),
+)
+"""(batch, time, features, units)."""
+
+
+def read_shape(text: str) -> Shape:
+    """Read "batch,time,features,units"."""
+    batch, time, features, units = map(int, text.split(","))
+    return batch, time, features, units
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A cell over a batch: `inputs` (batch, time, features), `output_gradient` (batch, time, units).
+
+    `recurrent_mask` (batch, units) is the mask of recurrent dropout, or None without it.
+    """
+
+    cell: stepfold.Cell
+    shape: Shape
+    inputs: Array
+    params: dict[str, Array]
+    output_gradient: Array
+    recurrent_mask: Array | None = None
+
+
+def problem(cell: stepfold.Cell, shape: Shape, *, dropout: float = 0.0, seed: int = 7) -> Problem:
+    """Return a float32 problem with random inputs, weights (no two gates alike) and output gradient."""
+    batch, time, features, units = shape
+    random = np.random.default_rng(seed)
+    params = cell.init(features, units, seed=seed)
+    for value in params.values():
+        if value.ndim == 1:
+            value += 0.1 * random.standard_normal(value.shape)
+    keep = (random.random((batch, units)) >= dropout).astype(np.float32) / np.float32(1 - dropout)
+    return Problem(
+        cell,
+        shape,
+        random.standard_normal((batch, time, features)).astype(np.float32),
+        params,
+        random.standard_normal((batch, time, units)).astype(np.float32) / np.float32(time),
+        keep if dropout else None,
+    )
+
+
+def operations(cell: stepfold.Cell, shape: Shape, *, training: bool) -> float:
+    """Count the arithmetic of one pass: one for an operation on a unit, two for a multiply-and-add of a
+    product.
+
+    Training adds what the derived backward step computes beyond the forward one, and the sums of the weights'
+    gradients.
+    """
+    batch, time, features, units = shape
+    size = {"units": units, "features": features}
+
+    def count(node: Any) -> int:
+        if not node.inputs:
+            return 0
+        if node.op.startswith("matmul"):
+            rows, columns = (size[d] for d in node.inputs[0].dims)
+            return 2 * rows * columns
+        return int(np.prod([size[d] for d in (node.inputs[0].dims if node.dims == () else node.dims)]))
+
+    forward = cell.step.nodes
+    total = sum(map(count, forward))
+    if training:
+        back = backward(cell.step)
+        known = set(map(id, forward))
+        total += sum(count(node) for node in back.nodes if id(node) not in known)
+        shapes = cell.parameter_shapes(features=features, units=units)
+        total += sum(2 * len(pairs) * int(np.prod(shapes[name])) for name, pairs in back.matrices.items())
+        total += sum(units for _ in back.vectors)
+    return float(total) * batch * time
