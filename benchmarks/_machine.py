@@ -18,18 +18,7 @@ import stepfold
 from stepfold._llvm._compile import Library, compile_text, target
 from stepfold._llvm._text import Function, Module, Value
 
-PACKAGES = [
-    "stepfold",
-    "numpy",
-    "llvmlite",
-    "torch",
-    "keras",
-    "jax",
-    "jaxlib",
-    "onnxruntime",
-    "openvino",
-    "tensorflow",
-]
+PACKAGES = "numpy llvmlite torch keras jax jaxlib onnxruntime openvino tensorflow"
 _CHAINS = {16: 12, 32: 24}  # sums that do not wait for one another, by the number of registers there are
 _TURNS = 1_000_000
 
@@ -61,7 +50,7 @@ def describe(threads: int) -> dict[str, str]:
         "python": platform.python_version(),
         "stepfold": stepfold.__version__,
     }
-    for name in PACKAGES:
+    for name in PACKAGES.split():
         try:
             facts[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -62,20 +62,26 @@ def _thirds(value: Any, order: list[int]) -> Any:
     return np.concatenate([np.split(value, 3)[n] for n in order])
 
 
+def read_layer(name: str, layer: torch.nn.Module) -> dict[str, Any]:
+    """Return the parameters of a layer of `torch.nn`, side by side as in `HandCell.fused`."""
+    values = [layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0, layer.bias_hh_l0]
+    return _named(name, [value.detach().numpy() for value in values])
+
+
+def _named(name: str, values: list[Any]) -> dict[str, Any]:
+    kernel, recurrent, bias, second = values
+    named = {"kernel": kernel, "recurrent": recurrent, "bias": bias}
+    if name == "gru":
+        named = {key: _thirds(value, [1, 0, 2]) for key, value in named.items()}
+        named["c_h"] = second[2 * len(second) // 3 :]
+    return named
+
+
 def layer_side(p: Problem, *, training: bool) -> Side:
     """`torch.nn.LSTM`, `GRU` or `RNN`."""
     layer = layer_module(p.cell.name, p.shape[2], p.shape[3], p.params)
     own = [layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0, layer.bias_hh_l0]
-
-    def numbers(gradients: list[Any]) -> Numbers:
-        kernel, recurrent, bias, second = gradients
-        named = {"kernel": kernel, "recurrent": recurrent, "bias": bias}
-        if p.cell.name == "gru":
-            named = {name: _thirds(value, [1, 0, 2]) for name, value in named.items()}
-            named["c_h"] = second[2 * p.shape[3] :]
-        return named
-
-    return _side("torch nn", p, lambda x: layer(x)[0], own, numbers, training)
+    return _side("torch nn", p, lambda x: layer(x)[0], own, lambda g: _named(p.cell.name, g), training)
 
 
 def loop_side(p: Problem, *, training: bool, compiled: bool = False) -> Side:

@@ -47,7 +47,7 @@ class NumpyWords:
 
 @dataclass(frozen=True)
 class Streaming:
-    """One side: `restart()` forgets the state, `step(x)` (1, features) gives the next output, `read` its array."""
+    """One side: `restart()` forgets the state, `step(x)` gives the next output, `read` its array."""
 
     name: str
     restart: Callable[[], None]

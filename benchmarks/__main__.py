@@ -1,0 +1,33 @@
+"""Run every benchmark, each in a process of its own: `python -m benchmarks [--quick] [--out FOLDER] [NAME …]`."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+
+NAMES = ("layer", "inference", "stream", "costs", "program")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(NAMES)} (all)")
+    chosen, others = parser.parse_known_args()
+    unknown = set(chosen.names) - set(NAMES)
+    if unknown:
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    failed = []
+    start = time.perf_counter()
+    for name in chosen.names or NAMES:
+        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *others], check=False).returncode:
+            failed.append(name)
+        print(flush=True)
+    print(
+        f"{time.perf_counter() - start:.0f} s in all" + (f"; failed: {', '.join(failed)}" if failed else "")
+    )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""The tutorial's whole program on the real reviews: stepfold in Keras beside Keras's own layers and a torch
+loop.
+
+Run it as `python -m benchmarks.program [--quick] [--cells lstm gru …] [--contestants "stepfold on jax" …]`.
+
+Embedding(10000, 32) → cell(32) → Dense(1), RMSprop, batches of 32, 500 timesteps; with padding as input (the
+literal tutorial) and masked. Every contestant has a process of its own; they train in turn, while the others
+wait.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from . import _report
+from ._harness import Side, Times, check
+from ._program_task import EPOCH, Task, prepare
+
+TOLERANCE = 1e-3  # gradients read off a step of the weights, through the sums of 32 × 500 timesteps
+CELLS = ("lstm", "gru", "simple_rnn", "layer_norm_lstm")
+CONTESTANTS = {
+    _report.OURS: ("jax", "stepfold"),
+    "keras on jax": ("jax", "keras"),
+    "keras on tensorflow": ("tensorflow", "keras"),
+    "keras on torch": ("torch", "keras"),
+    "torch loop": ("torch loop", "torch"),
+}
+BARS = {
+    "lstm": {"keras on jax": 8, "keras on torch": 80, "torch loop": 6},
+    "gru": {"keras on jax": 9, "keras on torch": 60, "torch loop": 25},
+    "simple_rnn": {"keras on jax": 5, "keras on torch": 60, "torch loop": 15},
+    "layer_norm_lstm": {"keras on jax": 15, "keras on torch": 80, "torch loop": 60},
+}
+
+
+class Worker:
+    """A contestant in its own process."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        command = [sys.executable, "-m", "benchmarks._program_worker", json.dumps(asdict(task))]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process.wait()
+
+    def ask(self, line: str) -> str:
+        """Send a line and return the answer; RuntimeError if the process has ended instead."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise RuntimeError("the worker was started without pipes")
+        stdin.write(line + "\n")
+        stdin.flush()
+        answer = stdout.readline()
+        if not answer:
+            raise RuntimeError(
+                f"the contestant {self.task.contestant!r} ended with status {self._process.wait()}"
+            )
+        return answer.strip()
+
+    def side(self) -> Side:
+        """Return what `check` compares."""
+        return Side(self.task.contestant, lambda: self.ask("check"), lambda path: dict(np.load(path)))
+
+    def seconds(self, steps: int) -> float:
+        """Train so many steps; returns the seconds a step."""
+        return float(self.ask(f"train {steps}")) / steps
+
+
+def timed(workers: Sequence[Worker], *, most: int, rounds: int, turn: float) -> dict[str, Times]:
+    """Train in turn, about `turn` seconds a turn (at most `most` steps); the first turns warm up."""
+    steps = {}
+    for worker in workers:
+        worker.seconds(2)
+        steps[worker] = max(2, min(most, int(turn / worker.seconds(2))))
+        worker.seconds(steps[worker])
+    found: dict[str, list[float]] = {worker.task.contestant: [] for worker in workers}
+    for n in range(rounds):
+        for worker in workers if n % 2 == 0 else workers[::-1]:
+            found[worker.task.contestant].append(worker.seconds(steps[worker]))
+    return {name: Times(tuple(seconds)) for name, seconds in found.items()}
+
+
+def compare(
+    report: _report.Report, cell: str, mask: bool, names: Sequence[str], folder: str, most: int
+) -> None:
+    """Run one cell's contest."""
+    workers: list[Worker] = []
+    try:
+        for name in names:
+            framework, layer = CONTESTANTS[name]
+            workers.append(Worker(Task(name, framework, layer, cell, mask, folder, report.threads)))
+        apart = check([worker.side() for worker in workers], TOLERANCE)
+        rounds, turn = (3, 0.4) if report.quick else (7, 2.0)
+        times = timed(workers, most=most, rounds=rounds, turn=turn)
+    finally:
+        for worker in workers:
+            worker.__exit__(None, None, None)
+    masked = "masked" if mask else "padding is input"
+    ratios = report.compared(f"{cell}, {masked}, a training step", times, apart=apart, cell=cell, mask=mask)
+    epochs = {name: f"{EPOCH * t.median:.1f} s" for name, t in times.items()}
+    print("an epoch of 20,000 reviews: " + ", ".join(f"{name} {seconds}" for name, seconds in epochs.items()))
+    for peer, wanted in BARS[cell].items():
+        if peer in ratios:
+            report.bar(f"{cell}, {masked}: {peer} ÷ ours", ratios[peer], wanted)
+    if cell == "lstm" and mask and _report.OURS in times:
+        report.bar("lstm, masked: an epoch", EPOCH * times[_report.OURS].median, 3, at_most=True, unit="s")
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = _report.options(__doc__)
+    parser.add_argument("--cells", nargs="+", choices=CELLS, default=None)
+    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=None)
+    chosen = parser.parse_args(arguments)
+    report = _report.begin("program", chosen)
+    names: list[Any] = chosen.contestants or list(CONTESTANTS)
+    if importlib.util.find_spec("tensorflow") is None and "keras on tensorflow" in names:
+        print("\nTensorFlow is not installed: Keras on TensorFlow does not take part")
+        names.remove("keras on tensorflow")
+    most = 20 if report.quick else 200
+    with tempfile.TemporaryDirectory() as folder:
+        words = prepare(Path(folder), most)
+        print(f"\n{words:.0%} of the 500 places of a review are words, the others padding")
+        for cell in chosen.cells or (CELLS[:1] if report.quick else CELLS):
+            for mask in (False, True):
+                compare(report, cell, mask, names, folder, most)
+    report.end()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
