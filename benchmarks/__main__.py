@@ -1,4 +1,4 @@
-"""Run every benchmark, each in a process of its own: `python -m benchmarks [--quick] [--out FOLDER] [NAME …]`."""
+"""Run every benchmark, each in its own process: `python -m benchmarks [--quick] [--out FOLDER] [NAME …]`."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def importing() -> float:
 
 
 def first_call(cell: str, training: bool) -> float:
-    """Seconds that the first call on a tiny batch takes longer than the second: planning, compiling, loading."""
+    """Seconds the first call on a tiny batch takes beyond the second: planning, compiling, loading."""
     from stepfold import cells
 
     from ._ours import ours
@@ -37,7 +37,7 @@ def first_call(cell: str, training: bool) -> float:
 
 
 def memory(side: str, cell: str, *shape: str) -> float:
-    """Bytes that a training step needs at its peak beyond what was there before it: inputs, weights, libraries."""
+    """Bytes that a training step needs at its peak, beyond inputs, weights and libraries."""
     from . import _machine
 
     _machine.limit_threads(2)
