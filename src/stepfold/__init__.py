@@ -1,7 +1,8 @@
 """stepfold: write one timestep, get a fast, trainable recurrent network."""
 
 from . import cells
-from ._cell import Cell, CellError, cell
+from ._cell import Cell, cell
+from ._trace import CellError
 from ._words import (
     abs,
     clip,

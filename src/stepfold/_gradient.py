@@ -15,9 +15,10 @@ from ._step import Step
 class Backward:
     """What one timestep of the way back computes for one row.
 
-    `states`: the cotangent of each state of the timestep before (None if it has no influence); `vectors`: a cotangent
-    for each vector parameter, to be summed over rows and timesteps; `matrices`: for each matrix parameter pairs
-    (left, right) whose outer products left ⊗ right are to be summed; `input`: the cotangent of the input, if any.
+    `states`: the cotangent of each state of the timestep before (None if it has no influence); `vectors`: a
+    cotangent for each vector parameter, to be summed over rows and timesteps; `matrices`: for each matrix
+    parameter pairs (left, right) whose outer products left ⊗ right are to be summed; `input`: the cotangent
+    of the input, if any.
     """
 
     states: tuple[Node | None, ...]
@@ -52,8 +53,8 @@ def pull_back(outputs: Sequence[Node], cotangents: Sequence[Node], step: Step) -
         if d is not None:
             found[id(node)] = add(found[id(node)], d) if id(node) in found else d
 
-    for output, d in zip(outputs, cotangents, strict=True):
-        give(output, d)
+    for output, given in zip(outputs, cotangents, strict=True):
+        give(output, given)
     for node in reversed(in_order(outputs)):
         arrived = found.get(id(node))
         if arrived is None or not node.inputs:
@@ -68,13 +69,11 @@ def pull_back(outputs: Sequence[Node], cotangents: Sequence[Node], step: Step) -
     def of(op: str, name: str) -> Node | None:
         return found.get(id(leaf(op, name)))
 
-    vectors = {name: d for name, dims in step.parameters.items() if dims == UNITS and (d := of("parameter", name)) is not None}
+    vectors = {name: of("parameter", name) for name, dims in step.parameters.items() if dims == UNITS}
     inputs = [n for n in in_order(outputs) if n.op == "input"]
     return Backward(
         tuple(of("state", s) for s in step.states),
-        vectors,
+        {name: d for name, d in vectors.items() if d is not None},
         {name: tuple(pairs) for name, pairs in matrices.items()},
         found.get(id(inputs[0])) if inputs else None,
     )
-
-

@@ -1,7 +1,7 @@
 """The one node type of a step's graph; equal nodes are one node.
 
-A graph is a set of frozen nodes that point at their inputs. A node describes one value of ONE row (one sequence of
-the batch) in ONE timestep; batch and time are nowhere in it.
+A graph is a set of frozen nodes that point at their inputs. A node describes one value of ONE row (one
+sequence of the batch) in ONE timestep; batch and time are nowhere in it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 Dims = tuple[str, ...]
-"""The axes of a value by name: `()` one number a row, `("units",)`, `("features",)`, or a matrix of two of them."""
+"""The axes of a value by name: `()` one number a row, `("units",)`, `("features",)`, or two for a matrix."""
 
 Attribute = str | float | int
 
@@ -22,13 +22,13 @@ RECURRENT_KERNEL: Dims = ("units", "units")
 KERNEL: Dims = ("units", "features")
 
 LEAVES = ("input", "state", "parameter", "constant", "size", "cotangent", "row_input", "step_input")
-"""What a step finds ready: this timestep's input, the states, the parameters, numbers, the size of an axis; on the way
-back the cotangents of the new states; and what a layer adds: a vector a sequence, a vector a timestep (both units)."""
+"""What a step finds ready: this timestep's input, states, parameters, numbers, the size of an axis; on the way
+back the cotangents of the new states; what a layer adds: a vector a sequence, a vector a timestep (units)."""
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class Node:
-    """One value of the step: an operation on other nodes, or a leaf (an operation in `LEAVES` without inputs)."""
+    """One value of the step: an operation on other nodes, or a leaf (one of `LEAVES`, without inputs)."""
 
     op: str
     inputs: tuple[Node, ...]

@@ -17,8 +17,10 @@ Array = NDArray[Any]
 Leaves = dict[tuple[str, str], Array]
 
 
-def evaluate(nodes: Sequence[Node], leaves: Mapping[tuple[str, str], Array], units: int, dtype: Any) -> dict[int, Any]:
-    """Compute nodes (each after its inputs) from the values of the leaves, (rows, units); returns id(node) → value."""
+def evaluate(
+    nodes: Sequence[Node], leaves: Mapping[tuple[str, str], Array], units: int, dtype: Any
+) -> dict[int, Any]:
+    """Compute nodes (each after its inputs) from the leaves' values, (rows, units); by their ids."""
     values: dict[int, Any] = {}
     for n in nodes:
         if n.op == "constant":
@@ -52,7 +54,8 @@ class Reference:
     """A sequence folded forward, and back, with every intermediate value kept in plain sight.
 
     `inputs` (batch, time, features); `mask` (batch, time) of bools: a step without it keeps the state;
-    `extra` holds leaves that a layer adds: ("row_input", name) (batch, units), ("step_input", name) (batch, time, units).
+    `extra` holds leaves that a layer adds: ("row_input", name) (batch, units), ("step_input", name) (batch,
+    time, units).
     """
 
     def __init__(
@@ -78,7 +81,8 @@ class Reference:
             self.before[t] = states
             values = evaluate(step.nodes, self._at(t), self.units, self.dtype)
             on = self.mask[:, t, None]
-            states = [np.where(on, values[id(n)], s).astype(self.dtype) for n, s in zip(step.outputs, states, strict=True)]
+            new = [values[id(n)] for n in step.outputs]
+            states = [np.where(on, n, s).astype(self.dtype) for n, s in zip(new, states, strict=True)]
             self.outputs[:, t] = states[0]
         self.states = states
 
@@ -94,13 +98,13 @@ class Reference:
     ) -> tuple[Array, dict[str, Array], list[Array]]:
         """Return the gradients of (inputs, params, initial state).
 
-        `output_gradient` (batch, time, units) is the gradient of the outputs, masked steps' outputs being the state that
-        they repeat; `state_gradients` those of the last states.
+        `output_gradient` (batch, time, units) is the gradient of the outputs, masked steps' outputs being the
+        state that they repeat; `state_gradients` those of the last states.
         """
         back = backward(self.step)
         batch = self.inputs.shape[0]
         zero = [np.zeros((batch, self.units), self.dtype) for _ in self.step.states]
-        carried = [z.copy() for z in zero] if state_gradients is None else [np.array(g) for g in state_gradients]
+        carried = [np.array(g) for g in (zero if state_gradients is None else state_gradients)]
         to_inputs = np.zeros_like(self.inputs)
         to_params = {name: np.zeros_like(value) for name, value in self.params.items()}
         for t in reversed(self.order):

@@ -1,4 +1,4 @@
-"""The maths words: of traced values while a cell is read, and of NumPy arrays when its function is simply called."""
+"""The maths words: of traced values while a cell is read, of NumPy arrays when its function is called."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from . import _ops
-from ._cell import Traced, as_node, traced
+from ._trace import Traced, as_node, traced
 
 T = TypeVar("T")
 
@@ -22,49 +22,55 @@ def _word(op: str, *inputs: Any) -> Any:
     return row.numpy(*inputs)
 
 
+def _same(op: str, x: T) -> T:
+    """A word of one value, whose result is of the same kind."""
+    result: T = _word(op, x)
+    return result
+
+
 def tanh(x: T) -> T:
     """Hyperbolic tangent."""
-    return _word("tanh", x)
+    return _same("tanh", x)
 
 
 def sigmoid(x: T) -> T:
     """Logistic function, 1 / (1 + exp(-x))."""
-    return _word("sigmoid", x)
+    return _same("sigmoid", x)
 
 
 def relu(x: T) -> T:
     """`maximum(x, 0)`; its derivative at 0 is 0."""
-    return _word("relu", x)
+    return _same("relu", x)
 
 
 def exp(x: T) -> T:
     """Exponential function."""
-    return _word("exp", x)
+    return _same("exp", x)
 
 
 def log(x: T) -> T:
     """Natural logarithm."""
-    return _word("log", x)
+    return _same("log", x)
 
 
 def sqrt(x: T) -> T:
     """Square root."""
-    return _word("sqrt", x)
+    return _same("sqrt", x)
 
 
 def abs(x: T) -> T:
     """Absolute value; its derivative at 0 is 0."""
-    return _word("abs", x)
+    return _same("abs", x)
 
 
 def erf(x: T) -> T:
     """Error function."""
-    return _word("erf", x)
+    return _same("erf", x)
 
 
 def softplus(x: T) -> T:
     """`log(1 + exp(x))`."""
-    return _word("softplus", x)
+    return _same("softplus", x)
 
 
 def maximum(a: Any, b: Any) -> Any:

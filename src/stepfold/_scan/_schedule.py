@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 class Schedule:
     """The work of a batch: what each row does in its own order, the rows with most to do first.
 
-    `rows` (batch,): row numbers, longest first; `counts` (batch,): how many timesteps each of them works, falling;
-    `positions` (batch, most): the place of a row's k-th working timestep among the batch's (row, timestep) places as
-    they lie in memory; `shape`: the first two axes of inputs and outputs as they lie in memory; `whole`: whether every
-    row works at every timestep; `ragged`: whether the batch is packed, later timesteps having fewer places.
-    Rows never wait for one another, so a schedule may be split by rows.
+    `rows` (batch,): row numbers, longest first; `counts` (batch,): how many timesteps each of them works,
+    falling; `positions` (batch, most): the place of a row's k-th working timestep among the batch's (row,
+    timestep) places as they lie in memory; `shape`: the first two axes of inputs and outputs as they lie in
+    memory; `whole`: whether every row works at every timestep; `ragged`: whether the batch is packed, later
+    timesteps having fewer places. Rows never wait for one another, so a schedule may be split by rows.
     """
 
     shape: tuple[int, int]
@@ -39,7 +39,7 @@ class Schedule:
     def time(self) -> int:
         """How many timesteps the longest row could have."""
         if self.ragged:
-            return self.positions.shape[1]
+            return int(self.positions.shape[1])
         return self.shape[0] if self.time_major else self.shape[1]
 
     @property
@@ -60,8 +60,9 @@ class Schedule:
     ) -> Schedule:
         """Return the schedule of a batch.
 
-        `lengths` (batch,) whole numbers in 0…time: the first so many timesteps work; `mask` (batch, time) of bools: those
-        that are true work; `reverse`: from the last timestep to the first (masks and lengths mean the same places).
+        `lengths` (batch,) whole numbers in 0…time: the first so many timesteps work; `mask` (batch, time) of
+        bools: those that are true work; `reverse`: from the last timestep to the first (masks and lengths
+        mean the same places).
         """
         if lengths is not None and mask is not None:
             raise ValueError("give lengths or mask, not both")
@@ -78,10 +79,10 @@ class Schedule:
 
     @classmethod
     def packed(cls, batch_sizes: Any, *, reverse: bool = False) -> Schedule:
-        """Return the schedule of a packed batch: one timestep after the other, each with the rows that still work.
+        """Return the schedule of a packed batch: one timestep after the other, with the rows that still work.
 
-        `batch_sizes` (time,) whole numbers, falling: how many rows work at each timestep; row 0 is the longest.
-        Inputs and outputs lie in memory as (1, places, …), places being the sum of `batch_sizes`.
+        `batch_sizes` (time,) whole numbers, falling: how many rows work at each timestep; row 0 is the
+        longest. Inputs and outputs lie in memory as (1, places, …), places being the sum of `batch_sizes`.
         """
         sizes = checked_batch_sizes(batch_sizes)
         batch, places = int(sizes[0]), int(sizes.sum())
@@ -120,7 +121,8 @@ def checked_lengths(lengths: Any, batch: int, time: int) -> NDArray[np.int64]:
         raise TypeError(f"lengths must be whole numbers, not {found.dtype.name}")
     if batch and (found.min() < 0 or found.max() > time):
         raise ValueError(
-            f"lengths run from {found.min()} to {found.max()}; they must lie in 0…{time}, the timesteps of the input"
+            f"lengths run from {found.min()} to {found.max()}; "
+            f"they must lie in 0…{time}, the timesteps of the input"
         )
     return found.astype(np.int64)
 

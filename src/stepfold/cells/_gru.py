@@ -14,11 +14,11 @@ def gru_with(
     recurrent_activation: Callable[[Any], Any] = sigmoid,
     reset_after: bool = True,
 ) -> Cell:
-    """The gated recurrent unit with other activations, the reset gate after or before the recurrent product."""
+    """The gated recurrent unit with other activations, its reset after or before the recurrent product."""
 
     @cell
-    def gru(x, h, *, W_z, U_z, b_z, W_r, U_r, b_r, W_h, U_h, b_h, c_h):  # type: ignore[no-untyped-def]
-        """Gated recurrent unit, reset after the recurrent product (Cho et al. 2014, arXiv:1406.1078, v1; cuDNN's form).
+    def gru(x, h, *, W_z, U_z, b_z, W_r, U_r, b_r, W_h, U_h, b_h, c_h):
+        """Gated recurrent unit, reset after the recurrent product (Cho et al. 2014, arXiv:1406.1078v1).
 
         x (features,), h (units,); W_* (units, features), U_* (units, units), b_* and c_h (units,).
         """
@@ -28,8 +28,8 @@ def gru_with(
         return z * h + (1 - z) * n
 
     @cell
-    def gru_reset_before(x, h, *, W_z, U_z, b_z, W_r, U_r, b_r, W_h, U_h, b_h):  # type: ignore[no-untyped-def]
-        """Gated recurrent unit, reset before the recurrent product (Cho et al. 2014, arXiv:1406.1078, v3).
+    def gru_reset_before(x, h, *, W_z, U_z, b_z, W_r, U_r, b_r, W_h, U_h, b_h):
+        """Gated recurrent unit, reset before the recurrent product (Cho et al. 2014, arXiv:1406.1078v3).
 
         x (features,), h (units,); W_* (units, features), U_* (units, units), b_* (units,).
         """
@@ -48,7 +48,7 @@ _gain = {"g_z": 1.0, "g_r": 1.0, "g_h": 1.0}
 
 
 @cell(vectors=_gain)
-def layer_norm_gru(x, h, *, W_z, U_z, g_z, b_z, W_r, U_r, g_r, b_r, W_h, U_h, g_h, b_h):  # type: ignore[no-untyped-def]
+def layer_norm_gru(x, h, *, W_z, U_z, g_z, b_z, W_r, U_r, g_r, b_r, W_h, U_h, g_h, b_h):
     """GRU with layer normalisation of each gate (Ba, Kiros & Hinton 2016, arXiv:1607.06450).
 
     x (features,), h (units,); W_* (units, features), U_* (units, units), g_* and b_* (units,).

@@ -1,4 +1,4 @@
-"""Long short-term memory and its relatives; the gates are named i (input), f (forget), c (candidate), o (output)."""
+"""Long short-term memory and its relatives; gates are i (input), f (forget), c (candidate), o (output)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def lstm_with(
     """Long short-term memory with other activations."""
 
     @cell(vectors={"b_f": 1.0})
-    def lstm(x, h, c, *, W_i, U_i, b_i, W_f, U_f, b_f, W_c, U_c, b_c, W_o, U_o, b_o):  # type: ignore[no-untyped-def]
+    def lstm(x, h, c, *, W_i, U_i, b_i, W_f, U_f, b_f, W_c, U_c, b_c, W_o, U_o, b_o):
         """Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000).
 
         x (features,), h and c (units,); W_* (units, features), U_* (units, units), b_* (units,).
@@ -33,10 +33,11 @@ lstm = lstm_with()
 
 
 @cell(vectors={"b_f": 1.0})
-def carry_lstm(x, h, c, *, W, U, V, b, W_i, U_i, b_i, W_f, U_f, b_f, W_k, U_k, b_k):  # type: ignore[no-untyped-def]
-    """The equations of the tutorial that this project began with: an output that also sees the carry, V @ c, and i, f, k.
+def carry_lstm(x, h, c, *, W, U, V, b, W_i, U_i, b_i, W_f, U_f, b_f, W_k, U_k, b_k):
+    """The tutorial's own equations: an output that also sees the carry, V @ c, and gates i, f, k.
 
-    x (features,), h and c (units,); W and W_* (units, features), U, V and U_* (units, units), b and b_* (units,).
+    x (features,), h and c (units,); W and W_* (units, features), U, V and U_* (units, units), b and b_*
+    (units,).
     """
     output = tanh(W @ x + U @ h + V @ c + b)
     i = sigmoid(W_i @ x + U_i @ h + b_i)
@@ -46,7 +47,7 @@ def carry_lstm(x, h, c, *, W, U, V, b, W_i, U_i, b_i, W_f, U_f, b_f, W_k, U_k, b
 
 
 @cell(vectors={"b_f": 1.0})
-def peephole_lstm(x, h, c, *, W_i, U_i, p_i, b_i, W_f, U_f, p_f, b_f, W_c, U_c, b_c, W_o, U_o, p_o, b_o):  # type: ignore[no-untyped-def]
+def peephole_lstm(x, h, c, *, W_i, U_i, p_i, b_i, W_f, U_f, p_f, b_f, W_c, U_c, b_c, W_o, U_o, p_o, b_o):
     """LSTM whose gates see the carry, unit by unit (Gers, Schraudolph & Schmidhuber 2002).
 
     x (features,), h and c (units,); W_* (units, features), U_* (units, units), p_* and b_* (units,).
@@ -59,7 +60,7 @@ def peephole_lstm(x, h, c, *, W_i, U_i, p_i, b_i, W_f, U_f, p_f, b_f, W_c, U_c, 
 
 
 @cell(vectors={"b_f": 1.0})
-def coupled_lstm(x, h, c, *, W_f, U_f, b_f, W_c, U_c, b_c, W_o, U_o, b_o):  # type: ignore[no-untyped-def]
+def coupled_lstm(x, h, c, *, W_f, U_f, b_f, W_c, U_c, b_c, W_o, U_o, b_o):
     """LSTM with the input gate 1 − forget gate (Greff et al. 2015, arXiv:1503.04069).
 
     x (features,), h and c (units,); W_* (units, features), U_* (units, units), b_* (units,).
@@ -71,10 +72,10 @@ def coupled_lstm(x, h, c, *, W_f, U_f, b_f, W_c, U_c, b_c, W_o, U_o, b_o):  # ty
 
 
 @cell(vectors={"b_f": 1.0, "g_i": 1.0, "g_f": 1.0, "g_c": 1.0, "g_o": 1.0, "g_s": 1.0})
-def layer_norm_lstm(  # type: ignore[no-untyped-def]
+def layer_norm_lstm(
     x, h, c, *, W_i, U_i, g_i, b_i, W_f, U_f, g_f, b_f, W_c, U_c, g_c, b_c, W_o, U_o, g_o, b_o, g_s, b_s
 ):
-    """LSTM with layer normalisation of each gate and of the carry (Ba, Kiros & Hinton 2016, arXiv:1607.06450).
+    """LSTM with layer normalisation of gates and carry (Ba, Kiros & Hinton 2016, arXiv:1607.06450).
 
     x (features,), h and c (units,); W_* (units, features), U_* (units, units), g_* and b_* (units,).
     """

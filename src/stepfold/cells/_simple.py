@@ -12,7 +12,7 @@ from .._words import relu, sigmoid, tanh
 def simple_rnn_with(activation: Callable[[Any], Any] = tanh, name: str = "simple_rnn") -> Cell:
     """The plain recurrent network with another activation."""
 
-    def simple_rnn(x, h, *, W, U, b):  # type: ignore[no-untyped-def]
+    def simple_rnn(x, h, *, W, U, b):
         """The plain recurrent network (Elman 1990, Finding structure in time).
 
         x (features,), h (units,); W (units, features), U (units, units), b (units,).
@@ -28,7 +28,7 @@ simple_rnn_relu = simple_rnn_with(relu, "simple_rnn_relu")
 
 
 @cell(vectors={"u": 1.0})
-def indrnn(x, h, *, W, u, b):  # type: ignore[no-untyped-def]
+def indrnn(x, h, *, W, u, b):
     """Independently recurrent network (Li et al. 2018, arXiv:1803.04831): every unit sees only itself.
 
     x (features,), h (units,); W (units, features), u and b (units,).
@@ -37,7 +37,7 @@ def indrnn(x, h, *, W, u, b):  # type: ignore[no-untyped-def]
 
 
 @cell
-def ugrnn(x, h, *, W_g, U_g, b_g, W_c, U_c, b_c):  # type: ignore[no-untyped-def]
+def ugrnn(x, h, *, W_g, U_g, b_g, W_c, U_c, b_c):
     """Update-gate network (Collins, Sohl-Dickstein & Sussillo 2017, arXiv:1611.09913).
 
     x (features,), h (units,); W_* (units, features), U_* (units, units), b_* (units,).
@@ -48,7 +48,7 @@ def ugrnn(x, h, *, W_g, U_g, b_g, W_c, U_c, b_c):  # type: ignore[no-untyped-def
 
 
 @cell
-def min_gru(x, h, *, W_z, b_z, W_h, b_h):  # type: ignore[no-untyped-def]
+def min_gru(x, h, *, W_z, b_z, W_h, b_h):
     """Minimal GRU (Feng et al. 2024, arXiv:2410.01201): gate and candidate see only the input.
 
     x (features,), h (units,); W_* (units, features), b_* (units,).
