@@ -1,0 +1,93 @@
+"""Steps made from steps: what a layer adds to any cell without the cell knowing.
+
+Each function takes a step and returns one that asks for extra leaves (a vector a sequence, a vector a
+timestep); the graph is rewritten, so the backward pass and the kernels follow by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from . import _ops
+from ._graph import LEAVES, UNITS, Node, leaf
+from ._step import Step
+
+Rule = Callable[[str, tuple[Node, ...]], Node | None]
+
+
+def rewritten(step: Step, rule: Rule) -> tuple[Node, ...]:
+    """Return the step's outputs, every operation for which `rule(op, inputs)` gives a node replaced by it."""
+    new: dict[int, Node] = {}
+    for node in step.nodes:
+        if node.op in LEAVES:
+            new[id(node)] = node
+            continue
+        inputs = tuple(new[id(i)] for i in node.inputs)
+        new[id(node)] = rule(node.op, inputs) or _ops.apply(node.op, *inputs)
+    return tuple(new[id(output)] for output in step.outputs)
+
+
+def recurrent_kernels(step: Step) -> tuple[str, ...]:
+    """Return the names of the recurrent kernels, (units, units), in the order of the cell's parameters."""
+    used = {
+        str(n.inputs[0].attributes[0])
+        for n in step.nodes
+        if n.op == "matmul" and _ops.is_recurrent_kernel(n.inputs[0])
+    }
+    return tuple(name for name in step.parameters if name in used)
+
+
+def recurrent_dropout_leaf(kernel: str) -> tuple[str, str]:
+    """Return the leaf, as `extra` names it, of the mask on what enters one recurrent kernel."""
+    return "row_input", f"recurrent_dropout.{kernel}"
+
+
+def recurrent_dropout(step: Step) -> Step:
+    """Return the step with one mask a sequence on what enters each recurrent kernel (Gal & Ghahramani 2016).
+
+    The masks (batch, units), already divided by the chance of keeping, are the extra leaves
+    `recurrent_dropout_leaf(kernel)` for each name in `recurrent_kernels(step)`. What is carried past the
+    kernels is not dropped.
+    """
+
+    def rule(op: str, inputs: tuple[Node, ...]) -> Node | None:
+        if op != "matmul" or not _ops.is_recurrent_kernel(inputs[0]):
+            return None
+        kernel, entering = inputs
+        mask = leaf(*recurrent_dropout_leaf(str(kernel.attributes[0])), dims=UNITS)
+        return _ops.matmul(kernel, _ops.multiply(entering, mask))
+
+    return _renamed(step, "recurrent dropout", rewritten(step, rule))
+
+
+def zoneout_leaf(state: str) -> tuple[str, str]:
+    """Return the leaf, as `extra` names it, that says which units of a state stay as they were."""
+    return "step_input", f"zoneout.{state}"
+
+
+def zoneout(step: Step) -> Step:
+    """Return the step in which some units of each state stay as they were (Krueger et al. 2017).
+
+    The extra leaves `zoneout_leaf(state)` (batch, time, units) are 1 where a unit keeps its old value, else
+    0.
+    """
+    return _mixed(step, "zoneout", [leaf(*zoneout_leaf(state), dims=UNITS) for state in step.states])
+
+
+def expected_zoneout(step: Step, rate: float) -> Step:
+    """Return the step that moves as `zoneout` does on average: `rate` of the old value, the rest new."""
+    if not 0.0 <= rate <= 1.0:
+        raise ValueError(f"zoneout must lie in 0…1, not {rate}")
+    return _mixed(step, f"zoneout of {rate}", [rate for _ in step.states])
+
+
+def _mixed(step: Step, what: str, keep: list[Node] | list[float]) -> Step:
+    outputs = []
+    for state, new, share in zip(step.states, step.outputs, keep, strict=True):
+        old = leaf("state", state, dims=UNITS)
+        outputs.append(_ops.add(new, _ops.multiply(share, _ops.subtract(old, new))))
+    return _renamed(step, what, tuple(outputs))
+
+
+def _renamed(step: Step, what: str, outputs: tuple[Node, ...]) -> Step:
+    return Step(f"{step.name} with {what}", step.states, step.parameters, outputs, step.vectors)

@@ -1,0 +1,35 @@
+"""An embedding that lets the recurrent layer behind it see token ids rather than vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from ._tokens import remember
+
+
+@keras.saving.register_keras_serializable(package="stepfold")
+class Embedding(keras.layers.Embedding):  # type: ignore[misc]
+    """`keras.layers.Embedding`, with every argument of it, whose ids reach the recurrent layer behind it.
+
+    A stepfold layer that gets the output as it is works on the ids (batch, time) and the table (input_dim,
+    output_dim), so that each word is projected once, and the vectors (batch, time, output_dim) need never be
+    made. Anything in between (a dropout, a normalisation, an `activity_regularizer` does no harm) works on
+    the vectors, as ever. Results and gradients are the same either way; ids outside 0…input_dim - 1 are an
+    error.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """Return the vectors (…, output_dim) of ids (…)."""
+        vectors = super().call(inputs)
+        if (
+            keras.backend.backend() in ("jax", "torch")
+            and len(inputs.shape) == 2
+            and self.quantization_mode is None
+        ):
+            if keras.backend.standardize_dtype(inputs.dtype) not in ("int32", "int64"):
+                inputs = ops.cast(inputs, "int32")
+            remember(vectors, inputs, ops.convert_to_tensor(self.embeddings))
+        return vectors

@@ -1,0 +1,126 @@
+"""The layer that every other one here is: Keras's RNN with the fold in place of its loop."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from .._step import Step
+from ._recipe import Layout, Recipe
+from ._tokens import tokens_of
+
+_FOLDS = {"jax": "._jax", "torch": "._torch", "numpy": "._numpy"}
+
+
+class SlowPathWarning(UserWarning):
+    """No kernel serves a layer as it is configured, and Keras's own loop runs in its place."""
+
+
+class Feed(NamedTuple):
+    """What a layer hands to the fold: the step, weights and where parameters lie in them, extra leaves."""
+
+    step: Step
+    layout: Layout
+    weights: tuple[Any, ...]
+    inputs: Any
+    extra: dict[tuple[str, str], Any]
+
+
+class FoldedRNN(keras.layers.RNN):  # type: ignore[misc]
+    """`keras.layers.RNN` whose loop is one compiled kernel forward and one back.
+
+    Input (batch, time, features). The recurrence runs in float32, in float64 if that is the layer's dtype;
+    with a half-precision policy the inputs, weights and results are rounded as Keras rounds them, the sums
+    between are not. A masked timestep keeps the state, and its output is the state. Where no kernel can serve
+    (another backend, a GPU, an activation without a word) Keras's own loop runs, and one SlowPathWarning says
+    why. `unroll` changes nothing.
+    """
+
+    def units_of_state(self) -> int:
+        """The number of units, the same for every state."""
+        return int(self.state_size[0])
+
+    def feed(self, sequences: Any, initial_state: list[Any], training: bool) -> Feed:
+        """Return what the fold needs; `inputs` is `sequences` itself unless something was done to it."""
+        raise NotImplementedError
+
+    def why_no_kernel(self) -> str | None:
+        """Return why no kernel serves the layer as it is configured, None if one does."""
+        return None
+
+    def keras_loop(self, sequences: Any, initial_state: list[Any], mask: Any, training: bool) -> Any:
+        """Run Keras's own loop; returns what `inner_loop` does."""
+        return super().inner_loop(sequences, initial_state, mask, training=training)
+
+    def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool | None = False) -> Any:
+        """Return (last output, outputs, last states), as `keras.layers.RNN.inner_loop` does."""
+        training = bool(training)
+        if isinstance(mask, (list, tuple)):
+            mask = mask[0]
+        initial_state = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
+        reason = self._why_not(sequences)
+        if reason is not None:
+            self._warn(reason)
+            return self.keras_loop(sequences, initial_state, mask, training)
+        dtype = "float64" if keras.backend.standardize_dtype(sequences.dtype) == "float64" else "float32"
+        feed = self.feed(sequences, initial_state, training)
+        inputs, ids = ops.cast(feed.inputs, dtype), None
+        tokens = tokens_of(sequences) if feed.inputs is sequences else None
+        if tokens is not None and keras.backend.standardize_dtype(tokens.table.dtype) == dtype:
+            inputs, ids = tokens.table, tokens.ids
+        recipe = Recipe(
+            feed.step,
+            self.units_of_state(),
+            feed.layout,
+            len(feed.weights),
+            reverse=self.go_backwards,
+            tokens=ids is not None,
+            mask=mask is not None,
+            extra=tuple(feed.extra),
+        )
+        mask = None if mask is None else ops.cast(mask, "bool")
+        outputs, states = self._fold().fold(
+            recipe,
+            self.return_sequences,
+            inputs,
+            ids,
+            mask,
+            tuple(ops.cast(state, dtype) for state in initial_state),
+            tuple(ops.cast(value, dtype) for value in feed.extra.values()),
+            tuple(ops.cast(weight, dtype) for weight in feed.weights),
+        )
+        return self._as_keras(outputs, states, mask)
+
+    def _as_keras(self, outputs: Any, states: tuple[Any, ...], mask: Any) -> Any:
+        """Keras's order of outputs (as they were computed), and its zeros at masked timesteps."""
+        last = states[0]
+        zeros = self.zero_output_for_mask and mask is not None
+        if zeros:
+            last = ops.where(mask[:, 0 if self.go_backwards else -1, None], last, ops.zeros_like(last))
+        if outputs is None:
+            return last, last[:, None], list(states)
+        if zeros:
+            outputs = ops.where(mask[:, :, None], outputs, ops.zeros_like(outputs))
+        return last, ops.flip(outputs, axis=1) if self.go_backwards else outputs, list(states)
+
+    def _fold(self) -> Any:
+        return importlib.import_module(_FOLDS[keras.backend.backend()], __package__)
+
+    def _why_not(self, sequences: Any) -> str | None:
+        backend = keras.backend.backend()
+        if backend not in _FOLDS:
+            return f"the kernels serve Keras's backends {', '.join(_FOLDS)}, and this is {backend}"
+        reason: str | None = self._fold().why_not(sequences) or self.why_no_kernel()
+        return reason
+
+    def _warn(self, reason: str) -> None:
+        if getattr(self, "_warned", None) != reason:
+            self._warned = reason
+            text = (
+                f"{type(self).__name__} {self.name!r} runs Keras's own loop, not a compiled kernel: {reason}"
+            )
+            warnings.warn(text, SlowPathWarning, stacklevel=2)

@@ -1,0 +1,102 @@
+"""Keras's names for activations in stepfold's words, and stepfold's operations in Keras's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from .. import _words
+from .._graph import UNITS, Node
+
+Word = Callable[[Any], Any]
+
+_WORDS: tuple[tuple[str, Word], ...] = (
+    ("linear", _words.linear),
+    ("tanh", _words.tanh),
+    ("sigmoid", _words.sigmoid),
+    ("hard_sigmoid", _words.hard_sigmoid),
+    ("relu", _words.relu),
+    ("elu", _words.elu),
+    ("silu", _words.silu),
+    ("gelu", _words.gelu),
+    ("softplus", _words.softplus),
+    ("softsign", _words.softsign),
+    ("softmax", _words.softmax),
+    ("exponential", _words.exp),
+)
+_ops_names = {"exponential": "exp"}
+_FROM_KERAS: list[tuple[Any, Word]] = [(getattr(keras.activations, name), word) for name, word in _WORDS]
+_FROM_KERAS += [
+    (getattr(ops, _ops_names.get(name, name)), word)
+    for name, word in _WORDS
+    # keras.ops.gelu is another function by default: the approximation
+    if name not in ("linear", "gelu") and hasattr(ops, _ops_names.get(name, name))
+]
+
+
+def word_of(activation: Any) -> Word | None:
+    """Return the word that means the same as an activation of Keras, None if there is none."""
+    for known, word in _FROM_KERAS:
+        if activation is known:
+            return word
+    return None
+
+
+def name_of(activation: Any) -> str:
+    """Return what to call an activation in a message."""
+    return str(
+        getattr(activation, "__name__", None)
+        or getattr(activation, "name", None)
+        or type(activation).__name__
+    )
+
+
+OPERATIONS: Mapping[str, Callable[..., Any]] = {
+    "add": ops.add,
+    "subtract": ops.subtract,
+    "multiply": ops.multiply,
+    "divide": ops.divide,
+    "negate": ops.negative,
+    "tanh": ops.tanh,
+    "sigmoid": ops.sigmoid,
+    "relu": ops.relu,
+    "exp": ops.exp,
+    "log": ops.log,
+    "sqrt": ops.sqrt,
+    "abs": ops.abs,
+    "erf": ops.erf,
+    "softplus": ops.softplus,
+    "maximum": ops.maximum,
+    "minimum": ops.minimum,
+    "where": ops.where,
+    "less": ops.less,
+    "less_equal": ops.less_equal,
+    "greater": ops.greater,
+    "greater_equal": ops.greater_equal,
+    "equal": ops.equal,
+    "not_equal": ops.not_equal,
+    "sum": lambda x: ops.sum(x, axis=-1, keepdims=True),
+    "max": lambda x: ops.max(x, axis=-1, keepdims=True),
+    "matmul": lambda matrix, x: ops.matmul(x, ops.transpose(matrix)),
+    "matmul_transposed": lambda matrix, x: ops.matmul(x, matrix),
+}
+"""The table of operations for the loop that Keras runs where no kernel can."""
+
+
+def evaluate(nodes: Sequence[Node], leaves: Mapping[tuple[str, str], Any], units: int) -> dict[int, Any]:
+    """Compute nodes (each after its inputs) with Keras's operations; returns id(node) → value."""
+    dtype = leaves["input", ""].dtype
+    values: dict[int, Any] = {}
+    for n in nodes:
+        if n.op == "constant":
+            values[id(n)] = ops.full((units,) if n.dims == UNITS else (1,), n.attributes[0], dtype=dtype)
+        elif n.op == "size":
+            values[id(n)] = ops.full((1,), units, dtype=dtype)
+        elif not n.inputs:
+            values[id(n)] = leaves[n.op, str(n.attributes[0]) if n.attributes else ""]
+        else:
+            values[id(n)] = OPERATIONS[n.op](*(values[id(i)] for i in n.inputs))
+    return values
