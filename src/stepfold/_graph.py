@@ -22,8 +22,8 @@ RECURRENT_KERNEL: Dims = ("units", "units")
 KERNEL: Dims = ("units", "features")
 
 LEAVES = ("input", "state", "parameter", "constant", "size", "cotangent", "row_input", "step_input")
-"""What a step finds ready: this timestep's input, states, parameters, numbers, the size of an axis; on the way
-back the cotangents of the new states; what a layer adds: a vector a sequence, a vector a timestep (units)."""
+"""What a step finds ready: this timestep's input, states, parameters, numbers, the size of an axis; on the
+way back the cotangents of the new states; what a layer adds: a vector a sequence, a vector a timestep."""
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
