@@ -36,6 +36,10 @@ class Module:
         """Declare an outside function once."""
         self._declarations[name] = f"declare {result} @{name}({', '.join(arguments)})"
 
+    def declare_void(self, name: str, arguments: Sequence[str]) -> None:
+        """Declare an outside function without a result once."""
+        self.declare(name, "void", arguments)
+
     def table(self, name: str, type_: str, literal: str) -> Value:
         """Add a private constant table and return its address."""
         self._globals[name] = f"@{name} = private unnamed_addr constant {type_} {literal}, align 64"

@@ -1,0 +1,314 @@
+"""Writing one stage of a plan for the rows that work at this timestep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .._graph import SCALAR, Node
+from .._ops import TABLE
+from .._plan import Arrangement, Place, Stage, matrix_terms, operand_place, place_of, start_of
+from ._text import Integer, Value
+from ._tiles import Walk, product, tile_rows, tile_shape
+from ._vectors import Vectors
+
+_NUMBERS = ("kept_scalar", "scalar")
+_OVERALL = ("vector", "vector_gradient")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A packed matrix stack: at `offset` [groups][length][terms][blocks · lanes]; `terms` are (matrix, transposed)."""
+
+    offset: int
+    groups: int
+    length: int
+    blocks: int
+    terms: tuple[tuple[str, bool], ...]
+
+    def size(self, lanes: int) -> int:
+        """How many numbers it holds."""
+        return self.groups * self.length * len(self.terms) * self.blocks * lanes
+
+
+@dataclass
+class Frame:
+    """Where everything lies at this timestep: the address of row 0 and how many numbers further the next row is."""
+
+    rows: Value
+    bases: dict[str, tuple[Value, int]]
+    panels: Value
+    projection_row: Callable[[Integer], Value] | None = None
+
+
+@dataclass
+class Shape:
+    """What a kernel is written for: the units, the vectors that hold them, the registers of the target."""
+
+    units: int
+    lanes: int
+    registers: int
+    blocks: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.blocks = -(-self.units // self.lanes)
+
+    @property
+    def padded(self) -> int:
+        """The units rounded up to whole vectors."""
+        return self.blocks * self.lanes
+
+
+def accumulator_groups(stage: Stage, arrangement: Arrangement, shape: Shape) -> list[list[Node]]:
+    """Split a stage's accumulators into groups that fit into registers, those with the same operands together."""
+    most = 6 if shape.registers >= 32 else 4
+    order = sorted(stage.products, key=lambda n: [str(operand_place(arrangement, o)) for _, _, o in matrix_terms(n)])
+    if not order:
+        return []
+    count = -(-len(order) // most)
+    size = -(-len(order) // count)
+    return [order[i : i + size] for i in range(0, len(order), size)]
+
+
+class StageWriter:
+    """Writes the stages of an arrangement; collects the panels that they read."""
+
+    def __init__(self, v: Vectors, arrangement: Arrangement, shape: Shape) -> None:
+        self._v, self._f = v, v.function
+        self._arrangement, self._shape = arrangement, shape
+        self.panels: list[Panel] = []
+        self._panel_size = 0
+        self._memory: dict[tuple[int, int], tuple[int, int]] = {}
+
+    @property
+    def panel_size(self) -> int:
+        """How many numbers all panels hold."""
+        return self._panel_size
+
+    def sums_width(self) -> int:
+        """How many numbers a row the accumulators of the widest stage take."""
+        return max((len(s.products) * self._blocks(s) * self._v.lanes for s in self._arrangement.stages), default=0)
+
+    def partials_width(self) -> int:
+        """How many numbers a row the partial reductions of the widest stage take."""
+        return max((len(s.reductions) * self._v.lanes for s in self._arrangement.stages), default=0)
+
+    def write(self, frame: Frame) -> None:
+        """Write all stages for the rows of this timestep."""
+        for stage in self._arrangement.stages:
+            self._write(stage, frame)
+
+    # ---- one stage ------------------------------------------------------------------------------------------
+
+    def _blocks(self, stage: Stage) -> int:
+        """How many vectors of units a walk takes at a time: what suits the widest group of accumulators."""
+        groups = accumulator_groups(stage, self._arrangement, self._shape)
+        wide = max((len(g) for g in groups), default=0)
+        return tile_shape(wide, self._shape.blocks, self._shape.registers)[1] if wide else 1
+
+    def _write(self, stage: Stage, frame: Frame) -> None:
+        f, v, shape = self._f, self._v, self._shape
+        if stage.reductions:
+            with f.loop(0, frame.rows) as rows:
+                for k, reduction in enumerate(stage.reductions):
+                    v.store(v.constant(0.0 if reduction.op == "sum" else float("-inf")), self._partial(frame, rows.index, k))
+        if stage.products:
+            blocks = self._blocks(stage)
+            groups = accumulator_groups(stage, self._arrangement, shape)
+            order = [n for group in groups for n in group]
+            width = len(order) * blocks * v.lanes
+            panels = [self._plan_panels(group, blocks) for group in groups]
+            with f.loop(0, shape.blocks, blocks) as loop:
+                first = 0
+                for group, mine in zip(groups, panels, strict=True):
+                    self._products(group, mine, frame, loop.index, blocks, first, width)
+                    first += len(group)
+                with f.loop(0, frame.rows) as rows:
+                    memory = _Rows(self, frame, rows.index)
+                    for b in range(blocks):
+                        sums = {
+                            id(n): v.load(f.offset(memory.row("sums", width), (a * blocks + b) * v.lanes, v.element))
+                            for a, n in enumerate(order)
+                        }
+                        at = f.add(f.mul(loop.index, v.lanes), b * v.lanes)
+                        self._body(stage, frame, memory, at, sums)
+        elif stage.stores or stage.reductions:
+            with f.loop(0, frame.rows) as rows:
+                memory = _Rows(self, frame, rows.index)
+                with f.loop(0, shape.padded, v.lanes) as loop:
+                    self._body(stage, frame, memory, loop.index, {})
+        if stage.scalars or stage.reductions:
+            self._scalars(stage, frame)
+
+    def _plan_panels(self, group: list[Node], blocks: int) -> list[tuple[Panel, Place, list[int]]]:
+        by_operand: dict[Place, list[tuple[int, str, bool]]] = {}
+        for a, n in enumerate(group):
+            for matrix, transposed, operand in matrix_terms(n):
+                by_operand.setdefault(operand_place(self._arrangement, operand), []).append((a, matrix, transposed))
+        result = []
+        for place, terms in by_operand.items():
+            # an accumulator that takes the same operand twice needs two walks
+            while terms:
+                once = {a: (a, m, t) for a, m, t in reversed(terms)}
+                now = [term for term in terms if once[term[0]] == term]
+                terms = [term for term in terms if once[term[0]] != term]
+                panel = Panel(
+                    self._panel_size, self._shape.blocks // blocks, self._shape.units, blocks,
+                    tuple((m, t) for _, m, t in now),
+                )
+                self._panel_size += panel.size(self._v.lanes)
+                self.panels.append(panel)
+                result.append((panel, place, [a for a, _, _ in now]))
+        return result
+
+    def _products(
+        self,
+        group: list[Node],
+        panels: list[tuple[Panel, Place, list[int]]],
+        frame: Frame,
+        block: Value,
+        blocks: int,
+        first: int,
+        width: int,
+    ) -> None:
+        f, v = self._f, self._v
+        number = f.emit("i64", f"udiv {block}, {blocks}") if blocks > 1 else block
+        walks = []
+        for panel, place, terms in panels:
+            stride = panel.length * len(panel.terms) * blocks * v.lanes
+            address = f.offset(f.offset(frame.panels, panel.offset, v.element), f.mul(number, stride), v.element)
+            base, step = frame.bases[place.kind]
+            slot = f.offset(base, place.slot * self._shape.padded, v.element)
+
+            def operand(row: Integer, slot: Value = slot, step: int = step) -> Value:
+                return f.offset(slot, f.mul(row, step), v.element)
+
+            walks.append(Walk(operand, panel.length, address, terms))
+        sums = frame.bases["sums"][0]
+        column = f.mul(block, v.lanes)
+        rows: dict[tuple[str, str], Value] = {}
+
+        def start(row: Value | int, a: int, b: int) -> Value:
+            leaf = start_of(group[a])
+            if leaf is None:
+                return v.constant(0.0)
+            place = place_of(leaf)
+            if place.kind == "vector":
+                base = frame.bases["vector"][0]
+            else:
+                assert frame.projection_row is not None
+                name = (str(row), f.block)
+                if name not in rows:
+                    rows[name] = frame.projection_row(row)
+                base = rows[name]
+            at = f.offset(f.offset(base, column, v.element), place.slot * self._shape.padded + b * v.lanes, v.element)
+            return v.load(at)
+
+        def finish(row: Value | int, a: int, b: int, value: Value) -> None:
+            at = f.offset(f.offset(sums, f.mul(row, width), v.element), ((first + a) * blocks + b) * v.lanes, v.element)
+            v.store(value, at)
+
+        tile = (tile_rows(len(group) * blocks, self._shape.registers), blocks)
+        product(v, frame.rows, tile, len(group), walks, start, finish)
+
+    def _body(self, stage: Stage, frame: Frame, memory: _Rows, at: Value, sums: dict[int, Value]) -> None:
+        v, f = self._v, self._f
+        values = dict(sums)
+
+        def value(n: Node) -> Value:
+            key = id(n)
+            if key not in values:
+                values[key] = self._read(n, memory, at)
+            return values[key]
+
+        for n in stage.body:
+            words = TABLE[n.op].words
+            assert words is not None, n.op
+            values[id(n)] = words(v, *(value(i) for i in n.inputs))
+        for n, place in stage.stores:
+            address = memory.address(place, at)
+            number = value(n)
+            v.store(v.add(v.load(address), number) if place.kind == "vector_gradient" else number, address)
+        for k, reduction in enumerate(stage.reductions):
+            address = self._partial(frame, memory.index, k)
+            number, old = value(reduction.inputs[0]), v.load(address)
+            is_sum = reduction.op == "sum"
+            if self._shape.units % v.lanes:
+                inside = v.load(f.offset(frame.bases["inside"][0], at, v.element), constant=True)
+                number = v.where(v.equal(inside, v.constant(1.0)), number, v.constant(0.0 if is_sum else float("-inf")))
+            v.store(v.add(old, number) if is_sum else v.maximum(old, number), address)
+
+    def _read(self, n: Node, memory: _Rows, at: Value) -> Value:
+        """A value that was not computed in this walk: a literal, or from its place."""
+        v, f = self._v, self._f
+        if n.op == "constant":
+            return v.constant(float(n.attributes[0]))
+        if n.op == "size":
+            return v.constant(float(self._shape.units))
+        place = place_of(n) if n.op == "place" else self._arrangement.homes[id(n)]
+        if place.kind in _NUMBERS:
+            return v.splat(memory.address(place, 0))
+        return v.load(memory.address(place, at))
+
+    def _partial(self, frame: Frame, row: Value, k: int) -> Value:
+        base, step = frame.bases["partials"]
+        f = self._f
+        return f.offset(f.offset(base, f.mul(row, step), self._v.element), k * self._v.lanes, self._v.element)
+
+    def _scalars(self, stage: Stage, frame: Frame) -> None:
+        """One number a row: reductions brought to their end, and what follows from them, in all lanes alike."""
+        v, f = self._v, self._f
+        with f.loop(0, frame.rows) as rows:
+            memory = _Rows(self, frame, rows.index)
+            values: dict[int, Value] = {}
+            for k, n in enumerate(stage.reductions):
+                partial = v.load(self._partial(frame, rows.index, k))
+                values[id(n)] = v.broadcast(v.horizontal_sum(partial) if n.op == "sum" else v.horizontal_max(partial))
+
+            def value(n: Node) -> Value:
+                if id(n) not in values:
+                    values[id(n)] = self._read(n, memory, Value("0", "i64"))
+                return values[id(n)]
+
+            for n in stage.scalars:
+                words = TABLE[n.op].words
+                assert words is not None and (n.dims == SCALAR), n.op
+                values[id(n)] = words(v, *(value(i) for i in n.inputs))
+            for n, place in stage.scalar_stores:
+                first = f.emit(v.element, f"extractelement {value(n)}, i64 0")
+                f.store(first, memory.address(place, 0), v.bits // 8)
+
+
+class _Rows:
+    """The addresses of one row, each computed once and before the walk over its units."""
+
+    def __init__(self, writer: StageWriter, frame: Frame, index: Value) -> None:
+        self._w, self._frame, self.index = writer, frame, index
+        self._rows: dict[tuple[str, str], Value] = {}
+
+    def row(self, kind: str, stride: int | None = None) -> Value:
+        """The address of the row in one kind of memory."""
+        f, v = self._w._f, self._w._v
+        key = (kind, f.block)
+        if key not in self._rows:
+            if kind == "projection":
+                assert self._frame.projection_row is not None
+                self._rows[key] = self._frame.projection_row(self.index)
+            else:
+                base, step = self._frame.bases[kind]
+                wide = step if stride is None else stride
+                self._rows[key] = f.offset(base, f.mul(self.index, wide), v.element)
+        return self._rows[key]
+
+    def address(self, place: Place, at: Integer) -> Value:
+        """The address of a value of this row at a unit."""
+        f, v = self._w._f, self._w._v
+        if place.kind in _OVERALL:
+            base = self._frame.bases[place.kind][0]
+        else:
+            base = self.row(place.kind)
+        if place.kind in _NUMBERS:
+            return f.offset(base, place.slot, v.element)
+        return f.offset(f.offset(base, at, v.element), place.slot * self._w._shape.padded, v.element)
+
+

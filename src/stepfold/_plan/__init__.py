@@ -1,0 +1,19 @@
+"""From a step's graph to the plan of its kernels."""
+
+from ._lower import Place, Projection, matrix_terms, place_of, start_of
+from ._plan import Outer, Plan, plan
+from ._stages import Arrangement, Stage, operand_place
+
+__all__ = [
+    "Arrangement",
+    "Outer",
+    "Place",
+    "Plan",
+    "Projection",
+    "Stage",
+    "matrix_terms",
+    "operand_place",
+    "place_of",
+    "plan",
+    "start_of",
+]

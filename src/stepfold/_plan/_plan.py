@@ -1,0 +1,168 @@
+"""The plan of a step: what leaves the time loop, what is kept, what is computed in which stage, which sums remain."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from .._gradient import Backward, backward
+from .._graph import SCALAR, UNITS, Node, constant, in_order
+from .._step import Step
+from ._keep import kept
+from ._lower import Lowering, Place, Projection, at
+from ._stages import Arrangement, arrange
+
+
+@dataclass(frozen=True)
+class Outer:
+    """A matrix gradient that remains after the step: the sum of outer products delta ⊗ operand over rows and timesteps."""
+
+    matrix: str
+    delta: int
+    operand: Place
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that the compiler and `scan` must know of a step.
+
+    Kinds of places, all (rows, slots, units) unless said: `state` the states before, `new` after; `projection` what left
+    the loop; `kept` and `kept_scalar` (numbers) for the way back; `scratch` and `scalar` (numbers) between stages;
+    `vector` parameters (slots, units); `row_input`, `step_input` a layer's extras; on the way back `cotangent` of the
+    new states, `passed` to the states before, `delta` what is multiplied with operands into matrix gradients, `operand`
+    operands computed again, `vector_gradient` (slots, units) sums over everything.
+
+    The first `input_deltas` deltas belong to the input's kernels: `projection_deltas` gives each projection's.
+    """
+
+    step: Step
+    projections: tuple[Projection, ...]
+    vectors: tuple[str, ...]
+    kept: tuple[Node, ...]
+    kept_units: int
+    kept_scalars: int
+    inference: Arrangement
+    training: Arrangement
+    back_vectors: tuple[str, ...]
+    back: Arrangement
+    deltas: int
+    input_deltas: int
+    projection_deltas: tuple[int | None, ...]
+    operands: int
+    outers: tuple[Outer, ...]
+    column_sums: tuple[tuple[str, int], ...]
+    vector_gradients: tuple[str, ...]
+    row_inputs: tuple[str, ...]
+    step_inputs: tuple[str, ...]
+
+    @property
+    def states(self) -> int:
+        """How many states."""
+        return len(self.step.states)
+
+
+@functools.lru_cache(maxsize=256)
+def plan(step: Step) -> Plan:
+    """Make the plan of a step."""
+    derived = backward(step)
+    keep = kept(step, derived)
+    known = _leaves(step)
+    vectors: list[str] = []
+    lowering = Lowering(known, vectors, [*step.outputs, *keep], step.nodes)
+    new = [(lowering.lower(n), Place("new", s)) for s, n in enumerate(step.outputs)]
+    places: dict[int, Place] = {}
+    units = scalars = 0
+    for n in keep:
+        if n.dims == SCALAR:
+            places[id(n)], scalars = Place("kept_scalar", scalars), scalars + 1
+        else:
+            places[id(n)], units = Place("kept", units), units + 1
+    keeping = [(lowering.lower(n), places[id(n)]) for n in keep]
+    return Plan(
+        step=step,
+        projections=tuple(lowering.projections),
+        vectors=tuple(vectors),
+        kept=tuple(keep),
+        kept_units=units,
+        kept_scalars=scalars,
+        inference=arrange(new),
+        training=arrange([*new, *keeping]),
+        row_inputs=tuple(step.leaves("row_input")),
+        step_inputs=tuple(step.leaves("step_input")),
+        **_way_back(step, derived, places, lowering),
+    )
+
+
+def _leaves(step: Step) -> dict[int, Node]:
+    """The step's leaves as places."""
+    known: dict[int, Node] = {}
+    names = {"row_input": step.leaves("row_input"), "step_input": step.leaves("step_input"), "state": list(step.states)}
+    for n in step.nodes:
+        if n.op in names:
+            known[id(n)] = at(n.op, names[n.op].index(str(n.attributes[0])))
+    return known
+
+
+def _way_back(step: Step, derived: Backward, places: dict[int, Place], forward: Lowering) -> dict[str, object]:
+    known = _leaves(step)
+    for s, n in enumerate(step.outputs):
+        if n.inputs:
+            known[id(n)] = at("new", s)
+    for n in step.nodes:
+        if id(n) in places and id(n) not in known:
+            known[id(n)] = at(places[id(n)].kind, places[id(n)].slot, n.dims)
+    for n in derived.nodes:
+        if n.op == "cotangent":
+            known[id(n)] = at("cotangent", step.states.index(str(n.attributes[0])))
+    pairs = [(name, left, right) for name, terms in derived.matrices.items() for left, right in terms]
+    ends = [*derived.states, *derived.vectors.values(), *(n for _, *both in pairs for n in both)]
+    # a product with the input's cotangent happens after the loop, so it does not count as a use
+    nodes = in_order(n for n in ends if n is not None)
+    vectors: list[str] = []
+    lowering = Lowering(known, vectors, [n for n in ends if n is not None], nodes)
+
+    deltas: list[Node] = []
+    operands: list[Node] = []
+
+    def slot(n: Node, slots: list[Node]) -> int:
+        if not any(n is other for other in slots):
+            slots.append(n)
+        return next(k for k, other in enumerate(slots) if other is n)
+
+    ordered = sorted(pairs, key=lambda pair: pair[2].op != "input")
+    outers = []
+    for name, left, right in ordered:
+        delta = slot(lowering.lower(left), deltas)
+        if right.op == "input":
+            place = Place("input", 0)
+        else:
+            operand = lowering.lower(right)
+            readable = operand.op == "place" and operand.attributes[0] in ("state", "kept")
+            place = Place(str(operand.attributes[0]), int(operand.attributes[1])) if readable else Place("operand", slot(operand, operands))
+        outers.append(Outer(name, delta, place))
+    by_kernel = {o.matrix: o.delta for o in outers if o.operand.kind == "input"}
+
+    targets = [(n, Place("delta", k)) for k, n in enumerate(deltas)]
+    targets += [(n, Place("operand", k)) for k, n in enumerate(operands)]
+    column_sums, accumulated = [], []
+    for name, n in derived.vectors.items():
+        low = lowering.lower(n)
+        if any(low is delta for delta in deltas):
+            column_sums.append((name, slot(low, deltas)))
+        else:
+            targets.append((low, Place("vector_gradient", len(accumulated))))
+            accumulated.append(name)
+    for s, n in enumerate(derived.states):
+        targets.append((constant(0.0, UNITS) if n is None else lowering.lower(n), Place("passed", s)))
+    return {
+        "back_vectors": tuple(vectors),
+        "back": arrange(targets),
+        "deltas": len(deltas),
+        "input_deltas": len(set(by_kernel.values())),
+        "projection_deltas": tuple(by_kernel.get(p.kernels[0]) for p in forward.projections),
+        "operands": len(operands),
+        "outers": tuple(outers),
+        "column_sums": tuple(column_sums),
+        "vector_gradients": tuple(accumulated),
+    }
+

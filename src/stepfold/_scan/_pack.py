@@ -1,0 +1,113 @@
+"""Parameters laid out as the kernels read them, and gradients taken out of the kernels' sums."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._llvm._kernels import INPUT_BLOCKS, Layout
+from .._llvm._stage import Panel
+
+Array = NDArray[Any]
+Params = Mapping[str, Array]
+
+
+def pack_panels(panels: Sequence[Panel], lanes: int, params: Params, out: Array) -> None:
+    """Write recurrent matrices as panels [groups][length][terms][blocks · lanes], zeros where units end."""
+    for panel in panels:
+        wide = panel.blocks * lanes
+        block = out[panel.offset : panel.offset + panel.size(lanes)]
+        block = block.reshape(panel.groups, panel.length, len(panel.terms), wide)
+        for t, (name, transposed) in enumerate(panel.terms):
+            matrix = params[name]
+            _fill(block[:, :, t], matrix.T if transposed else matrix)
+
+
+def _fill(target: Array, matrix: Array) -> None:
+    """target [groups][length][wide] from matrix (units, length)."""
+    groups, length, wide = target.shape
+    units = matrix.shape[0]
+    whole = units // wide
+    if whole:
+        target[:whole] = matrix[: whole * wide].reshape(whole, wide, length).transpose(0, 2, 1)
+    if whole < groups:
+        target[whole:] = 0
+        target[whole, :, : units - whole * wide] = matrix[whole * wide :].T
+
+
+def pack_vectors(names: Sequence[str], padded: int, params: Params) -> Array:
+    """Vectors [names][padded units]; what pads is 1, so that nothing is divided by zero there."""
+    out: Array = np.ones((max(1, len(names)), padded), next(iter(params.values())).dtype if params else np.float32)
+    for k, name in enumerate(names):
+        out[k, : len(params[name])] = params[name]
+    return out
+
+
+def pack_projection(layout: Layout, params: Params, features: int, dtype: Any) -> tuple[Array, Array]:
+    """The input's kernels as panels [groups][features][blocks · lanes] over all projections, and their vectors."""
+    padded, units = layout.shape.padded, layout.shape.units
+    projections = layout.plan.projections
+    stack = np.zeros((len(projections), padded, features), dtype)
+    bias = np.zeros((max(1, len(projections)), padded), dtype)
+    for k, projection in enumerate(projections):
+        for name in projection.kernels:
+            stack[k, :units] += params[name]
+        for name in projection.vectors:
+            bias[k, :units] += params[name]
+    wide = layout.projection_blocks[1] * layout.shape.lanes
+    panels = np.ascontiguousarray(stack.reshape(-1, wide, features).transpose(0, 2, 1))
+    return panels, bias
+
+
+def pack_input_gradient(layout: Layout, params: Params, features: int, dtype: Any) -> Array:
+    """The input's kernels, transposed, as panels [groups][terms · units][blocks · lanes] over the features."""
+    terms = [o.matrix for o in layout.plan.outers if o.operand.kind == "input"]
+    wide = INPUT_BLOCKS * layout.shape.lanes
+    groups = -(-features // wide)
+    out = np.zeros((groups, len(terms), layout.shape.units, wide), dtype)
+    for t, name in enumerate(terms):
+        matrix = params[name]  # (units, features)
+        whole = features // wide
+        if whole:
+            out[:whole, t] = matrix[:, : whole * wide].reshape(-1, whole, wide).transpose(1, 0, 2)
+        if whole < groups:
+            out[whole, t, :, : features - whole * wide] = matrix[:, whole * wide :]
+    return out
+
+
+def write_gradients(
+    layout: Layout, kernels: Array, recurrent: Array, columns: Array, vectors: Array, target: Params
+) -> None:
+    """Write the kernels' sums into the parameters' gradients: of any strides, each overwritten.
+
+    `kernels` (features, input deltas, padded), `recurrent` flat, `columns` and `vectors` (…, padded).
+    """
+    plan, units, padded = layout.plan, layout.shape.units, layout.shape.padded
+    written: set[str] = set()
+
+    def give(name: str, value: Array) -> None:
+        if name in target:
+            if name in written:
+                target[name][...] += value
+            else:
+                target[name][...] = value
+            written.add(name)
+
+    for o in plan.outers:
+        if o.operand.kind == "input":
+            give(o.matrix, kernels[:, o.delta, :units].T)
+    for g in layout.recurrent_groups:
+        size = units * g.slots * padded
+        block = recurrent[g.offset : g.offset + size].reshape(units, g.slots, padded)
+        for o in g.outers:
+            give(o.matrix, block[:, o.delta - g.first_delta, :units].T)
+    for k, (name, _) in enumerate(plan.column_sums):
+        give(name, columns[k, :units])
+    for k, name in enumerate(plan.vector_gradients):
+        give(name, vectors[k, :units])
+    for name in target:
+        if name not in written:
+            target[name][...] = 0
