@@ -10,6 +10,7 @@ wait.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import subprocess
@@ -58,9 +59,9 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        self._process.wait()
+        if error is not None:
+            self._process.terminate()
+        self._process.__exit__(kind, error, at)  # closes the pipes, which ends the worker, and waits for it
 
     def ask(self, line: str) -> str:
         """Send a line and return the answer; RuntimeError if the process has ended instead."""
@@ -103,17 +104,12 @@ def compare(
     report: _report.Report, cell: str, mask: bool, names: Sequence[str], folder: str, most: int
 ) -> None:
     """Run one cell's contest."""
-    workers: list[Worker] = []
-    try:
-        for name in names:
-            framework, layer = CONTESTANTS[name]
-            workers.append(Worker(Task(name, framework, layer, cell, mask, folder, report.threads)))
+    with contextlib.ExitStack() as stack:
+        tasks = [Task(name, *CONTESTANTS[name], cell, mask, folder, report.threads) for name in names]
+        workers = [stack.enter_context(Worker(task)) for task in tasks]
         apart = check([worker.side() for worker in workers], TOLERANCE)
         rounds, turn = (3, 0.4) if report.quick else (7, 2.0)
         times = timed(workers, most=most, rounds=rounds, turn=turn)
-    finally:
-        for worker in workers:
-            worker.__exit__(None, None, None)
     masked = "masked" if mask else "padding is input"
     ratios = report.compared(f"{cell}, {masked}, a training step", times, apart=apart, cell=cell, mask=mask)
     epochs = {name: f"{EPOCH * t.median:.1f} s" for name, t in times.items()}
