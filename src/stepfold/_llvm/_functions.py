@@ -1,11 +1,13 @@
 """exp, log, tanh, sigmoid and erf as branch-free polynomials on vectors, of 32 and of 64 bits.
 
-Each table of coefficients was fitted in 50 decimal digits by Remez's exchange (the two for exp by Lawson's weights) to
-the least greatest error of the function that it serves, relative unless said otherwise, and then rounded; its comment
-gives that error. What the finished functions keep to, with and without FMA, stands in `tests/llvm/test_vectors.py`.
+Each table of coefficients was fitted in 50 decimal digits by Remez's exchange (the two for exp by Lawson's
+weights) to the least greatest error of the function that it serves, relative unless said otherwise, and then
+rounded; its comment gives that error. What the finished functions keep to, with and without FMA, stands in
+`tests/llvm/test_vectors.py`.
 
-A power of two is made in the bits: adding `1.5 * 2**mantissa` to a number rounds it to an integer and leaves that in
-the low bits of the sum, from where a shift moves it to the exponent. It needs no conversion on any target.
+A power of two is made in the bits: adding `1.5 * 2**mantissa` to a number rounds it to an integer and
+leaves that in the low bits of the sum, from where a shift moves it to the exponent. It needs no conversion
+on any target.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from stepfold._llvm._text import Value
+from ._text import Value
 
 if TYPE_CHECKING:
-    from stepfold._llvm._vectors import Vectors
+    from ._vectors import Vectors
 
 Table = dict[int, tuple[float, ...]]
 
@@ -25,7 +27,10 @@ _ONE = {32: 0x3F800000, 64: 0x3FF0000000000000}  # the bits of 1.0
 _ROOT_HALF = {32: 0x3F3504F3, 64: 0x3FE6A09E667F3BCD}  # the bits of sqrt(0.5)
 _LEAST_NORMAL = {32: 2.0**-126, 64: 2.0**-1022}
 # ln 2 in two parts; any exponent times the first is exact, without FMA too
-_LN2: Table = {32: (0.693145751953125, 1.428606765330187e-06), 64: (0.6931471805601177, -1.7239444525614835e-13)}
+_LN2: Table = {
+    32: (0.693145751953125, 1.428606765330187e-06),
+    64: (0.6931471805601177, -1.7239444525614835e-13),
+}
 
 # exp(r), |r| <= ln 2: 2**-26.0, 2**-56.2
 _EXP: Table = {
@@ -41,14 +46,14 @@ _EXP_RANGE = {32: (-105.0, 89.0), 64: (-746.0, 710.0)}
 
 # exp(r), |r| <= ln 2 / 2: 2**-28.3, 2**-57.9
 _EXP_HALF: Table = {
-    32: (1.0, 1.0, 0.4999999334481046, 0.16666519101123517, 0.04166840593790078, 0.00836890221822594, 0.00138142246637),
+    32: (1.0, 1.0, 0.49999993345, 0.16666519101, 0.041668405938, 0.0083689022182, 0.00138142247),
     64: (
         1.0, 1.0, 0.5000000000000011, 0.1666666666666641, 0.041666666666529475, 0.0083333333334952,
         0.0013888888943831672, 0.0001984126950549313, 2.4801492870584445e-05, 2.7557586878693647e-06,
         2.7630335949929343e-07, 2.5000048437706596e-08,
     ),
 }  # fmt: skip
-# where sigmoid has become 0 or 1, and the exponent of a scale that keeps its fraction among the normal numbers
+# where sigmoid has become 0 or 1; the exponent of a scale that keeps its fraction among the normal numbers
 _SIGMOID_RANGE = {32: (-104.0, 40.0), 64: (-746.0, 40.0)}
 _SIGMOID_SCALE = {32: -24, 64: -53}
 
@@ -75,19 +80,19 @@ _LOG: Table = {
 _ERF_NEAR: Table = {
     32: (0.12837917, -0.37612626, 0.11283585, -0.026853815, 0.0051883305, -0.00080102024, 7.8538498e-05),
     64: (
-        0.12837916709551256, -0.3761263890318352, 0.112837916709442, -0.026866170643113415, 0.005223977606130842,
-        -0.0008548325929766244, 0.0001205529358693695, -1.4924712439534814e-05, 1.6447132699786621e-06,
-        -1.6206318752969208e-07, 1.3710988704190523e-08, -7.779462971761597e-10,
+        0.12837916709551256, -0.3761263890318352, 0.112837916709442, -0.026866170643113415,
+        0.005223977606130842, -0.0008548325929766244, 0.0001205529358693695, -1.4924712439534814e-05,
+        1.6447132699786621e-06, -1.6206318752969208e-07, 1.3710988704190523e-08, -7.779462971761597e-10,
     ),
 }  # fmt: skip
 # ln(1 - erf(x)), 0.95 <= x <= _ERF_RANGE; absolute error of erf 2**-25.3, 2**-49.6
 _ERF_FAR: Table = {
     32: (-0.0022501836, -1.1188768, -0.65256703, -0.089889981, 0.015179005, -0.0012003989),
     64: (
-        -1.4594057078954013e-06, -1.128364509088919, -0.6366877590253662, -0.10257927280078163, 0.018751217310256058,
-        0.0007443884673527365, -0.0022661929840535095, 0.0010526478466140175, -0.0003113755110785102,
-        6.581892694056155e-05, -9.989652932787927e-06, 1.0408251481233206e-06, -6.683601078479129e-08,
-        1.9952893851750865e-09,
+        -1.4594057078954013e-06, -1.128364509088919, -0.6366877590253662, -0.10257927280078163,
+        0.018751217310256058, 0.0007443884673527365, -0.0022661929840535095, 0.0010526478466140175,
+        -0.0003113755110785102, 6.581892694056155e-05, -9.989652932787927e-06, 1.0408251481233206e-06,
+        -6.683601078479129e-08, 1.9952893851750865e-09,
     ),
 }  # fmt: skip
 _ERF_RANGE = {32: 3.95, 64: 6.0}  # where erf has become 1
@@ -96,19 +101,22 @@ _ERF_RANGE = {32: 3.95, 64: 6.0}  # where erf has become 1
 def exp(v: Vectors, x: Value) -> Value:
     """`exp(x)`: right to the last denormal, and infinite beyond the greatest number.
 
-    `x = n 2 ln 2 + rest`, and `2**n` is a normal number however small or great `2**2n` is: it is multiplied in twice.
+    `x = n 2 ln 2 + rest`. However small or great `2**2n` is, `2**n` is a normal number: it is multiplied
+    in twice.
     """
     high, low = _LN2[v.bits]
     _, rest, power = _reduce(v, _clamp(v, x, *_EXP_RANGE[v.bits]), (2 * high, 2 * low))
     root = v.from_bits(v.integer_operation("add", power, _ONE[v.bits]))
-    return v.multiply(v.multiply(v.polynomial(rest, _EXP[v.bits]), root), root)
+    first, *others = _EXP[v.bits]
+    series = v.fma(v.polynomial(rest, others), rest, v.constant(first))
+    return v.multiply(v.multiply(series, root), root)
 
 
 def sigmoid(v: Vectors, x: Value) -> Value:
     """`1 / (1 + exp(-x))`: right to the last denormal.
 
-    With `-x = n ln 2 - rest` the denominator is `2**n + (exp(-rest) - 1) * 2**n + 1`, in an order that rounds least.
-    Both parts of the fraction are scaled down, so that it overflows nowhere.
+    With `-x = n ln 2 - rest` the denominator is `((exp(-rest) - 1) 2**n + 1) + 2**n`, the order that
+    rounds least. Both parts of the fraction are scaled down, so that it overflows nowhere.
     """
     high, low = _LN2[v.bits]
     _, rest, power = _reduce(v, _clamp(v, x, *_SIGMOID_RANGE[v.bits]), (-high, -low))
@@ -123,9 +131,9 @@ def sigmoid(v: Vectors, x: Value) -> Value:
 def tanh(v: Vectors, x: Value) -> Value:
     """The hyperbolic tangent; the sign of zero is kept.
 
-    With `|x| = n 2 ln 2 + rest` and `u = rest / tanh(rest)`, `exp(2 rest) = (u + rest) / (u - rest)`. So `rest / u`
-    where n = 0, and else, without cancellation, `1 - 2 / (exp(2|x|) + 1)`, which is
-    `1 - 2 (u - rest) / (16**n (u + rest) + u - rest)`: one division serves both.
+    With `|x| = n 2 ln 2 + rest` and `u = rest / tanh(rest)`, `exp(2 rest) = (u + rest) / (u - rest)`. So
+    it is `rest / u` where n = 0, and else, without cancellation, `1 - 2 / (exp(2|x|) + 1)`, that is
+    `1 - 2 (u - rest) / (16**n (u + rest) + u - rest)`. One division serves both.
     """
     size = v.minimum(v.absolute(x), v.constant(_TANH_RANGE[v.bits]))
     whole, rest, power = _reduce(v, size, (2 * math.log(2),))
@@ -142,7 +150,7 @@ def tanh(v: Vectors, x: Value) -> Value:
 def log(v: Vectors, x: Value) -> Value:
     """The natural logarithm; with `x = 2**k (1 + f)` and `s = f / (2 + f)` it is `k ln 2 + 2 artanh(s)`.
 
-    The sum is ordered so that `f`, which is exact, enters last: `2 artanh(s) = f - (f**2/2 - s (f**2/2 + s**2 series))`.
+    `f`, which is exact, enters last of all: `2 artanh(s) = f - (f**2/2 - s (f**2/2 + s**2 series))`.
     """
     mantissa = _MANTISSA[v.bits]
     small = v.less(x, v.constant(_LEAST_NORMAL[v.bits]))
@@ -177,7 +185,7 @@ def _clamp(v: Vectors, x: Value, low: float, high: float) -> Value:
 
 
 def _reduce(v: Vectors, x: Value, step: tuple[float, ...]) -> tuple[Value, Value, Value]:
-    """Return `n`, `rest` and `n` in the exponent's bits, where `x = n * step + rest` and `|rest| <= |step| / 2`.
+    """Return `n`, `rest` and `n` in the exponent's bits: `x = n * step + rest` with `|rest| <= |step| / 2`.
 
     `step` is a sum of parts; all but the last must have exact products with `n`.
     """

@@ -1,4 +1,4 @@
-"""The words of vector mathematics that a kernel is written in: memory, arithmetic, comparisons, reductions."""
+"""The words of vector mathematics: memory, arithmetic, comparisons, reductions, functions."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import math
 import struct
 from collections.abc import Sequence
 
-from stepfold._llvm import _functions
-from stepfold._llvm._text import Function, Value
+from . import _functions
+from ._text import Function, Value
 
 
 class Vectors:
     """Writes vector instructions into a function.
 
-    A value is a vector of `lanes` (two or more, a power of two) numbers of `bits` (32 or 64) each. Any number of lanes
-    compiles for any target; LLVM splits what is wider than a register. Every word keeps NaN and infinity as IEEE 754
-    has them, and the functions (`exp` to `erf`) are the same polynomials on every target: no call leaves the kernel.
+    A value is a vector of `lanes` (two or more, a power of two) numbers of `bits` (32 or 64) each. Any
+    number of lanes compiles for any target; LLVM splits what is wider than a register. Every word keeps
+    NaN and infinity as IEEE 754 has them, and the functions (`exp` to `erf`) are the same text for every
+    target: no call leaves the kernel.
     """
 
     def __init__(self, function: Function, bits: int, lanes: int) -> None:
@@ -31,7 +32,7 @@ class Vectors:
         self.integers = f"<{lanes} x i{bits}>"
         self._suffix = f"v{lanes}f{bits}"
 
-    # ---- memory ---------------------------------------------------------------------------------------------
+    # ---- memory --------------------------------------------------------------------------------------------
 
     def load(self, address: Value, align: int | None = None, *, constant: bool = False) -> Value:
         """Load a vector; aligned to its elements unless `align` (bytes) promises more."""
@@ -63,7 +64,7 @@ class Vectors:
                 number = math.copysign(math.inf, number)
         return f"0x{struct.unpack('<Q', struct.pack('<d', number))[0]:016X}"
 
-    # ---- arithmetic -----------------------------------------------------------------------------------------
+    # ---- arithmetic ----------------------------------------------------------------------------------------
 
     def _binary(self, word: str, a: Value, b: Value) -> Value:
         return self.function.emit(self.type, f"{word} {a}, {b.name}")
@@ -98,8 +99,9 @@ class Vectors:
     def polynomial(self, x: Value, coefficients: Sequence[float]) -> Value:
         """`c[0] + c[1] * x + c[2] * x**2 + …`, three or more of them.
 
-        The terms are taken in pairs and the pairs by powers of `x**2`, which halves the time until the result is there
-        for one more product; but `c[0]`, usually the greatest, is added last of all, so that it costs no accuracy.
+        The terms are taken in pairs and the pairs by powers of `x**2`, which for one more product halves
+        the time until the result is there; but `c[0]`, usually the greatest, is added last, so that it
+        costs no accuracy.
         """
         first, *rest = map(self.constant, coefficients)
         pairs = [self.fma(b, x, a) for a, b in zip(rest[::2], rest[1::2], strict=False)]
@@ -133,14 +135,15 @@ class Vectors:
         return self._extreme("olt", a, b)
 
     def _extreme(self, how: str, a: Value, b: Value) -> Value:
-        # x86's own maximum gives `b` where either is NaN. So if `a` is a literal, `b` comes out right by itself, and
-        # else one more selection does it; llvm.maximum would also sort -0 before +0, at twice the instructions.
+        # x86's own maximum gives `b` where either is NaN. So if `a` is a literal, it is right as it
+        # stands, and else one more selection does it; llvm.maximum would also sort -0 before +0, with more
+        # instructions.
         if b.name.startswith("splat"):
             a, b = b, a
         result = self.where(self._compare(how, a, b), a, b)
         return result if a.name.startswith("splat") else self.where(self._compare("uno", a, a), a, result)
 
-    # ---- comparisons ----------------------------------------------------------------------------------------
+    # ---- comparisons ---------------------------------------------------------------------------------------
 
     def _compare(self, how: str, a: Value, b: Value) -> Value:
         return self.function.emit(f"<{self.lanes} x i1>", f"fcmp {how} {a}, {b.name}")
@@ -173,7 +176,7 @@ class Vectors:
         """`a` in the lanes where the mask is true, `b` in the others."""
         return self.function.select(mask, a, b)
 
-    # ---- bits -----------------------------------------------------------------------------------------------
+    # ---- bits ----------------------------------------------------------------------------------------------
 
     def to_bits(self, a: Value) -> Value:
         """The numbers' bits as integers."""
@@ -188,11 +191,11 @@ class Vectors:
         return self.function.emit(self.type, f"sitofp {a} to {self.type}")
 
     def integer_operation(self, word: str, a: Value, b: Value | int) -> Value:
-        """`add`, `sub`, `shl`, `ashr` … on vectors of integers; a Python int stands for itself in every lane."""
+        """`add`, `sub`, `shl`, `ashr` … on vectors of integers; a Python int stands for a vector of it."""
         other = f"splat (i{self.bits} {b})" if isinstance(b, int) else b.name
         return self.function.emit(self.integers, f"{word} {a}, {other}")
 
-    # ---- over the lanes -------------------------------------------------------------------------------------
+    # ---- over the lanes ------------------------------------------------------------------------------------
 
     def horizontal_sum(self, value: Value) -> Value:
         """The sum of the lanes as one number, in any order."""
@@ -213,7 +216,7 @@ class Vectors:
             value = self.maximum(value, turned)
         return self.function.emit(self.element, f"extractelement {value}, i64 0")
 
-    # ---- functions ------------------------------------------------------------------------------------------
+    # ---- functions -----------------------------------------------------------------------------------------
 
     def exp(self, x: Value) -> Value:
         """The exponential function."""
