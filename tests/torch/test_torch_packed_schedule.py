@@ -17,7 +17,7 @@ def test_every_row_finds_its_own_timesteps(lengths: list[int], reverse: bool) ->
     packed = pack_padded_sequence(padded, torch.tensor(lengths), batch_first=True)
     schedule = Schedule.packed(packed.batch_sizes.numpy(), reverse=reverse)
     assert schedule.shape == (1, sum(lengths))
-    assert (schedule.batch, schedule.time, schedule.whole) == (len(lengths), max(lengths), False)
+    assert (schedule.batch, schedule.time, schedule.whole) == (len(lengths), max(lengths), True)
     assert schedule.counts.tolist() == lengths
     assert schedule.positions.shape == (len(lengths), max(lengths))
     assert schedule.positions.min() >= 0

@@ -75,7 +75,7 @@ def _group(schedule: Schedule, part: slice, before: tuple[int, int]) -> Group:
     steps = int(counts[0]) if len(counts) else 0
     positions = positions[:, :steps]
     number = np.arange(len(rows))
-    if schedule.whole or (len(counts) and counts[-1] == steps):
+    if len(counts) and counts[-1] == steps:
         active = np.full(steps, len(rows))
         flat = positions.T.reshape(-1)
     else:

@@ -17,7 +17,7 @@ class Schedule:
     `rows` (batch,): row numbers, longest first; `counts` (batch,): how many timesteps each of them works,
     falling; `positions` (batch, most): the place of a row's k-th working timestep among the batch's (row,
     timestep) places as they lie in memory; `shape`: the first two axes of inputs and outputs as they lie in
-    memory; `whole`: whether every row works at every timestep; `ragged`: whether the batch is packed, later
+    memory; `whole`: whether every place is worked; `ragged`: whether the batch is packed, later
     timesteps having fewer places. Rows never wait for one another, so a schedule may be split by rows.
     """
 
@@ -44,8 +44,8 @@ class Schedule:
 
     @property
     def whole(self) -> bool:
-        """Whether every row works at every timestep."""
-        return self.mask is None and not self.ragged
+        """Whether every place of inputs and outputs is worked."""
+        return self.mask is None
 
     @classmethod
     def of(

@@ -1,0 +1,65 @@
+"""`accelerate`: the recurrent modules of an existing model swapped for the fused ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from ._drop_in import GRU, LSTM, RNN, DropIn
+from ._fold import obstacle
+
+_SWAPS: dict[type[nn.Module], type[DropIn]] = {nn.RNN: RNN, nn.LSTM: LSTM, nn.GRU: GRU}
+
+
+@dataclass
+class Accelerated:
+    """What `accelerate` did: the names of the modules that it swapped, and of those that it left, with the
+    reason."""
+
+    swapped: list[str] = field(default_factory=list)
+    left: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        lines = [f"swapped {name or 'the module itself'}" for name in self.swapped]
+        lines += [f"left {name or 'the module itself'}: {reason}" for name, reason in self.left.items()]
+        return "\n".join(lines) or "found no recurrent module"
+
+
+def accelerate(module: nn.Module) -> Accelerated:
+    """Swap every torch.nn.RNN, LSTM and GRU in a model for stepfold's, in place.
+
+    The modules stay the same objects, with the same parameters, hooks and names, so optimizers and
+    checkpoints go on working; only what runs is another. Returns what was swapped, and what was left and why;
+    print it.
+    """
+    report = Accelerated()
+    for name, child in module.named_modules():
+        if isinstance(child, DropIn):
+            continue
+        reason = _reason_to_leave(child)
+        if reason is not None:
+            report.left[name] = reason
+        elif type(child) in _SWAPS:
+            child.__class__ = _SWAPS[type(child)]
+            child.prepare()
+            report.swapped.append(name)
+    return report
+
+
+def _reason_to_leave(child: nn.Module) -> str | None:
+    if isinstance(child, nn.RNNCellBase):
+        return f"{type(child).__name__} computes one timestep; the loop around it is the model's own"
+    if isinstance(child, torch.jit.ScriptModule) and getattr(child, "original_name", "") in (
+        "RNN",
+        "LSTM",
+        "GRU",
+    ):
+        return "it is TorchScript, which is compiled already"
+    if not isinstance(child, nn.RNNBase):
+        return None
+    if type(child) not in _SWAPS:
+        return f"{type(child).__name__} is a class of its own, which may compute something else"
+    weight = child.weight_ih_l0
+    return obstacle(weight.device, weight.dtype)

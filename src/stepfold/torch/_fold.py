@@ -1,0 +1,174 @@
+"""One layer in one direction over a batch: by the fused kernels, or said once why not and by a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .._cell import Cell
+from ..cells import by_name
+from . import _derivatives  # noqa: F401  (registers the operators and their derivatives)
+from ._call import Call
+from ._recipe import Recipe
+from ._warn import warn_once
+
+KERNELS = {"cpu": (torch.float32, torch.float64), "meta": (torch.float32, torch.float64)}
+"""The devices with fused kernels, and their dtypes ("meta" has shapes only). Another device's kernels join
+here."""
+
+
+class Batch(NamedTuple):
+    """How a batch lies in memory and who works when; the tensors as `stepfold::fold` takes them."""
+
+    rows: int
+    time_major: bool = False
+    lengths: Tensor | None = None
+    mask: Tensor | None = None
+    batch_sizes: Tensor | None = None
+
+
+def obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Say why no fused kernel serves this device and dtype; None if one does."""
+    if device.type not in KERNELS:
+        return f"no fused kernel for the device {device.type!r} yet"
+    if dtype not in KERNELS[device.type]:
+        return f"no fused kernel for {dtype} on the device {device.type!r}, only for float32 and float64"
+    return None
+
+
+def fold(
+    recipe: Recipe,
+    batch: Batch,
+    inputs: Tensor,
+    weights: Sequence[Tensor],
+    initial: Sequence[Tensor] | None = None,
+    *,
+    extra: Sequence[Tensor] = (),
+    reverse: bool = False,
+) -> tuple[Tensor, list[Tensor]]:
+    """Fold a recipe over a batch: the outputs, laid out as the inputs, and the last states (batch, units).
+
+    Under autocast everything runs in the dtype of the weights.
+    """
+    dtype = weights[0].dtype if weights else inputs.dtype
+    autocast = torch.is_autocast_enabled(inputs.device.type) if inputs.device.type != "meta" else False
+    if autocast:
+        inputs = inputs.to(dtype)
+        initial = None if initial is None else [state.to(dtype) for state in initial]
+    if initial is None and batch.batch_sizes is not None:
+        initial = [inputs.new_zeros((batch.rows, recipe.units)) for _ in recipe.step.states]
+    call = Call(
+        inputs,
+        list(weights),
+        list(initial or []),
+        list(extra),
+        batch.lengths,
+        batch.mask,
+        batch.batch_sizes,
+        recipe.text,
+        batch.time_major,
+        reverse,
+    )
+    reason = obstacle(inputs.device, dtype)
+    if reason is None:
+        given = [inputs, *weights, *call.initial]
+        keep = torch.is_grad_enabled() and any(t.requires_grad for t in given)
+        outputs, last, _ = torch.ops.stepfold.fold(*call, keep)
+    else:
+        warn_once(
+            f"stepfold runs the cell {recipe.step.name} as a loop of torch operations, a timestep at a time: "
+            f"{reason}"
+        )
+        with torch.autocast(inputs.device.type, enabled=False):
+            outputs, last = call.by_loop()
+    return outputs, list(last.unbind(0))
+
+
+def run(
+    cell: Cell | str,
+    inputs: Tensor,
+    params: Mapping[str, Tensor],
+    initial_state: Sequence[Tensor] | None = None,
+    *,
+    lengths: Tensor | None = None,
+    mask: Tensor | None = None,
+    reverse: bool = False,
+    time_major: bool = False,
+    extra: Mapping[tuple[str, str], Tensor] | None = None,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Fold a cell over a batch of sequences, with gradients: a function of tensors, without a module.
+
+    `inputs` (batch, time, features), or (time, batch, features) with `time_major`; `params` name → tensor,
+    shaped as `cell.parameter_shapes` says; `initial_state` one (batch, units) a state, None for zeros;
+    `lengths` (batch,) or `mask` (batch, time) of bools say which timesteps work: at the others a row keeps
+    its state. `extra` holds the leaves that a transformed step asks for. All tensors float32, or all float64.
+    Returns the first state after each timestep, laid out as the inputs, and the last states. Raises
+    ValueError, RuntimeError or TypeError that name the shapes.
+    """
+    step = by_name(cell).step if isinstance(cell, str) else cell.step
+    missing = [name for name in step.parameters if name not in params]
+    if missing or len(params) != len(step.parameters):
+        raise ValueError(
+            f"{step.name} has the parameters {', '.join(step.parameters)}; got {', '.join(params)}"
+        )
+    if inputs.dim() != 3:
+        raise ValueError(f"inputs must have 3 axes, (batch, time, features), not shape {tuple(inputs.shape)}")
+    weights = [params[name] for name in step.parameters]
+    units = _units(step.parameters, weights, inputs.shape[-1])
+    rows = inputs.shape[1] if time_major else inputs.shape[0]
+    _check_alike([inputs, *weights, *(initial_state or [])])
+    if initial_state is not None and [tuple(s.shape) for s in initial_state] != [(rows, units)] * len(
+        step.states
+    ):
+        shapes = ", ".join(str(tuple(s.shape)) for s in initial_state)
+        raise ValueError(f"initial_state must be {len(step.states)} of shape {(rows, units)}, not {shapes}")
+    recipe = Recipe.of(step, units)
+    absent = [name for name in recipe.extra if name not in (extra or {})]
+    if absent:
+        raise ValueError(f"{step.name} needs extra={{{absent[0]!r}: …}}")
+    outputs, last = fold(
+        recipe,
+        Batch(rows, time_major, as_lengths(lengths, rows), mask),
+        inputs,
+        weights,
+        initial_state,
+        extra=[(extra or {})[name] for name in recipe.extra],
+        reverse=reverse,
+    )
+    return outputs, tuple(last)
+
+
+def as_lengths(lengths: Any, rows: int) -> Tensor | None:
+    """Return lengths as a tensor on the CPU; ValueError or TypeError, with the shape named, if they are
+    none."""
+    if lengths is None:
+        return None
+    found = torch.as_tensor(lengths, device="cpu")
+    if tuple(found.shape) != (rows,):
+        raise ValueError(f"lengths has shape {tuple(found.shape)}, expected one number a row, ({rows},)")
+    if found.is_floating_point() or found.dtype == torch.bool:
+        raise TypeError(f"lengths must be whole numbers, not {found.dtype}")
+    return found
+
+
+def _units(dims: Mapping[str, tuple[str, ...]], weights: Sequence[Tensor], features: int) -> int:
+    """The number of units, from the parameters' shapes, all of which must fit."""
+    units = int(weights[0].shape[0]) if weights and weights[0].dim() else 0
+    sizes = {"units": units, "features": features}
+    for (name, axes), weight in zip(dims.items(), weights, strict=True):
+        expected = tuple(sizes[axis] for axis in axes)
+        if tuple(weight.shape) != expected:
+            raise ValueError(f"parameter {name!r} must have shape {expected}, not {tuple(weight.shape)}")
+    return units
+
+
+def _check_alike(tensors: Sequence[Tensor]) -> None:
+    for what in ("device", "dtype"):
+        found = {str(getattr(t, what)) for t in tensors}
+        if len(found) > 1:
+            raise RuntimeError(
+                f"inputs, parameters and states must have one {what}, not {' and '.join(sorted(found))}"
+            )

@@ -1,0 +1,113 @@
+"""A step's graph as a loop of torch operations: where no kernel serves, and for second derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._graph import UNITS, Node
+from .._step import Step
+
+TORCH: dict[str, Callable[..., Tensor]] = {
+    "add": torch.add,
+    "subtract": torch.sub,
+    "multiply": torch.mul,
+    "divide": torch.div,
+    "negate": torch.neg,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "relu": torch.relu,
+    "exp": torch.exp,
+    "log": torch.log,
+    "sqrt": torch.sqrt,
+    "abs": torch.abs,
+    "erf": torch.erf,
+    "softplus": lambda x: torch.logaddexp(x, torch.zeros_like(x)),
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "where": torch.where,
+    "less": torch.lt,
+    "less_equal": torch.le,
+    "greater": torch.gt,
+    "greater_equal": torch.ge,
+    "equal": torch.eq,
+    "not_equal": torch.ne,
+    "sum": lambda x: x.sum(-1, keepdim=True),
+    "max": lambda x: x.amax(-1, keepdim=True),
+    "matmul": lambda m, v: v @ m.mT,
+    "matmul_transposed": lambda m, v: v @ m,
+}
+"""What each operation of the table is in torch; rows of values are along the last axis."""
+
+
+def _stages(step: Step) -> tuple[list[Node], list[Node], list[Node]]:
+    """The operations that need no timestep, those that need only its input, and those that wait for the
+    states."""
+    stage: dict[int, int] = {}
+    found: tuple[list[Node], list[Node], list[Node]] = ([], [], [])
+    for n in step.nodes:
+        if n.inputs:
+            stage[id(n)] = max(stage[id(i)] for i in n.inputs)
+            found[stage[id(n)]].append(n)
+        else:
+            stage[id(n)] = {"input": 1, "state": 2, "row_input": 2, "step_input": 2}.get(n.op, 0)
+    return found
+
+
+def loop(
+    step: Step,
+    inputs: Tensor,
+    params: Mapping[str, Tensor],
+    initial: Sequence[Tensor],
+    *,
+    mask: Tensor | None = None,
+    extra: Mapping[tuple[str, str], Tensor] | None = None,
+    reverse: bool = False,
+) -> tuple[Tensor, list[Tensor]]:
+    """Fold the step over `inputs` (time, batch, features): outputs (time, batch, units) and the last states.
+
+    `mask` (time, batch) of bools: at a timestep without it a row keeps its state. `initial` (batch, units)
+    each; `extra` as in `Recurrence.forward`, time first.
+    """
+    states, units = list(initial), initial[0].shape[-1]
+    fixed, early, late = _stages(step)
+    ready: dict[int, Any] = {}
+    leaves = [n for n in step.nodes if not n.inputs]
+    for n in leaves:
+        if n.op in ("constant", "size"):
+            value = units if n.op == "size" else n.attributes[0]
+            ready[id(n)] = inputs.new_full((units,) if n.dims == UNITS else (1,), value)
+        elif n.op == "parameter":
+            ready[id(n)] = params[str(n.attributes[0])]
+        elif n.op == "input":
+            ready[id(n)] = inputs
+        elif n.op == "row_input":
+            ready[id(n)] = (extra or {})[n.op, str(n.attributes[0])]
+
+    def compute(nodes: Sequence[Node], values: dict[int, Any]) -> None:
+        for n in nodes:
+            values[id(n)] = TORCH[n.op](*(values[id(i)] for i in n.inputs))
+
+    compute(fixed, ready)
+    compute(early, ready)
+    # what the waiting operations read of each timestep's own
+    arriving = {id(n) for n in leaves if n.op == "input"} | {id(n) for n in early}
+    time = inputs.shape[0]
+    outputs: list[Tensor] = [states[0]] * time
+    for t in range(time - 1, -1, -1) if reverse else range(time):
+        values = {key: value[t] if key in arriving else value for key, value in ready.items()}
+        for n in leaves:
+            if n.op == "state":
+                values[id(n)] = states[step.states.index(str(n.attributes[0]))]
+            elif n.op == "step_input":
+                values[id(n)] = (extra or {})[n.op, str(n.attributes[0])][t]
+        compute(late, values)
+        new = [values[id(n)].expand_as(s) for n, s in zip(step.outputs, states, strict=True)]
+        if mask is not None:
+            new = [torch.where(mask[t, :, None], a, b) for a, b in zip(new, states, strict=True)]
+        states = new
+        outputs[t] = states[0]
+    return torch.stack(outputs) if time else inputs.new_empty((0, *states[0].shape)), states

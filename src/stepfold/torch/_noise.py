@@ -1,0 +1,49 @@
+"""Recurrent dropout and zoneout: the steps they make of a cell's step, and the random values those ask
+for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .._step import Step
+from .._transform import expected_zoneout, recurrent_dropout, zoneout
+from ._fold import Batch
+from ._recipe import Recipe
+
+
+class Noise(NamedTuple):
+    """How much of what enters the recurrent kernels is dropped, and how much of the states stays as it
+    was."""
+
+    recurrent_dropout: float = 0.0
+    zoneout: float = 0.0
+
+    def checked(self) -> Noise:
+        """Return it as it is; ValueError if one of them is no chance."""
+        for name, value in zip(self._fields, self, strict=True):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+                raise ValueError(f"{name} should be a number in range [0, 1], got {value!r}")
+        return self
+
+    def steps(self, step: Step) -> tuple[Step, Step]:
+        """The step to train with and the step to infer with."""
+        train = recurrent_dropout(step) if self.recurrent_dropout else step
+        if not self.zoneout:
+            return train, step
+        return zoneout(train), expected_zoneout(step, float(self.zoneout))
+
+    def draw(self, recipe: Recipe, batch: Batch, inputs: Tensor) -> list[Tensor]:
+        """The random values of one pass: a mask a sequence for dropout, one a timestep for zoneout."""
+        drawn = []
+        for kind, _ in recipe.extra:
+            if kind == "row_input":
+                ones = inputs.new_ones((batch.rows, recipe.units))
+                drawn.append(functional.dropout(ones, self.recurrent_dropout))
+            else:
+                chance = inputs.new_full((*inputs.shape[:-1], recipe.units), self.zoneout)
+                drawn.append(torch.bernoulli(chance))
+        return drawn

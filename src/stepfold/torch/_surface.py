@@ -1,0 +1,169 @@
+"""What every recurrent module takes and gives, as `torch.nn`'s do: batched, unbatched or packed, with states
+and lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.utils.rnn import PackedSequence
+
+from ._fold import Batch, as_lengths
+
+Direction = Callable[[Batch, Tensor, "list[Tensor] | None", bool], tuple[Tensor, "list[Tensor]"]]
+"""One layer in one direction: (batch, inputs, initial states, reverse) → (outputs, last states)."""
+
+
+class Form(NamedTuple):
+    """What a module's messages and shapes need to know of it."""
+
+    name: str
+    input_size: int
+    widths: tuple[int, ...]
+    layers: int
+    directions: int
+    batch_first: bool
+    many: bool
+    weight: Tensor
+
+    def states(self, rows: int) -> list[tuple[int, int, int]]:
+        """The shape of each state."""
+        return [(self.layers * self.directions, rows, width) for width in self.widths]
+
+
+def open_input(
+    form: Form, value: Any, hx: Any, lengths: Any
+) -> tuple[Tensor, Batch, list[Tensor] | None, Callable[[Tensor, list[Tensor]], Any]]:
+    """Check what `forward` was given, and return (inputs, batch, states, how the result is handed back)."""
+    states = None if hx is None else list(hx) if form.many else [hx]
+    if states is not None and len(states) != len(form.widths):
+        raise RuntimeError(f"{form.name}: Expected {len(form.widths)} initial states, got {len(states)}")
+    if isinstance(value, PackedSequence):
+        if lengths is not None:
+            raise ValueError("a PackedSequence has its lengths inside: leave lengths= out")
+        return _open_packed(form, value, states)
+    if value.dim() not in (2, 3):
+        raise ValueError(f"{form.name}: Expected input to be 2D or 3D, got {value.dim()}D tensor instead")
+    unbatched = value.dim() == 2
+    if states is not None and any(s.dim() != value.dim() for s in states):
+        _wrong_axes(form, states, value.dim())
+    if unbatched:
+        value = value.unsqueeze(0 if form.batch_first else 1)
+        states = None if states is None else [s.unsqueeze(1) for s in states]
+    _check_input(form, value)
+    rows = value.shape[0] if form.batch_first else value.shape[1]
+    _check_states(form, states, value, rows)
+    found = as_lengths(lengths, rows)
+
+    def close(outputs: Tensor, last: list[Tensor]) -> Any:
+        if found is not None:
+            # what lies behind a row's end is zero, as after pad_packed_sequence
+            steps = torch.arange(outputs.shape[1 if form.batch_first else 0])
+            working = steps < found[:, None] if form.batch_first else steps[:, None] < found
+            outputs = torch.where(working[..., None].to(outputs.device), outputs, outputs.new_zeros(()))
+        if unbatched:
+            outputs = outputs.squeeze(0 if form.batch_first else 1)
+            last = [s.squeeze(1) for s in last]
+        return outputs, tuple(last) if form.many else last[0]
+
+    return value, Batch(rows, not form.batch_first, found), states, close
+
+
+def _open_packed(
+    form: Form, packed: PackedSequence, states: list[Tensor] | None
+) -> tuple[Tensor, Batch, list[Tensor] | None, Callable[[Tensor, list[Tensor]], Any]]:
+    data, batch_sizes, order, back = packed
+    if batch_sizes.numel() == 0:
+        raise IndexError("the packed batch is empty: batch_sizes has no timestep; pack at least one sequence")
+    rows = int(batch_sizes[0])
+    _check_input(form, data, axes=2)
+    if int(batch_sizes.sum()) != data.shape[0]:
+        raise RuntimeError(
+            f"the packed data has {data.shape[0]} places, but its batch_sizes add up to "
+            f"{int(batch_sizes.sum())}"
+        )
+    _check_states(form, states, data, rows)
+    if states is not None and order is not None:
+        states = [s.index_select(1, order) for s in states]
+
+    def close(outputs: Tensor, last: list[Tensor]) -> Any:
+        if back is not None:
+            last = [s.index_select(1, back) for s in last]
+        return PackedSequence(outputs, batch_sizes, order, back), tuple(last) if form.many else last[0]
+
+    return data, Batch(rows, batch_sizes=batch_sizes), states, close
+
+
+def run_stack(
+    layers: Sequence[Sequence[Direction]],
+    batch: Batch,
+    inputs: Tensor,
+    states: list[Tensor] | None,
+    dropout: float,
+) -> tuple[Tensor, list[Tensor]]:
+    """Run layers one on the other, each in one or both directions: the outputs, and each state of all of
+    them."""
+    last: list[list[Tensor]] = []
+    for number, layer in enumerate(layers):
+        if number and dropout:
+            inputs = functional.dropout(inputs, dropout)
+        outputs: list[Tensor] = []
+        for direction in layer:
+            initial = None if states is None else [state[len(last)] for state in states]
+            given, final = direction(batch, inputs, initial, len(outputs) == 1)
+            outputs.append(given)
+            last.append(final)
+        inputs = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
+    return inputs, [torch.stack(each) for each in zip(*last, strict=True)]
+
+
+def _check_input(form: Form, value: Tensor, axes: int = 3) -> None:
+    if value.device != form.weight.device:
+        raise RuntimeError(
+            "Input and parameter tensors are not at the same device, found input tensor at "
+            f"{value.device} and parameter tensor at {form.weight.device}"
+        )
+    if value.dtype != form.weight.dtype and not _autocast(value):
+        raise ValueError(
+            f"RNN input dtype ({value.dtype}) does not match weight dtype ({form.weight.dtype}). "
+            f"Convert input: input.to({form.weight.dtype}), or convert model: model.to({value.dtype})"
+        )
+    if value.dim() != axes:
+        raise RuntimeError(f"input must have {axes} dimensions, got {value.dim()}")
+    if value.shape[-1] != form.input_size:
+        raise RuntimeError(
+            f"input.size(-1) must be equal to input_size. Expected {form.input_size}, got {value.shape[-1]}"
+        )
+
+
+def _check_states(form: Form, states: list[Tensor] | None, value: Tensor, rows: int) -> None:
+    for number, (state, shape) in enumerate(zip(states or [], form.states(rows), strict=False)):
+        which = f"hidden[{number}]" if form.many else "hidden"
+        if tuple(state.shape) != shape:
+            raise RuntimeError(f"Expected {which} size {shape}, got {list(state.shape)}")
+        if state.device != value.device:
+            raise RuntimeError(
+                f"Input and hidden tensors are not at the same device, found input tensor at {value.device} "
+                f"and hidden tensor at {state.device}"
+            )
+        if state.dtype != value.dtype and not _autocast(value):
+            raise RuntimeError(
+                f"Input and hidden tensors are not the same dtype, found input tensor with {value.dtype} "
+                f"and hidden tensor with {state.dtype}"
+            )
+
+
+def _wrong_axes(form: Form, states: list[Tensor], axes: int) -> None:
+    kind = "For batched 3-D" if axes == 3 else "For unbatched 2-D"
+    if not form.many:
+        raise RuntimeError(f"{kind} input, hx should also be {axes}-D but got {states[0].dim()}-D tensor")
+    found = ", ".join(f"{s.dim()}-D" for s in states)
+    names = "hx and cx" if len(states) == 2 else "all states"
+    raise RuntimeError(f"{kind} input, {names} should also be {axes}-D but got ({found}) tensors")
+
+
+def _autocast(value: Tensor) -> bool:
+    return value.device.type != "meta" and bool(torch.is_autocast_enabled(value.device.type))
