@@ -3,6 +3,7 @@
 from . import cells
 from ._cell import Cell, cell
 from ._trace import CellError
+from ._scan import Gradients, Run, record, scan
 from ._words import (
     abs,
     clip,
@@ -34,6 +35,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Cell",
     "CellError",
+    "Gradients",
+    "Run",
     "abs",
     "cell",
     "cells",
@@ -50,7 +53,9 @@ __all__ = [
     "maximum",
     "mean",
     "minimum",
+    "record",
     "relu",
+    "scan",
     "sigmoid",
     "silu",
     "softmax",

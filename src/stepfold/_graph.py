@@ -7,7 +7,7 @@ sequence of the batch) in ONE timestep; batch and time are nowhere in it.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 Dims = tuple[str, ...]
@@ -68,7 +68,11 @@ def constant(value: float, dims: Dims = SCALAR) -> Node:
     return node("constant", (), (float(value),), dims)
 
 
-def in_order(outputs: Iterable[Node]) -> list[Node]:
+def _inputs(of: Node) -> tuple[Node, ...]:
+    return of.inputs
+
+
+def in_order(outputs: Iterable[Node], inputs: Callable[[Node], Iterable[Node]] = _inputs) -> list[Node]:
     """Return every node that the outputs need, each after its inputs; the order is the same on every run."""
     order: list[Node] = []
     seen: set[int] = set()
@@ -77,13 +81,13 @@ def in_order(outputs: Iterable[Node]) -> list[Node]:
         if id(output) in seen:
             continue
         seen.add(id(output))
-        stack.append((output, iter(output.inputs)))
+        stack.append((output, iter(inputs(output))))
         while stack:
             current, rest = stack[-1]
             for following in rest:
                 if id(following) not in seen:
                     seen.add(id(following))
-                    stack.append((following, iter(following.inputs)))
+                    stack.append((following, iter(inputs(following))))
                     break
             else:
                 order.append(current)

@@ -3,7 +3,7 @@
 Each table of coefficients was fitted in 50 decimal digits by Remez's exchange (the two for exp by Lawson's
 weights) to the least greatest error of the function that it serves, relative unless said otherwise, and then
 rounded; its comment gives that error. What the finished functions keep to, with and without FMA, stands in
-`tests/llvm/test_vectors.py`.
+`tests/llvm/test_vector_functions.py`.
 
 A power of two is made in the bits: adding `1.5 * 2**mantissa` to a number rounds it to an integer and
 leaves that in the low bits of the sum, from where a shift moves it to the exponent. It needs no conversion

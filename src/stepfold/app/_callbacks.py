@@ -124,7 +124,7 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no ty
             return 0
         again = "begin again with --overwrite"
         try:
-            with np.load(self._run.checkpoint, allow_pickle=False) as stored:
+            with self._run.checkpoint.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 self.rows = json.loads(stored["rows"].tobytes())
                 values = [stored[f"state{k}"] for k in range(len(stored.files) - 1)]
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
@@ -148,7 +148,7 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no ty
         if best(self.rows) is row:
             self._run.write(self._run.model, self.model.save)
         arrays: dict[str, Any] = {
-            f"state{k}": np.asarray(value) for k, value in enumerate(_state(self.model))
+            f"state{k}": keras.ops.convert_to_numpy(value) for k, value in enumerate(_state(self.model))
         }
         arrays["rows"] = np.frombuffer(json.dumps(self.rows).encode(), np.uint8)
         self._run.write(self._run.checkpoint, lambda part: np.savez(part, **arrays))

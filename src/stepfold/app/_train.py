@@ -74,9 +74,10 @@ def train(settings: Settings, run: RunFolder, *, resume: bool) -> dict[str, Any]
             model.fit(
                 batches,
                 validation_data=(inputs[val_rows], corpus.labels[val_rows]),
-                validation_batch_size=max(settings.batch, 100),
+                validation_batch_size=max(settings.batch, 100),  # divides 5,000: no odd batch to compile for
                 epochs=settings.epochs,
                 initial_epoch=seen,
+                shuffle=False,  # the batches shuffle by themselves
                 verbose=1 if sys.stderr.isatty() else 2,
                 callbacks=[Orders(batches), keeper, interruptions],
             )

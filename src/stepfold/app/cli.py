@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from ..data import DataError
+from ..data import DataError, text_of
 from ._run import RunError, RunFolder
 from ._settings import IMDB, NAMES, OPTIMIZERS, Settings
 
@@ -79,6 +79,8 @@ def _predict(options: argparse.Namespace) -> None:
     texts = options.texts or _standard_input()
     if not texts:
         raise RunError('there is no text to judge: stepfold predict RUN "text" …, or lines on standard input')
+    for text in texts:
+        text_of(os.fsencode(text), "the command line")
 
     from ._predict import predict
 
@@ -93,8 +95,6 @@ def _predict(options: argparse.Namespace) -> None:
 def _standard_input() -> list[str]:
     if sys.stdin.isatty():
         print("reading a text a line; end with Ctrl-D", file=sys.stderr)
-    from ..data import text_of
-
     return text_of(sys.stdin.buffer.read(), "standard input").splitlines()
 
 
@@ -112,9 +112,10 @@ def _show(options: argparse.Namespace) -> None:
 def _known_cell(name: str) -> Any:
     from .. import cells
 
-    if name not in cells.names():
-        raise RunError(f"there is no cell {name!r}; the cells are {', '.join(cells.names())}")
-    return cells.by_name(name)
+    try:
+        return cells.by_name(name)
+    except ValueError as error:
+        raise RunError(str(error)) from None
 
 
 class _Parser(argparse.ArgumentParser):

@@ -66,7 +66,7 @@ class Vocabulary:
 
     def to_json(self) -> str:
         """Return the vocabulary as one JSON text, which ``from_json`` reads."""
-        return json.dumps({"format": _FORMAT, "words": self.words}, ensure_ascii=False)
+        return json.dumps({"format": _FORMAT, "words": self.words})
 
     @classmethod
     def load(cls, path: str | Path) -> "Vocabulary":

@@ -1,0 +1,274 @@
+"""`scan` and `record`: a cell over a batch of sequences, NumPy in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._cell import Cell, checked_dtype
+from ._recurrence import Recurrence, recurrence
+from ._schedule import Schedule
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients of a loss: `inputs` like the inputs (with a table of vectors: like the table), `params` name → array,
+    `initial_state` one (batch, units) a state."""
+
+    inputs: Array
+    params: dict[str, Array]
+    initial_state: tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A checked call: everything in the shape and dtype that the kernels want."""
+
+    cell: Cell
+    recurrence: Recurrence
+    schedule: Schedule
+    inputs: Array
+    tokens: Array | None
+    params: dict[str, Array]
+    initial: list[Array | None]
+    single: bool
+    threads: int | None
+
+    @property
+    def batch(self) -> int:
+        return self.schedule.batch
+
+    def states(self) -> list[Array]:
+        """Room for one value a state."""
+        return [np.empty((self.batch, self.recurrence.units), self.recurrence.dtype) for _ in self.cell.states]
+
+    def outputs(self) -> Array:
+        """Room for all outputs."""
+        return np.empty((*self.schedule.shape, self.recurrence.units), self.recurrence.dtype)
+
+    def shaped(self, array: Array) -> Array:
+        """Without the batch axis, if the call had none."""
+        return array[0] if self.single else array
+
+
+def scan(
+    cell: Cell,
+    inputs: Any,
+    params: Mapping[str, Any],
+    *,
+    initial_state: Sequence[Any] | None = None,
+    lengths: Any = None,
+    mask: Any = None,
+    reverse: bool = False,
+    return_sequences: bool = False,
+    return_state: bool = False,
+    table: Any = None,
+    threads: int | None = None,
+) -> Any:
+    """Fold a cell over sequences.
+
+    It means, for every row of the batch::
+
+        for t in reversed(range(time)) if reverse else range(time):
+            if mask[t]:
+                state = cell(inputs[t], *state, **params)
+            outputs[t] = state[0]
+
+    `inputs` (batch, time, features), or (time, features) for one sequence; with `table` (words, features) whole numbers
+    (batch, time) that choose rows of it. `params` as `cell.parameter_shapes` says. `initial_state` one (batch, units) a
+    state, zeros if left out. `lengths` (batch,): the first so many timesteps work; or `mask` (batch, time) of bools: those
+    that are true work; the others keep the state and repeat the output. float32 or float64, the same in all of them.
+    `threads`: at most so many (all processors if left out).
+
+    Returns the output after the last timestep (batch, units), or with `return_sequences` after every one (batch, time,
+    units); with `return_state` the tuple (output, *last states). Raises ValueError or TypeError for what does not fit.
+    """
+    call = _checked(cell, inputs, params, initial_state, lengths, mask, reverse, table, threads)
+    outputs = call.outputs() if return_sequences else None
+    last = call.states()
+    call.recurrence.forward(
+        call.schedule, call.inputs, call.params, call.initial, tokens=call.tokens, outputs=outputs, last=last,
+        threads=threads,
+    )  # fmt: skip
+    output = call.shaped(last[0] if outputs is None else outputs)
+    return (output, *map(call.shaped, last)) if return_state else output
+
+
+def record(
+    cell: Cell,
+    inputs: Any,
+    params: Mapping[str, Any],
+    *,
+    initial_state: Sequence[Any] | None = None,
+    lengths: Any = None,
+    mask: Any = None,
+    reverse: bool = False,
+    return_sequences: bool = False,
+    table: Any = None,
+    threads: int | None = None,
+) -> Run:
+    """Fold a cell over sequences like `scan`, and keep what the gradient needs: `run.output`, `run.states`,
+    `run.backward(…)`."""
+    return Run(_checked(cell, inputs, params, initial_state, lengths, mask, reverse, table, threads), return_sequences)
+
+
+class Run:
+    """A recorded `scan`: `output` as `scan` returns it, `states` the last states."""
+
+    def __init__(self, call: _Call, return_sequences: bool) -> None:
+        self._call, self._sequences = call, return_sequences
+        recurrence, schedule = call.recurrence, call.schedule
+        self._kept = np.empty(recurrence.kept_size(schedule.batch, schedule.time), recurrence.dtype)
+        outputs = call.outputs() if return_sequences else None
+        last = call.states()
+        recurrence.forward(
+            schedule, call.inputs, call.params, call.initial, tokens=call.tokens, outputs=outputs, last=last,
+            kept=self._kept, threads=call.threads,
+        )  # fmt: skip
+        self.output: Array = call.shaped(last[0] if outputs is None else outputs)
+        self.states: tuple[Array, ...] = tuple(map(call.shaped, last))
+
+    def backward(self, output_gradient: Any = None, state_gradients: Sequence[Any] | None = None) -> Gradients:
+        """Return the gradients of a loss whose gradient by `output` and by `states` is given (None: zero)."""
+        call = self._call
+        recurrence = call.recurrence
+        given: list[Array | None] = [None] * len(call.cell.states)
+        for s, gradient in enumerate(state_gradients or ()):
+            given[s] = None if gradient is None else self._like(gradient, self.states[s], f"state_gradients[{s}]")
+        by_output = None if output_gradient is None else self._like(output_gradient, self.output, "output_gradient")
+        if by_output is not None and not self._sequences:
+            given[0] = by_output if given[0] is None else by_output + given[0]
+            by_output = None
+        inputs = np.empty_like(call.inputs)
+        params = {name: np.empty_like(value) for name, value in call.params.items()}
+        initial = call.states()
+        recurrence.backward(
+            call.schedule, call.inputs, call.params, self._kept, tokens=call.tokens, output_gradient=by_output,
+            last_gradient=given, inputs_gradient=inputs, params_gradient=params, initial_gradient=initial,
+            threads=call.threads,
+        )  # fmt: skip
+        to_inputs = inputs if call.tokens is not None else call.shaped(inputs)
+        return Gradients(to_inputs, params, tuple(map(call.shaped, initial)))
+
+    def _like(self, gradient: Any, value: Array, name: str) -> Array:
+        array = np.ascontiguousarray(gradient, value.dtype)
+        if array.shape != value.shape:
+            raise ValueError(f"{name} has shape {array.shape}, expected {value.shape}, like what it is the gradient of")
+        return array[None] if self._call.single else array
+
+
+def _checked(
+    cell: Cell,
+    inputs: Any,
+    params: Mapping[str, Any],
+    initial_state: Sequence[Any] | None,
+    lengths: Any,
+    mask: Any,
+    reverse: bool,
+    table: Any,
+    threads: int | None,
+) -> _Call:
+    if not isinstance(cell, Cell):
+        raise TypeError(f"the first argument must be a cell (a function under @cell), not {type(cell).__name__}")
+    values = np.asarray(inputs)
+    vectors = values if table is None else np.asarray(table)
+    dtype = checked_dtype(vectors.dtype)
+    tokens = None
+    if table is not None:
+        tokens, vectors = _tokens(values, vectors)
+        single = tokens.ndim == 1
+        tokens = tokens[None] if single else tokens
+        batch, time = tokens.shape
+    else:
+        if values.ndim not in (2, 3):
+            raise ValueError(f"inputs has shape {values.shape}, expected (batch, time, features) or (time, features)")
+        single = values.ndim == 2
+        vectors = values[None] if single else values
+        batch, time = vectors.shape[:2]
+    features = vectors.shape[-1]
+    units = _units(cell, params)
+    expected = cell.parameter_shapes(features=features, units=units) if features else {}
+    checked = {name: _param(cell, params, name, shape, dtype, features) for name, shape in expected.items()}
+    extra = set(params) - set(cell.step.parameters)
+    if extra:
+        raise ValueError(f"{cell.name} has no parameter {', '.join(sorted(extra))}; it has {', '.join(expected)}")
+    if single:
+        lengths = None if lengths is None else np.asarray(lengths).reshape(1)
+        mask = None if mask is None else np.asarray(mask)[None]
+    schedule = Schedule.of(batch, time, lengths=lengths, mask=mask, reverse=reverse)
+    initial = _initial(cell, initial_state, (units,) if single else (batch, units), dtype)
+    ready = recurrence(cell.step, units, dtype.name)
+    return _Call(
+        cell, ready, schedule, np.ascontiguousarray(vectors), tokens, checked,
+        [None if s is None else s.reshape(batch, units) for s in initial], single, threads,
+    )  # fmt: skip
+
+
+def _units(cell: Cell, params: Mapping[str, Any]) -> int:
+    for name, dims in cell.step.parameters.items():
+        if name not in params:
+            raise ValueError(f"params lacks {name!r}; {cell.name} needs {', '.join(cell.step.parameters)} (see cell.init)")
+        if dims[0] == "units":
+            shape = np.shape(params[name])
+            if len(shape) != len(dims):
+                raise ValueError(f"{name} has shape {shape}, expected ({', '.join(dims)})")
+            return int(shape[0])
+    raise ValueError(f"{cell.name} has no parameter from which the number of units could be known")
+
+
+def _param(
+    cell: Cell, params: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: np.dtype[Any], features: int
+) -> Array:
+    if name not in params:
+        raise ValueError(f"params lacks {name!r}; {cell.name} needs {', '.join(cell.step.parameters)} (see cell.init)")
+    value = np.asarray(params[name])
+    if value.shape != shape:
+        names = ", ".join(cell.step.parameters[name])
+        raise ValueError(f"{name} has shape {value.shape}, expected ({names}) = {shape}; inputs have {features} features")
+    if value.dtype != dtype:
+        raise TypeError(f"{name} is {value.dtype.name} but inputs are {dtype.name}; convert one of them with .astype")
+    return value
+
+
+def _initial(
+    cell: Cell, given: Sequence[Any] | None, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> list[Array | None]:
+    if given is None:
+        return [None] * len(cell.states)
+    if isinstance(given, np.ndarray) and given.shape == shape and len(cell.states) == 1:
+        given = [given]
+    if len(given) != len(cell.states):
+        raise ValueError(
+            f"initial_state has {len(given)} array(s), {cell.name} has {len(cell.states)} state(s): {', '.join(cell.states)}"
+        )
+    found: list[Array | None] = []
+    for name, value in zip(cell.states, given, strict=True):
+        array = np.asarray(value)
+        if array.shape != shape:
+            raise ValueError(f"initial state {name!r} has shape {array.shape}, expected {shape}")
+        if array.dtype != dtype:
+            raise TypeError(f"initial state {name!r} is {array.dtype.name} but inputs are {dtype.name}; convert it with .astype")
+        found.append(array)
+    return found
+
+
+def _tokens(tokens: Array, table: Array) -> tuple[Array, Array]:
+    if not np.issubdtype(tokens.dtype, np.integer):
+        raise TypeError(f"with a table, inputs are whole numbers that choose its rows, not {tokens.dtype.name}")
+    if tokens.ndim not in (1, 2) or table.ndim != 2:
+        raise ValueError(
+            f"inputs has shape {tokens.shape} and table {table.shape}, expected (batch, time) and (words, features)"
+        )
+    if tokens.size and (tokens.min() < 0 or tokens.max() >= len(table)):
+        raise ValueError(
+            f"inputs run from {tokens.min()} to {tokens.max()}, but the table has rows 0…{len(table) - 1} only"
+        )
+    return tokens, table
+
+

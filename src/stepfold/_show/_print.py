@@ -1,0 +1,121 @@
+"""Writing nodes as text and as LaTeX, with no more parentheses than needed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from .._graph import SCALAR, Node
+from ._names import Names
+from ._phrases import Reader
+
+Style = Literal["text", "latex"]
+
+_COMPARISON, _SUM, _MINUS, _TIMES, _POWER, _ATOM = 0, 1, 2, 3, 4, 5
+_BINDS: dict[str, tuple[int, tuple[int, ...]]] = {
+    "{} + {}": (_SUM, (_SUM, _SUM)),
+    "{} - {}": (_SUM, (_SUM, _MINUS)),
+    "-{}": (_MINUS, (_TIMES,)),
+    "{} * {}": (_TIMES, (_TIMES, _TIMES)),
+    "{} / {}": (_TIMES, (_TIMES, _POWER)),
+    "{} @ {}": (_TIMES, (_ATOM, _ATOM)),
+    "{}.T @ {}": (_TIMES, (_ATOM, _ATOM)),
+    "{}**2": (_POWER, (_ATOM,)),
+    **{f"{{}} {symbol} {{}}": (_COMPARISON, (_SUM, _SUM)) for symbol in ("<", "<=", ">", ">=", "==", "!=")},
+}
+"""How strongly an operation between its values binds, and how strongly what stands in its places must. What is
+written as a function, f(…), needs no row: it is an atom that takes anything."""
+
+
+@dataclass(frozen=True)
+class Printer:
+    """Writes nodes; what `names` holds is written by its name.
+
+    `timed`: in LaTeX, values have their timestep as an index.
+    """
+
+    reader: Reader
+    names: Names
+    style: Style = "text"
+    timed: bool = True
+
+    def leaf(self, node: Node) -> str:
+        """Write a leaf."""
+        if node.op == "constant":
+            return _number(float(node.attributes[0]))
+        if node.op == "input":
+            return self.name("x")
+        name = str(node.attributes[0])
+        if self.style == "latex":
+            return latex_name(name, "t-1" if node.op == "state" and self.timed else "")
+        return f"d_{name}'" if node.op == "cotangent" else name
+
+    def name(self, name: str) -> str:
+        """Write the name of a value."""
+        return name if self.style == "text" else latex_name(name, "t" if self.timed else "")
+
+    def inside(self, node: Node) -> str:
+        """Write a node as it is made, though it may have a name."""
+        return self._made(node)[0] if node.inputs else self.leaf(node)
+
+    def __call__(self, node: Node) -> str:
+        """Write a node."""
+        return self._written(node)[0]
+
+    def _written(self, node: Node) -> tuple[str, int]:
+        if id(node) in self.names:
+            return self.name(self.names[id(node)]), _ATOM
+        if not node.inputs:
+            text = self.leaf(node)
+            return text, _MINUS if text.startswith("-") else _ATOM
+        return self._made(node)
+
+    def _made(self, node: Node) -> tuple[str, int]:
+        reading = self.reader.read(node)
+        binds, needs = _BINDS.get(reading.text, (_ATOM, ()))
+        template = reading.text if self.style == "text" else reading.latex
+        if self.style == "latex":
+            if reading.text == "{} * {}" and any(i.dims == SCALAR for i in reading.inputs):
+                template = r"{} \, {}"
+            if template.startswith((r"\frac", r"\sqrt")):
+                binds, needs = _ATOM, ()
+        parts = []
+        for place, i in enumerate(reading.inputs):
+            text, strength = self._written(i)
+            need = needs[place] if needs else _COMPARISON
+            # W @ h * r is legal, but nobody should have to know what it means
+            product = (
+                need == _TIMES
+                and i.op.startswith("matmul")
+                and id(i) not in self.names
+                and self.style == "text"
+            )
+            parts.append(f"({text})" if strength < need or product else text)
+        return template.format(*parts), binds
+
+
+def _number(value: float) -> str:
+    return f"{value:.6g}"
+
+
+_GREEK = {
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "kappa", "lambda",
+    "mu", "nu", "xi", "rho", "sigma", "tau", "phi", "chi", "psi", "omega",
+}  # fmt: skip
+
+
+def latex_name(name: str, time: str) -> str:
+    """Write a name in LaTeX, with the timestep as an index: c~ → \\tilde{c}_t, W_i → W_i, i1 → i^{(1)}_t."""
+    match = re.fullmatch(r"(\w*?[A-Za-z])_?(\d*)(~?)('?)", name)
+    if match is None:
+        return rf"\text{{{name.replace('_', chr(92) + '_')}}}"
+    word, digits, tilde, _ = match.groups()
+    head, _, index = word.partition("_")
+    head = rf"\{head}" if head in _GREEK else head if len(head) == 1 else rf"\text{{{head}}}"
+    if tilde:
+        head = rf"\tilde{{{head}}}"
+    if digits:
+        head += f"^{{({digits})}}"
+    below = ", ".join(part for part in (index if len(index) < 2 else rf"\text{{{index}}}", time) if part)
+    return f"{head}_{{{below}}}" if len(below) > 1 else f"{head}_{below}" if below else head
