@@ -1,0 +1,153 @@
+"""exp, log, tanh, sigmoid and erf on every target that this processor can run, against higher precision.
+
+Errors are counted in units in the last place (ulp) of the right result. The bars, for every number there is:
+float32 two units (erf: four), float64 four units (erf: 1e-14 relative).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from vector_helpers import DTYPES, SPECIAL, TARGETS, run
+
+from stepfold._llvm._vectors import Vectors
+
+FUNCTIONS = ("exp", "log", "tanh", "sigmoid", "erf")
+BARS = {32: dict.fromkeys(FUNCTIONS, 2.0) | {"erf": 4.0}, 64: dict.fromkeys(FUNCTIONS, 4.0)}
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    tail = np.exp(-np.abs(x))
+    return np.where(x < 0, tail, 1) / (1 + tail)
+
+
+REFERENCES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "exp": np.exp,
+    "log": np.log,
+    "tanh": np.tanh,
+    "sigmoid": _sigmoid,
+    "erf": np.vectorize(math.erf, otypes=[np.float64]),
+}
+
+
+def reference(word: str, x: np.ndarray) -> np.ndarray:
+    """The right results, in double for float32 and in long double for float64."""
+    with np.errstate(all="ignore"):
+        return REFERENCES[word](x.astype(np.float64 if x.dtype == np.float32 else np.longdouble))
+
+
+def units(result: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """How many units in the last place a result is wrong by; infinitely many for a wrong NaN or infinity."""
+    kind = np.finfo(result.dtype)
+    with np.errstate(all="ignore"):
+        _, exponent = np.frexp(np.abs(right))
+        unit = np.ldexp(right.dtype.type(1), np.maximum(exponent, kind.minexp + 1) - kind.nmant - 1)
+        error = np.abs(result.astype(right.dtype) - right) / unit
+        same = (np.isnan(right) & np.isnan(result)) | (right.astype(result.dtype) == result)
+    error = np.where(same, np.minimum(np.nan_to_num(error, nan=0.0, posinf=0.0), 0.5), error)
+    return np.where(np.isnan(error), np.inf, error)
+
+
+def check(word: str, name: str, x: np.ndarray, right: np.ndarray | None = None) -> None:
+    """Assert the bar of a function for these numbers."""
+    right = reference(word, x) if right is None else right
+    result = run(getattr(Vectors, word), name, x)
+    if word == "erf" and x.dtype == np.float64:
+        finite = np.isfinite(right) & (np.abs(x) > np.finfo(np.float64).tiny)
+        np.testing.assert_allclose(result[finite], right[finite].astype(np.float64), rtol=1e-14, atol=0)
+        result, right = result[~finite], right[~finite]
+    error = units(result, right)
+    worst = int(np.argmax(error)) if error.size else 0
+    assert not error.size or error[worst] <= BARS[x.itemsize * 8][word], (
+        f"{word} on {name}: {error[worst]:.3f} units at {x[worst]!r}: {result[worst]!r}, not {right[worst]!r}"
+    )
+
+
+@functools.cache
+def spread(bits: int) -> np.ndarray:
+    """Numbers of all sizes, dense where the functions bend, and the special ones."""
+    special = np.array(SPECIAL)
+    if bits == 32:
+        everywhere = np.arange(0, 1 << 32, 2147, dtype=np.uint64).astype(np.uint32).view(np.float32)
+        with np.errstate(over="ignore"):
+            return np.concatenate([special.astype(np.float32), everywhere])
+    rng = np.random.default_rng(5)
+    everywhere = rng.integers(0, 1 << 64, 100_000, dtype=np.uint64).view(np.float64)
+    scales = (1e-3, 0.5, 1, 3, 20, 745)
+    near = [rng.uniform(-scale, scale, 50_000) for scale in scales]
+    positive = np.abs(1 + near[1])
+    return np.concatenate([special, everywhere, *near, positive])
+
+
+@functools.cache
+def right_results(word: str, bits: int) -> np.ndarray:
+    return reference(word, spread(bits))
+
+
+@pytest.mark.parametrize("bits", DTYPES)
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("word", FUNCTIONS)
+def test_functions_keep_to_their_bars(word: str, name: str, bits: int) -> None:
+    check(word, name, spread(bits), right_results(word, bits))
+
+
+def every_float32() -> Iterator[np.ndarray]:
+    """All 2**32 numbers, in chunks."""
+    for start in range(0, 1 << 32, 1 << 21):
+        yield np.arange(start, start + (1 << 21), dtype=np.uint64).astype(np.uint32).view(np.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", ["exp", "log", "tanh", "sigmoid"])
+def test_every_float32(word: str) -> None:
+    for x in every_float32():
+        right = reference(word, x)
+        for name in TARGETS:
+            check(word, name, x, right)
+
+
+@pytest.mark.parametrize("bits", DTYPES)
+@pytest.mark.parametrize("name", TARGETS)
+def test_limits_and_signs(name: str, bits: int) -> None:
+    x = np.array([0.0, -0.0, math.inf, -math.inf, math.nan], DTYPES[bits])
+    expected = {
+        "exp": [1, 1, math.inf, 0, math.nan],
+        "log": [-math.inf, -math.inf, math.inf, math.nan, math.nan],
+        "tanh": [0.0, -0.0, 1, -1, math.nan],
+        "sigmoid": [0.5, 0.5, 1, 0, math.nan],
+        "erf": [0.0, -0.0, 1, -1, math.nan],
+    }
+    for word, values in expected.items():
+        result = run(getattr(Vectors, word), name, x)
+        np.testing.assert_array_equal(result, np.array(values, x.dtype), err_msg=word)
+        real = ~np.isnan(result)
+        np.testing.assert_array_equal(
+            np.signbit(result[real]), np.signbit(np.array(values)[real]), err_msg=word
+        )
+
+
+@pytest.mark.parametrize("bits", DTYPES)
+@pytest.mark.parametrize("name", TARGETS)
+def test_nothing_leaves_its_range_and_odd_functions_are_odd(name: str, bits: int) -> None:
+    x = np.linspace(0, 30, 300_001).astype(DTYPES[bits])
+    for word in ("tanh", "erf"):
+        result = run(getattr(Vectors, word), name, x)
+        assert np.all((result >= 0) & (result <= 1))
+        assert result[-1] == 1
+        np.testing.assert_array_equal(run(getattr(Vectors, word), name, -x), -result)
+    for both in (x, -x):
+        result = run(Vectors.sigmoid, name, both)
+        assert np.all((result > 0) & (result <= 1))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_number_of_lanes_changes_no_bit(name: str) -> None:
+    x = spread(32)[:100_000:7]
+    for word in FUNCTIONS:
+        results = [run(getattr(Vectors, word), name, x, lanes=lanes) for lanes in (2, 4, 16, 32)]
+        for other in results[1:]:
+            np.testing.assert_array_equal(other, results[0], err_msg=word)

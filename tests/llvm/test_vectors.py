@@ -1,0 +1,156 @@
+"""The plain words on every target that this processor can run: what NumPy says, and in which instructions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from vector_helpers import DTYPES, SPECIAL, TARGETS, call, run, text
+
+from stepfold._llvm._compile import assembly, target
+from stepfold._llvm._text import Function, Module, Value
+from stepfold._llvm._vectors import Vectors
+
+
+def some(bits: int, seed: int) -> np.ndarray:
+    """Numbers of every size, and all pairs of special ones among the first (with another seed's)."""
+    numbers = np.random.default_rng(seed).integers(0, 1 << 62, 2000, dtype=np.uint64)
+    special = np.array(SPECIAL, np.float64)
+    special = np.repeat(special, len(special)) if seed % 2 else np.tile(special, len(special))
+    with np.errstate(over="ignore", invalid="ignore"):
+        anywhere = (
+            (numbers << np.uint64(2)).view(np.float64)
+            if bits == 64
+            else numbers.astype(np.uint32).view(np.float32)
+        )
+        near = np.random.default_rng(seed + 100).normal(size=500)
+        return np.concatenate([special, anywhere, near]).astype(DTYPES[bits])
+
+
+PLAIN: dict[str, tuple[int, Callable[..., np.ndarray]]] = {
+    "add": (2, np.add),
+    "subtract": (2, np.subtract),
+    "multiply": (2, np.multiply),
+    "divide": (2, np.divide),
+    "maximum": (2, np.maximum),
+    "minimum": (2, np.minimum),
+    "negate": (1, np.negative),
+    "absolute": (1, np.abs),
+    "sqrt": (1, np.sqrt),
+    "copysign": (2, np.copysign),
+}
+COMPARISONS = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
+
+
+@pytest.mark.parametrize("bits", DTYPES)
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("word", PLAIN)
+def test_plain_words_are_numpys(word: str, name: str, bits: int) -> None:
+    arity, reference = PLAIN[word]
+    arrays = [some(bits, seed) for seed in range(arity)]
+    with np.errstate(all="ignore"):
+        expected = reference(*arrays)
+    np.testing.assert_array_equal(run(getattr(Vectors, word), name, *arrays), expected)
+
+
+@pytest.mark.parametrize("bits", DTYPES)
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("word", COMPARISONS)
+def test_comparisons_choose_as_numpy_does(word: str, name: str, bits: int) -> None:
+    a, b = some(bits, 0), some(bits, 1)
+    result = run(lambda v, a, b: v.where(getattr(v, word)(a, b), a, b), name, a, b)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(result, np.where(getattr(np, word)(a, b), a, b))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("word", ["maximum", "minimum"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_extremes_with_a_literal_keep_nan_in_one_instruction(word: str, name: str, turned: bool) -> None:
+    def clipped(v: Vectors, a: Value) -> Value:
+        pair = (v.constant(0.25), a)
+        return getattr(v, word)(*(pair[::-1] if turned else pair))
+
+    x = some(32, 0)
+    np.testing.assert_array_equal(run(clipped, name, x), getattr(np, word)(x, np.float32(0.25)))
+    code = assembly(text(clipped, 32, target(name).lanes(32), 1), target(name))
+    assert f"{word[:3]}ps" in code
+    assert "cmp" not in code.replace("cmpq", "")
+
+
+@pytest.mark.parametrize("bits", DTYPES)
+@pytest.mark.parametrize("name", TARGETS)
+def test_fma_and_polynomial(name: str, bits: int) -> None:
+    rng = np.random.default_rng(0)
+    a, b, c = (rng.normal(size=1000).astype(DTYPES[bits]) for _ in range(3))
+    close = 4 * np.finfo(DTYPES[bits]).eps
+    np.testing.assert_allclose(run(Vectors.fma, name, a, b, c), a * b + c, rtol=0, atol=8 * close)
+    for count in (3, 4, 5, 8):
+        coefficients = rng.normal(size=count).tolist()
+        result = run(lambda v, x: v.polynomial(x, coefficients), name, a)  # noqa: B023 - called before the next turn
+        wanted = np.polynomial.polynomial.polyval(a.astype(np.float64), coefficients)
+        scale = np.polynomial.polynomial.polyval(np.abs(a.astype(np.float64)), np.abs(coefficients))
+        assert np.max(np.abs(result - wanted) / scale) < close
+
+
+@pytest.mark.parametrize("bits", DTYPES)
+@pytest.mark.parametrize(
+    "number", [0.1, -0.0, 1 / 3, math.pi, 1e-40, 5e-324, 1e300, -1e300, math.inf, math.nan]
+)
+def test_constants_are_exact(number: float, bits: int) -> None:
+    result = run(lambda v, x: v.constant(number), "host", np.zeros(2, DTYPES[bits]))
+    with np.errstate(over="ignore", under="ignore"):
+        expected = np.full(2, np.array(number).astype(DTYPES[bits]))
+    np.testing.assert_array_equal(result, expected)
+    np.testing.assert_array_equal(np.signbit(result), np.signbit(expected))
+
+
+@pytest.mark.parametrize("bits", DTYPES)
+@pytest.mark.parametrize("lanes", [2, 4, 8, 16])
+@pytest.mark.parametrize("name", TARGETS)
+def test_lanes_are_summed_and_the_greatest_is_found(name: str, lanes: int, bits: int) -> None:
+    module = Module()
+    f = Function(module, "apply", [("result", "ptr"), ("a", "ptr")])
+    v = Vectors(f, bits, lanes)
+    result, source = f.arguments
+    value = v.load(source, constant=True)
+    v.store(v.broadcast(v.horizontal_sum(value)), result)
+    v.store(v.broadcast(v.horizontal_max(value)), f.offset(result, lanes, v.element))
+    v.store(v.splat(f.offset(source, 1, v.element)), f.offset(result, 2 * lanes, v.element))
+    module.add(f)
+    assert "call" not in assembly(module.text(), target(name))
+    rng = np.random.default_rng(lanes)
+    for place in range(-1, lanes):
+        a = rng.integers(-99, 99, lanes).astype(DTYPES[bits])
+        if place >= 0:
+            a[place] = math.nan
+        out = np.zeros((3, lanes), DTYPES[bits])
+        call(module.text(), name, out, a)
+        np.testing.assert_array_equal(out, np.repeat([[a.sum()], [a.max()], [a[1]]], lanes, axis=1))
+
+
+def test_a_splat_is_folded_into_the_product() -> None:
+    if target("host").width < 512:
+        pytest.skip("only AVX-512 has the folded form")
+    word = lambda v, x: v.fma(x, v.splat(v.function.arguments[1]), x)  # noqa: E731
+    assert "{1to16}" in assembly(text(word, 32, 16, 1), target("host"))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("bits", DTYPES)
+@pytest.mark.parametrize("word", [*PLAIN, "exp", "log", "tanh", "sigmoid", "erf", "fma"])
+def test_nothing_is_called(word: str, bits: int, name: str) -> None:
+    arity = 3 if word == "fma" else PLAIN.get(word, (1,))[0]
+    code = assembly(text(getattr(Vectors, word), bits, target(name).lanes(bits), arity), target(name))
+    assert "call" not in code
+
+
+def test_what_is_no_vector_is_refused() -> None:
+    f = Function(Module(), "apply", [])
+    with pytest.raises(ValueError, match="vectors are of 32 or 64 bits a number, not of 16"):
+        Vectors(f, 16, 8)
+    for lanes in (0, 1, 3, 12):
+        with pytest.raises(ValueError, match=f"a vector has 2, 4, 8, 16 … lanes, not {lanes}"):
+            Vectors(f, 32, lanes)
