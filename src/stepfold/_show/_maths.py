@@ -66,11 +66,8 @@ def filled(text: str, indent: str = "") -> str:
 def _legend(step: Step) -> str:
     before = listed(step.states)
     after = listed([f"{s}'" for s in step.states])
-    one = len(step.states) == 1
-    return (
-        f"x is the input, {before} the state{'' if one else 's'} before, {after} the state{'' if one else 's'} after; "
-        f"{step.states[0]}' is also the output."
-    )
+    states = "state" if len(step.states) == 1 else "states"
+    return f"x is the input, {before} the {states} before, {after} the {states} after; {step.states[0]}' is also the output."
 
 
 def listed(words: Sequence[str]) -> str:
@@ -124,6 +121,8 @@ def _table(cell: Cell, units: int | None, features: int | None) -> str:
     """A line for the parameters of one kind that start alike."""
     if (units is None) != (features is None):
         raise ValueError("parameters are counted for units and features; give both, or neither")
+    if not cell.step.parameters:
+        return "  none"
     counts: dict[str, int] = {}
     if units is not None and features is not None:
         shapes = cell.parameter_shapes(features=features, units=units)
@@ -149,8 +148,6 @@ def _total(step: Step, counts: dict[str, int], units: int | None, features: int 
     number = {kind: sum(dims == kind for dims in step.parameters.values()) for kind in _KINDS}
     symbols = {KERNEL: "units * features", RECURRENT_KERNEL: "units**2", UNITS: "units"}
     terms = [f"{n} * {symbols[kind]}" if n > 1 else symbols[kind] for kind, n in number.items() if n]
-    if not terms:
-        return "no numbers to learn"
     total = f" = {sum(counts.values()):,} with {units} units and {features} features" if counts else ""
     return f"in all {' + '.join(terms)}{total}"
 
@@ -178,7 +175,7 @@ def _kept(step: Step, reader: Reader, names: Names) -> str:
     )
     say = Printer(reader, inner)
     words = [f"{state}'" for state, node in zip(step.states, step.outputs, strict=True) if node.inputs]
-    text = filled(", ".join([*words, *map(say, kept)]), "  ")
+    text = filled(", ".join([*words, *map(say, kept)]) or "nothing", "  ")
     new = {
         inner[id(n)]: say.inside(n) for n in reader.in_order(kept) if id(n) in inner and id(n) not in names
     }

@@ -34,10 +34,10 @@ def suffixes(parameters: Iterable[str]) -> dict[str, str]:
 
 
 def gates(step: Step, reader: Reader) -> dict[str, Node]:
-    """Return the value that each group of parameters makes: gate → node.
+    """Return what each group of parameters makes, gate → node.
 
-    It is the first value through which everything passes that the group's parameters do, and then the functions
-    of it alone (its activation).
+    It is the first value through which everything passes that the group's parameters do, and then the
+    functions of it alone (its activation).
     """
     order = reader.in_order(step.outputs)
     after = _must_pass(order, step.outputs, reader)
@@ -112,8 +112,8 @@ def _made_of(wider: Node, node: Node, parameters: Sequence[Node], reader: Reader
 def forward_names(step: Step, reader: Reader) -> tuple[Names, dict[str, Node]]:
     """Return the names of the step's values, and the named ones in the order to print them: name → node.
 
-    New states h', c'; gates by their parameters' suffix (with ~ where a state has that name: c~ is the candidate for
-    c); i1, i2 what a gate i uses twice on its way; v1, v2 other values that are used twice.
+    New states h', c'; gates by their parameters' suffix (with ~ where a state has that name: c~ is the candidate
+    for c); i1, i2 what a gate i uses twice on its way; v1, v2 other values that are used twice.
     """
     names: Names = {}
     taken = {"x", *step.states, *step.parameters}
@@ -130,7 +130,7 @@ def forward_names(step: Step, reader: Reader) -> tuple[Names, dict[str, Node]]:
 
 
 def _as_declared(step: Step, names: Names, reader: Reader) -> dict[str, Node]:
-    """The named values, each after those it needs, otherwise as their parameters are declared."""
+    """The named values, each after those it needs, else as their parameters are declared."""
     place = {name: k for k, name in enumerate(step.parameters)}
     waiting: dict[str, Node] = {}
     needs: dict[str, set[str]] = {}

@@ -41,7 +41,8 @@ class Phrase:
     @functools.cached_property
     def names(self) -> list[str]:
         """The names of the function's arguments."""
-        return list(inspect.signature(self.function).parameters)[: self.text.count("{}")]
+        names = list(inspect.signature(self.function).parameters)[: self.text.count("{}")]
+        return ["v" if name == "x" else name for name in names]  # x is the input of the step
 
     @functools.cached_property
     def places(self) -> list[Node]:

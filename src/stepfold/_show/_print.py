@@ -24,8 +24,8 @@ _BINDS: dict[str, tuple[int, tuple[int, ...]]] = {
     "{}**2": (_POWER, (_ATOM,)),
     **{f"{{}} {symbol} {{}}": (_COMPARISON, (_SUM, _SUM)) for symbol in ("<", "<=", ">", ">=", "==", "!=")},
 }
-"""How strongly an operation between its values binds, and how strongly what stands in its places must. What is
-written as a function, f(…), needs no row: it is an atom that takes anything."""
+"""How strongly an operation between its values binds, and how strongly what stands in its places must. What
+is written as a function, f(…), needs no row: it is an atom that takes anything."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ _GREEK = {
 
 
 def latex_name(name: str, time: str) -> str:
-    """Write a name in LaTeX, with the timestep as an index: c~ → \\tilde{c}_t, W_i → W_i, i1 → i^{(1)}_t."""
-    match = re.fullmatch(r"(\w*?[A-Za-z])_?(\d*)(~?)('?)", name)
+    """Write a name in LaTeX, the timestep below it: c~ → \\tilde{c}_t, W_i → W_i, i1 → i^{(1)}_t."""
+    match = re.fullmatch(r"(\w*?[A-Za-z](?:_\d+)?)(\d*)(~?)('?)", name)
     if match is None:
         return rf"\text{{{name.replace('_', chr(92) + '_')}}}"
     word, digits, tilde, _ = match.groups()

@@ -6,7 +6,7 @@ from .._cell import Cell
 from .._gradient import Backward, backward
 from .._graph import Node, in_order
 from .._step import Step
-from ._maths import aligned, equations, filled, listed, title
+from ._maths import aligned, equations, explained, filled, listed, title
 from ._names import Names, forward_names, name_shared, owners, suffixes
 from ._phrases import Reader
 from ._print import Printer
@@ -16,6 +16,7 @@ def gradient(cell: Cell) -> str:
     """Return the equations of one timestep of the way back."""
     step, reader = cell.step, Reader()
     back = backward(step)
+    meanings = explained(reader, step.outputs)
     names, named = forward_names(step, reader)
     forward = set(map(id, in_order(step.outputs)))
     inner = _backward_names(step, back, names, reader)
@@ -38,13 +39,14 @@ def gradient(cell: Cell) -> str:
     arriving = [f"d_{s}'" for s in step.states]
     legend = (
         f"One timestep of the way back: d_h is the gradient of h. {listed(arriving)} "
-        f"arrive{'s' * (len(arriving) == 1)} from the timestep after, the gradient of this timestep's output added "
-        f"to {arriving[0]}."
+        f"arrive{'s' * (len(arriving) == 1)} from the timestep after, "
+        f"the gradient of this timestep's output added to {arriving[0]}."
     )
     parts = [
         title(cell),
         filled(legend),
         "From the way forward\n" + aligned(equations(step, Printer(reader, names), named) | lines),
+        *(["where\n" + aligned(meanings)] if meanings else []),
         "Backwards\n" + aligned(cotangents),
         *(["Summed over all rows and timesteps\n" + aligned(sums, "+=")] if sums else []),
     ]
