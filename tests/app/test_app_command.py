@@ -1,0 +1,282 @@
+"""The command line: what it prints where, how fast it answers, and what it says to mistakes."""
+
+import io
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+
+import pytest
+
+from conftest import SMALL, write_texts
+from stepfold import cells
+from stepfold.app.cli import main
+
+# Keras's own saving of variables does not know the newest argument of __array__ yet.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
+
+FILES = {"model.keras", "vocabulary.json", "config.json", "history.csv", "curves.png", "checkpoint.npz"}
+
+
+def refused(capsys, *arguments, status=2):
+    """Run the command, check that it refuses in one line on standard error, and return that line."""
+    capsys.readouterr()
+    try:
+        code = main(list(map(str, arguments)))
+    except SystemExit as leaving:  # argparse's own way
+        code = leaving.code
+    out, err = capsys.readouterr()
+    assert code == status
+    assert out == ""
+    assert "Traceback" not in err
+    last = err.splitlines()[-1]
+    assert last.startswith("stepfold")
+    return last
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["predict"]])
+def test_help_answers_in_under_a_third_of_a_second(command):
+    def seconds():
+        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "stepfold.app.cli", *command, "--help"], capture_output=True, text=True
+        )
+        wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert done.returncode == 0
+        assert done.stdout.startswith("usage: stepfold")
+        # Where others are busy on the same machine, only the processor's time says what an idle one would take.
+        return min(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+    assert any(seconds() < 0.3 for _ in range(5))
+
+
+def test_neither_the_core_nor_the_command_imports_a_framework():
+    heavy = "{'keras', 'jax', 'torch', 'tensorflow', 'matplotlib'}"
+    code = f"import sys, stepfold, stepfold.data, stepfold.app.cli; assert not {heavy} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_predicting_needs_no_matplotlib(trained):
+    # Keras imports it by itself where it can, so it is taken away here.
+    code = (
+        "import sys; sys.modules['matplotlib'] = None; from stepfold.app.cli import main; "
+        f"sys.exit(main(['predict', {str(trained)!r}, 'a good film']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("a good film\n")
+
+
+def test_a_run_leaves_its_folder_and_nothing_else(trained):
+    assert {file.name for file in trained.iterdir()} == FILES
+    lines = (trained / "history.csv").read_text().splitlines()
+    assert lines[0] == "epoch,loss,accuracy,val_loss,val_accuracy,seconds"
+    assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3", "4", "5"]
+    config = json.loads((trained / "config.json").read_text())
+    assert config["settings"]["units"] == 4
+    assert config["settings"]["optimizer"] == "rmsprop"
+    assert config["classes"] == ["neg", "pos"]
+    assert (trained / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_json_is_one_line_with_the_figures_of_the_saved_model(texts, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", str(texts), "--out", str(run), "--epochs", "3", "--json", *SMALL]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 1
+    figures = json.loads(out)
+    assert list(figures) == [
+        "val_accuracy",
+        "val_loss",
+        "epochs",
+        "seconds",
+        "seconds_per_epoch",
+        "parameters",
+    ]
+    rows = [line.split(",") for line in (run / "history.csv").read_text().splitlines()[1:]]
+    best = max(rows, key=lambda row: (float(row[4]), -float(row[3])))
+    assert figures["val_accuracy"] == pytest.approx(float(best[4]), abs=1e-4)
+    assert figures["val_loss"] == pytest.approx(float(best[3]), abs=1e-4)
+    assert figures["epochs"] == 3
+    assert figures["seconds"] == pytest.approx(sum(float(row[5]) for row in rows), abs=0.01)
+    assert figures["seconds_per_epoch"] == pytest.approx(figures["seconds"] / 3, abs=0.01)
+    words = json.loads((run / "config.json").read_text())["size"]
+    assert figures["parameters"] == words * 5 + 4 * (5 + 4 + 1) * 4 + 4 + 1
+    assert "Epoch 3/3" in err
+
+
+def test_the_saved_model_has_the_accuracy_that_is_reported(texts, trained):
+    from stepfold.app import RunFolder, Settings
+    from stepfold.app._model import load
+    from stepfold.data import load_table, pad, split
+
+    corpus = load_table(texts)
+    _, held = split(corpus.labels, corpus.classes, seed=Settings().seed)
+    model = load(RunFolder(trained))
+    loss, accuracy = model.evaluate(pad(corpus.sequences, 12)[held], corpus.labels[held], verbose=0)
+    rows = [line.split(",") for line in (trained / "history.csv").read_text().splitlines()[1:]]
+    best = max(rows, key=lambda row: (float(row[4]), -float(row[3])))
+    assert accuracy == pytest.approx(float(best[4]), abs=1e-6)
+    assert loss == pytest.approx(float(best[3]), rel=1e-4)
+
+
+def test_predict_prints_label_and_probability(trained, capsys):
+    assert main(["predict", str(trained), "a lovely brilliant great film", "awful terrible boring plot"]) == 0
+    out, _ = capsys.readouterr()
+    (first, p, text), (second, q, _) = (line.split("\t") for line in out.splitlines())
+    assert (first, second) == ("pos", "neg")
+    assert 0.5 < float(p) <= 1
+    assert 0.5 < float(q) <= 1
+    assert text == "a lovely brilliant great film"
+
+
+def stdin(monkeypatch, raw):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8"))
+
+
+def test_predict_takes_lines_on_standard_input(trained, capsys, monkeypatch):
+    stdin(monkeypatch, "great film\nbad été\n".encode())
+    assert main(["predict", str(trained), "--json"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [answer["text"] for answer in answers] == ["great film", "bad été"]
+    assert [answer["label"] for answer in answers] == ["pos", "neg"]
+    assert all(0.5 <= answer["probability"] <= 1 for answer in answers)
+
+
+def test_predict_refuses_what_is_no_text(trained, capsys, monkeypatch):
+    stdin(monkeypatch, b"")
+    assert "there is no text to judge" in refused(capsys, "predict", trained)
+    stdin(monkeypatch, b"fine\ncaf\xe9\n")
+    assert "standard input, line 2: byte 0xe9 is not UTF-8" in refused(capsys, "predict", trained)
+    argument = os.fsdecode(b"caf\xe9")
+    assert "the command line, line 1: byte 0xe9 is not UTF-8" in refused(capsys, "predict", trained, argument)
+
+
+def test_three_classes_and_every_option(tmp_path, capsys):
+    texts = write_texts(tmp_path / "three.csv", ("neg", "none", "pos"), 120)
+    run = tmp_path / "run"
+    options = (
+        "--cell gru --layers 2 --bidirectional --mask --dropout 0.1 --recurrent-dropout 0.1 --optimizer adam"
+    )
+    assert main(["train", str(texts), "--out", str(run), "--epochs", "20", *SMALL, *options.split()]) == 0
+    assert main(["predict", str(run), "great lovely", "wooden grey paper", "bad awful poor"]) == 0
+    out = capsys.readouterr().out
+    assert [line.split("\t")[0] for line in out.splitlines()[1:]] == ["pos", "none", "neg"]
+
+
+def test_cells_are_listed_with_their_equations(capsys):
+    assert main(["cells"]) == 0
+    out, _ = capsys.readouterr()
+    for name in cells.names():
+        assert f"{name}\n{cells.by_name(name).show('maths')}" in out
+
+
+def test_one_cell_is_shown_in_every_view(capsys):
+    for view in ("maths", "latex", "graph", "gradient"):
+        assert main(["show", "gru", view]) == 0
+        assert capsys.readouterr().out == cells.by_name("gru").show(view) + "\n"
+    assert "there is no cell 'gruu'; the cells are " in refused(capsys, "show", "gruu")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: COMMAND (see stepfold --help)"),
+        (["trian"], "invalid choice: 'trian'"),
+        (["train"], "stepfold train: error: the following arguments are required: imdb|FILE"),
+        (["train", "imdb", "--units", "0"], "argument --units: '0' is no whole number of at least 1"),
+        (["train", "imdb", "--words", "4"], "argument --words: '4' is no whole number of at least 5"),
+        (["train", "imdb", "--epochs", "two"], "argument --epochs: 'two' is no whole number of at least 1"),
+        (["train", "imdb", "--dropout", "1"], "argument --dropout: '1' is no share: give a number from 0"),
+        (["train", "imdb", "--learning-rate", "-1"], "argument --learning-rate: '-1' is no number above 0"),
+        (["train", "imdb", "--learning-rate", "nan"], "argument --learning-rate: 'nan' is no number above 0"),
+        (["train", "imdb", "--optimizer", "x"], "argument --optimizer: invalid choice: 'x'"),
+        (["train", "imdb", "--cell", "lsmt"], "there is no cell 'lsmt'; the cells are "),
+        (["train", "imdb", "--text", "t"], "--text and --label name the columns of a file"),
+        (["train", "a.csv", "--data", "b"], "--data says where imdb lies; for a file, its path alone"),
+        (["train", "none.csv"], "cannot read none.csv: No such file or directory; check the path"),
+        (["train", "imdb", "--data", "none.npz"], "none.npz does not exist; give imdb.npz"),
+        (["train", "imdb", "--resume"], "holds no run (there is no config.json); give the folder"),
+        (["predict", "none", "x"], "none holds no run (there is no config.json); give the folder"),
+    ],
+)
+def test_mistakes_are_answered_in_one_line(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(capsys, *arguments)
+
+
+def test_a_folder_in_use_is_left_alone_and_the_ways_on_are_named(texts, trained, tmp_path, capsys):
+    before = {file.name: file.read_bytes() for file in trained.iterdir()}
+    line = refused(capsys, "train", texts, "--out", trained, *SMALL)
+    assert (
+        "already holds a run: continue it with --resume, replace it with --overwrite, or choose another"
+        in line
+    )
+    # Data that cannot be read must not cost the run that would have been replaced.
+    refused(capsys, "train", tmp_path / "none.csv", "--out", trained, "--overwrite", *SMALL)
+    assert {file.name: file.read_bytes() for file in trained.iterdir()} == before
+
+    (tmp_path / "thesis.txt").write_text("years of work")
+    for overwrite in ([], ["--overwrite"]):
+        assert "holds files that are no run" in refused(capsys, "train", texts, "--out", tmp_path, *overwrite)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_overwrite_replaces_a_run(texts, trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    assert main(["train", str(texts), "--out", str(run), "--epochs", "1", "--overwrite", *SMALL]) == 0
+    assert {file.name for file in run.iterdir()} == FILES
+    assert len((run / "history.csv").read_text().splitlines()) == 2
+
+
+def test_a_folder_that_cannot_be_written_is_named(texts, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    for folder in (tmp_path / "file", tmp_path / "file" / "run"):
+        line = refused(capsys, "train", texts, "--out", folder)
+        assert f"cannot write to {folder}: " in line
+        assert "choose another folder with --out" in line
+
+
+def damage_half(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def damage_byte(path):
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 255
+    path.write_bytes(bytes(raw))
+
+
+def make_foreign(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "message"),
+    [
+        ("model.keras", damage_half, "model.keras is damaged or cut short"),
+        ("model.keras", damage_byte, "model.keras is damaged (its part "),
+        ("model.keras", make_foreign, "model.keras cannot be loaded ("),
+        ("model.keras", os.unlink, "holds no model yet: no epoch was finished; continue it with --resume"),
+        ("vocabulary.json", damage_half, "vocabulary.json holds no vocabulary; take the one"),
+        ("vocabulary.json", os.unlink, "was trained on word ids alone, so it cannot read a text"),
+        ("config.json", damage_half, "config.json is damaged; train again with --overwrite"),
+    ],
+)
+def test_a_damaged_run_is_named(trained, tmp_path, capsys, file, damage, message):
+    run = shutil.copytree(trained, tmp_path / "run")
+    damage(run / file)
+    assert message in refused(capsys, "predict", run, "a good film")
+
+
+def test_a_vocabulary_of_another_model_is_refused(trained, tmp_path, capsys):
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / "vocabulary.json").write_text('{"format": "stepfold vocabulary 1", "words": ["good"]}')
+    line = refused(capsys, "predict", run, "a good film")
+    assert "vocabulary.json has ids up to 4 but the model up to" in line
+    assert "copy the vocabulary from where the model was trained" in line
