@@ -67,7 +67,10 @@ def _legend(step: Step) -> str:
     before = listed(step.states)
     after = listed([f"{s}'" for s in step.states])
     states = "state" if len(step.states) == 1 else "states"
-    return f"x is the input, {before} the {states} before, {after} the {states} after; {step.states[0]}' is also the output."
+    return (
+        f"x is the input, {before} the {states} before, {after} the {states} after; "
+        f"{step.states[0]}' is also the output."
+    )
 
 
 def listed(words: Sequence[str]) -> str:
