@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import llvmlite
 
@@ -72,11 +73,13 @@ def _read(path: Path) -> tuple[Kernel, bytes] | None:
         return None
     size = int.from_bytes(rest[32:40], "little")
     about = json.loads(rest[40 : 40 + size])
-    panels = tuple(
-        Panel(p["offset"], p["groups"], p["length"], p["blocks"], tuple((m, bool(t)) for m, t in p["terms"]))
-        for p in about.pop("panels")
-    )
+    panels = tuple(_panel(panel) for panel in about["panels"])
     return Kernel("", about["name"], tuple(about["words"]), panels, about["panel_size"], about["scratch"]), rest[40 + size :]
+
+
+def _panel(data: dict[str, Any]) -> Panel:
+    parts = tuple(tuple((str(matrix), bool(transposed)) for matrix, transposed in part) for part in data["parts"])
+    return Panel(data["offset"], data["groups"], data["length"], data["blocks"], parts)
 
 
 def _write(path: Path, kernel: Kernel, code: bytes) -> None:

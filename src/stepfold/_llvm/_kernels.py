@@ -177,7 +177,7 @@ class _Writer:
                 v, count, tile, 1, [walk], lambda row, a, b: v.load(f.offset(bias, b * v.lanes, v.element)), finish
             )
 
-    def input_gradient(self, first: Integer, count: Value, out_row: object = None) -> None:
+    def input_gradient(self, first: Integer, count: Value) -> None:
         """Write the input's gradient for `count` deltas: out[source(first + i)] = sum of kernelᵀ @ delta."""
         plan, v, f, shape = self.plan, self.v, self.f, self.shape
         terms = [o for o in plan.outers if o.operand.kind == "input"]
@@ -189,13 +189,14 @@ class _Writer:
             panel = f.offset(
                 self.w["input_panel"], f.mul(f.emit("i64", f"udiv {loop.index}, {wide}"), panel_row), v.element
             )
+            runs = self._runs([o.delta for o in terms])
             walks = []
-            for k, o in enumerate(terms):
-                def operand(row: Integer, o: Outer = o) -> Value:
-                    delta = self.at(self.w["deltas"], row, self.layout.delta_row)
-                    return f.offset(delta, o.delta * shape.padded, v.element)
+            for first_term, length in runs:
+                def operand(row: Integer, slot: int = terms[first_term].delta) -> Value:
+                    return f.offset(self.at(self.w["deltas"], row, self.layout.delta_row), slot * shape.padded, v.element)
 
-                walks.append(Walk(operand, shape.units, f.offset(panel, k * shape.units * wide, v.element), [0]))
+                begin = f.offset(panel, first_term * shape.units * wide, v.element)
+                walks.append(Walk(operand, length * shape.units, begin, [0]))
             left = f.sub(features, loop.index)
 
             def finish(row: Integer, a: int, b: int, value: Value) -> None:
@@ -205,6 +206,16 @@ class _Writer:
                 store_some(v, value, at, f.sub(left, b * v.lanes))
 
             product(v, count, tile, 1, walks, lambda row, a, b: v.constant(0.0), finish)
+
+    def _runs(self, slots: list[int]) -> list[tuple[int, int]]:
+        """Cut a list of slots where they stop lying side by side: (first, how many)."""
+        runs: list[tuple[int, int]] = []
+        for k, slot in enumerate(slots):
+            if runs and slot == slots[k - 1] + 1 and self.shape.units == self.shape.padded:
+                runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+            else:
+                runs.append((k, 1))
+        return runs
 
     def kernel_gradient(self, first: Integer, count: Value, delta_row: int) -> None:
         """Add up the gradients of the input's kernels, [features][input deltas][padded units]."""

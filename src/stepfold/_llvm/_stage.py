@@ -18,17 +18,24 @@ _OVERALL = ("vector", "vector_gradient")
 
 @dataclass(frozen=True)
 class Panel:
-    """A packed matrix stack: at `offset` [groups][length][terms][blocks · lanes]; `terms` are (matrix, transposed)."""
+    """A packed matrix stack: at `offset` [groups][parts · length][terms][blocks · lanes].
+
+    A part is an operand of `length` numbers; `parts` gives its terms, each (matrix, transposed).
+    """
 
     offset: int
     groups: int
     length: int
     blocks: int
-    terms: tuple[tuple[str, bool], ...]
+    parts: tuple[tuple[tuple[str, bool], ...], ...]
+
+    def stride(self, lanes: int) -> int:
+        """How many numbers a group holds."""
+        return len(self.parts) * self.length * len(self.parts[0]) * self.blocks * lanes
 
     def size(self, lanes: int) -> int:
         """How many numbers it holds."""
-        return self.groups * self.length * len(self.terms) * self.blocks * lanes
+        return self.groups * self.stride(lanes)
 
 
 @dataclass
@@ -141,25 +148,36 @@ class StageWriter:
             self._scalars(stage, frame)
 
     def _plan_panels(self, group: list[Node], blocks: int) -> list[tuple[Panel, Place, list[int]]]:
+        """The walks of a group of accumulators: their panels, where the operand begins, which accumulators take it."""
         by_operand: dict[Place, list[tuple[int, str, bool]]] = {}
         for a, n in enumerate(group):
             for matrix, transposed, operand in matrix_terms(n):
                 by_operand.setdefault(operand_place(self._arrangement, operand), []).append((a, matrix, transposed))
-        result = []
-        for place, terms in by_operand.items():
-            # an accumulator that takes the same operand twice needs two walks
-            while terms:
+        walks: list[tuple[Place, list[int], list[tuple[tuple[str, bool], ...]]]] = []
+        for place, terms in sorted(by_operand.items(), key=lambda item: (item[0].kind, item[0].slot)):
+            while terms:  # an accumulator that takes the same operand twice needs two walks
                 once = {a: (a, m, t) for a, m, t in reversed(terms)}
                 now = [term for term in terms if once[term[0]] == term]
                 terms = [term for term in terms if once[term[0]] != term]
-                panel = Panel(
-                    self._panel_size, self._shape.blocks // blocks, self._shape.units, blocks,
-                    tuple((m, t) for _, m, t in now),
-                )
-                self._panel_size += panel.size(self._v.lanes)
-                self.panels.append(panel)
-                result.append((panel, place, [a for a, _, _ in now]))
+                takers, part = [a for a, _, _ in now], tuple((m, t) for _, m, t in now)
+                if walks and self._follows(walks[-1], place, takers):
+                    walks[-1][2].append(part)
+                else:
+                    walks.append((place, takers, [part]))
+        result = []
+        for place, takers, parts in walks:
+            groups = self._shape.blocks // blocks
+            panel = Panel(self._panel_size, groups, self._shape.units, blocks, tuple(parts))
+            self._panel_size += panel.size(self._v.lanes)
+            self.panels.append(panel)
+            result.append((panel, place, takers))
         return result
+
+    def _follows(self, walk: tuple[Place, list[int], list[tuple[tuple[str, bool], ...]]], place: Place, takers: list[int]) -> bool:
+        """Whether an operand lies right behind those of a walk and goes to the same accumulators: then one walk does."""
+        first, mine, parts = walk
+        here = Place(first.kind, first.slot + len(parts))
+        return place == here and mine == takers and self._shape.units == self._shape.padded
 
     def _products(
         self,
@@ -175,7 +193,7 @@ class StageWriter:
         number = f.emit("i64", f"udiv {block}, {blocks}") if blocks > 1 else block
         walks = []
         for panel, place, terms in panels:
-            stride = panel.length * len(panel.terms) * blocks * v.lanes
+            stride = panel.stride(v.lanes)
             address = f.offset(f.offset(frame.panels, panel.offset, v.element), f.mul(number, stride), v.element)
             base, step = frame.bases[place.kind]
             slot = f.offset(base, place.slot * self._shape.padded, v.element)
@@ -183,7 +201,7 @@ class StageWriter:
             def operand(row: Integer, slot: Value = slot, step: int = step) -> Value:
                 return f.offset(slot, f.mul(row, step), v.element)
 
-            walks.append(Walk(operand, panel.length, address, terms))
+            walks.append(Walk(operand, len(panel.parts) * panel.length, address, terms))
         sums = frame.bases["sums"][0]
         column = f.mul(block, v.lanes)
         rows: dict[tuple[str, str], Value] = {}

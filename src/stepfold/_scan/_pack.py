@@ -16,14 +16,15 @@ Params = Mapping[str, Array]
 
 
 def pack_panels(panels: Sequence[Panel], lanes: int, params: Params, out: Array) -> None:
-    """Write recurrent matrices as panels [groups][length][terms][blocks · lanes], zeros where units end."""
+    """Write recurrent matrices as panels [groups][parts · length][terms][blocks · lanes], zeros where units end."""
     for panel in panels:
-        wide = panel.blocks * lanes
+        wide, length = panel.blocks * lanes, panel.length
         block = out[panel.offset : panel.offset + panel.size(lanes)]
-        block = block.reshape(panel.groups, panel.length, len(panel.terms), wide)
-        for t, (name, transposed) in enumerate(panel.terms):
-            matrix = params[name]
-            _fill(block[:, :, t], matrix.T if transposed else matrix)
+        block = block.reshape(panel.groups, len(panel.parts), length, len(panel.parts[0]), wide)
+        for p, part in enumerate(panel.parts):
+            for t, (name, transposed) in enumerate(part):
+                matrix = params[name]
+                _fill(block[:, p, :, t], matrix.T if transposed else matrix)
 
 
 def _fill(target: Array, matrix: Array) -> None:
