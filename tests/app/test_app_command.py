@@ -48,7 +48,7 @@ def test_help_answers_in_under_a_third_of_a_second(command):
         wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
         assert done.returncode == 0
         assert done.stdout.startswith("usage: stepfold")
-        # Where others are busy on the same machine, only the processor's time says what an idle one would take.
+        # Where others keep the machine busy, only the processor's time says what an idle one would take.
         return min(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
     assert any(seconds() < 0.3 for _ in range(5))

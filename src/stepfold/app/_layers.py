@@ -2,16 +2,14 @@
 
 from typing import Any
 
-import keras
+from .. import keras as layers
+from ..cells import by_name
 
-
-def embedding(size: int, width: int, *, mask: bool) -> Any:
-    """Return the layer that turns word ids into vectors; with ``mask``, padding is skipped behind it."""
-    return keras.layers.Embedding(size, width, mask_zero=mask)
+_OWN = {"gru": layers.GRU, "lstm": layers.LSTM, "simple_rnn": layers.SimpleRNN}
+"""Cells with a layer of their own, whose weights are laid out as Keras's."""
 
 
 def recurrent_layer(cell: str, units: int, **options: Any) -> Any:
     """Return the layer of a cell by name; ``options`` as in every recurrent layer of Keras."""
-    return {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}[cell](
-        units, **options
-    )
+    own = _OWN.get(cell)
+    return own(units, **options) if own else layers.Recurrent(by_name(cell), units, **options)

@@ -6,7 +6,8 @@ from typing import Any
 
 import keras
 
-from ._layers import embedding, recurrent_layer
+from ..keras import Embedding
+from ._layers import recurrent_layer
 from ._run import RunError, RunFolder
 from ._settings import Settings
 
@@ -34,7 +35,7 @@ def build(settings: Settings, size: int, classes: int) -> Any:
     model = keras.Sequential(
         [
             keras.Input((settings.length,), dtype="int32"),
-            embedding(size, settings.embedding, mask=settings.mask),
+            Embedding(size, settings.embedding, mask_zero=settings.mask),
             *stack,
             top,
         ]
