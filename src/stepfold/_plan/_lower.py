@@ -114,8 +114,11 @@ class Lowering:
             assert start is not None
             value = start
         for t in terms:
-            if not any(t is other for other in taken):
+            k = next((k for k, other in enumerate(taken) if other is t), None)
+            if k is None:
                 value = apply("add", value, self.lower(t))
+            else:
+                del taken[k]  # once only: a vector may stand twice in a sum
         return value
 
     def _plain(self, terms: list[Node]) -> Node:

@@ -142,7 +142,7 @@ class _Arranging:
         """See to it that a number a row is computed at the end of this stage."""
         if not n.inputs or id(n) in self._present[stage]:
             return
-        if self._level[id(n)] < stage and id(n) not in self._static:
+        if self._level[id(n)] < stage and id(n) not in self._static and not n.boolean:
             self._home(n)
             return
         self._present[stage].add(id(n))
