@@ -10,6 +10,7 @@ import platform
 import statistics
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from stepfold._llvm._text import Function, Module, Value
 PACKAGES = "numpy llvmlite torch keras jax jaxlib onnxruntime openvino tensorflow"
 _CHAINS = {16: 12, 32: 24}  # sums that do not wait for one another, by the number of registers there are
 _TURNS = 1_000_000
+_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
 def limit_threads(threads: int) -> None:
@@ -56,6 +58,39 @@ def describe(threads: int) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             facts[name] = "not installed"
     return facts
+
+
+class Others:
+    """How busy everybody else keeps the processors; only Linux tells."""
+
+    def __init__(self) -> None:
+        self._before = _seconds()
+
+    def share(self, children: Sequence[int] = ()) -> float | None:
+        """Return the share of all processors that others used since the last look, None where nobody tells.
+
+        `children` are the numbers of our processes that began since then and still run; ended ones are known.
+        """
+        before, now = self._before, _seconds()
+        self._before = now
+        if before is None or now is None or now[0] <= before[0]:
+            return None
+        whole, busy, ours = (after - earlier for after, earlier in zip(now, before, strict=True))
+        ours += sum(map(_seconds_of, children))
+        return max(0.0, busy - ours) / whole
+
+
+def _seconds() -> tuple[float, float, float] | None:
+    """Seconds since the start: of all processors, those in which they worked, those that were ours."""
+    if not Path("/proc/stat").exists():
+        return None
+    fields = [int(n) / _TICKS for n in Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]]
+    return sum(fields), sum(fields) - fields[3] - fields[4], sum(os.times()[:4])
+
+
+def _seconds_of(process: int) -> float:
+    numbers = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(numbers[11]) + int(numbers[12])) / _TICKS
 
 
 def _processor() -> str:

@@ -13,6 +13,7 @@ from . import _machine
 from ._harness import Times
 
 OURS = "stepfold"
+_BUSY = 0.05  # of all processors: threads that wait for one another then wait for strangers too
 
 
 def options(description: str | None) -> argparse.ArgumentParser:
@@ -51,6 +52,7 @@ class Report:
     threads: int
     quick: bool
     peak: float = 0.0
+    _others: _machine.Others | None = None
     results: list[dict[str, Any]] = field(default_factory=list)
     bars: list[dict[str, Any]] = field(default_factory=list)
 
@@ -61,6 +63,7 @@ class Report:
         self.machine["float32 peak"] = (
             f"{one / 1e9:.0f} GFLOP/s on one thread, {self.peak / 1e9:.0f} on {self.threads}"
         )
+        self._others = _machine.Others()
         print(f"== {self.name}{' (quick)' if self.quick else ''}")
         print("\n".join(f"{key:>14}  {value}" for key, value in self.machine.items()), flush=True)
 
@@ -71,12 +74,13 @@ class Report:
         *,
         operations: float | None = None,
         apart: Mapping[str, float] | None = None,
+        children: Sequence[int] = (),
         **facts: Any,
     ) -> dict[str, float]:
         """Print and keep one comparison; returns peer → its median ÷ ours.
 
         `operations` is the arithmetic of one call, for the share of the peak; `apart` how far each side's
-        numbers were from ours, relative to the greatest.
+        numbers were from ours, relative to the greatest; `children` our processes that still run.
         """
         ours = times.get(OURS)
         ratios = {name: t.median / ours.median for name, t in times.items() if ours and name != OURS}
@@ -97,10 +101,12 @@ class Report:
             )
         print(f"\n{title}")
         print(table(["side", "median ms", "min ms", "÷ ours", "of peak", "calls", "apart"], rows), flush=True)
+        others = self.trust(children)
         self.results.append(
             {
                 "title": title,
                 **facts,
+                "others": others,
                 "operations": operations,
                 "share_of_peak": operations / ours.median / self.peak
                 if operations and ours and self.peak
@@ -114,6 +120,21 @@ class Report:
             }
         )
         return ratios
+
+    def trust(self, children: Sequence[int] = ()) -> float | None:
+        """Say so if other processes were busy since the last call; `children` as in `Others.share`."""
+        others = self._others.share(children) if self._others else None
+        if others is not None and others > _BUSY:
+            print(
+                f"NOT TO BE TRUSTED: other processes used {others:.0%} of the processors meanwhile",
+                flush=True,
+            )
+        return others
+
+    def forget(self) -> None:
+        """Begin the watch of other processes anew, after our own have ended."""
+        if self._others:
+            self._others.share()
 
     def bar(self, what: str, found: float, wanted: float, *, at_most: bool = False, unit: str = "×") -> None:
         """Keep a figure that has a bar; `at_most` for costs, where less is better."""

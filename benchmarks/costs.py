@@ -10,17 +10,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-import stepfold
 from stepfold import cells
 
 from . import _report
 from ._harness import Side, check, time_in_turn
-from ._problems import SHAPES, Problem, Shape, problem
+from ._ours import Fold
+from ._problems import SHAPES, Shape, problem
 
 TOLERANCE = 2e-4
 
@@ -77,7 +77,7 @@ def length(report: _report.Report) -> None:
     lengths = (1_000, 10_000, 100_000) if report.quick else (1_000, 10_000, 100_000, 1_000_000)
     a_step = {}
     for n in lengths:
-        run = _ours(problem(cells.lstm, (1, n, 32, 32)), 1)
+        run = Fold(problem(cells.lstm, (1, n, 32, 32)), 1).train
         times = time_in_turn([Side(str(n), run, _numbers)], budget=0.5, least=2, most=20)[str(n)]
         a_step[n] = times.minimum / n
         print(f"lstm, batch 1, {n:>9,} timesteps: {1e9 * a_step[n]:.0f} ns a timestep, forward and backward")
@@ -92,7 +92,10 @@ def threads(report: _report.Report) -> None:
     for cell in ("lstm",) if report.quick else ("lstm", "gru", "simple_rnn", "layer_norm_lstm"):
         for shape in chosen:
             p = problem(cells.by_name(cell), shape)
-            sides = [Side("one thread", _ours(p, 1), _numbers), Side("two threads", _ours(p, 2), _numbers)]
+            sides = [
+                Side("one thread", Fold(p, 1).train, _numbers),
+                Side("two threads", Fold(p, 2).train, _numbers),
+            ]
             check(sides, TOLERANCE)
             ratio = _ratio(sides, report.quick)
             report.bar(f"{cell} {shape}: one thread ÷ two", ratio, 1.8)
@@ -105,7 +108,10 @@ def padding(report: _report.Report) -> None:
             p = problem(cells.by_name(cell), shape)
             lengths = _review_lengths(shape)
             share = float(lengths.mean() / shape[1])
-            sides = [Side("all", _ours(p, 2), _numbers), Side("real", _ours(p, 2, lengths=lengths), _numbers)]
+            sides = [
+                Side("all", Fold(p, 2).train, _numbers),
+                Side("real", Fold(p, 2, lengths).train, _numbers),
+            ]
             text = f"{cell} {shape}: time with {share:.0%} real ÷ full time"
             report.bar(text, 1 / _ratio(sides, report.quick), 1.1 * share + 0.05, at_most=True)
 
@@ -117,19 +123,9 @@ def _review_lengths(shape: Shape) -> Any:
     return np.clip(np.round(drawn * time), 1, time).astype(np.int64)
 
 
-def _ours(p: Problem, count: int, **options: Any) -> Callable[[], Any]:
-    def run() -> Any:
-        recorded = stepfold.record(
-            p.cell, p.inputs, p.params, return_sequences=True, threads=count, **options
-        )
-        return recorded.output, recorded.backward(p.output_gradient)
-
-    return run
-
-
 def _numbers(result: Any) -> dict[str, Any]:
-    output, gradients = result
-    return {"output": output, "inputs": gradients.inputs, **gradients.params}
+    output, to_inputs, to_params = result
+    return {"output": output, "inputs": to_inputs, **to_params}
 
 
 def _ratio(sides: list[Side], quick: bool) -> float:
@@ -157,6 +153,7 @@ def main(arguments: Sequence[str]) -> None:
     for name in chosen.only:
         print(f"measuring {name} …", file=sys.stderr, flush=True)
         QUESTIONS[name](report)
+        report.trust()
     report.end()
 
 

@@ -53,6 +53,11 @@ class Worker:
         command = [sys.executable, "-m", "benchmarks._program_worker", json.dumps(asdict(task))]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
+    @property
+    def number(self) -> int:
+        """The process number."""
+        return self._process.pid
+
     def __enter__(self) -> Worker:
         return self
 
@@ -110,8 +115,16 @@ def compare(
         apart = check([worker.side() for worker in workers], TOLERANCE)
         rounds, turn = (3, 0.4) if report.quick else (7, 2.0)
         times = timed(workers, most=most, rounds=rounds, turn=turn)
-    masked = "masked" if mask else "padding is input"
-    ratios = report.compared(f"{cell}, {masked}, a training step", times, apart=apart, cell=cell, mask=mask)
+        masked = "masked" if mask else "padding is input"
+        ratios = report.compared(
+            f"{cell}, {masked}, a training step",
+            times,
+            apart=apart,
+            children=[worker.number for worker in workers],
+            cell=cell,
+            mask=mask,
+        )
+    report.forget()
     epochs = {name: f"{EPOCH * t.median:.1f} s" for name, t in times.items()}
     print("an epoch of 20,000 reviews: " + ", ".join(f"{name} {seconds}" for name, seconds in epochs.items()))
     for peer, wanted in BARS[cell].items():

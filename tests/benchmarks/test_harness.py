@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +107,19 @@ def test_a_report_says_which_bars_are_met(tmp_path: Path, capsys: pytest.Capture
 
 def test_the_peak_is_measured() -> None:
     assert _machine.peak(1, repeats=1) > 1e9
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="only Linux tells how busy the processors are")
+def test_strangers_are_noticed() -> None:
+    others = _machine.Others()
+    spin = "import time\nwhile time.process_time() < 0.6: pass"
+    with subprocess.Popen([sys.executable, "-c", spin]) as stranger:
+        while stranger.poll() is None:
+            time.sleep(0.02)
+            seen = others.share() or 0.0
+            if seen > 0.5 / (os.cpu_count() or 1):
+                break
+    assert seen > 0.5 / (os.cpu_count() or 1)
 
 
 def test_more_threads_than_processors_are_refused() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import _peers_jax, _peers_torch
+from benchmarks import _ours, _peers_jax, _peers_torch
 from benchmarks._cells import CELLS
 from benchmarks._harness import Side, check
 from benchmarks._problems import Problem, problem
@@ -40,6 +40,7 @@ def test_peers_compute_the_cell(name: str, training: bool) -> None:
     p = problem(cells.by_name(name), SHAPE)
     sides = [
         reference(p, training=training),
+        _ours.ours(p, 2, training=training),
         _peers_torch.loop_side(p, training=training),
         _peers_jax.scan_side(p, training=training),
     ]
@@ -51,7 +52,7 @@ def test_peers_compute_the_cell(name: str, training: bool) -> None:
 def test_peers_drop_the_same_states() -> None:
     p = problem(cells.lstm, SHAPE, dropout=0.5)
     sides = [_peers_torch.loop_side(p, training=True), _peers_jax.scan_side(p, training=True)]
-    check(sides, TOLERANCE)
+    check([_ours.ours(p, 2, training=True), *sides], TOLERANCE)
     kept = _peers_torch.loop_side(problem(cells.lstm, SHAPE), training=True)
     with pytest.raises(AssertionError, match="output: torch loop differs"):
         check([sides[1], kept], TOLERANCE)
