@@ -35,7 +35,7 @@ _SMALL = 400_000  # multiply-adds below which a second thread costs more than it
 _ALIGN = 64
 
 
-def _empty(count: int, dtype: Any) -> Array:
+def aligned(count: int, dtype: Any) -> Array:
     """An uninitialised vector that begins on a cache line."""
     itemsize = np.dtype(dtype).itemsize
     raw = np.empty(count * itemsize + _ALIGN, np.uint8)
@@ -95,7 +95,7 @@ class Recurrence:
     def kept_size(self, batch: int, time: int) -> int:
         """How many numbers (of this dtype) `kept` must have room for, at most, for a batch of this shape."""
         work = batch * time
-        return max(1, (batch + work) * self.layout.state_row + work * self.layout.kept_row)
+        return (batch + work) * self.layout.state_row + work * self.layout.kept_row + 1
 
     def _threads(self, work: int, batch: int, threads: int | None) -> int:
         if threads is not None and threads < 1:
@@ -109,7 +109,7 @@ class Recurrence:
     def _memory(self, space: dict[str, Array], name: str, count: int) -> Array:
         """A piece of working memory of this run, kept for the next one."""
         if name not in space or len(space[name]) < count:
-            space[name] = _empty(max(1, count), self.dtype)
+            space[name] = aligned(max(1, count), self.dtype)
         return space[name]
 
     def _space(self) -> dict[str, Array]:
@@ -227,6 +227,8 @@ class Recurrence:
                 **self._extras(extra, group),
             }
             jobs.append(compiled.job(words))
+        if kept is not None:
+            kept[-1] = count  # how the batch was cut, for the way back may have other threads
         _run(jobs, count)
         for group, (home, final) in zip(parts, homes, strict=True):
             for s, wanted in enumerate(last or ()):
@@ -282,7 +284,7 @@ class Recurrence:
         compiled = self._kernel("back")
         work = int(schedule.counts.sum())
         count = self._threads(work, schedule.batch, threads)
-        parts = groups(schedule, count)
+        parts = groups(schedule, int(kept[-1]))
         space = self._space()
         panels = self._memory(space, "panels", compiled.kernel.panel_size)
         pack_panels(compiled.kernel.panels, layout.shape.lanes, params, panels)
