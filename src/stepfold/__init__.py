@@ -4,6 +4,7 @@ from . import cells
 from ._cell import Cell, cell
 from ._trace import CellError
 from ._scan import Gradients, Run, record, scan
+from ._stream import Stream
 from ._words import (
     abs,
     clip,
@@ -37,6 +38,7 @@ __all__ = [
     "CellError",
     "Gradients",
     "Run",
+    "Stream",
     "abs",
     "cell",
     "cells",

@@ -60,7 +60,7 @@ def relu(x: Any) -> Any:
 
 def softplus(x: Any) -> Any:
     """log(1 + exp(x)), which cannot overflow."""
-    return np.logaddexp(x, _zero(x))
+    return relu(x) + np.log1p(np.exp(-np.abs(x)))  # logaddexp warns of NaN
 
 
 def sigmoid(x: Any) -> Any:

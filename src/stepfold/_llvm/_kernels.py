@@ -7,6 +7,7 @@ Timesteps go in chunks, so that projections and deltas stay in the cache.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -29,6 +30,10 @@ BACKWARD_WORDS = (
 PROJECT_WORDS = ("inputs", "features", "source", "count", "input_panel", "input_bias", "projection")
 TABLE_WORDS = (
     "inputs", "features", "source", "count", "deltas", "input_panel", "inputs_gradient", "kernel_gradients",
+)  # fmt: skip
+STREAM_WORDS = (
+    "features", "inputs", "panels", "vectors", "before", "after", "scratch", "input_panel", "input_bias", "projection",
+    "outputs",
 )  # fmt: skip
 INPUT_BLOCKS = 2  # the input's gradient is computed two vectors of features at a time
 
@@ -127,7 +132,6 @@ class _Writer:
         self.f = Function(self.module, name, [("words", "ptr")])
         self.v = Vectors(self.f, layout.bits, layout.shape.lanes)
         self.name, self.words = name, words
-        self._addresses = {"offsets", "source", "target", "inputs", "panels", "vectors", "states", "kept", "scratch"}
         self.w: dict[str, Value] = {}
         whole = {"steps", "rows", "chunk", "dense", "features", "ring", "count"}
         for k, word in enumerate(words):
@@ -159,15 +163,15 @@ class _Writer:
 
     # ---- pieces ---------------------------------------------------------------------------------------------
 
-    def project(self, first: Integer, count: Value, out: Value) -> None:
-        """Write projections: out[i] = bias + kernel @ input(first + i)."""
+    def project(self, count: Integer, out: Value, input_row: Callable[[Integer], Value]) -> None:
+        """Write projections: out[i] = bias + kernel @ input_row(i)."""
         layout, v, f = self.layout, self.v, self.f
         tile = layout.projection_blocks
         wide = tile[1] * v.lanes
         with f.loop(0, layout.projection_row, wide) as loop:
             panel = f.offset(self.w["input_panel"], f.mul(loop.index, self.w["features"]), v.element)
             bias = f.offset(self.w["input_bias"], loop.index, v.element)
-            walk = Walk(lambda row: self.input_row(f.add(first, row)), self.w["features"], panel, [0])
+            walk = Walk(input_row, self.w["features"], panel, [0])
 
             def finish(row: Integer, a: int, b: int, value: Value) -> None:
                 place = f.offset(self.at(out, row, layout.projection_row), loop.index, v.element)
@@ -231,7 +235,7 @@ class _Writer:
 def project_kernel(layout: Layout) -> Kernel:
     """The projection of `count` rows of a table."""
     w = _Writer(layout, "project", PROJECT_WORDS)
-    w.project(0, w.w["count"], w.w["projection"])
+    w.project(w.w["count"], w.w["projection"], w.input_row)
     return w.finish()
 
 
@@ -251,7 +255,7 @@ def forward_kernel(layout: Layout, *, training: bool) -> Kernel:
     w = _Writer(layout, "train" if training else "infer", FORWARD_WORDS)
     f, v = w.f, w.v
     writer = StageWriter(v, arrangement, layout.shape)
-    bases, scratch = _scratch(w, writer, arrangement)
+    bases, scratch = _scratch(w, writer, arrangement, w.w["rows"])
     inside = w.inside()
     with f.loop(0, w.w["steps"], w.w["chunk"]) as chunk:
         end = f.minimum(f.add(chunk.index, w.w["chunk"]), w.w["steps"])
@@ -259,7 +263,7 @@ def forward_kernel(layout: Layout, *, training: bool) -> Kernel:
         dense = f.compare("ne", w.w["dense"], 0)
         if plan.projections:
             with f.when(dense):
-                w.project(first, f.sub(last, first), w.w["projection"])
+                w.project(f.sub(last, first), w.w["projection"], lambda row: w.input_row(f.add(first, row)))
         with f.loop(chunk.index, end) as step:
             n = w.index("offsets", step.index)
             rows = f.sub(w.index("offsets", f.add(step.index, 1)), n)
@@ -290,13 +294,37 @@ def forward_kernel(layout: Layout, *, training: bool) -> Kernel:
     return w.finish(writer.panels, writer.panel_size, scratch)
 
 
+def stream_kernel(layout: Layout, rows: int) -> Kernel:
+    """One timestep of a fixed number of rows; it swaps the words `before` and `after`, so that the next call goes on."""
+    w = _Writer(layout, "step", STREAM_WORDS)
+    f, v, plan = w.f, w.v, layout.plan
+    writer = StageWriter(v, plan.inference, layout.shape)
+    bases, scratch = _scratch(w, writer, plan.inference, rows)
+    if plan.projections:
+        features = w.w["features"]
+        w.project(rows, w.w["projection"], lambda row: f.offset(w.w["inputs"], f.mul(row, features), v.element))
+    here = bases | {
+        "state": (w.w["before"], layout.state_row),
+        "new": (w.w["after"], layout.state_row),
+        "vector": (w.w["vectors"], 0),
+        "inside": (w.inside(), 0),
+    }
+    writer.write(Frame(rows, here, w.w["panels"], lambda row: w.at(w.w["projection"], row, layout.projection_row)))
+    with f.loop(0, rows) as row:
+        target = w.at(w.w["outputs"], row.index, layout.shape.units)
+        add_row(v, w.at(w.w["after"], row.index, layout.state_row), target, layout.shape.units, keep=False)
+    for word, other in (("before", "after"), ("after", "before")):
+        f.store(w.w[other], f.offset(f.arguments[0], STREAM_WORDS.index(word), "i64"), 8)
+    return w.finish(writer.panels, writer.panel_size, scratch * rows)
+
+
 def backward_kernel(layout: Layout) -> Kernel:
     """The way back, with every gradient summed as it goes."""
     plan, shape = layout.plan, layout.shape
     w = _Writer(layout, "back", BACKWARD_WORDS)
     f, v = w.f, w.v
     writer = StageWriter(v, plan.back, shape)
-    bases, scratch = _scratch(w, writer, plan.back)
+    bases, scratch = _scratch(w, writer, plan.back, w.w["rows"])
     inside = w.inside()
     chunks = f.emit("i64", f"udiv {f.sub(f.add(w.w['steps'], w.w['chunk']), 1)}, {w.w['chunk'].name}")
     with f.loop(f.sub(chunks, 1), -1, -1) as chunk:
@@ -352,7 +380,9 @@ def _extras(w: _Writer, n: Value) -> dict[str, tuple[Value, int]]:
     return {"row_input": (w.w["row_inputs"], a_row), "step_input": (w.at(w.w["step_inputs"], n, a_step), a_step)}
 
 
-def _scratch(w: _Writer, writer: StageWriter, arrangement: Arrangement) -> tuple[dict[str, tuple[Value, int]], int]:
+def _scratch(
+    w: _Writer, writer: StageWriter, arrangement: Arrangement, rows: Integer
+) -> tuple[dict[str, tuple[Value, int]], int]:
     """Divide the scratch memory of a group of rows."""
     lanes = w.shape.lanes
     sizes = {
@@ -363,7 +393,7 @@ def _scratch(w: _Writer, writer: StageWriter, arrangement: Arrangement) -> tuple
     }
     bases, before = {}, 0
     for kind, size in sizes.items():
-        bases[kind] = (w.at(w.w["scratch"], w.w["rows"], before), size)
+        bases[kind] = (w.at(w.w["scratch"], rows, before), size)
         before += size
     return bases, before
 

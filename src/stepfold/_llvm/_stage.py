@@ -42,7 +42,7 @@ class Panel:
 class Frame:
     """Where everything lies at this timestep: the address of row 0 and how many numbers further the next row is."""
 
-    rows: Value
+    rows: Integer
     bases: dict[str, tuple[Value, int]]
     panels: Value
     projection_row: Callable[[Integer], Value] | None = None

@@ -108,6 +108,8 @@ class Function:
 
     def mul(self, a: Integer, b: Integer) -> Value:
         """Integer product."""
+        if isinstance(a, int) and isinstance(b, int):
+            return self.integer(a * b)
         return self._binary("mul nsw", a, b)
 
     def minimum(self, a: Integer, b: Integer) -> Value:
@@ -127,7 +129,7 @@ class Function:
 
     def offset(self, address: Value, index: Integer, element: str) -> Value:
         """The address `index` elements further on."""
-        if index == 0:
+        if self.integer(index).name == "0":
             return address
         return self.emit("ptr", f"getelementptr {element}, {address}, {self.integer(index)}")
 

@@ -1,7 +1,7 @@
 """A cell over a batch of sequences, NumPy in and out."""
 
-from ._recurrence import Recurrence, recurrence
-from ._scan import Gradients, Run, record, scan
+from ._recurrence import Recurrence, aligned, recurrence
+from ._scan import Gradients, Run, checked_params, record, scan
 from ._schedule import Schedule
 
-__all__ = ["Gradients", "Recurrence", "Run", "Schedule", "record", "recurrence", "scan"]
+__all__ = ["Gradients", "Recurrence", "Run", "Schedule", "aligned", "checked_params", "record", "recurrence", "scan"]

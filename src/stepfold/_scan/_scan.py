@@ -192,12 +192,7 @@ def _checked(
         vectors = values[None] if single else values
         batch, time = vectors.shape[:2]
     features = vectors.shape[-1]
-    units = _units(cell, params)
-    expected = cell.parameter_shapes(features=features, units=units) if features else {}
-    checked = {name: _param(cell, params, name, shape, dtype, features) for name, shape in expected.items()}
-    extra = set(params) - set(cell.step.parameters)
-    if extra:
-        raise ValueError(f"{cell.name} has no parameter {', '.join(sorted(extra))}; it has {', '.join(expected)}")
+    checked, _, units = checked_params(cell, params, dtype, features)
     if single:
         lengths = None if lengths is None else np.asarray(lengths).reshape(1)
         mask = None if mask is None else np.asarray(mask)[None]
@@ -210,30 +205,35 @@ def _checked(
     )  # fmt: skip
 
 
-def _units(cell: Cell, params: Mapping[str, Any]) -> int:
-    for name, dims in cell.step.parameters.items():
-        if name not in params:
-            raise ValueError(f"params lacks {name!r}; {cell.name} needs {', '.join(cell.step.parameters)} (see cell.init)")
-        if dims[0] == "units":
-            shape = np.shape(params[name])
-            if len(shape) != len(dims):
-                raise ValueError(f"{name} has shape {shape}, expected ({', '.join(dims)})")
-            return int(shape[0])
-    raise ValueError(f"{cell.name} has no parameter from which the number of units could be known")
+def checked_params(
+    cell: Cell, params: Mapping[str, Any], dtype: np.dtype[Any], features: int | None = None
+) -> tuple[dict[str, Array], int, int]:
+    """Return a cell's parameters as arrays, and the features and units that they are for.
 
-
-def _param(
-    cell: Cell, params: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: np.dtype[Any], features: int
-) -> Array:
-    if name not in params:
-        raise ValueError(f"params lacks {name!r}; {cell.name} needs {', '.join(cell.step.parameters)} (see cell.init)")
-    value = np.asarray(params[name])
-    if value.shape != shape:
-        names = ", ".join(cell.step.parameters[name])
-        raise ValueError(f"{name} has shape {value.shape}, expected ({names}) = {shape}; inputs have {features} features")
-    if value.dtype != dtype:
-        raise TypeError(f"{name} is {value.dtype.name} but inputs are {dtype.name}; convert one of them with .astype")
-    return value
+    ValueError or TypeError, naming the parameter, if one is missing, unknown, or of another shape or dtype.
+    """
+    wanted = cell.step.parameters
+    missing = [name for name in wanted if name not in params]
+    if missing:
+        raise ValueError(f"params lacks {', '.join(missing)}; {cell.name} needs {', '.join(wanted)} (see cell.init)")
+    extra = sorted(set(params) - set(wanted))
+    if extra:
+        raise ValueError(f"{cell.name} has no parameter {', '.join(extra)}; it has {', '.join(wanted)}")
+    arrays = {name: np.asarray(params[name]) for name in wanted}
+    sizes: dict[str, int] = {} if features is None else {"features": features}
+    for name, dims in wanted.items():
+        if arrays[name].ndim == len(dims):
+            for axis, size in zip(dims, arrays[name].shape, strict=True):
+                sizes.setdefault(axis, size)
+    for name, dims in wanted.items():
+        expected = tuple(sizes.get(axis, -1) for axis in dims)
+        if arrays[name].shape != expected:
+            raise ValueError(f"{name} has shape {arrays[name].shape}, expected ({', '.join(dims)}) = {expected}")
+        if arrays[name].dtype != dtype:
+            raise TypeError(f"{name} is {arrays[name].dtype.name}, expected {dtype.name}; convert it with .astype")
+    if "units" not in sizes:
+        raise ValueError(f"{cell.name} has no parameter from which the number of units could be known")
+    return arrays, sizes.get("features", 1), sizes["units"]
 
 
 def _initial(

@@ -112,8 +112,8 @@ def _made_of(wider: Node, node: Node, parameters: Sequence[Node], reader: Reader
 def forward_names(step: Step, reader: Reader) -> tuple[Names, dict[str, Node]]:
     """Return the names of the step's values, and the named ones in the order to print them: name → node.
 
-    New states h', c'; gates by their parameters' suffix (with ~ where a state is called so: c~ is the candidate
-    for c); i1, i2 what a gate i uses twice on its way; v1, v2 other values that are used twice.
+    New states h', c'; gates by their parameters' suffix (with ~ where a state is called so: c~ is to become
+    c); i1, i2 what a gate i uses twice on its way; v1, v2 other values that are used twice.
     """
     names: Names = {}
     taken = {"x", *step.states, *step.parameters}

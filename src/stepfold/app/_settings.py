@@ -35,7 +35,7 @@ class Settings:
     length: int = 500
     embedding: int = 32
     batch: int = 32
-    epochs: int = 4
+    epochs: int = 6
     optimizer: str = "rmsprop"
     learning_rate: float | None = None
     dropout: float = 0.0
