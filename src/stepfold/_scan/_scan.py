@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._cell import Cell, checked_dtype
-from ._recurrence import Recurrence, recurrence
+from ._checkpoint import Checkpoints
+from ._recurrence import Recurrence, aligned, recurrence
 from ._schedule import Schedule
 
 Array = NDArray[Any]
@@ -112,32 +114,43 @@ def record(
     return_sequences: bool = False,
     table: Any = None,
     threads: int | None = None,
+    checkpoint: bool = False,
 ) -> Run:
     """Fold a cell over sequences like `scan`, and keep what the gradient needs: `run.output`, `run.states`,
-    `run.backward(…)`."""
-    return Run(_checked(cell, inputs, params, initial_state, lengths, mask, reverse, table, threads), return_sequences)
+    `run.backward(…)`.
+
+    With `checkpoint` only the states of every √time-th timestep are kept, and the rest is computed again on the way
+    back: memory in √time, some third more time.
+    """
+    call = _checked(cell, inputs, params, initial_state, lengths, mask, reverse, table, threads)
+    return Run(call, return_sequences, checkpoint)
 
 
 class Run:
     """A recorded `scan`: `output` as `scan` returns it, `states` the last states."""
 
-    def __init__(self, call: _Call, return_sequences: bool) -> None:
+    def __init__(self, call: _Call, return_sequences: bool, checkpoint: bool) -> None:
         self._call, self._sequences = call, return_sequences
         recurrence, schedule = call.recurrence, call.schedule
-        self._kept = np.empty(recurrence.kept_size(schedule.batch, schedule.time), recurrence.dtype)
         outputs = call.outputs() if return_sequences else None
         last = call.states()
-        recurrence.forward(
-            schedule, call.inputs, call.params, call.initial, tokens=call.tokens, outputs=outputs, last=last,
-            kept=self._kept, threads=call.threads,
-        )  # fmt: skip
+        self._way_back: Callable[..., None]
+        common: dict[str, Any] = {"tokens": call.tokens, "outputs": outputs, "last": last, "threads": call.threads}
+        if checkpoint:
+            run = Checkpoints(recurrence, schedule, call.inputs, call.params, call.initial, **common)
+            self._way_back = run.backward
+        else:
+            kept = aligned(recurrence.kept_size(schedule.batch, schedule.time), recurrence.dtype)
+            recurrence.forward(schedule, call.inputs, call.params, call.initial, kept=kept, **common)
+            self._way_back = functools.partial(
+                recurrence.backward, schedule, call.inputs, call.params, kept, tokens=call.tokens, threads=call.threads
+            )
         self.output: Array = call.shaped(last[0] if outputs is None else outputs)
         self.states: tuple[Array, ...] = tuple(map(call.shaped, last))
 
     def backward(self, output_gradient: Any = None, state_gradients: Sequence[Any] | None = None) -> Gradients:
         """Return the gradients of a loss whose gradient by `output` and by `states` is given (None: zero)."""
         call = self._call
-        recurrence = call.recurrence
         given: list[Array | None] = [None] * len(call.cell.states)
         for s, gradient in enumerate(state_gradients or ()):
             given[s] = None if gradient is None else self._like(gradient, self.states[s], f"state_gradients[{s}]")
@@ -148,10 +161,9 @@ class Run:
         inputs = np.empty_like(call.inputs)
         params = {name: np.empty_like(value) for name, value in call.params.items()}
         initial = call.states()
-        recurrence.backward(
-            call.schedule, call.inputs, call.params, self._kept, tokens=call.tokens, output_gradient=by_output,
-            last_gradient=given, inputs_gradient=inputs, params_gradient=params, initial_gradient=initial,
-            threads=call.threads,
+        self._way_back(
+            output_gradient=by_output, last_gradient=given, inputs_gradient=inputs, params_gradient=params,
+            initial_gradient=initial,
         )  # fmt: skip
         to_inputs = inputs if call.tokens is not None else call.shaped(inputs)
         return Gradients(to_inputs, params, tuple(map(call.shaped, initial)))

@@ -1,0 +1,110 @@
+"""Less memory for more time: keep the states only at every √time-th timestep and compute the rest again on the way back.
+
+(Chen et al. 2016, Training deep nets with sublinear memory cost, arXiv:1604.06174.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._masked import gather_gradient, repeat_outputs
+from ._recurrence import Recurrence, aligned
+from ._schedule import Schedule
+
+Array = NDArray[Any]
+
+
+def segments(schedule: Schedule) -> list[Schedule]:
+    """Cut a schedule into some √time schedules, one after the other; masked places belong to none of them."""
+    most = schedule.positions.shape[1]
+    size = max(1, math.isqrt(max(0, most - 1)) + 1)
+    found = []
+    for first in range(0, most, size):
+        counts = np.clip(schedule.counts - first, 0, size)
+        positions = np.ascontiguousarray(schedule.positions[:, first : first + size])
+        found.append(replace(schedule, counts=counts, positions=positions, mask=None))
+    return found
+
+
+class Checkpoints:
+    """A forward run that kept the states between segments, and its way back."""
+
+    def __init__(
+        self,
+        recurrence: Recurrence,
+        schedule: Schedule,
+        inputs: Array,
+        params: Mapping[str, Array],
+        initial: Sequence[Array | None] | None,
+        *,
+        tokens: Array | None = None,
+        outputs: Array | None = None,
+        last: Sequence[Array | None] | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self._recurrence, self._schedule, self._threads = recurrence, schedule, threads
+        self._inputs, self._params, self._tokens = inputs, params, tokens
+        self._segments = segments(schedule)
+        given = initial or [None] * len(recurrence.step.states)
+        self._starts: list[list[Array]] = [[self._zeros() if s is None else s for s in given]]
+        for segment in self._segments:
+            after = [self._zeros() for _ in given]
+            recurrence.forward(
+                segment, inputs, params, self._starts[-1], tokens=tokens, outputs=outputs, last=after, threads=threads
+            )
+            self._starts.append(after)
+        for wanted, state in zip(last or (), self._starts[-1], strict=False):
+            if wanted is not None:
+                wanted[...] = state
+        if outputs is not None and not schedule.whole:
+            repeat_outputs(schedule, outputs, self._starts[0][0])
+
+    def _zeros(self) -> Array:
+        return np.zeros((self._schedule.batch, self._recurrence.units), self._recurrence.dtype)
+
+    def backward(
+        self,
+        *,
+        output_gradient: Array | None = None,
+        last_gradient: Sequence[Array | None] | None = None,
+        inputs_gradient: Array,
+        params_gradient: Mapping[str, Array],
+        initial_gradient: Sequence[Array],
+    ) -> None:
+        """Carry gradients back as `Recurrence.backward` does; everything given is overwritten."""
+        schedule, recurrence = self._schedule, self._recurrence
+        to_initial: Array | None = None
+        if output_gradient is not None and not schedule.whole and schedule.time:
+            output_gradient, to_initial = gather_gradient(schedule, output_gradient)
+        states = recurrence.step.states
+        carried = [self._zeros() if g is None else g for g in last_gradient or [None] * len(states)]
+        for total in (inputs_gradient, *params_gradient.values()):
+            total[...] = 0
+        most = max((s.positions.shape[1] for s in self._segments), default=0)
+        kept = aligned(recurrence.kept_size(schedule.batch, most), recurrence.dtype)
+        part = {name: np.empty_like(value) for name, value in params_gradient.items()}
+        of_table = np.empty_like(inputs_gradient) if self._tokens is not None else None
+        for segment, start in zip(reversed(self._segments), reversed(self._starts[:-1]), strict=True):
+            common: dict[str, Any] = {"tokens": self._tokens, "threads": self._threads}
+            recurrence.forward(segment, self._inputs, self._params, start, kept=kept, **common)
+            before = [self._zeros() for _ in states]
+            recurrence.backward(
+                segment, self._inputs, self._params, kept, output_gradient=output_gradient, last_gradient=carried,
+                inputs_gradient=inputs_gradient if of_table is None else of_table, params_gradient=part,
+                initial_gradient=before, **common,
+            )  # fmt: skip
+            carried = before
+            for name, value in part.items():
+                params_gradient[name][...] += value
+            if of_table is not None:
+                inputs_gradient += of_table
+        for target, value in zip(initial_gradient, carried, strict=True):
+            target[...] = value
+        if to_initial is not None:
+            initial_gradient[0][...] += to_initial
