@@ -1,0 +1,69 @@
+"""Every known cell, forward and back, both dtypes, odd sizes, every target: the kernels against the reference."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from fold_helpers import TARGETS, problem
+
+from stepfold import cells
+
+DTYPES = ("float64", "float32")
+# (units, features, batch, time); 256 // rows timesteps are a chunk, 64 rows a group
+PLAIN = (17, 5, 13, 7)
+MORE = [
+    (1, 5, 3, 7),
+    (3, 33, 2, 300),
+    (32, 1, 13, 45),
+    (130, 5, 3, 4),
+    (17, 1, 70, 9),
+    (5, 7, 140, 5),
+]
+EDGES = [(3, 5, 2, 0), (3, 5, 2, 1), (3, 5, 1, 1), (3, 1, 1, 7), (3, 33, 65, 3), (3, 2, 1, 257)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", cells.names())
+def test_a_cell_is_its_reference(name: str, dtype: str) -> None:
+    units, features, batch, time = PLAIN
+    problem(cells.by_name(name), batch, time, features, units, dtype).check()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sizes", MORE)
+@pytest.mark.parametrize("name", cells.names())
+def test_a_cell_is_its_reference_at_odd_sizes(name: str, sizes: tuple[int, ...], dtype: str) -> None:
+    units, features, batch, time = sizes
+    problem(cells.by_name(name), batch, time, features, units, dtype, seed=1).check()
+
+
+@pytest.mark.parametrize("sizes", [*MORE, *EDGES])
+@pytest.mark.parametrize("name", ["lstm", "gru_reset_before"])
+def test_odd_sizes(name: str, sizes: tuple[int, ...]) -> None:
+    units, features, batch, time = sizes
+    problem(cells.by_name(name), batch, time, features, units, "float64", seed=2).check()
+
+
+@pytest.mark.parametrize("on", [name for name in TARGETS if name != "host"])
+@pytest.mark.parametrize("name", ["gru", "layer_norm_gru"])
+def test_other_targets(name: str, on: str) -> None:
+    for dtype in DTYPES:
+        problem(cells.by_name(name), 5, 6, 3, 13, dtype, seed=3).check(on)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "on", "dtype", "units"), list(itertools.product(cells.names(), TARGETS, DTYPES, (11, 32)))
+)
+def test_every_target(name: str, on: str, dtype: str, units: int) -> None:
+    mask = np.random.default_rng(4).random((6, 9)) > 0.3
+    problem(cells.by_name(name), 6, 9, 5, units, dtype, seed=4, mask=mask).check(on)
+
+
+@pytest.mark.parametrize("units", [4, 33])
+def test_units_that_fill_vectors_and_one_more(units: int) -> None:
+    for time in (2, 33):
+        problem(cells.simple_rnn, 9, time, 16, units, "float32", seed=5).check()
