@@ -139,10 +139,10 @@ def stdin(monkeypatch, raw):
 
 
 def test_predict_takes_lines_on_standard_input(trained, capsys, monkeypatch):
-    stdin(monkeypatch, "great film\nbad été\n".encode())
+    stdin(monkeypatch, "great film\r\nbad\u2028été\n".encode())
     assert main(["predict", str(trained), "--json"]) == 0
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [answer["text"] for answer in answers] == ["great film", "bad été"]
+    assert [answer["text"] for answer in answers] == ["great film", "bad\u2028été"]
     assert [answer["label"] for answer in answers] == ["pos", "neg"]
     assert all(0.5 <= answer["probability"] <= 1 for answer in answers)
 
@@ -172,14 +172,24 @@ def test_cells_are_listed_with_their_equations(capsys):
     assert main(["cells"]) == 0
     out, _ = capsys.readouterr()
     for name in cells.names():
-        assert f"{name}\n{cells.by_name(name).show('maths')}" in out
+        equations = cells.by_name(name).show("maths").split("\n\n")
+        assert equations[0].startswith(f"{name}: ")
+        assert "\n\n".join(equations[:3]) + "\n\n" in out
+    assert "Parameters" not in out
 
 
 def test_one_cell_is_shown_in_every_view(capsys):
     for view in ("maths", "latex", "graph", "gradient"):
         assert main(["show", "gru", view]) == 0
         assert capsys.readouterr().out == cells.by_name("gru").show(view) + "\n"
+    assert main(["show", "lstm", "llvm", "--units", "3", "--dtype", "float64", "--kernel", "back"]) == 0
+    code = cells.by_name("lstm").show("llvm", units=3, dtype="float64", kernel="back")
+    assert capsys.readouterr().out == code + "\n"
     assert "there is no cell 'gruu'; the cells are " in refused(capsys, "show", "gruu")
+    assert "the view 'latex' has no option units; it has no options" in refused(
+        capsys, "show", "gru", "latex", "--units", "3"
+    )
+    assert "there is no kernel 'x'; choose from" in refused(capsys, "show", "gru", "asm", "--kernel", "x")
 
 
 @pytest.mark.parametrize(
@@ -188,9 +198,10 @@ def test_one_cell_is_shown_in_every_view(capsys):
         ([], "the following arguments are required: COMMAND (see stepfold --help)"),
         (["trian"], "invalid choice: 'trian'"),
         (["train"], "stepfold train: error: the following arguments are required: imdb|FILE"),
-        (["train", "imdb", "--units", "0"], "argument --units: '0' is no whole number of at least 1"),
-        (["train", "imdb", "--words", "4"], "argument --words: '4' is no whole number of at least 5"),
-        (["train", "imdb", "--epochs", "two"], "argument --epochs: 'two' is no whole number of at least 1"),
+        (["train", "imdb", "--units", "0"], "argument --units: '0' is no whole number from 1 to 2147483647"),
+        (["train", "imdb", "--words", "4"], "argument --words: '4' is no whole number from 5"),
+        (["train", "imdb", "--epochs", "two"], "argument --epochs: 'two' is no whole number from 1"),
+        (["train", "imdb", "--seed", "4294967296"], "'4294967296' is no whole number from 0 to 4294967295"),
         (["train", "imdb", "--dropout", "1"], "argument --dropout: '1' is no share: give a number from 0"),
         (["train", "imdb", "--learning-rate", "-1"], "argument --learning-rate: '-1' is no number above 0"),
         (["train", "imdb", "--learning-rate", "nan"], "argument --learning-rate: 'nan' is no number above 0"),
@@ -251,6 +262,10 @@ def damage_byte(path):
     path.write_bytes(bytes(raw))
 
 
+def rename_setting(path):
+    path.write_text(path.read_text().replace('"units"', '"untis"'))
+
+
 def make_foreign(path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", "{}")
@@ -265,6 +280,7 @@ def make_foreign(path):
         ("model.keras", os.unlink, "holds no model yet: no epoch was finished; continue it with --resume"),
         ("vocabulary.json", damage_half, "vocabulary.json holds no vocabulary; take the one"),
         ("vocabulary.json", os.unlink, "was trained on word ids alone, so it cannot read a text"),
+        ("config.json", rename_setting, "the run has a setting 'untis' from another version of stepfold"),
         ("config.json", damage_half, "config.json is damaged; train again with --overwrite"),
     ],
 )

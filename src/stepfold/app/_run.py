@@ -94,6 +94,6 @@ class RunFolder:
             raise RunError(f"cannot read {self.config}: {error.strerror}") from None
         except ValueError:
             stored = None
-        if not isinstance(stored, dict) or not {"settings", "classes", "digest"} <= stored.keys():
+        if not isinstance(stored, dict) or not {"settings", "classes", "digest", "size"} <= stored.keys():
             raise RunError(f"{self.config} is damaged; train again with --overwrite")
         return stored

@@ -49,7 +49,12 @@ class Settings:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> "Settings":
-        """Rebuild settings from ``to_dict``; TypeError on a name that is no setting."""
+        """Rebuild settings from ``to_dict``; ``RunError`` on a name that is no setting."""
+        unknown = sorted(stored.keys() - set(NAMES))
+        if unknown:
+            raise RunError(
+                f"the run has a setting {unknown[0]!r} from another version of stepfold; use that one"
+            )
         return cls(**stored)
 
     def continued(self, given: dict[str, Any]) -> "Settings":

@@ -87,26 +87,33 @@ def _predict(options: argparse.Namespace) -> None:
     for text, (label, probability) in zip(texts, predict(RunFolder(options.folder), texts), strict=True):
         if options.json:
             line = {"label": label, "probability": round(probability, 6), "text": text}
-            print(json.dumps(line, ensure_ascii=False))
+            print(json.dumps(line))
         else:
-            print(f"{label}\t{probability:.4f}\t{text}")
+            print(f"{label}\t{probability:.4f}\t{' '.join(text.split())}")
 
 
 def _standard_input() -> list[str]:
     if sys.stdin.isatty():
         print("reading a text a line; end with Ctrl-D", file=sys.stderr)
-    return text_of(sys.stdin.buffer.read(), "standard input").splitlines()
+    content = text_of(sys.stdin.buffer.read(), "standard input").removesuffix("\n")
+    return [line.rstrip("\r") for line in content.split("\n")] if content else []
 
 
 def _cells(options: argparse.Namespace) -> None:
     from .. import cells
 
     for name in cells.names():
-        print(f"{name}\n{cells.by_name(name).show('maths')}\n")
+        equations, _, _ = cells.by_name(name).show("maths").partition("\n\nParameters")
+        print(f"{equations}\n")
 
 
 def _show(options: argparse.Namespace) -> None:
-    print(_known_cell(options.cell).show(options.view))
+    cell = _known_cell(options.cell)
+    given = {name: value for name, value in vars(options).items() if name in _SHOW_OPTIONS}
+    try:
+        print(cell.show(options.view, **given))
+    except (TypeError, ValueError) as error:  # an option that this view does not take, or a value it cannot
+        raise RunError(str(error)) from None
 
 
 def _known_cell(name: str) -> Any:
@@ -116,6 +123,9 @@ def _known_cell(name: str) -> Any:
         return cells.by_name(name)
     except ValueError as error:
         raise RunError(str(error)) from None
+
+
+_SHOW_OPTIONS = ("units", "features", "dtype", "target", "kernel")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -143,12 +153,19 @@ def _parser() -> argparse.ArgumentParser:
     every = commands.add_parser("cells", help="list the cells with their equations")
     every.set_defaults(run=_cells)
 
-    one = commands.add_parser("show", help="one cell: equations, loop, gradient, code")
+    one = commands.add_parser(
+        "show", help="one cell: equations, loop, gradient, code", argument_default=argparse.SUPPRESS
+    )
     one.add_argument("cell", metavar="CELL", help="the cell's name (see stepfold cells)")
     views = ("maths", "latex", "graph", "gradient", "llvm", "asm")
     one.add_argument(
         "view", metavar="VIEW", nargs="?", choices=views, default="maths", help=f"one of {', '.join(views)}"
     )
+    one.add_argument("--units", type=_at_least(1), metavar="N", help="for maths, llvm and asm")
+    one.add_argument("--features", type=_at_least(1), metavar="N", help="for maths")
+    one.add_argument("--dtype", metavar="NAME", help="float32 or float64; for llvm and asm")
+    one.add_argument("--target", metavar="NAME", help="the processor, such as haswell; for llvm and asm")
+    one.add_argument("--kernel", metavar="NAME", help="which of the kernels; for llvm and asm")
     one.set_defaults(run=_show)
     return parser
 
@@ -195,7 +212,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mask", action=argparse.BooleanOptionalAction, help="skip padding (no, as in the tutorial)"
     )
-    number("seed", _at_least(0), "decides split, first weights, order and dropout")
+    number("seed", _at_least(0, below=2**32), "decides split, first weights, order and dropout")
     parser.add_argument("--out", metavar="RUN", default=None, help="the run's folder (runs/DATA-CELL)")
     parser.add_argument(
         "--overwrite", action="store_true", default=False, help="replace the run in that folder"
@@ -209,10 +226,10 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_train)
 
 
-def _at_least(lowest: int) -> Callable[[str], int]:
+def _at_least(lowest: int, *, below: int = 2**31) -> Callable[[str], int]:
     def whole(text: str) -> int:
-        if not text.isdecimal() or int(text) < lowest:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {lowest}")
+        if not text.isdecimal() or not lowest <= int(text) < below:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {lowest} to {below - 1}")
         return int(text)
 
     return whole
