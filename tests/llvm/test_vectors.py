@@ -87,7 +87,7 @@ def test_fma_and_polynomial(name: str, bits: int) -> None:
     a, b, c = (rng.normal(size=1000).astype(DTYPES[bits]) for _ in range(3))
     close = 4 * np.finfo(DTYPES[bits]).eps
     np.testing.assert_allclose(run(Vectors.fma, name, a, b, c), a * b + c, rtol=0, atol=8 * close)
-    for count in (3, 4, 5, 8):
+    for count in (2, 3, 4, 5, 8):
         coefficients = rng.normal(size=count).tolist()
         result = run(lambda v, x: v.polynomial(x, coefficients), name, a)  # noqa: B023 - called before the next turn
         wanted = np.polynomial.polynomial.polyval(a.astype(np.float64), coefficients)

@@ -32,11 +32,11 @@ _LN2: Table = {
     64: (0.6931471805601177, -1.7239444525614835e-13),
 }
 
-# exp(r), |r| <= ln 2: 2**-26.0, 2**-56.2
+# (exp(r) - 1 - r) / r**2, |r| <= ln 2: 2**-26.0, 2**-56.2 (of exp)
 _EXP: Table = {
-    32: (1.0, 1.0, 0.500000351, 0.166666133, 0.0416612164, 0.0083361318, 0.00141055264, 0.00019610361),
+    32: (0.500000351, 0.166666133, 0.0416612164, 0.0083361318, 0.00141055264, 0.00019610361),
     64: (
-        1.0, 1.0, 0.4999999999999993, 0.16666666666666935, 0.041666666666702094, 0.008333333333270111,
+        0.4999999999999993, 0.16666666666666935, 0.041666666666702094, 0.008333333333270111,
         0.0013888888883580672, 0.00019841269892847477, 2.480159082707983e-05, 2.755730054519049e-06,
         2.7556158770843554e-07, 2.5055064136265637e-08, 2.106226940557018e-09, 1.5932826297554037e-10,
     ),
@@ -44,11 +44,11 @@ _EXP: Table = {
 # where exp has long become 0 or infinity; NaN passes through a clamp
 _EXP_RANGE = {32: (-105.0, 89.0), 64: (-746.0, 710.0)}
 
-# exp(r), |r| <= ln 2 / 2: 2**-28.3, 2**-57.9
+# (exp(r) - 1) / r, |r| <= ln 2 / 2: 2**-28.3, 2**-57.9 (of exp)
 _EXP_HALF: Table = {
-    32: (1.0, 1.0, 0.49999993345, 0.16666519101, 0.041668405938, 0.0083689022182, 0.00138142247),
+    32: (1.0, 0.49999993345, 0.16666519101, 0.041668405938, 0.0083689022182, 0.00138142247),
     64: (
-        1.0, 1.0, 0.5000000000000011, 0.1666666666666641, 0.041666666666529475, 0.0083333333334952,
+        1.0, 0.5000000000000011, 0.1666666666666641, 0.041666666666529475, 0.0083333333334952,
         0.0013888888943831672, 0.0001984126950549313, 2.4801492870584445e-05, 2.7557586878693647e-06,
         2.7630335949929343e-07, 2.5000048437706596e-08,
     ),
@@ -107,9 +107,9 @@ def exp(v: Vectors, x: Value) -> Value:
     high, low = _LN2[v.bits]
     _, rest, power = _reduce(v, _clamp(v, x, *_EXP_RANGE[v.bits]), (2 * high, 2 * low))
     root = v.from_bits(v.integer_operation("add", power, _ONE[v.bits]))
-    first, *others = _EXP[v.bits]
-    series = v.fma(v.polynomial(rest, others), rest, v.constant(first))
-    return v.multiply(v.multiply(series, root), root)
+    quadratic = v.multiply(rest, v.polynomial(rest, _EXP[v.bits]))
+    less_one = v.fma(quadratic, rest, rest)
+    return v.multiply(v.fma(less_one, root, root), root)
 
 
 def sigmoid(v: Vectors, x: Value) -> Value:
@@ -122,7 +122,7 @@ def sigmoid(v: Vectors, x: Value) -> Value:
     _, rest, power = _reduce(v, _clamp(v, x, *_SIGMOID_RANGE[v.bits]), (-high, -low))
     scale = _SIGMOID_SCALE[v.bits]
     power = v.from_bits(v.integer_operation("add", power, _ONE[v.bits] + (scale << _MANTISSA[v.bits])))
-    series = tuple(-coefficient * (-1.0) ** k for k, coefficient in enumerate(_EXP_HALF[v.bits][1:]))
+    series = tuple(-coefficient * (-1.0) ** k for k, coefficient in enumerate(_EXP_HALF[v.bits]))
     less_one = v.multiply(rest, v.polynomial(rest, series))
     one = v.constant(2.0**scale)
     return v.divide(one, v.add(v.fma(less_one, power, one), power))

@@ -97,7 +97,7 @@ class Vectors:
         return self._intrinsic("fmuladd", a, b, c)
 
     def polynomial(self, x: Value, coefficients: Sequence[float]) -> Value:
-        """`c[0] + c[1] * x + c[2] * x**2 + …`, three or more of them.
+        """`c[0] + c[1] * x + c[2] * x**2 + …`, two or more of them.
 
         The terms are taken in pairs and the pairs by powers of `x**2`, which for one more product halves
         the time until the result is there; but `c[0]`, usually the greatest, is added last, so that it
