@@ -5,10 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from ._harness import Side
 
 
 def importing() -> float:
@@ -47,15 +43,17 @@ def memory(side: str, cell: str, *shape: str) -> float:
 
     batch, time_, features, units = map(int, shape)
 
+    from ._harness import Side
+
     def make(time_: int) -> Side:
         p = problem(cells.by_name(cell), (batch, time_, features, units))
         if side == "torch":
             from ._peers_torch import layer_side
 
             return layer_side(p, training=True)
-        from ._ours import ours
+        from ._ours import training_step
 
-        return ours(p, 2, training=True)
+        return Side(side, training_step(p, 2, checkpoint=side == "checkpoints"), dict)
 
     make(2).run()  # code and thread pools are there now
     step = make(time_)

@@ -1,12 +1,14 @@
-"""Our sides: the compiled recurrence as an adapter calls it, with new arrays for every call's results."""
+"""Our sides: `stepfold.record` for a training step, `stepfold.scan` for a prediction."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from stepfold._scan import Recurrence, Schedule, recurrence
+import stepfold
+from stepfold._scan import Schedule, recurrence
 from stepfold._transform import recurrent_dropout, recurrent_dropout_leaf, recurrent_kernels
 
 from ._cells import CELLS
@@ -14,67 +16,64 @@ from ._harness import Numbers, Side
 from ._problems import Array, Problem
 from ._report import OURS
 
+Training = tuple[Array, Array, dict[str, Array]]
+"""Output, gradient of the inputs, gradients of the parameters."""
 
-class Fold:
-    """A problem made ready to `train` and `infer`; `lengths` (batch,) or None for whole rows."""
 
-    def __init__(self, p: Problem, threads: int, lengths: Array | None = None) -> None:
-        batch, time, _, units = p.shape
-        step, self._extra = p.cell.step, None
-        if p.recurrent_mask is not None:
-            self._extra = {recurrent_dropout_leaf(name): p.recurrent_mask for name in recurrent_kernels(step)}
-            step = recurrent_dropout(step)
-        self._p, self._threads = p, threads
-        self._made: Recurrence = recurrence(step, units, "float32")
-        self._schedule = Schedule.of(batch, time, lengths=lengths)
+def training_step(p: Problem, threads: int, **options: Any) -> Callable[[], Training]:
+    """Return a training step; `options` as in `stepfold.record`."""
+    if p.recurrent_mask is not None:
+        return _with_dropout(p, p.recurrent_mask, threads)
 
-    def _forward(self, kept: Array | None) -> Array:
-        batch, time, _, units = self._p.shape
+    def step() -> Training:
+        run = stepfold.record(p.cell, p.inputs, p.params, return_sequences=True, threads=threads, **options)
+        gradients = run.backward(p.output_gradient)
+        return run.output, gradients.inputs, gradients.params
+
+    return step
+
+
+def prediction(p: Problem, threads: int) -> Callable[[], Array]:
+    """Return a prediction of every timestep's output."""
+    return lambda: stepfold.scan(p.cell, p.inputs, p.params, return_sequences=True, threads=threads)
+
+
+def _with_dropout(p: Problem, mask: Array, threads: int) -> Callable[[], Training]:
+    """Recurrent dropout belongs to the layers, so it is called below `record`, as they call it."""
+    batch, time, _, units = p.shape
+    made = recurrence(recurrent_dropout(p.cell.step), units, "float32")
+    masks = {recurrent_dropout_leaf(name): mask for name in recurrent_kernels(p.cell.step)}
+    schedule = Schedule.of(batch, time)
+
+    def step() -> Training:
+        kept = np.empty(made.kept_size(batch, time), np.float32)
         output = np.empty((batch, time, units), np.float32)
-        self._made.forward(
-            self._schedule,
-            self._p.inputs,
-            self._p.params,
-            extra=self._extra,
-            outputs=output,
-            kept=kept,
-            threads=self._threads,
-        )
-        return output
-
-    def infer(self) -> Array:
-        """Return the output of every timestep."""
-        return self._forward(None)
-
-    def train(self) -> tuple[Array, Array, dict[str, Array]]:
-        """Return the output, and the gradients of the inputs and of the parameters."""
-        p = self._p
-        kept = np.empty(self._made.kept_size(*p.shape[:2]), np.float32)
-        output = self._forward(kept)
         to_inputs = np.empty_like(p.inputs)
         to_params = {name: np.empty_like(value) for name, value in p.params.items()}
-        self._made.backward(
-            self._schedule,
+        made.forward(schedule, p.inputs, p.params, extra=masks, outputs=output, kept=kept, threads=threads)
+        made.backward(
+            schedule,
             p.inputs,
             p.params,
             kept,
-            extra=self._extra,
+            extra=masks,
             output_gradient=p.output_gradient,
             inputs_gradient=to_inputs,
             params_gradient=to_params,
-            threads=self._threads,
+            threads=threads,
         )
         return output, to_inputs, to_params
+
+    return step
 
 
 def ours(p: Problem, threads: int, *, training: bool) -> Side:
     """stepfold on NumPy arrays."""
-    fold = Fold(p, threads)
 
     def numbers(result: Any) -> Numbers:
         output, to_inputs, to_params = result
         return {"output": output, "inputs": to_inputs, **CELLS[p.cell.name].fused(to_params)}
 
     if training:
-        return Side(OURS, fold.train, numbers)
-    return Side(OURS, fold.infer, lambda output: {"output": output})
+        return Side(OURS, training_step(p, threads), numbers)
+    return Side(OURS, prediction(p, threads), lambda output: {"output": output})

@@ -27,12 +27,14 @@ class KerasProgram:
 
     def reset(self) -> None:
         keras = self.keras
-        self.layer = self._layer()
+        embedding = keras.layers.Embedding
+        if self.task.layer == "stepfold":
+            from stepfold.keras import Embedding as embedding  # noqa: N813
         self.model = keras.Sequential(
             [
                 keras.Input((LENGTH,), dtype="int32"),
-                keras.layers.Embedding(WORDS, WIDTH, mask_zero=self.task.mask),
-                self.layer,
+                embedding(WORDS, WIDTH, mask_zero=self.task.mask),
+                self._layer(),
                 keras.layers.Dense(1, activation="sigmoid"),
             ]
         )

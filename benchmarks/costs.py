@@ -1,6 +1,7 @@
 """What stands around the speed: importing, compiling, memory, long sequences, threads, padding.
 
-Run it as `python -m benchmarks.costs [--quick] [--only import compile memory length threads padding]`.
+Run it as `python -m benchmarks.costs [--quick] [--only import compile memory length checkpoints threads
+padding]`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from stepfold import cells
 
 from . import _report
 from ._harness import Side, check, time_in_turn
-from ._ours import Fold
+from ._ours import training_step
 from ._problems import SHAPES, Shape, problem
 
 TOLERANCE = 2e-4
@@ -77,7 +78,7 @@ def length(report: _report.Report) -> None:
     lengths = (1_000, 10_000, 100_000) if report.quick else (1_000, 10_000, 100_000, 1_000_000)
     a_step = {}
     for n in lengths:
-        run = Fold(problem(cells.lstm, (1, n, 32, 32)), 1).train
+        run = training_step(problem(cells.lstm, (1, n, 32, 32)), 1)
         times = time_in_turn([Side(str(n), run, _numbers)], budget=0.5, least=2, most=20)[str(n)]
         a_step[n] = times.minimum / n
         print(f"lstm, batch 1, {n:>9,} timesteps: {1e9 * a_step[n]:.0f} ns a timestep, forward and backward")
@@ -87,14 +88,32 @@ def length(report: _report.Report) -> None:
     )
 
 
+def checkpoints(report: _report.Report) -> None:
+    """Time and memory of a training step that keeps only every square-root-th state."""
+    shape = (1, 100_000, 32, 32) if report.quick else (1, 1_000_000, 32, 32)
+    p = problem(cells.lstm, shape)
+    sides = [
+        Side("checkpoints", training_step(p, 1, checkpoint=True), _numbers),
+        Side("all kept", training_step(p, 1), _numbers),
+    ]
+    check(sides, TOLERANCE)
+    report.bar(
+        f"lstm {shape}: time with checkpoints ÷ without", _ratio(sides, report.quick), 1.4, at_most=True
+    )
+    given = 4 * sum(value.size for value in sides[0].run()[:2])  # the output and the gradient of the inputs
+    whole, few = (probe("memory", side, "lstm", *shape) - given for side in (_report.OURS, "checkpoints"))
+    text = f"lstm {shape}: memory for the way back with checkpoints ÷ without"
+    report.bar(text, few / whole, 20 / shape[1] ** 0.5, at_most=True)
+
+
 def threads(report: _report.Report) -> None:
     chosen = SHAPES[1:3] if report.quick else SHAPES[1:]
     for cell in ("lstm",) if report.quick else ("lstm", "gru", "simple_rnn", "layer_norm_lstm"):
         for shape in chosen:
             p = problem(cells.by_name(cell), shape)
             sides = [
-                Side("one thread", Fold(p, 1).train, _numbers),
-                Side("two threads", Fold(p, 2).train, _numbers),
+                Side("one thread", training_step(p, 1), _numbers),
+                Side("two threads", training_step(p, 2), _numbers),
             ]
             check(sides, TOLERANCE)
             ratio = _ratio(sides, report.quick)
@@ -109,8 +128,8 @@ def padding(report: _report.Report) -> None:
             lengths = _review_lengths(shape)
             share = float(lengths.mean() / shape[1])
             sides = [
-                Side("all", Fold(p, 2).train, _numbers),
-                Side("real", Fold(p, 2, lengths).train, _numbers),
+                Side("all", training_step(p, 2), _numbers),
+                Side("real", training_step(p, 2, lengths=lengths), _numbers),
             ]
             text = f"{cell} {shape}: time with {share:.0%} real ÷ full time"
             report.bar(text, 1 / _ratio(sides, report.quick), 1.1 * share + 0.05, at_most=True)
@@ -139,6 +158,7 @@ QUESTIONS = {
     "compile": compiling,
     "memory": memory,
     "length": length,
+    "checkpoints": checkpoints,
     "threads": threads,
     "padding": padding,
 }

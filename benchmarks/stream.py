@@ -182,11 +182,7 @@ def main(arguments: Sequence[str]) -> None:
     for name in chosen.cells or (CELLS[:1] if chosen.quick else CELLS):
         for features, units in SIZES:
             p = problem(cells.by_name(name), (1, _CHECKED, features, units))
-            sides = [by_hand(p), with_torch(p), with_onnxruntime(p, chosen.threads)]
-            if hasattr(stepfold, "Stream"):
-                sides.insert(0, with_stepfold(p))
-            else:
-                print("\nstepfold.Stream does not exist yet: the peers alone")
+            sides = [with_stepfold(p), by_hand(p), with_torch(p), with_onnxruntime(p, chosen.threads)]
             apart = check([side.side(p) for side in sides], TOLERANCE)
             times = timed(sides, p, 10 if chosen.quick else 50)
             work = operations(p.cell, (1, 1, features, units), training=False)
@@ -194,7 +190,7 @@ def main(arguments: Sequence[str]) -> None:
             ratios = report.compared(
                 title, times, operations=work, apart=apart, cell=name, shape=(features, units)
             )
-            if ratios and (name, features, units) in BARS:
+            if (name, features, units) in BARS:
                 report.bar(
                     f"{title}: ONNX Runtime ÷ ours", ratios["onnxruntime bound"], BARS[name, features, units]
                 )

@@ -79,7 +79,7 @@ def test_streams_compute_the_cell(name: str) -> None:
     from benchmarks import stream
 
     p = problem(cells.by_name(name), (1, 20, 4, 5))
-    sides = [stream.by_hand(p), stream.with_torch(p), stream.with_onnxruntime(p, 1)]
+    sides = [stream.with_stepfold(p), stream.by_hand(p), stream.with_torch(p), stream.with_onnxruntime(p, 1)]
     check([reference(p, training=False), *(side.side(p) for side in sides)], TOLERANCE)
     # a second run begins with the first state again
     check([reference(p, training=False), *(side.side(p) for side in sides)], TOLERANCE)
