@@ -110,11 +110,13 @@ def _read_step(data: Any) -> Step:
         name: tuple(dims) if isinstance(dims, list) else () for name, dims in data["parameters"].items()
     }
     step = Step(data["name"], tuple(data["states"]), parameters, outputs, data["vectors"])
+    _need(len(outputs) == len(step.states) > 0, "it needs as many outputs as states, and at least one")
+    _need(all(o.dims == UNITS and not o.boolean for o in outputs), "an output does not have the axis units")
     _check_names(step)
     for n in step.nodes:
         _check_node(n, step)
-    _need(len(outputs) == len(step.states) > 0, "it needs as many outputs as states, and at least one")
-    _need(all(o.dims == UNITS and not o.boolean for o in outputs), "an output does not have the axis units")
+    unused = step.parameters.keys() - set(step.leaves("parameter"))
+    _need(not unused, f"parameter(s) {', '.join(sorted(unused))} are never used")
     return step
 
 
@@ -212,5 +214,5 @@ def _check_node(n: Node, step: Step) -> None:
             )
         _need(
             i.boolean == (n.op == "where" and place == 0),
-            f"input {place} of {n.op} is {'' if i.boolean else 'no '}comparison",
+            f"input {place} of {n.op} is {'a' if i.boolean else 'no'} comparison",
         )

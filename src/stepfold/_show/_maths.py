@@ -55,7 +55,7 @@ def latex(cell: Cell) -> str:
 def title(cell: Cell) -> str:
     """The first line: the name, and the first line of the docstring, which names the paper."""
     about = (cell.__doc__ or "").strip().partition("\n")[0]
-    return f"{cell.name}: {about}" if about else cell.name
+    return filled(f"{cell.name}: {about}" if about else cell.name)
 
 
 def filled(text: str, indent: str = "") -> str:

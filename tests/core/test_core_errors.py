@@ -1,0 +1,375 @@
+"""What a step that cannot be read says: the file and line, what is wrong, the cure."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import stepfold
+from stepfold import CellError, cell, tanh, where
+
+LEARNED = np.ones((3, 3))
+
+
+def message(function: Callable[..., Any], line: str, **options: Any) -> str:
+    """The error's text without its place, which must be the line of the function that contains `line`."""
+    source, first = inspect.getsourcelines(function)
+    number = first + next(k for k, text in enumerate(source) if line in text)
+    with pytest.raises(CellError) as caught:
+        cell(**options)(function)
+    place, _, text = str(caught.value).partition(": ")
+    assert place == f"{__file__}:{number}"
+    return text
+
+
+def test_a_parameter_used_two_ways() -> None:
+    def step(x, h, *, W, b):
+        first = W @ x
+        return tanh(first + W @ h + b)
+
+    text = message(step, "return")
+    line = step.__code__.co_firstlineno + 1
+    assert text == (
+        "parameter 'W' is used as a recurrent kernel (units, units), "
+        f"but before that as a kernel (units, features) (line {line}); make it two parameters"
+    )
+
+    def vector(x, h, *, W):
+        return tanh(W @ x) * W
+
+    assert message(vector, "return").startswith(
+        "parameter 'W' is used elementwise, as a vector (units,), but before"
+    )
+
+
+def test_elementwise_maths_on_the_input() -> None:
+    def step(x, h, *, W):
+        return tanh(x + h) + W @ x
+
+    expected = "the input has features, not units; project it first with a kernel, W @ x"
+    assert message(step, "return") == expected
+
+    def function(x, h, *, W):
+        y = tanh(x)
+        return W @ y
+
+    assert message(function, "y = tanh(x)") == expected
+
+    def power(x, h, *, W):
+        return W @ x + x**2
+
+    assert message(power, "return") == expected
+
+
+def test_a_branch_on_a_value() -> None:
+    def step(x, h, *, W):
+        y = W @ x
+        if y > 0:
+            return y
+        return h
+
+    assert message(step, "if y") == (
+        "a step cannot branch on a value that it computes; write where(condition, a, b)"
+    )
+
+    def chained(x, h, *, W):
+        return where(-1 < W @ x < 1, h, 0.0)
+
+    assert "cannot branch" in message(chained, "return")
+
+
+def test_numpy_functions() -> None:
+    def ufunc(x, h, *, W):
+        return np.tanh(W @ x)
+
+    assert message(ufunc, "return") == (
+        "numpy.tanh cannot read a value of the step; use stepfold's own words (stepfold.tanh)"
+    )
+
+    def function(x, h, *, W):
+        return h * np.mean(W @ x)
+
+    assert message(function, "return") == (
+        "numpy.mean cannot read a value of the step; use stepfold's own words (stepfold.mean)"
+    )
+
+    def conversion(x, h, *, W):
+        return np.asarray(W @ x)
+
+    assert message(conversion, "return") == (
+        "a value of the step is no array yet; use stepfold's own words (stepfold.tanh, …)"
+    )
+
+    def math_module(x, h, *, W):
+        import math
+
+        return math.tanh(W @ x)
+
+    assert message(math_module, "math.tanh") == (
+        "a value of the step is not a number yet; use stepfold's own words (stepfold.tanh, …)"
+    )
+
+
+def test_array_methods() -> None:
+    def step(x, h, *, W):
+        return (W @ x).sum()
+
+    with pytest.raises(AttributeError) as caught:
+        cell(step)
+    assert str(caught.value) == (
+        f"{__file__}:{step.__code__.co_firstlineno + 1}: a value of the step has no attribute 'sum'; "
+        "use stepfold's own words (stepfold.sum)"
+    )
+
+
+def test_arrays_from_outside() -> None:
+    expected = (
+        "an array of shape (3, 3) cannot stand in a step; make it a parameter (a keyword-only argument)"
+    )
+
+    def product(x, h, *, W):
+        return W @ x + LEARNED @ h
+
+    assert message(product, "return") == expected
+
+    def term(x, h, *, W):
+        return W @ x + LEARNED
+
+    assert message(term, "return") == expected
+
+    def factor(x, h, *, W):
+        return LEARNED * (W @ x)
+
+    assert message(factor, "return") == expected
+
+    def nothing(x, h, *, W):
+        return W @ x + None
+
+    assert (
+        message(nothing, "return") == "None (NoneType) cannot stand in a step; maths takes values and numbers"
+    )
+
+
+def test_numpy_numbers_are_numbers() -> None:
+    @cell
+    def step(x, h, *, W):
+        return np.float32(2.0) * (W @ x) + np.float64(0.5) * h * np.int64(3) - np.float32(1.0)
+
+    @cell
+    def same(x, h, *, W):
+        return 2.0 * (W @ x) + 0.5 * h * 3 - 1.0
+
+    assert step.step.outputs == same.step.outputs
+
+
+def test_states() -> None:
+    def none(x):
+        return tanh(x)
+
+    assert message(none, "def") == (
+        "a cell takes the input and at least one state; write none(x, h, *, …), parameters after the *"
+    )
+
+    def positional(h):
+        return h
+
+    assert "at least one state" in message(positional, "def")
+
+    def one_of_two(x, h, c, *, W):
+        return tanh(W @ x)
+
+    assert message(one_of_two, "def") == (
+        "one_of_two has 2 states (h, c) but returns 1; return the new states, as many and in the same order"
+    )
+
+    def two_of_one(x, h, *, W):
+        return W @ x, h
+
+    assert "has 1 state (h) but returns 2;" in message(two_of_one, "def")
+
+    def forgotten(x, h, *, W):
+        tanh(W @ x)
+
+    assert message(forgotten, "def") == (
+        "the new state 'h' is None; end the step with return and the new states"
+    )
+
+    def features(x, h):
+        return x
+
+    assert message(features, "def") == (
+        "the new state 'h' has the axes (features,), expected (units,); project it, W @ x"
+    )
+
+    def comparison(x, h, *, W):
+        return W @ x > h
+
+    assert message(comparison, "def") == (
+        "the new state 'h' is a comparison, not a number; use where(condition, a, b)"
+    )
+
+
+def test_parameters() -> None:
+    def unused(x, h, *, W, U, b):
+        return W @ x
+
+    assert message(unused, "def") == "unused never uses 2 parameters (U, b); remove what is not needed"
+
+    def product(x, h, *, U, V):
+        return U @ V @ h
+
+    assert message(product, "return") == "U @ V multiplies two parameters; do that once, outside the step"
+
+    def turned(x, h, *, U):
+        return h @ U
+
+    assert message(turned, "return") == (
+        "the left side of @ must be a parameter (a keyword-only argument); write U @ …"
+    )
+
+    def states(x, h, c):
+        return h @ c, c
+
+    assert message(states, "return") == (
+        "the left side of @ must be a parameter (a keyword-only argument); write W @ x or U @ h"
+    )
+
+    def number(x, h, *, U):
+        return U @ stepfold.mean(h)
+
+    assert message(number, "return") == (
+        "U @ … needs the input (features,) or a row of units (units,) on its right, not one number; "
+        "use a vector parameter times that number"
+    )
+
+    def vectors(x, h, *, W, b):
+        return W @ x + b
+
+    assert message(vectors, "def", vectors={"W": 1.0, "q": 2.0}) == (
+        "vectors= names W, q, but the vector parameters of vectors are b"
+    )
+
+
+def test_comparisons() -> None:
+    def number(x, h, *, W):
+        return (W @ x > 0) * h
+
+    assert message(number, "return") == "a comparison is no number; use it as where(condition, a, b)"
+
+    def operand(x, h, *, U):
+        return U @ (h > 0)
+
+    assert message(operand, "return") == "a comparison is no number; use it as where(condition, a, b)"
+
+    def condition(x, h, *, W):
+        return where(h, W @ x, 0.0)
+
+    assert message(condition, "return") == ("where needs a comparison as its condition, where(a > b, …, …)")
+
+
+def test_parts_of_a_row() -> None:
+    def part(x, h, *, W):
+        return h[0] + W @ x
+
+    assert "cannot take parts of a value; use another parameter or state" in message(part, "return")
+
+    def loop(x, h, *, W):
+        total = 0.0
+        for value in h:
+            total = total + value
+        return total
+
+    assert "cannot go through the units one by one" in message(loop, "for value")
+
+    def length(x, h, *, W):
+        return h / len(h)
+
+    assert "the number of units is not known" in message(length, "return")
+
+
+def test_arguments() -> None:
+    def collection(x, *states, W):
+        return W @ x
+
+    assert message(collection, "def") == "a cell names its arguments one by one, without *args and **kwargs"
+
+    def default(x, h, *, W, rate=0.5):
+        return rate * (W @ x)
+
+    assert message(default, "def") == (
+        "argument rate has a default, but every argument is an array; write the number in the step"
+    )
+    with pytest.raises(CellError, match=r"^@cell reads a function that computes one timestep, not 3;"):
+        cell(3)  # type: ignore[call-overload]
+
+
+def test_powers() -> None:
+    def base(x, h, *, W):
+        return (-2.0) ** (W @ x)
+
+    assert message(base, "return") == "-2.0 ** … needs a number above zero on its left; write exp(…)"
+
+    @cell
+    def powers(x, h, *, W, p):
+        y = stepfold.abs(W @ x) + 1.0
+        return y**0 + y**1 + y**2 + y**3 + y**-1 + y**0.5 + y**1.5 + 2.0**y + y**p + h * 0.0
+
+    params = {"W": np.array([[1.0], [2.0]]), "p": np.array([0.3, -0.7])}
+    y = np.array([2.0, 3.0])
+    expected = 1 + y + y**2 + y**3 + 1 / y + np.sqrt(y) + y**1.5 + 2**y + y ** params["p"]
+    found = powers(np.array([[1.0]]), np.zeros((1, 2)), **params)
+    np.testing.assert_allclose(found[0], expected, rtol=1e-14)
+
+
+def helper(value: Any) -> Any:
+    return np.exp(value)
+
+
+def test_the_line_of_a_helper_of_the_user_s_own() -> None:
+    def step(x, h, *, W):
+        return helper(W @ x)
+
+    with pytest.raises(CellError) as caught:
+        cell(step)
+    assert str(caught.value).startswith(f"{__file__}:{helper.__code__.co_firstlineno + 1}: numpy.exp")
+
+
+def test_a_word_that_is_a_function_of_words_is_not_the_user_s_line() -> None:
+    def step(x, h, *, W):
+        return stepfold.hard_sigmoid(x)
+
+    assert message(step, "return").startswith("the input has features")
+
+
+def test_the_line_of_a_known_cell() -> None:
+    with pytest.raises(CellError, match=r"_simple\.py:\d+: numpy\.cosh cannot read"):
+        stepfold.cells.simple_rnn_with(np.cosh)
+
+
+def test_the_line_in_a_script(tmp_path: Path) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "import stepfold\n@stepfold.cell\ndef step(x, h, *, W):\n    y = stepfold.tanh(x)\n    return W @ y\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"stepfold._trace.CellError: {script}:4: the input has features" in done.stderr
+
+
+def test_a_question_for_an_attribute_is_no_error() -> None:
+    seen = []
+
+    @cell
+    def step(x, h, *, W):
+        seen.append(hasattr(h, "shape"))
+        return W @ x
+
+    assert seen == [False]
+    assert step.states == ("h",)
