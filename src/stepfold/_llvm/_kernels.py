@@ -24,7 +24,7 @@ COMMON_WORDS = (
 )  # fmt: skip
 FORWARD_WORDS = (*COMMON_WORDS, "ring", "projection", "input_panel", "input_bias", "outputs")
 BACKWARD_WORDS = (
-    *COMMON_WORDS, "previous", "cotangents", "output_gradient", "deltas", "operands", "input_panel", "inputs_gradient",
+    *COMMON_WORDS, "previous", "cotangents", "output_gradient", "states_gradient", "deltas", "operands", "input_panel", "inputs_gradient",
     "table_gradient", "kernel_gradients", "recurrent_gradients", "column_gradients", "vector_gradients",
 )  # fmt: skip
 PROJECT_WORDS = ("inputs", "features", "source", "count", "input_panel", "input_bias", "projection")
@@ -341,6 +341,9 @@ def backward_kernel(layout: Layout) -> Kernel:
                 place = w.index("target", f.add(n, row.index))
                 source = w.at(w.w["output_gradient"], place, shape.units)
                 add_row(v, source, w.at(arriving, row.index, layout.state_row), shape.units, keep=True)
+            with f.when(f.emit("i1", f"icmp ne {w.w['states_gradient']}, null")), f.loop(0, rows) as row:
+                source = w.at(w.w["states_gradient"], f.add(n, row.index), layout.state_row)
+                add_row(v, source, w.at(arriving, row.index, layout.state_row), layout.state_row, keep=True)
             before, after = _state_places(w, step.index, n)
             here = bases | {
                 "state": (w.at(w.w["states"], before, layout.state_row), layout.state_row),

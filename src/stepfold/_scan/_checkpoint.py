@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._masked import gather_gradient, repeat_outputs
-from ._recurrence import Recurrence, aligned
+from ._engine import aligned
+from ._recurrence import Recurrence
 from ._schedule import Schedule
 
 Array = NDArray[Any]
@@ -75,7 +76,7 @@ class Checkpoints:
         last_gradient: Sequence[Array | None] | None = None,
         inputs_gradient: Array,
         params_gradient: Mapping[str, Array],
-        initial_gradient: Sequence[Array],
+        initial_gradient: Sequence[Array | None],
     ) -> None:
         """Carry gradients back as `Recurrence.backward` does; everything given is overwritten."""
         schedule, recurrence = self._schedule, self._recurrence
@@ -105,6 +106,7 @@ class Checkpoints:
             if of_table is not None:
                 inputs_gradient += of_table
         for target, value in zip(initial_gradient, carried, strict=True):
-            target[...] = value
-        if to_initial is not None:
+            if target is not None:
+                target[...] = value
+        if to_initial is not None and initial_gradient[0] is not None:
             initial_gradient[0][...] += to_initial

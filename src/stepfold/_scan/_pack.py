@@ -79,14 +79,13 @@ def pack_input_gradient(layout: Layout, params: Params, features: int, dtype: An
     return out
 
 
-def write_gradients(
-    layout: Layout, kernels: Array, recurrent: Array, columns: Array, vectors: Array, target: Params
-) -> None:
-    """Write the kernels' sums into the parameters' gradients: of any strides, each overwritten.
-
-    `kernels` (features, input deltas, padded), `recurrent` flat, `columns` and `vectors` (…, padded).
-    """
+def write_gradients(layout: Layout, features: int, sums: Mapping[str, Array], target: Params) -> None:
+    """Write the kernels' sums into the parameters' gradients: of any strides, each overwritten."""
     plan, units, padded = layout.plan, layout.shape.units, layout.shape.padded
+    recurrent = sums["recurrent_gradients"]
+    kernels = sums["kernel_gradients"][: features * plan.input_deltas * padded].reshape(features, -1, padded)
+    columns = sums["column_gradients"][: len(plan.column_sums) * padded].reshape(-1, padded)
+    vectors = sums["vector_gradients"][: len(plan.vector_gradients) * padded].reshape(-1, padded)
     written: set[str] = set()
 
     def give(name: str, value: Array) -> None:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from .._cell import Cell, checked_dtype
 from ._checkpoint import Checkpoints
-from ._recurrence import Recurrence, aligned, recurrence
+from ._engine import aligned
+from ._recurrence import Recurrence, recurrence
 from ._schedule import Schedule
 
 Array = NDArray[Any]
@@ -21,7 +22,7 @@ Array = NDArray[Any]
 @dataclass(frozen=True)
 class Gradients:
     """Gradients of a loss: `inputs` like the inputs (with a table of vectors: like the table), `params` name → array,
-    `initial_state` one (batch, units) a state."""
+    `initial_state` one (batch, units) a state, none if the call gave no initial state."""
 
     inputs: Array
     params: dict[str, Array]
@@ -160,13 +161,13 @@ class Run:
             by_output = None
         inputs = np.empty_like(call.inputs)
         params = {name: np.empty_like(value) for name, value in call.params.items()}
-        initial = call.states()
+        initial = [None if given is None else np.empty_like(given) for given in call.initial]
         self._way_back(
             output_gradient=by_output, last_gradient=given, inputs_gradient=inputs, params_gradient=params,
             initial_gradient=initial,
         )  # fmt: skip
         to_inputs = inputs if call.tokens is not None else call.shaped(inputs)
-        return Gradients(to_inputs, params, tuple(map(call.shaped, initial)))
+        return Gradients(to_inputs, params, tuple(call.shaped(g) for g in initial if g is not None))
 
     def _like(self, gradient: Any, value: Array, name: str) -> Array:
         array = np.ascontiguousarray(gradient, value.dtype)

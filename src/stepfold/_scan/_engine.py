@@ -1,0 +1,194 @@
+"""The kernels of one step for one number of units: compiled when first wanted, with memory to work in."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._llvm import _cache
+from .._llvm._compile import Target, target
+from .._llvm._kernels import (
+    Kernel,
+    Layout,
+    backward_kernel,
+    forward_kernel,
+    layout_for,
+    project_kernel,
+    table_kernel,
+)
+from .._plan import plan
+from .._step import Step
+from . import _pool
+from ._groups import Group
+from ._schedule import Schedule
+
+Array = NDArray[Any]
+Job = Callable[[], None]
+_SMALL = 400_000  # multiply-adds below which a second thread costs more than it saves
+_ALIGN = 64
+
+
+def aligned(count: int, dtype: Any) -> Array:
+    """An uninitialised vector that begins on a cache line."""
+    itemsize = np.dtype(dtype).itemsize
+    raw = np.empty(count * itemsize + _ALIGN, np.uint8)
+    first = -raw.ctypes.data % _ALIGN
+    return raw[first : first + count * itemsize].view(dtype)
+
+
+class Compiled:
+    """A kernel's code, and how its words are handed over."""
+
+    def __init__(self, kernel: Kernel, library: Any) -> None:
+        self.kernel, self._library = kernel, library
+        self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(library.addresses[kernel.name])
+
+    def job(self, words: Mapping[str, Any]) -> Job:
+        """Return the call with these words, arrays standing for their addresses."""
+        values = [w.ctypes.data if isinstance(w, np.ndarray) else int(w) for w in map(words.__getitem__, self.kernel.words)]
+        block = np.array(values, np.int64)
+        return functools.partial(self._run, block.ctypes.data, (block, words))
+
+    def _run(self, address: int, keep: object) -> None:
+        self._call(address)
+
+
+class Space:
+    """Working memory by name: kept from one call to the next, so that it is neither cleared nor paged in again."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        self._held: dict[str, Array] = {}
+
+    def take(self, name: str, count: int) -> Array:
+        """At least `count` numbers, with whatever they held."""
+        found = self._held.get(name)
+        if found is None or len(found) < count:
+            found = self._held[name] = aligned(max(1, count), self._dtype)
+        return found
+
+    def zeros(self, name: str, count: int) -> Array:
+        """`count` zeros (at least one)."""
+        found = self.take(name, count)[: max(1, count)]
+        found[...] = 0
+        return found
+
+
+class Engine:
+    """A step's plan, layout, kernels and memory; knows nothing of how a batch is run."""
+
+    def __init__(self, step: Step, units: int, dtype: np.dtype[Any], on: Target | None) -> None:
+        self.step, self.units, self.dtype = step, units, dtype
+        self.plan = plan(step)
+        self._target = on or target()
+        self.layout: Layout = layout_for(self.plan, units, dtype.itemsize * 8, self._target)
+        self.from_cache: dict[str, bool] = {}
+        self._compiled: dict[str, Compiled] = {}
+        self._lock = threading.Lock()
+        self._spare: list[Space] = []
+
+    def kernel(self, kind: str) -> Compiled:
+        """The kernel of a kind ("infer", "train", "back", "project", "table"), compiled once."""
+        found = self._compiled.get(kind)
+        if found is None:
+            with self._lock:
+                found = self._compiled.get(kind) or self._load(kind)
+                self._compiled[kind] = found
+        return found
+
+    def _load(self, kind: str) -> Compiled:
+        make: dict[str, Callable[[], Kernel]] = {
+            "train": lambda: forward_kernel(self.layout, training=True),
+            "infer": lambda: forward_kernel(self.layout, training=False),
+            "back": lambda: backward_kernel(self.layout),
+            "project": lambda: project_kernel(self.layout),
+            "table": lambda: table_kernel(self.layout),
+        }
+        what = f"{self.step.key} {self.units} {self.dtype.name} {kind}"
+        kernel, library, self.from_cache[kind] = _cache.load(what, self._target, make[kind])
+        return Compiled(kernel, library)
+
+    @contextmanager
+    def space(self) -> Iterator[Space]:
+        """Working memory for one call; calls at the same time get different ones."""
+        try:
+            space = self._spare.pop()
+        except IndexError:
+            space = Space(self.dtype)
+        yield space
+        self._spare.append(space)
+
+    def threads(self, work: int, batch: int, wanted: int | None) -> int:
+        """How many threads so much work deserves."""
+        if wanted is not None and wanted < 1:
+            raise ValueError(f"threads must be at least 1, not {wanted}")
+        if work * self.units * (8 + self.units * max(1, len(self.plan.outers))) < _SMALL:
+            return 1
+        return max(1, min(wanted or _pool.processors(), batch))
+
+    def kept_size(self, rows: int, work: int) -> int:
+        """How many numbers a forward run keeps of so many rows and pieces of work."""
+        return (rows + work) * self.layout.state_row + work * self.layout.kept_row + 1
+
+    def places(self, kept: Array, schedule: Schedule, group: Group) -> tuple[Array, Array]:
+        """A group's part of `kept`: states (rows + work, states, padded) and kept values."""
+        layout, work = self.layout, int(schedule.counts.sum())
+        rows_before, work_before = group.before
+        first = (rows_before + work_before) * layout.state_row
+        count = len(group.rows) + group.work
+        states = kept[first : first + count * layout.state_row].reshape(count, layout.plan.states, -1)
+        second = (schedule.batch + work) * layout.state_row + work_before * layout.kept_row
+        return states, kept[second : second + group.work * layout.kept_row]
+
+    def extras(self, extra: Mapping[tuple[str, str], Array] | None, group: Group) -> dict[str, Any]:
+        """The words for what transforms of a step ask for: vectors a row and vectors a timestep."""
+        words: dict[str, Any] = {"row_inputs": 0, "step_inputs": 0}
+        given = extra or {}
+        if self.plan.row_inputs:
+            words["row_inputs"] = self._pads([given["row_input", n][group.rows] for n in self.plan.row_inputs])
+        if self.plan.step_inputs:
+            flat = [given["step_input", n].reshape(-1, self.units)[group.positions] for n in self.plan.step_inputs]
+            words["step_inputs"] = self._pads(flat)
+        return words
+
+    def _pads(self, arrays: Sequence[Array]) -> Array:
+        """Rows of units side by side, each padded to whole vectors: (…, slots, padded)."""
+        out = np.zeros((*arrays[0].shape[:-1], len(arrays), self.layout.shape.padded), self.dtype)
+        for k, array in enumerate(arrays):
+            out[..., k, : self.units] = array
+        return out
+
+
+def run_jobs(jobs: Sequence[Job], threads: int) -> None:
+    """Run jobs on so many threads, the k-th thread every so manieth from the k-th on."""
+    _pool.run([functools.partial(_all, jobs[k::threads]) for k in range(min(threads, len(jobs)))])
+
+
+def _all(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        job()
+
+
+def split(count: int, threads: int) -> list[tuple[int, int]]:
+    """Cut `count` things into a part a thread: (first, how many), empty ones left out."""
+    borders = [count * k // threads for k in range(threads + 1)]
+    return [(a, b - a) for a, b in zip(borders, borders[1:], strict=False) if b > a]
+
+
+def distinct_tokens(tokens: Array, parts: Sequence[Group], words: int) -> tuple[Array, Array]:
+    """Return the distinct tokens where there is work, rising, and each place's index among them (flat)."""
+    flat = tokens.reshape(-1)
+    used = np.zeros(words, bool)
+    for group in parts:
+        used[flat[group.positions]] = True
+    distinct = np.flatnonzero(used)
+    index = np.zeros(words, np.int64)
+    index[distinct] = np.arange(len(distinct))
+    return distinct, index[flat]
