@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-NAMES = ("layer", "inference", "stream", "costs", "program")
+NAMES = ("layer", "inference", "stream", "costs", "program", "accuracy")
 
 
 def main() -> int:

@@ -95,11 +95,8 @@ def _seconds_of(process: int) -> float:
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():
-        fields = dict(
-            (part.strip() for part in line.split(":", 1))
-            for line in info.read_text().splitlines()
-            if ":" in line
-        )
+        lines = (line.partition(":") for line in info.read_text().splitlines())
+        fields = {key.strip(): value.strip() for key, _, value in lines}
         names = ("model name", "cpu family", "model")
         return ", ".join(f"{name} {fields[name]}" for name in names if name in fields)
     return platform.processor() or "unknown"

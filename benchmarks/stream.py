@@ -44,6 +44,11 @@ class NumpyWords:
     def split(x: Any, parts: int) -> Any:
         return np.split(x, parts, axis=-1)
 
+    @staticmethod
+    def layer_norm(x: Any) -> Any:
+        centred = x - x.mean(-1, keepdims=True)
+        return centred / np.sqrt((centred * centred).mean(-1, keepdims=True) + 1e-3)
+
 
 @dataclass(frozen=True)
 class Streaming:
