@@ -1,0 +1,237 @@
+"""The custom operators: opcheck, derivatives first and second, what is kept, and that the kernel is what ran."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch_helpers import fresh_warnings  # noqa: F401
+
+import stepfold
+from stepfold import Cell, cell, cells, sigmoid, tanh, where
+from stepfold._ops import TABLE
+from stepfold._reference import Reference
+from stepfold._scan import Recurrence
+from stepfold._transform import recurrent_dropout, zoneout
+from stepfold.torch import run
+from stepfold.torch._call import Call
+from stepfold.torch._loop import TORCH
+from stepfold.torch._recipe import Recipe
+
+UNITS, FEATURES, BATCH, TIME = 3, 2, 3, 4
+ALL = [cells.by_name(name) for name in cells.names()]
+slow_second = pytest.mark.filterwarnings("ignore::stepfold.torch.SlowPathWarning")
+
+
+@cell
+def wide(x, h, c, *, W, U, V, b):
+    """A cell that no table lists: `where`, reductions, a product after a product."""
+    g = sigmoid(W @ x + U @ h + b)
+    r = where(g > 0.5, g * c, h)
+    n = tanh(V @ r) / (1.0 + stepfold.sum(stepfold.abs(c)))
+    return g * n + (1 - g) * h, stepfold.maximum(c, n)
+
+
+def parameters(step_cell: Cell, seed: int = 0, units: int = UNITS) -> dict[str, Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    shapes = step_cell.parameter_shapes(features=FEATURES, units=units)
+    return {
+        name: torch.randn(shape, generator=random, dtype=torch.float64).requires_grad_()
+        for name, shape in shapes.items()
+    }
+
+
+def states(step_cell: Cell, seed: int = 1, units: int = UNITS) -> list[Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    return [
+        torch.randn(BATCH, units, generator=random, dtype=torch.float64).requires_grad_()
+        for _ in step_cell.states
+    ]
+
+
+def inputs(seed: int = 2) -> Tensor:
+    random = torch.Generator().manual_seed(seed)
+    return torch.randn(BATCH, TIME, FEATURES, generator=random, dtype=torch.float64).requires_grad_()
+
+
+def as_function(step_cell: Cell, **options: Any) -> tuple[Any, tuple[Tensor, ...]]:
+    """The cell as a function of tensors only, and tensors to call it with."""
+    params, given = parameters(step_cell), states(step_cell)
+
+    def function(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        named = dict(zip(params, rest[: len(params)], strict=True))
+        outputs, last = run(step_cell, x, named, rest[len(params) :], **options)
+        return outputs, *last
+
+    return function, (inputs(), *params.values(), *given)
+
+
+@pytest.mark.parametrize("step_cell", [*ALL, wide], ids=lambda c: c.name)
+def test_gradients_are_right(step_cell: Cell) -> None:
+    function, leaves = as_function(step_cell)
+    assert torch.autograd.gradcheck(function, leaves)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lengths": torch.tensor([2, 0, 4])},
+        {"mask": torch.tensor([[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 0, 0]], dtype=torch.bool)},
+        {"reverse": True},
+        {"reverse": True, "lengths": torch.tensor([3, 4, 1])},
+    ],
+    ids=lambda o: "-".join(o),
+)
+@slow_second
+def test_derivatives_with_lengths_masks_and_directions(options: dict[str, Any]) -> None:
+    function, leaves = as_function(cells.gru, **options)
+    assert torch.autograd.gradcheck(function, leaves)
+    assert torch.autograd.gradgradcheck(function, leaves)
+
+
+@pytest.mark.parametrize("step_cell", [*ALL, wide], ids=lambda c: c.name)
+@slow_second
+def test_second_derivatives_are_right(step_cell: Cell) -> None:
+    function, leaves = as_function(step_cell)
+    assert torch.autograd.gradgradcheck(function, leaves)
+
+
+@slow_second
+def test_a_third_derivative() -> None:
+    function, leaves = as_function(cells.simple_rnn)
+
+    def gradient(*values: Tensor) -> tuple[Tensor, ...]:
+        total = function(*values)[0].sin().sum()
+        return torch.autograd.grad(total, values, create_graph=True)
+
+    assert torch.autograd.gradgradcheck(gradient, leaves)
+
+
+def test_second_derivatives_say_once_that_they_are_slow(fresh_warnings: type[Warning]) -> None:  # noqa: F811
+    function, leaves = as_function(cells.simple_rnn)
+    with pytest.warns(
+        fresh_warnings, match="no fused kernel for second derivatives yet: a loop of torch"
+    ) as said:
+        for _ in range(2):
+            (gradient,) = torch.autograd.grad(function(*leaves)[0].sum(), leaves[:1], create_graph=True)
+            gradient.sum().backward()
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("packed", [False, True])
+def test_opcheck(keep: bool, packed: bool) -> None:
+    step_cell, units = cells.lstm, 16  # whole vectors: what is kept has no padding that nobody writes
+    weights = [w.detach().requires_grad_(keep) for w in parameters(step_cell, units=units).values()]
+    given = [s.detach().requires_grad_(keep) for s in states(step_cell, units=units)]
+    x = inputs().detach()
+    if packed:
+        x = x.reshape(-1, FEATURES)[:9]
+    x.requires_grad_(keep)
+    sizes = torch.tensor([3, 3, 2, 1]) if packed else None
+    text = Recipe.of(step_cell.step, units).text
+    call = (x, weights, given, [], None, None, sizes, text, False, False)
+    torch.library.opcheck(torch.ops.stepfold.fold, (*call, keep))
+    if keep:
+        outputs, last, kept = torch.ops.stepfold.fold(*call, True)
+        gradients = (torch.randn_like(outputs), torch.randn_like(last))
+        # its own derivative is a loop, which no compiler is asked to trace
+        torch.library.opcheck(
+            torch.ops.stepfold.fold_backward,
+            (*call, kept, *gradients, [True, True, True]),
+            test_utils=("test_schema", "test_autograd_registration", "test_faketensor"),
+        )
+
+
+def test_memory_that_nobody_wrote_is_never_read() -> None:
+    function, leaves = as_function(cells.layer_norm_lstm, lengths=torch.tensor([2, 0, 4]))
+    expected = torch.autograd.grad(function(*leaves)[0].sin().sum(), leaves)
+    torch.use_deterministic_algorithms(True)  # fills new memory with NaN
+    try:
+        found = torch.autograd.grad(function(*leaves)[0].sin().sum(), leaves)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("step_cell", [*ALL, wide], ids=lambda c: c.name)
+@pytest.mark.parametrize("reverse", [False, True])
+@torch.no_grad()
+def test_kernel_and_loop_and_reference_agree(step_cell: Cell, reverse: bool) -> None:
+    mask = torch.tensor([[1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 1, 1]], dtype=torch.bool)
+    step = zoneout(recurrent_dropout(step_cell.step))
+    recipe = Recipe.of(step, UNITS)
+    extra = [
+        torch.rand(BATCH, UNITS, dtype=torch.float64)
+        if op == "row_input"
+        else torch.randint(0, 2, (BATCH, TIME, UNITS)).double()
+        for op, _ in recipe.extra
+    ]
+    params, given, x = parameters(step_cell), states(step_cell), inputs()
+    call = Call(x, list(params.values()), given, extra, None, mask, None, recipe.text, False, reverse)
+    outputs, last, _ = torch.ops.stepfold.fold(*call, False)
+    by_loop, last_by_loop = call.by_loop()
+    expected = Reference(
+        step, x.numpy(), {k: v.numpy() for k, v in params.items()}, [s.numpy() for s in given], mask=mask.numpy(),
+        reverse=reverse, extra={name: e.numpy() for name, e in zip(recipe.extra, extra, strict=True)},
+    )  # fmt: skip
+    for found in (outputs, by_loop):
+        np.testing.assert_allclose(found.numpy(), expected.outputs, rtol=1e-10, atol=1e-10)
+    for found in (last, last_by_loop):
+        np.testing.assert_allclose(found.numpy(), np.stack(expected.states), rtol=1e-10, atol=1e-10)
+
+
+def test_the_loop_knows_every_operation() -> None:
+    assert TORCH.keys() == TABLE.keys()
+
+
+def test_nothing_is_kept_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[bool] = []
+    forward = Recurrence.forward
+
+    def watched(self: Recurrence, *arguments: Any, **options: Any) -> None:
+        kept.append(options["kept"] is not None)
+        forward(self, *arguments, **options)
+
+    monkeypatch.setattr(Recurrence, "forward", watched)
+    function, leaves = as_function(cells.gru)
+    with torch.no_grad():
+        function(*leaves)
+    with torch.inference_mode():
+        function(*leaves)
+    function(*(leaf.detach() for leaf in leaves))
+    function(*leaves)
+    # that the kernel was called at all is the other half of this test
+    assert kept == [False, False, False, True]
+
+
+def test_hooks_see_the_gradients() -> None:
+    function, leaves = as_function(cells.lstm)
+    seen: list[Tensor] = []
+    leaves[1].register_hook(seen.append)
+    outputs = function(*leaves)[0]
+    outputs.register_hook(lambda g: 2 * g)
+    outputs.sum().backward()
+    (doubled,) = seen
+    (single,) = torch.autograd.grad(function(*leaves)[0].sum(), leaves[1:2])
+    torch.testing.assert_close(doubled, 2 * single)
+
+
+def test_only_what_is_asked_for() -> None:
+    params = parameters(cells.simple_rnn)
+    outputs, (last,) = run(cells.simple_rnn, inputs().detach(), params)
+    (only,) = torch.autograd.grad(last.sum(), [params["b"]], retain_graph=True)
+    (same,) = torch.autograd.grad(outputs[:, -1].sum(), [params["b"]])
+    torch.testing.assert_close(only, same)
+
+
+def test_a_recipe_reads_what_it_wrote() -> None:
+    recipe = Recipe(cells.gru.step, 5, {"b_h": [(2, 1), (3, None)], "c_h": []})
+    again = Recipe.from_text(recipe.text)
+    assert (again.units, again.layout, again.step) == (5, recipe.layout, cells.gru.step)
+    with pytest.raises(ValueError, match="this is not a saved cell"):
+        Recipe.from_text(recipe.text.replace("sigmoid", "system"))
