@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._cell import Cell, checked_dtype
-from ._llvm import _cache
-from ._llvm._compile import target
-from ._llvm._kernels import STREAM_WORDS, layout_for, stream_kernel
+from ._llvm import STREAM_WORDS, layout_for, load, stream_kernel, target
 from ._plan import plan
 from ._scan import aligned, checked_params
 from ._scan._pack import pack_panels, pack_projection, pack_vectors
@@ -24,25 +22,31 @@ _LONG = 50_000  # multiply-adds from which on letting other Python threads run i
 class Stream:
     """A cell that goes on, one timestep a call.
 
-    `params` as `cell.parameter_shapes` says, all float32 or all float64; they are copied. `batch` sequences go on side
-    by side. `initial_state`: one (batch, units) a state, zeros if left out. Raises ValueError or TypeError for what does
-    not fit. A stream belongs to one thread at a time.
-    """
+    `params` as `cell.parameter_shapes` says, all float32 or all float64; they are copied. `batch` sequences
+    go on side by side. `initial_state`: one (batch, units) a state, zeros if left out. Raises ValueError or
+    TypeError for what does not fit. A stream belongs to one thread at a time."""
 
     def __init__(
-        self, cell: Cell, params: Mapping[str, Any], batch: int = 1, *, initial_state: Sequence[Any] | None = None
+        self,
+        cell: Cell,
+        params: Mapping[str, Any],
+        batch: int = 1,
+        *,
+        initial_state: Sequence[Any] | None = None,
     ) -> None:
         if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
             raise ValueError(f"batch must be a whole number of at least 1, not {batch!r}")
         if cell.step.leaves("row_input") or cell.step.leaves("step_input"):
-            raise ValueError(f"{cell.name} asks for values a sequence or a timestep (dropout), which a stream has not")
+            raise ValueError(
+                f"{cell.name} asks for values a sequence or a timestep (dropout), which a stream has not"
+            )
         self.cell = cell
         dtype = checked_dtype(np.asarray(next(iter(params.values()))).dtype if params else np.float32)
         checked, features, units = checked_params(cell, params, dtype)
         on = target()
         layout = layout_for(plan(cell.step), units, dtype.itemsize * 8, on)
         what = f"{cell.step.key} {units} {dtype.name} stream {batch}"
-        kernel, self._library, self.from_cache = _cache.load(what, on, lambda: stream_kernel(layout, batch))
+        kernel, self._library, self.from_cache = load(what, on, lambda: stream_kernel(layout, batch))
         self._shape, self._units, self._states = (batch, features), units, layout.plan.states
         self._input = aligned(batch * features, dtype).reshape(batch, features)
         self._output = aligned(batch * units, dtype).reshape(batch, units)
@@ -66,7 +70,8 @@ class Stream:
             "outputs": self._output,
         }
         self._words = np.array(
-            [w.ctypes.data if isinstance(w, np.ndarray) else w for w in map(words.__getitem__, STREAM_WORDS)], np.int64
+            [w.ctypes.data if isinstance(w, np.ndarray) else w for w in map(words.__getitem__, STREAM_WORDS)],
+            np.int64,
         )
         self._held = words
         self._address = ctypes.c_void_p(self._words.ctypes.data)
@@ -79,16 +84,21 @@ class Stream:
     def _checked_state(self, given: Sequence[Any]) -> list[Array | None]:
         shape = (self._shape[0], self._units)
         if len(given) != self._states:
-            raise ValueError(f"initial_state has {len(given)} array(s), {self.cell.name} has {self._states} state(s)")
+            raise ValueError(
+                f"initial_state has {len(given)} array(s), {self.cell.name} has {self._states} state(s)"
+            )
         found: list[Array | None] = []
         for name, value in zip(self.cell.states, given, strict=True):
             if np.shape(value) != shape:
-                raise ValueError(f"initial state {name!r} has shape {np.shape(value)}, expected (batch, units) = {shape}")
+                raise ValueError(
+                    f"initial state {name!r} has shape {np.shape(value)}, expected (batch, units) = {shape}"
+                )
             found.append(np.array(value, self._input.dtype))
         return found
 
     def step(self, x: Any) -> Array:
-        """Take the next timestep, (batch, features), or (features,) if batch is 1; return the output (batch, units).
+        """Take the next timestep, (batch, features), or (features,) if batch is 1; return the output (batch,
+        units).
 
         The array returned is the same every time and is overwritten by the next step: copy it to keep it.
         """

@@ -17,7 +17,7 @@ from typing import Any
 import llvmlite
 
 from ._compile import Library, Target, compile_text
-from ._kernels import Kernel
+from ._layout import Kernel
 from ._stage import Panel
 
 _MAGIC = b"stepfold kernel 1\n"
@@ -74,11 +74,15 @@ def _read(path: Path) -> tuple[Kernel, bytes] | None:
     size = int.from_bytes(rest[32:40], "little")
     about = json.loads(rest[40 : 40 + size])
     panels = tuple(_panel(panel) for panel in about["panels"])
-    return Kernel("", about["name"], tuple(about["words"]), panels, about["panel_size"], about["scratch"]), rest[40 + size :]
+    return Kernel(
+        "", about["name"], tuple(about["words"]), panels, about["panel_size"], about["scratch"]
+    ), rest[40 + size :]
 
 
 def _panel(data: dict[str, Any]) -> Panel:
-    parts = tuple(tuple((str(matrix), bool(transposed)) for matrix, transposed in part) for part in data["parts"])
+    parts = tuple(
+        tuple((str(matrix), bool(transposed)) for matrix, transposed in part) for part in data["parts"]
+    )
     return Panel(data["offset"], data["groups"], data["length"], data["blocks"], parts)
 
 
@@ -104,8 +108,8 @@ def _write(path: Path, kernel: Kernel, code: bytes) -> None:
 @functools.cache
 def _tell(where: str, reason: str) -> None:
     warnings.warn(
-        f"compiled kernels cannot be kept in {where} ({reason}): every process will compile them again, some 0.1 s each; "
-        "free some space there or point XDG_CACHE_HOME at a folder that can be written",
+        f"compiled kernels cannot be kept in {where} ({reason}): every process will compile them again, "
+        "some 0.1 s each; free some space there or point XDG_CACHE_HOME at a folder that can be written",
         RuntimeWarning,
         stacklevel=2,
     )

@@ -1,247 +1,90 @@
-"""The kernels of a plan: projection, the way forward (with and without keeping), the way back, the input's gradient.
+"""The kernels of a plan: projection, the way forward (with and without keeping), the way back, the input's
+gradient.
 
-Every kernel takes one argument: the address of a block of 64-bit words, whose order the `*_WORDS` below name. A kernel
-works on a group of rows from its first timestep to its last, alone: threads take groups, nothing waits in between.
-Timesteps go in chunks, so that projections and deltas stay in the cache.
-"""
+Every kernel takes one argument: the address of a block of 64-bit words, whose order the `*_WORDS` below name.
+A kernel works on a group of rows from its first timestep to its last, alone: threads take groups, nothing
+waits in between. Timesteps go in chunks, so that projections and deltas stay in the cache."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import groupby
-
-from .._plan import Arrangement, Outer, Plan
-from ._compile import Target
-from ._stage import Frame, Panel, Shape, StageWriter
-from ._text import Function, Integer, Module, Value
-from ._tiles import Walk, add_row, column_sums, outer, product, store_some, tile_rows, tile_shape
-from ._vectors import Vectors
+from .._plan import Arrangement
+from ._layout import Kernel, Layout, OuterGroup
+from ._stage import Frame, StageWriter
+from ._text import Integer, Value
+from ._tiles import add_row, column_sums, outer
+from ._writer import Writer
 
 COMMON_WORDS = (
-    "steps", "rows", "chunk", "offsets", "source", "target", "dense", "inputs", "features", "panels", "vectors", "states",
-    "kept", "scratch", "row_inputs", "step_inputs",
-)  # fmt: skip
+    "steps",
+    "rows",
+    "chunk",
+    "offsets",
+    "source",
+    "target",
+    "dense",
+    "inputs",
+    "features",
+    "panels",
+    "vectors",
+    "states",
+    "kept",
+    "scratch",
+    "row_inputs",
+    "step_inputs",
+)
 FORWARD_WORDS = (*COMMON_WORDS, "ring", "projection", "input_panel", "input_bias", "outputs")
 BACKWARD_WORDS = (
-    *COMMON_WORDS, "previous", "cotangents", "output_gradient", "states_gradient", "deltas", "operands", "input_panel", "inputs_gradient",
-    "table_gradient", "kernel_gradients", "recurrent_gradients", "column_gradients", "vector_gradients",
-)  # fmt: skip
+    *COMMON_WORDS,
+    "previous",
+    "cotangents",
+    "output_gradient",
+    "states_gradient",
+    "deltas",
+    "operands",
+    "input_panel",
+    "inputs_gradient",
+    "table_gradient",
+    "kernel_gradients",
+    "recurrent_gradients",
+    "column_gradients",
+    "vector_gradients",
+)
 PROJECT_WORDS = ("inputs", "features", "source", "count", "input_panel", "input_bias", "projection")
 TABLE_WORDS = (
-    "inputs", "features", "source", "count", "deltas", "input_panel", "inputs_gradient", "kernel_gradients",
-)  # fmt: skip
+    "inputs",
+    "features",
+    "source",
+    "count",
+    "deltas",
+    "input_panel",
+    "inputs_gradient",
+    "kernel_gradients",
+)
 STREAM_WORDS = (
-    "features", "inputs", "panels", "vectors", "before", "after", "scratch", "input_panel", "input_bias", "projection",
+    "features",
+    "inputs",
+    "panels",
+    "vectors",
+    "before",
+    "after",
+    "scratch",
+    "input_panel",
+    "input_bias",
+    "projection",
     "outputs",
-)  # fmt: skip
-INPUT_BLOCKS = 2  # the input's gradient is computed two vectors of features at a time
-
-
-@dataclass(frozen=True)
-class OuterGroup:
-    """Matrix gradients with one operand: `offset` [length][slots][padded units]; `slots` deltas that lie side by side."""
-
-    offset: int
-    operand: str
-    operand_slot: int
-    first_delta: int
-    slots: int
-    outers: tuple[Outer, ...]
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """A kernel's text and what its caller must lay out for it; all sizes in numbers, `scratch` those a row."""
-
-    text: str
-    name: str
-    words: tuple[str, ...]
-    panels: tuple[Panel, ...] = ()
-    panel_size: int = 0
-    scratch: int = 0
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a plan's rows lie in memory, for a number of units and a width of vectors; sizes in numbers."""
-
-    plan: Plan
-    shape: Shape
-    bits: int
-
-    @property
-    def state_row(self) -> int:
-        """All states of one row."""
-        return self.plan.states * self.shape.padded
-
-    @property
-    def kept_row(self) -> int:
-        """What is kept of one row of one timestep."""
-        numbers = -(-self.plan.kept_scalars // self.shape.lanes) * self.shape.lanes
-        return self.plan.kept_units * self.shape.padded + numbers
-
-    @property
-    def projection_row(self) -> int:
-        """All projections of one row."""
-        return len(self.plan.projections) * self.shape.padded
-
-    @property
-    def projection_blocks(self) -> tuple[int, int]:
-        """The tile of a projection, (rows, vectors)."""
-        return tile_shape(1, max(1, len(self.plan.projections) * self.shape.blocks), self.shape.registers)
-
-    @property
-    def delta_row(self) -> int:
-        """All deltas of one row."""
-        return self.plan.deltas * self.shape.padded
-
-    @property
-    def operand_row(self) -> int:
-        """All operands computed again of one row."""
-        return self.plan.operands * self.shape.padded
-
-    @property
-    def recurrent_groups(self) -> tuple[OuterGroup, ...]:
-        """The matrix gradients with an operand of units, by operand and neighbouring deltas."""
-        groups, offset = [], 0
-        outers = [o for o in self.plan.outers if o.operand.kind != "input"]
-        outers.sort(key=lambda o: (o.operand.kind, o.operand.slot, o.delta))
-        for (kind, slot), mine in groupby(outers, key=lambda o: (o.operand.kind, o.operand.slot)):
-            listed = list(mine)
-            places = enumerate(sorted({o.delta for o in listed}))
-            for _, run in groupby(places, key=lambda p: p[1] - p[0]):
-                deltas = [d for _, d in run]
-                chosen = tuple(o for o in listed if o.delta in deltas)
-                groups.append(OuterGroup(offset, kind, slot, deltas[0], len(deltas), chosen))
-                offset += self.shape.units * len(deltas) * self.shape.padded
-        return tuple(groups)
-
-    @property
-    def recurrent_size(self) -> int:
-        """How many numbers the gradients of all `recurrent_groups` take."""
-        return sum(self.shape.units * g.slots for g in self.recurrent_groups) * self.shape.padded
-
-
-class _Writer:
-    """One kernel being written: its words read, its vector words at hand."""
-
-    def __init__(self, layout: Layout, name: str, words: tuple[str, ...]) -> None:
-        self.layout, self.plan, self.shape = layout, layout.plan, layout.shape
-        self.module = Module()
-        self.f = Function(self.module, name, [("words", "ptr")])
-        self.v = Vectors(self.f, layout.bits, layout.shape.lanes)
-        self.name, self.words = name, words
-        self.w: dict[str, Value] = {}
-        whole = {"steps", "rows", "chunk", "dense", "features", "ring", "count"}
-        for k, word in enumerate(words):
-            kind = "i64" if word in whole else "ptr"
-            self.w[word] = self.f.load(kind, self.f.offset(self.f.arguments[0], k, "i64"), 8)
-
-    def finish(self, panels: list[Panel] | None = None, panel_size: int = 0, scratch: int = 0) -> Kernel:
-        self.module.add(self.f)
-        return Kernel(self.module.text(), self.name, self.words, tuple(panels or ()), panel_size, scratch)
-
-    def at(self, base: Value, index: Integer, stride: int) -> Value:
-        """The address of the `index`-th row of `stride` numbers."""
-        return self.f.offset(base, self.f.mul(index, stride), self.v.element)
-
-    def index(self, word: str, n: Integer) -> Value:
-        """The n-th whole number of a list."""
-        return self.f.load("i64", self.f.offset(self.w[word], n, "i64"), 8)
-
-    def input_row(self, n: Integer) -> Value:
-        """The address of the input of the n-th piece of work."""
-        return self.f.offset(self.w["inputs"], self.f.mul(self.index("source", n), self.w["features"]), self.v.element)
-
-    def inside(self) -> Value:
-        """A table that is one for a unit and zero for what pads a row."""
-        one, zero = ("1.0", "0.0")
-        element, units = self.v.element, self.shape.units
-        numbers = ", ".join(f"{element} {one if u < units else zero}" for u in range(self.shape.padded))
-        return self.module.table("inside", f"[{self.shape.padded} x {element}]", f"[{numbers}]")
-
-    # ---- pieces ---------------------------------------------------------------------------------------------
-
-    def project(self, count: Integer, out: Value, input_row: Callable[[Integer], Value]) -> None:
-        """Write projections: out[i] = bias + kernel @ input_row(i)."""
-        layout, v, f = self.layout, self.v, self.f
-        tile = layout.projection_blocks
-        wide = tile[1] * v.lanes
-        with f.loop(0, layout.projection_row, wide) as loop:
-            panel = f.offset(self.w["input_panel"], f.mul(loop.index, self.w["features"]), v.element)
-            bias = f.offset(self.w["input_bias"], loop.index, v.element)
-            walk = Walk(input_row, self.w["features"], panel, [0])
-
-            def finish(row: Integer, a: int, b: int, value: Value) -> None:
-                place = f.offset(self.at(out, row, layout.projection_row), loop.index, v.element)
-                v.store(value, f.offset(place, b * v.lanes, v.element))
-
-            product(
-                v, count, tile, 1, [walk], lambda row, a, b: v.load(f.offset(bias, b * v.lanes, v.element)), finish
-            )
-
-    def input_gradient(self, first: Integer, count: Value) -> None:
-        """Write the input's gradient for `count` deltas: out[source(first + i)] = sum of kernelᵀ @ delta."""
-        plan, v, f, shape = self.plan, self.v, self.f, self.shape
-        terms = [o for o in plan.outers if o.operand.kind == "input"]
-        wide = INPUT_BLOCKS * v.lanes
-        features = self.w["features"]
-        tile = (tile_rows(INPUT_BLOCKS, shape.registers), INPUT_BLOCKS)
-        panel_row = len(terms) * shape.units * wide
-        with f.loop(0, features, wide) as loop:
-            panel = f.offset(
-                self.w["input_panel"], f.mul(f.emit("i64", f"udiv {loop.index}, {wide}"), panel_row), v.element
-            )
-            runs = self._runs([o.delta for o in terms])
-            walks = []
-            for first_term, length in runs:
-                def operand(row: Integer, slot: int = terms[first_term].delta) -> Value:
-                    return f.offset(self.at(self.w["deltas"], row, self.layout.delta_row), slot * shape.padded, v.element)
-
-                begin = f.offset(panel, first_term * shape.units * wide, v.element)
-                walks.append(Walk(operand, length * shape.units, begin, [0]))
-            left = f.sub(features, loop.index)
-
-            def finish(row: Integer, a: int, b: int, value: Value) -> None:
-                place = self.index("source", f.add(first, row))
-                out = f.offset(self.w["inputs_gradient"], f.mul(place, features), v.element)
-                at = f.offset(f.offset(out, loop.index, v.element), b * v.lanes, v.element)
-                store_some(v, value, at, f.sub(left, b * v.lanes))
-
-            product(v, count, tile, 1, walks, lambda row, a, b: v.constant(0.0), finish)
-
-    def _runs(self, slots: list[int]) -> list[tuple[int, int]]:
-        """Cut a list of slots where they stop lying side by side: (first, how many)."""
-        runs: list[tuple[int, int]] = []
-        for k, slot in enumerate(slots):
-            if runs and slot == slots[k - 1] + 1 and self.shape.units == self.shape.padded:
-                runs[-1] = (runs[-1][0], runs[-1][1] + 1)
-            else:
-                runs.append((k, 1))
-        return runs
-
-    def kernel_gradient(self, first: Integer, count: Value, delta_row: int) -> None:
-        """Add up the gradients of the input's kernels, [features][input deltas][padded units]."""
-        slots = self.plan.input_deltas
-        if slots:
-            outer(
-                self.v, self.shape.registers, count, lambda n: self.input_row(self.f.add(first, n)), self.w["features"],
-                lambda n: self.at(self.w["deltas"], n, delta_row), slots * self.shape.blocks,
-                self.w["kernel_gradients"], slots * self.shape.padded,
-            )  # fmt: skip
+)
 
 
 def project_kernel(layout: Layout) -> Kernel:
     """The projection of `count` rows of a table."""
-    w = _Writer(layout, "project", PROJECT_WORDS)
+    w = Writer(layout, "project", PROJECT_WORDS)
     w.project(w.w["count"], w.w["projection"], w.input_row)
     return w.finish()
 
 
 def table_kernel(layout: Layout) -> Kernel:
     """From the gradients of a table's projections to those of its rows and of the kernels."""
-    w = _Writer(layout, "table", TABLE_WORDS)
+    w = Writer(layout, "table", TABLE_WORDS)
     with w.f.when(w.f.emit("i1", f"icmp ne {w.w['inputs_gradient']}, null")):
         w.input_gradient(0, w.w["count"])
     w.kernel_gradient(0, w.w["count"], layout.delta_row)
@@ -252,7 +95,7 @@ def forward_kernel(layout: Layout, *, training: bool) -> Kernel:
     """The way forward; `training` keeps what the way back needs."""
     plan = layout.plan
     arrangement = plan.training if training else plan.inference
-    w = _Writer(layout, "train" if training else "infer", FORWARD_WORDS)
+    w = Writer(layout, "train" if training else "infer", FORWARD_WORDS)
     f, v = w.f, w.v
     writer = StageWriter(v, arrangement, layout.shape)
     bases, scratch = _scratch(w, writer, arrangement, w.w["rows"])
@@ -275,7 +118,11 @@ def forward_kernel(layout: Layout, *, training: bool) -> Kernel:
 
             def projection_row(row: Integer, n: Value = n) -> Value:
                 m = f.add(n, row)
-                return w.at(w.w["projection"], f.select(dense, f.sub(m, first), w.index("source", m)), layout.projection_row)
+                return w.at(
+                    w.w["projection"],
+                    f.select(dense, f.sub(m, first), w.index("source", m)),
+                    layout.projection_row,
+                )
 
             here = bases | {
                 "state": (w.at(w.w["states"], before, layout.state_row), layout.state_row),
@@ -290,26 +137,33 @@ def forward_kernel(layout: Layout, *, training: bool) -> Kernel:
             with f.when(f.emit("i1", f"icmp ne {w.w['outputs']}, null")), f.loop(0, rows) as row:
                 place = w.index("target", f.add(n, row.index))
                 source = w.at(here["new"][0], row.index, layout.state_row)
-                add_row(v, source, w.at(w.w["outputs"], place, layout.shape.units), layout.shape.units, keep=False)
+                add_row(
+                    v, source, w.at(w.w["outputs"], place, layout.shape.units), layout.shape.units, keep=False
+                )
     return w.finish(writer.panels, writer.panel_size, scratch)
 
 
 def stream_kernel(layout: Layout, rows: int) -> Kernel:
-    """One timestep of a fixed number of rows; it swaps the words `before` and `after`, so that the next call goes on."""
-    w = _Writer(layout, "step", STREAM_WORDS)
+    """One timestep of a fixed number of rows; it swaps the words `before` and `after`, so that the next call
+    goes on."""
+    w = Writer(layout, "step", STREAM_WORDS)
     f, v, plan = w.f, w.v, layout.plan
     writer = StageWriter(v, plan.inference, layout.shape)
     bases, scratch = _scratch(w, writer, plan.inference, rows)
     if plan.projections:
         features = w.w["features"]
-        w.project(rows, w.w["projection"], lambda row: f.offset(w.w["inputs"], f.mul(row, features), v.element))
+        w.project(
+            rows, w.w["projection"], lambda row: f.offset(w.w["inputs"], f.mul(row, features), v.element)
+        )
     here = bases | {
         "state": (w.w["before"], layout.state_row),
         "new": (w.w["after"], layout.state_row),
         "vector": (w.w["vectors"], 0),
         "inside": (w.inside(), 0),
     }
-    writer.write(Frame(rows, here, w.w["panels"], lambda row: w.at(w.w["projection"], row, layout.projection_row)))
+    writer.write(
+        Frame(rows, here, w.w["panels"], lambda row: w.at(w.w["projection"], row, layout.projection_row))
+    )
     with f.loop(0, rows) as row:
         target = w.at(w.w["outputs"], row.index, layout.shape.units)
         add_row(v, w.at(w.w["after"], row.index, layout.state_row), target, layout.shape.units, keep=False)
@@ -321,7 +175,7 @@ def stream_kernel(layout: Layout, rows: int) -> Kernel:
 def backward_kernel(layout: Layout) -> Kernel:
     """The way back, with every gradient summed as it goes."""
     plan, shape = layout.plan, layout.shape
-    w = _Writer(layout, "back", BACKWARD_WORDS)
+    w = Writer(layout, "back", BACKWARD_WORDS)
     f, v = w.f, w.v
     writer = StageWriter(v, plan.back, shape)
     bases, scratch = _scratch(w, writer, plan.back, w.w["rows"])
@@ -363,28 +217,32 @@ def backward_kernel(layout: Layout) -> Kernel:
     return w.finish(writer.panels, writer.panel_size, scratch)
 
 
-def _state_places(w: _Writer, step: Value, n: Value) -> tuple[Value, Value]:
-    """Where the states before and after a timestep begin: initial states first, then one row a piece of work."""
+def _state_places(w: Writer, step: Value, n: Value) -> tuple[Value, Value]:
+    """Where the states before and after a timestep begin: initial states first, then one row a piece of
+    work."""
     f = w.f
     earlier = f.select(f.compare("eq", step, 0), Value("0", "i64"), f.sub(step, 1))
     before = f.add(w.index("offsets", earlier), w.w["rows"])
     return f.select(f.compare("eq", step, 0), Value("0", "i64"), before), f.add(n, w.w["rows"])
 
 
-def _kept(w: _Writer, n: Value) -> dict[str, tuple[Value, int]]:
+def _kept(w: Writer, n: Value) -> dict[str, tuple[Value, int]]:
     layout = w.layout
     base = w.at(w.w["kept"], n, layout.kept_row)
     numbers = w.f.offset(base, w.plan.kept_units * w.shape.padded, w.v.element)
     return {"kept": (base, layout.kept_row), "kept_scalar": (numbers, layout.kept_row)}
 
 
-def _extras(w: _Writer, n: Value) -> dict[str, tuple[Value, int]]:
+def _extras(w: Writer, n: Value) -> dict[str, tuple[Value, int]]:
     a_row, a_step = len(w.plan.row_inputs) * w.shape.padded, len(w.plan.step_inputs) * w.shape.padded
-    return {"row_input": (w.w["row_inputs"], a_row), "step_input": (w.at(w.w["step_inputs"], n, a_step), a_step)}
+    return {
+        "row_input": (w.w["row_inputs"], a_row),
+        "step_input": (w.at(w.w["step_inputs"], n, a_step), a_step),
+    }
 
 
 def _scratch(
-    w: _Writer, writer: StageWriter, arrangement: Arrangement, rows: Integer
+    w: Writer, writer: StageWriter, arrangement: Arrangement, rows: Integer
 ) -> tuple[dict[str, tuple[Value, int]], int]:
     """Divide the scratch memory of a group of rows."""
     lanes = w.shape.lanes
@@ -401,7 +259,7 @@ def _scratch(
     return bases, before
 
 
-def _gradients(w: _Writer, first: Value, count: Value) -> None:
+def _gradients(w: Writer, first: Value, count: Value) -> None:
     """What remains of a chunk's deltas: the sums into the parameters' gradients, and the input's gradient."""
     layout, plan, f, v, shape = w.layout, w.plan, w.f, w.v, w.shape
 
@@ -409,6 +267,7 @@ def _gradients(w: _Writer, first: Value, count: Value) -> None:
         return f.offset(w.at(w.w["deltas"], n, layout.delta_row), slot * shape.padded, v.element)
 
     for g in layout.recurrent_groups:
+
         def operand(n: Value, g: OuterGroup = g) -> Value:
             if g.operand == "operand":
                 row = w.at(w.w["operands"], n, layout.operand_row)
@@ -419,9 +278,16 @@ def _gradients(w: _Writer, first: Value, count: Value) -> None:
             return f.offset(row, g.operand_slot * shape.padded, v.element)
 
         outer(
-            v, shape.registers, count, operand, shape.units, lambda n, g=g: deltas(g.first_delta, n),  # type: ignore[misc]
-            g.slots * shape.blocks, f.offset(w.w["recurrent_gradients"], g.offset, v.element), g.slots * shape.padded,
-        )  # fmt: skip
+            v,
+            shape.registers,
+            count,
+            operand,
+            shape.units,
+            lambda n, g=g: deltas(g.first_delta, n),  # type: ignore[misc]
+            g.slots * shape.blocks,
+            f.offset(w.w["recurrent_gradients"], g.offset, v.element),
+            g.slots * shape.padded,
+        )
     for k, (_, slot) in enumerate(plan.column_sums):
         place = f.offset(w.w["column_gradients"], k * shape.padded, v.element)
         column_sums(v, count, lambda n, slot=slot: deltas(slot, n), shape.blocks, place)  # type: ignore[misc]
@@ -435,10 +301,3 @@ def _gradients(w: _Writer, first: Value, count: Value) -> None:
     with f.when(f.compare("eq", w.w["dense"], 0)), f.loop(0, count) as row:
         place = w.at(w.w["table_gradient"], w.index("source", f.add(first, row.index)), layout.delta_row)
         add_row(v, deltas(0, row.index), place, plan.input_deltas * shape.padded, keep=True)
-
-
-def layout_for(plan: Plan, units: int, bits: int, target: Target) -> Layout:
-    """The layout of a plan on a target."""
-    return Layout(plan, Shape(units, target.lanes(bits), target.registers), bits)
-
-

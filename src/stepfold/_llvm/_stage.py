@@ -40,7 +40,8 @@ class Panel:
 
 @dataclass
 class Frame:
-    """Where everything lies at this timestep: the address of row 0 and how many numbers further the next row is."""
+    """Where everything lies at this timestep: the address of row 0 and how many numbers further the next row
+    is."""
 
     rows: Integer
     bases: dict[str, tuple[Value, int]]
@@ -67,9 +68,12 @@ class Shape:
 
 
 def accumulator_groups(stage: Stage, arrangement: Arrangement, shape: Shape) -> list[list[Node]]:
-    """Split a stage's accumulators into groups that fit into registers, those with the same operands together."""
+    """Split a stage's accumulators into groups that fit into registers, those with the same operands
+    together."""
     most = 6 if shape.registers >= 32 else 4
-    order = sorted(stage.products, key=lambda n: [str(operand_place(arrangement, o)) for _, _, o in matrix_terms(n)])
+    order = sorted(
+        stage.products, key=lambda n: [str(operand_place(arrangement, o)) for _, _, o in matrix_terms(n)]
+    )
     if not order:
         return []
     count = -(-len(order) // most)
@@ -94,7 +98,9 @@ class StageWriter:
 
     def sums_width(self) -> int:
         """How many numbers a row the accumulators of the widest stage take."""
-        return max((len(s.products) * self._blocks(s) * self._v.lanes for s in self._arrangement.stages), default=0)
+        return max(
+            (len(s.products) * self._blocks(s) * self._v.lanes for s in self._arrangement.stages), default=0
+        )
 
     def partials_width(self) -> int:
         """How many numbers a row the partial reductions of the widest stage take."""
@@ -105,7 +111,7 @@ class StageWriter:
         for stage in self._arrangement.stages:
             self._write(stage, frame)
 
-    # ---- one stage ------------------------------------------------------------------------------------------
+    # ---- one stage ----------------------------------------------------------------------------------------
 
     def _blocks(self, stage: Stage) -> int:
         """How many vectors of units a walk takes at a time: what suits the widest group of accumulators."""
@@ -118,7 +124,10 @@ class StageWriter:
         if stage.reductions:
             with f.loop(0, frame.rows) as rows:
                 for k, reduction in enumerate(stage.reductions):
-                    v.store(v.constant(0.0 if reduction.op == "sum" else float("-inf")), self._partial(frame, rows.index, k))
+                    v.store(
+                        v.constant(0.0 if reduction.op == "sum" else float("-inf")),
+                        self._partial(frame, rows.index, k),
+                    )
         if stage.products:
             blocks = self._blocks(stage)
             groups = accumulator_groups(stage, self._arrangement, shape)
@@ -134,7 +143,9 @@ class StageWriter:
                     memory = _Rows(self, frame, rows.index)
                     for b in range(blocks):
                         sums = {
-                            id(n): v.load(f.offset(memory.row("sums", width), (a * blocks + b) * v.lanes, v.element))
+                            id(n): v.load(
+                                f.offset(memory.row("sums", width), (a * blocks + b) * v.lanes, v.element)
+                            )
                             for a, n in enumerate(order)
                         }
                         at = f.add(f.mul(loop.index, v.lanes), b * v.lanes)
@@ -148,11 +159,14 @@ class StageWriter:
             self._scalars(stage, frame)
 
     def _plan_panels(self, group: list[Node], blocks: int) -> list[tuple[Panel, Place, list[int]]]:
-        """The walks of a group of accumulators: their panels, where the operand begins, which accumulators take it."""
+        """The walks of a group of accumulators: their panels, where the operand begins, which accumulators
+        take it."""
         by_operand: dict[Place, list[tuple[int, str, bool]]] = {}
         for a, n in enumerate(group):
             for matrix, transposed, operand in matrix_terms(n):
-                by_operand.setdefault(operand_place(self._arrangement, operand), []).append((a, matrix, transposed))
+                by_operand.setdefault(operand_place(self._arrangement, operand), []).append(
+                    (a, matrix, transposed)
+                )
         walks: list[tuple[Place, list[int], list[tuple[tuple[str, bool], ...]]]] = []
         for place, terms in sorted(by_operand.items(), key=lambda item: (item[0].kind, item[0].slot)):
             while terms:  # an accumulator that takes the same operand twice needs two walks
@@ -173,8 +187,14 @@ class StageWriter:
             result.append((panel, place, takers))
         return result
 
-    def _follows(self, walk: tuple[Place, list[int], list[tuple[tuple[str, bool], ...]]], place: Place, takers: list[int]) -> bool:
-        """Whether an operand lies right behind those of a walk and goes to the same accumulators: then one walk does."""
+    def _follows(
+        self,
+        walk: tuple[Place, list[int], list[tuple[tuple[str, bool], ...]]],
+        place: Place,
+        takers: list[int],
+    ) -> bool:
+        """Whether an operand lies right behind those of a walk and goes to the same accumulators: then one
+        walk does."""
         first, mine, parts = walk
         here = Place(first.kind, first.slot + len(parts))
         return place == here and mine == takers and self._shape.units == self._shape.padded
@@ -194,12 +214,18 @@ class StageWriter:
         walks = []
         for panel, place, terms in panels:
             stride = panel.stride(v.lanes)
-            address = f.offset(f.offset(frame.panels, panel.offset, v.element), f.mul(number, stride), v.element)
-            base, step = frame.bases[place.kind]
-            slot = f.offset(base, place.slot * self._shape.padded, v.element)
+            address = f.offset(
+                f.offset(frame.panels, panel.offset, v.element), f.mul(number, stride), v.element
+            )
 
-            def operand(row: Integer, slot: Value = slot, step: int = step) -> Value:
-                return f.offset(slot, f.mul(row, step), v.element)
+            def operand(row: Integer, place: Place = place) -> Value:
+                if place.kind == "projection":  # rows of a table need not follow one another
+                    assert frame.projection_row is not None
+                    start = frame.projection_row(row)
+                else:
+                    base, step = frame.bases[place.kind]
+                    start = f.offset(base, f.mul(row, step), v.element)
+                return f.offset(start, place.slot * self._shape.padded, v.element)
 
             walks.append(Walk(operand, len(panel.parts) * panel.length, address, terms))
         sums = frame.bases["sums"][0]
@@ -219,11 +245,15 @@ class StageWriter:
                 if name not in rows:
                     rows[name] = frame.projection_row(row)
                 base = rows[name]
-            at = f.offset(f.offset(base, column, v.element), place.slot * self._shape.padded + b * v.lanes, v.element)
+            at = f.offset(
+                f.offset(base, column, v.element), place.slot * self._shape.padded + b * v.lanes, v.element
+            )
             return v.load(at)
 
         def finish(row: Value | int, a: int, b: int, value: Value) -> None:
-            at = f.offset(f.offset(sums, f.mul(row, width), v.element), ((first + a) * blocks + b) * v.lanes, v.element)
+            at = f.offset(
+                f.offset(sums, f.mul(row, width), v.element), ((first + a) * blocks + b) * v.lanes, v.element
+            )
             v.store(value, at)
 
         tile = (tile_rows(len(group) * blocks, self._shape.registers), blocks)
@@ -253,12 +283,14 @@ class StageWriter:
             is_sum = reduction.op == "sum"
             if self._shape.units % v.lanes:
                 inside = v.load(f.offset(frame.bases["inside"][0], at, v.element), constant=True)
-                number = v.where(v.equal(inside, v.constant(1.0)), number, v.constant(0.0 if is_sum else float("-inf")))
+                number = v.where(
+                    v.equal(inside, v.constant(1.0)), number, v.constant(0.0 if is_sum else float("-inf"))
+                )
             v.store(v.add(old, number) if is_sum else v.maximum(old, number), address)
 
     def _read(self, n: Node, memory: _Rows, at: Value) -> Value:
         """A value that was not computed in this walk: a literal, or from its place."""
-        v, f = self._v, self._f
+        v = self._v
         if n.op == "constant":
             return v.constant(float(n.attributes[0]))
         if n.op == "size":
@@ -274,14 +306,17 @@ class StageWriter:
         return f.offset(f.offset(base, f.mul(row, step), self._v.element), k * self._v.lanes, self._v.element)
 
     def _scalars(self, stage: Stage, frame: Frame) -> None:
-        """One number a row: reductions brought to their end, and what follows from them, in all lanes alike."""
+        """One number a row: reductions brought to their end, and what follows from them, in all lanes
+        alike."""
         v, f = self._v, self._f
         with f.loop(0, frame.rows) as rows:
             memory = _Rows(self, frame, rows.index)
             values: dict[int, Value] = {}
             for k, n in enumerate(stage.reductions):
                 partial = v.load(self._partial(frame, rows.index, k))
-                values[id(n)] = v.broadcast(v.horizontal_sum(partial) if n.op == "sum" else v.horizontal_max(partial))
+                values[id(n)] = v.broadcast(
+                    v.horizontal_sum(partial) if n.op == "sum" else v.horizontal_max(partial)
+                )
 
             def value(n: Node) -> Value:
                 if id(n) not in values:
@@ -328,5 +363,3 @@ class _Rows:
         if place.kind in _NUMBERS:
             return f.offset(base, place.slot, v.element)
         return f.offset(f.offset(base, at, v.element), place.slot * self._w._shape.padded, v.element)
-
-

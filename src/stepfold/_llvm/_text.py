@@ -72,7 +72,7 @@ class Function:
         """Return the function's whole text."""
         return "\n".join([self._head + " nounwind {", "entry:", *self._lines, "  ret void", "}"]) + "\n"
 
-    # ---- plain instructions ---------------------------------------------------------------------------------
+    # ---- plain instructions -------------------------------------------------------------------------------
 
     def emit(self, type_: str, instruction: str) -> Value:
         """Write an instruction that has a result of this type."""
@@ -125,7 +125,7 @@ class Function:
         """`a` where the condition holds, `b` elsewhere."""
         return self.emit(a.type, f"select {condition}, {a}, {b}")
 
-    # ---- memory ---------------------------------------------------------------------------------------------
+    # ---- memory -------------------------------------------------------------------------------------------
 
     def offset(self, address: Value, index: Integer, element: str) -> Value:
         """The address `index` elements further on."""
@@ -142,7 +142,7 @@ class Function:
         """Store."""
         self.line(f"store {value}, {address}, align {align}")
 
-    # ---- control --------------------------------------------------------------------------------------------
+    # ---- control ------------------------------------------------------------------------------------------
 
     def label(self, name: str) -> None:
         """Begin a block."""
@@ -173,9 +173,7 @@ class Function:
         self._count += 1
         return Value(f"%v{self._count}", type_)
 
-    def loop(
-        self, start: Integer, stop: Integer, step: Integer = 1, carried: Sequence[Value] = ()
-    ) -> Loop:
+    def loop(self, start: Integer, stop: Integer, step: Integer = 1, carried: Sequence[Value] = ()) -> Loop:
         """`with f.loop(0, n) as loop:` a counted loop; see `Loop`."""
         return Loop(self, start, stop, step, carried)
 
@@ -187,11 +185,12 @@ class Function:
 class Loop:
     """A counted loop, tested at its end behind a guard; `step` may be negative if it is a Python int.
 
-    `index` is the counter, `carried` the values that go round; give the next ones to `next`; `results` holds them
-    after the loop (the first ones if it did not run).
-    """
+    `index` is the counter, `carried` the values that go round; give the next ones to `next`; `results` holds
+    them after the loop (the first ones if it did not run)."""
 
-    def __init__(self, f: Function, start: Integer, stop: Integer, step: Integer, carried: Sequence[Value]) -> None:
+    def __init__(
+        self, f: Function, start: Integer, stop: Integer, step: Integer, carried: Sequence[Value]
+    ) -> None:
         self._f = f
         self._start, self._stop, self._step = f.integer(start), f.integer(stop), step
         self._always = isinstance(start, int) and isinstance(stop, int) and start < stop
@@ -219,7 +218,9 @@ class Loop:
         """Give the values that the next turn starts from."""
         self._next = list(values)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is not None:
             return
         f = self._f
@@ -250,6 +251,8 @@ class When:
         self._f.line(f"br {self._condition}, label %{self._then}, label %{self._after}")
         self._f.label(self._then)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._f.line(f"br label %{self._after}")
         self._f.label(self._after)

@@ -1,8 +1,7 @@
 """Products in registers: rows times a packed matrix, and sums of outer products.
 
-A tile of rows × vectors stays in registers while the common index runs; both walks are written for every number of
-rows that can remain, so that no row is padded.
-"""
+A tile of rows × vectors stays in registers while the common index runs; both walks are written for every
+number of rows that can remain, so that no row is padded."""
 
 from __future__ import annotations
 
@@ -18,8 +17,8 @@ _CHAINS = 8  # independent sums that keep two multiply-add units of four cycles 
 
 @dataclass(frozen=True)
 class Walk:
-    """One run of the common index: operand rows of `length` numbers, a panel [length][terms][blocks · lanes], and the
-    accumulators (`terms`) that it adds to."""
+    """One run of the common index: operand rows of `length` numbers, a panel [length][terms][blocks · lanes],
+    and the accumulators (`terms`) that it adds to."""
 
     operand: Callable[[Integer], Value]
     length: Integer
@@ -28,7 +27,8 @@ class Walk:
 
 
 def tile_shape(accumulators: int, blocks: int, registers: int) -> tuple[int, int]:
-    """Return (rows, vectors an accumulator): the tile with most arithmetic a load, `vectors` dividing `blocks`."""
+    """Return (rows, vectors an accumulator): the tile with most arithmetic a load, `vectors` dividing
+    `blocks`."""
     best, best_worth = (1, 1), 0.0
     for vectors in range(1, 5):
         if blocks % vectors:
@@ -78,9 +78,8 @@ def product(
 ) -> None:
     """Multiply rows with panels.
 
-    `start(row, accumulator, block)` gives an accumulator's first value, `finish(row, accumulator, block, value)` takes
-    its last.
-    """
+    `start(row, accumulator, block)` gives an accumulator's first value, `finish(row, accumulator, block,
+    value)` takes its last."""
     f, (most, blocks) = v.function, tile
 
     def one(first: Integer, count: int) -> None:
@@ -95,7 +94,9 @@ def product(
     over_tiles(f, rows, most, one)
 
 
-def _walk(v: Vectors, walk: Walk, rows: Sequence[Integer], blocks: int, sums: dict[tuple[int, int, int], Value]) -> None:
+def _walk(
+    v: Vectors, walk: Walk, rows: Sequence[Integer], blocks: int, sums: dict[tuple[int, int, int], Value]
+) -> None:
     f = v.function
     pointers = [walk.operand(row) for row in rows]
     mine = [(i, a, b) for i in range(len(rows)) for a in walk.terms for b in range(blocks)]
@@ -162,7 +163,9 @@ def outer(
 
         def one(first: Integer, rows: int) -> None:
             at = f.offset(f.offset(gradient, f.mul(first, stride), v.element), column, v.element)
-            places = [f.offset(at, i * stride + b * v.lanes, v.element) for i in range(rows) for b in range(blocks)]
+            places = [
+                f.offset(at, i * stride + b * v.lanes, v.element) for i in range(rows) for b in range(blocks)
+            ]
             with f.loop(0, count, 1, [v.load(place) for place in places]) as loop:
                 row = f.offset(delta(loop.index), column, v.element)
                 ds = [v.load(f.offset(row, b * v.lanes, v.element)) for b in range(blocks)]
@@ -178,24 +181,32 @@ def outer(
         over_tiles(f, length, most, one)
 
 
-def column_sums(v: Vectors, count: Value, delta: Callable[[Value], Value], vectors: int, gradient: Value) -> None:
+def column_sums(
+    v: Vectors, count: Value, delta: Callable[[Value], Value], vectors: int, gradient: Value
+) -> None:
     """Add the sum over `count` things of `delta(n)`, `vectors` whole vectors, to `gradient`."""
     f = v.function
     blocks = next(b for b in (4, 3, 2, 1) if vectors % b == 0)
     with f.loop(0, vectors, blocks) as groups:
         column = f.mul(groups.index, v.lanes)
-        places = [f.offset(f.offset(gradient, column, v.element), b * v.lanes, v.element) for b in range(blocks)]
+        places = [
+            f.offset(f.offset(gradient, column, v.element), b * v.lanes, v.element) for b in range(blocks)
+        ]
         with f.loop(0, count, 1, [v.load(place) for place in places]) as loop:
             row = f.offset(delta(loop.index), column, v.element)
             loop.next(
-                [v.add(sum_, v.load(f.offset(row, b * v.lanes, v.element))) for b, sum_ in enumerate(loop.carried)]
+                [
+                    v.add(sum_, v.load(f.offset(row, b * v.lanes, v.element)))
+                    for b, sum_ in enumerate(loop.carried)
+                ]
             )
         for place, value in zip(places, loop.results, strict=True):
             v.store(value, place)
 
 
 def add_row(v: Vectors, source: Value, target: Value, numbers: int, *, keep: bool) -> None:
-    """Copy `numbers` numbers from source to target, or (`keep`) add them there; not one number more is touched."""
+    """Copy `numbers` numbers from source to target, or (`keep`) add them there; not one number more is
+    touched."""
     f = v.function
     whole = numbers // v.lanes * v.lanes
 
@@ -222,7 +233,8 @@ def add_row(v: Vectors, source: Value, target: Value, numbers: int, *, keep: boo
 
 
 def store_some(v: Vectors, value: Value, address: Value, count: Value) -> None:
-    """Store the first `count` numbers of a vector (none if it is below one, all if it is the lanes or more)."""
+    """Store the first `count` numbers of a vector (none if it is below one, all if it is the lanes or
+    more)."""
     f, lanes = v.function, v.lanes
     counts = f"<{lanes} x i64>"
     first = f.emit(counts, f"insertelement {counts} poison, {count}, i64 0")

@@ -1,9 +1,10 @@
-"""What the way forward keeps for the way back: the least memory from which the rest can cheaply be computed again.
+"""What the way forward keeps for the way back: the least memory from which the rest can cheaply be computed
+again.
 
-Every value of the step that the backward step asks for must come from somewhere: from memory, or from cheap operations
-on values that do. Products, reductions and transcendental functions are never repeated (column `keep` of the table).
-The least set to keep is a minimum vertex cut of the graph between what is dear to compute and what is asked for.
-"""
+Every value of the step that the backward step asks for must come from somewhere: from memory, or from cheap
+operations on values that do. Products, reductions and transcendental functions are never repeated (column
+`keep` of the table). The least set to keep is a minimum vertex cut of the graph between what is dear to
+compute and what is asked for."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ Edges = dict[int, dict[int, float]]
 
 
 def kept(step: Step, back: Backward) -> list[Node]:
-    """Return the nodes to keep, in the step's order; the new states are kept in any case and not among them."""
+    """Return the nodes to keep, in the step's order; the new states are kept in any case and not among
+    them."""
     forward = {id(n): n for n in step.nodes}
     stored = {id(n) for n in step.outputs}
     edges: Edges = {}
@@ -57,13 +59,18 @@ def kept(step: Step, back: Backward) -> list[Node]:
 def _asked_for(forward: dict[int, Node], back: Backward) -> list[Node]:
     """The step's own nodes that the backward step reads."""
     asked = {id(i): i for n in back.nodes if id(n) not in forward for i in n.inputs if id(i) in forward}
-    ends = [*back.states, *back.vectors.values(), *(n for pairs in back.matrices.values() for pair in pairs for n in pair)]
+    ends = [
+        *back.states,
+        *back.vectors.values(),
+        *(n for pairs in back.matrices.values() for pair in pairs for n in pair),
+    ]
     asked.update({id(n): n for n in ends if n is not None and id(n) in forward})
     return list(asked.values())
 
 
 def _cut(edges: Edges) -> set[int]:
-    """Send as much flow from source to sink as fits (Edmonds & Karp 1972); return what the source still reaches."""
+    """Send as much flow from source to sink as fits (Edmonds & Karp 1972); return what the source still
+    reaches."""
     while True:
         parent: dict[int, int] = {_SOURCE: _SOURCE}
         queue = deque([_SOURCE])

@@ -1,8 +1,8 @@
-"""From a step's graph to the plan's: sums of products become accumulators, values that lie in memory become places.
+"""From a step's graph to the plan's: sums of products become accumulators, values that lie in memory become
+places.
 
-Two operations are added to the table's: `place` (a leaf: a value that lies in memory) and `accumulate` (a sum of
-products of matrices with rows, on top of an initial value).
-"""
+Two operations are added to the table's: `place` (a leaf: a value that lies in memory) and `accumulate` (a sum
+of products of matrices with rows, on top of an initial value)."""
 
 from __future__ import annotations
 
@@ -44,11 +44,12 @@ def place_of(leaf: Node) -> Place:
 class Lowering:
     """Rewrites nodes, each once.
 
-    `known` gives nodes that lie in memory. `uses` counts who needs a node: an inner node of a sum may vanish in an
-    accumulator only if nobody else does.
-    """
+    `known` gives nodes that lie in memory. `uses` counts who needs a node: an inner node of a sum may vanish
+    in an accumulator only if nobody else does."""
 
-    def __init__(self, known: dict[int, Node], vectors: list[str], ends: Iterable[Node], nodes: Iterable[Node]) -> None:
+    def __init__(
+        self, known: dict[int, Node], vectors: list[str], ends: Iterable[Node], nodes: Iterable[Node]
+    ) -> None:
         self._known = dict(known)
         self._vectors = vectors
         self.projections: list[Projection] = []
@@ -109,7 +110,12 @@ class Lowering:
             sides = ["transposed" if t.op == "matmul_transposed" else "plain" for t in products]
             operands = tuple(self.lower(t.inputs[1]) for t in products)
             flat = tuple(word for pair in zip(matrices, sides, strict=True) for word in pair)
-            value = node("accumulate", (*((start,) if start else ()), *operands), (int(start is not None), *flat), UNITS)
+            value = node(
+                "accumulate",
+                (*((start,) if start else ()), *operands),
+                (int(start is not None), *flat),
+                UNITS,
+            )
         else:
             assert start is not None
             value = start
@@ -146,5 +152,3 @@ def matrix_terms(accumulate: Node) -> list[tuple[str, bool, Node]]:
 def start_of(accumulate: Node) -> Node | None:
     """What an accumulator begins from, None for zero."""
     return accumulate.inputs[0] if accumulate.attributes[0] else None
-
-

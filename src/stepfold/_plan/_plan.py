@@ -1,9 +1,11 @@
-"""The plan of a step: what leaves the time loop, what is kept, what is computed in which stage, which sums remain."""
+"""The plan of a step: what leaves the time loop, what is kept, what is computed in which stage, which sums
+remain."""
 
 from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 from .._gradient import Backward, backward
 from .._graph import SCALAR, UNITS, Node, constant, in_order
@@ -15,7 +17,8 @@ from ._stages import Arrangement, arrange
 
 @dataclass(frozen=True)
 class Outer:
-    """A matrix gradient that remains after the step: the sum of outer products delta ⊗ operand over rows and timesteps."""
+    """A matrix gradient that remains after the step: the sum of outer products delta ⊗ operand over rows and
+    timesteps."""
 
     matrix: str
     delta: int
@@ -26,14 +29,15 @@ class Outer:
 class Plan:
     """Everything that the compiler and `scan` must know of a step.
 
-    Kinds of places, all (rows, slots, units) unless said: `state` the states before, `new` after; `projection` what left
-    the loop; `kept` and `kept_scalar` (numbers) for the way back; `scratch` and `scalar` (numbers) between stages;
-    `vector` parameters (slots, units); `row_input`, `step_input` a layer's extras; on the way back `cotangent` of the
-    new states, `passed` to the states before, `delta` what is multiplied with operands into matrix gradients, `operand`
-    operands computed again, `vector_gradient` (slots, units) sums over everything.
+    Kinds of places, all (rows, slots, units) unless said: `state` the states before, `new` after;
+    `projection` what left the loop; `kept` and `kept_scalar` (numbers) for the way back; `scratch` and
+    `scalar` (numbers) between stages; `vector` parameters (slots, units); `row_input`, `step_input` a layer's
+    extras; on the way back `cotangent` of the new states, `passed` to the states before, `delta` what is
+    multiplied with operands into matrix gradients, `operand` operands computed again, `vector_gradient`
+    (slots, units) sums over everything.
 
-    The first `input_deltas` deltas belong to the input's kernels: `projection_deltas` gives each projection's.
-    """
+    The first `input_deltas` deltas belong to the input's kernels: `projection_deltas` gives each
+    projection's."""
 
     step: Step
     projections: tuple[Projection, ...]
@@ -96,14 +100,19 @@ def plan(step: Step) -> Plan:
 def _leaves(step: Step) -> dict[int, Node]:
     """The step's leaves as places."""
     known: dict[int, Node] = {}
-    names = {"row_input": step.leaves("row_input"), "step_input": step.leaves("step_input"), "state": list(step.states)}
+    names = {
+        "row_input": step.leaves("row_input"),
+        "step_input": step.leaves("step_input"),
+        "state": list(step.states),
+    }
     for n in step.nodes:
         if n.op in names:
             known[id(n)] = at(n.op, names[n.op].index(str(n.attributes[0])))
     return known
 
 
-def _way_back(step: Step, derived: Backward, places: dict[int, Place], forward: Lowering) -> dict[str, object]:
+def _way_back(step: Step, derived: Backward, places: dict[int, Place], forward: Lowering) -> dict[str, Any]:
+    """What the plan says of the way back."""
     known = _leaves(step)
     for s, n in enumerate(step.outputs):
         if n.inputs:
@@ -138,13 +147,18 @@ def _way_back(step: Step, derived: Backward, places: dict[int, Place], forward: 
         else:
             operand = lowering.lower(right)
             readable = operand.op == "place" and operand.attributes[0] in ("state", "kept")
-            place = Place(str(operand.attributes[0]), int(operand.attributes[1])) if readable else Place("operand", slot(operand, operands))
+            place = (
+                Place(str(operand.attributes[0]), int(operand.attributes[1]))
+                if readable
+                else Place("operand", slot(operand, operands))
+            )
         outers.append(Outer(name, delta, place))
     by_kernel = {o.matrix: o.delta for o in outers if o.operand.kind == "input"}
 
     targets = [(n, Place("delta", k)) for k, n in enumerate(deltas)]
     targets += [(n, Place("operand", k)) for k, n in enumerate(operands)]
-    column_sums, accumulated = [], []
+    column_sums: list[tuple[str, int]] = []
+    accumulated: list[str] = []
     for name, n in derived.vectors.items():
         low = lowering.lower(n)
         if any(low is delta for delta in deltas):
@@ -152,8 +166,9 @@ def _way_back(step: Step, derived: Backward, places: dict[int, Place], forward: 
         else:
             targets.append((low, Place("vector_gradient", len(accumulated))))
             accumulated.append(name)
-    for s, n in enumerate(derived.states):
-        targets.append((constant(0.0, UNITS) if n is None else lowering.lower(n), Place("passed", s)))
+    for s, passed in enumerate(derived.states):
+        value = constant(0.0, UNITS) if passed is None else lowering.lower(passed)
+        targets.append((value, Place("passed", s)))
     return {
         "back_vectors": tuple(vectors),
         "back": arrange(targets),
@@ -165,4 +180,3 @@ def _way_back(step: Step, derived: Backward, places: dict[int, Place], forward: 
         "column_sums": tuple(column_sums),
         "vector_gradients": tuple(accumulated),
     }
-

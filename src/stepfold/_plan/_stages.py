@@ -1,9 +1,9 @@
-"""From plan nodes to stages: what can be computed in one walk over the units, and what must wait for a whole row.
+"""From plan nodes to stages: what can be computed in one walk over the units, and what must wait for a whole
+row.
 
-A product needs its whole operand row, a reduction gives its number at the end of a row: each begins a new stage. A
-stage is one walk over blocks of units (products into accumulators, then elementwise work), followed by work on one
-number a row.
-"""
+A product needs its whole operand row, a reduction gives its number at the end of a row: each begins a new
+stage. A stage is one walk over blocks of units (products into accumulators, then elementwise work), followed
+by work on one number a row."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _RECOMPUTE = 4  # computing up to so many cheap operations again is cheaper than
 
 @dataclass
 class Stage:
-    """`products`: accumulators; `body`: elementwise nodes in order; `stores`: what is written; `reductions`: sums and
-    maxima over the row; then, once a row, `scalars` in order and `scalar_stores`."""
+    """`products`: accumulators; `body`: elementwise nodes in order; `stores`: what is written; `reductions`:
+    sums and maxima over the row; then, once a row, `scalars` in order and `scalar_stores`."""
 
     products: list[Node] = field(default_factory=list)
     body: list[Node] = field(default_factory=list)
@@ -93,7 +93,11 @@ class _Arranging:
         self._level[key] = level
         if n.op in TABLE and n.op not in REDUCTIONS and all(id(i) in self._static for i in n.inputs):
             self._static.add(key)
-        cheap = n.op in TABLE and not TABLE[n.op].keep and all(i.dims != SCALAR or id(i) in self._static or i.op == "place" for i in n.inputs)
+        cheap = (
+            n.op in TABLE
+            and not TABLE[n.op].keep
+            and all(i.dims != SCALAR or id(i) in self._static or i.op == "place" for i in n.inputs)
+        )
         self._cost[key] = 1 + sum(self._cost[id(i)] for i in n.inputs) if cheap else float("inf")
 
     def _home(self, n: Node) -> None:

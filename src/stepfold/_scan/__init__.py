@@ -5,4 +5,14 @@ from ._recurrence import Recurrence, recurrence
 from ._scan import Gradients, Run, checked_params, record, scan
 from ._schedule import Schedule
 
-__all__ = ["Gradients", "Recurrence", "Run", "Schedule", "aligned", "checked_params", "record", "recurrence", "scan"]
+__all__ = [
+    "Gradients",
+    "Recurrence",
+    "Run",
+    "Schedule",
+    "aligned",
+    "checked_params",
+    "record",
+    "recurrence",
+    "scan",
+]

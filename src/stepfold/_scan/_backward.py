@@ -39,8 +39,8 @@ def backward(
 ) -> None:
     """Carry gradients back; see `Recurrence.backward`.
 
-    `states_gradient` (work, states, padded units), for a schedule of one row: gradients of all states after each step.
-    """
+    `states_gradient` (work, states, padded units), for a schedule of one row: gradients of all states after
+    each step."""
     layout, made = engine.layout, engine.plan
     compiled = engine.kernel("back")
     count = engine.threads(int(schedule.counts.sum()), schedule.batch, threads)

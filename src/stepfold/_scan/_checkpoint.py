@@ -1,4 +1,5 @@
-"""Less memory for more time: keep the states only at every √time-th timestep and compute the rest again on the way back.
+"""Less memory for more time: keep the states only at every √time-th timestep and compute the rest again on
+the way back.
 
 (Chen et al. 2016, Training deep nets with sublinear memory cost, arXiv:1604.06174.)
 """
@@ -13,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._masked import gather_gradient, repeat_outputs
 from ._engine import aligned
+from ._masked import gather_gradient, repeat_outputs
 from ._recurrence import Recurrence
 from ._schedule import Schedule
 
@@ -57,7 +58,14 @@ class Checkpoints:
         for segment in self._segments:
             after = [self._zeros() for _ in given]
             recurrence.forward(
-                segment, inputs, params, self._starts[-1], tokens=tokens, outputs=outputs, last=after, threads=threads
+                segment,
+                inputs,
+                params,
+                self._starts[-1],
+                tokens=tokens,
+                outputs=outputs,
+                last=after,
+                threads=threads,
             )
             self._starts.append(after)
         for wanted, state in zip(last or (), self._starts[-1], strict=False):
@@ -96,10 +104,17 @@ class Checkpoints:
             recurrence.forward(segment, self._inputs, self._params, start, kept=kept, **common)
             before = [self._zeros() for _ in states]
             recurrence.backward(
-                segment, self._inputs, self._params, kept, output_gradient=output_gradient, last_gradient=carried,
-                inputs_gradient=inputs_gradient if of_table is None else of_table, params_gradient=part,
-                initial_gradient=before, **common,
-            )  # fmt: skip
+                segment,
+                self._inputs,
+                self._params,
+                kept,
+                output_gradient=output_gradient,
+                last_gradient=carried,
+                inputs_gradient=inputs_gradient if of_table is None else of_table,
+                params_gradient=part,
+                initial_gradient=before,
+                **common,
+            )
             carried = before
             for name, value in part.items():
                 params_gradient[name][...] += value

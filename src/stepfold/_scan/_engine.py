@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._llvm import _cache
-from .._llvm._compile import Target, target
-from .._llvm._kernels import (
+from .._llvm import (
     Kernel,
     Layout,
+    Target,
     backward_kernel,
     forward_kernel,
     layout_for,
+    load,
     project_kernel,
     table_kernel,
+    target,
 )
 from .._plan import plan
 from .._step import Step
@@ -52,7 +53,10 @@ class Compiled:
 
     def job(self, words: Mapping[str, Any]) -> Job:
         """Return the call with these words, arrays standing for their addresses."""
-        values = [w.ctypes.data if isinstance(w, np.ndarray) else int(w) for w in map(words.__getitem__, self.kernel.words)]
+        values = [
+            w.ctypes.data if isinstance(w, np.ndarray) else int(w)
+            for w in map(words.__getitem__, self.kernel.words)
+        ]
         block = np.array(values, np.int64)
         return functools.partial(self._run, block.ctypes.data, (block, words))
 
@@ -61,7 +65,8 @@ class Compiled:
 
 
 class Space:
-    """Working memory by name: kept from one call to the next, so that it is neither cleared nor paged in again."""
+    """Working memory by name: kept from one call to the next, so that it is neither cleared nor paged in
+    again."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self._dtype = dtype
@@ -112,7 +117,7 @@ class Engine:
             "table": lambda: table_kernel(self.layout),
         }
         what = f"{self.step.key} {self.units} {self.dtype.name} {kind}"
-        kernel, library, self.from_cache[kind] = _cache.load(what, self._target, make[kind])
+        kernel, library, self.from_cache[kind] = load(what, self._target, make[kind])
         return Compiled(kernel, library)
 
     @contextmanager
@@ -152,9 +157,13 @@ class Engine:
         words: dict[str, Any] = {"row_inputs": 0, "step_inputs": 0}
         given = extra or {}
         if self.plan.row_inputs:
-            words["row_inputs"] = self._pads([given["row_input", n][group.rows] for n in self.plan.row_inputs])
+            words["row_inputs"] = self._pads(
+                [given["row_input", n][group.rows] for n in self.plan.row_inputs]
+            )
         if self.plan.step_inputs:
-            flat = [given["step_input", n].reshape(-1, self.units)[group.positions] for n in self.plan.step_inputs]
+            flat = [
+                given["step_input", n].reshape(-1, self.units)[group.positions] for n in self.plan.step_inputs
+            ]
             words["step_inputs"] = self._pads(flat)
         return words
 

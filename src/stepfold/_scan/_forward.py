@@ -94,7 +94,8 @@ def forward(
 def _states(
     engine: Engine, space: Space, schedule: Schedule, group: Group, number: int, kept: Array | None
 ) -> tuple[Array, Array, Array]:
-    """Where a group's states lie (…, states, padded), its kept values, and where each row's last states are."""
+    """Where a group's states lie (…, states, padded), its kept values, and where each row's last states
+    are."""
     if kept is not None:
         return *engine.places(kept, schedule, group), group.last
     rows, row = len(group.rows), engine.layout.state_row
@@ -110,7 +111,9 @@ def _project(engine: Engine, space: Space, distinct: Array, common: Mapping[str,
     parts = split(len(distinct), threads)
     _pool.run(
         [
-            compiled.job({**common, "source": distinct[first:], "count": count, "projection": table[first * row :]})
+            compiled.job(
+                {**common, "source": distinct[first:], "count": count, "projection": table[first * row :]}
+            )
             for first, count in parts
         ]
     )

@@ -21,10 +21,9 @@ class Group:
     """Some rows of a batch, longest first, and their work as one list, timestep after timestep.
 
     `rows`: their numbers in the batch; `offsets` (steps + 1,): where each timestep's work begins in the list;
-    `positions`: each piece of work's place in the batch; `previous`: where the states before it lie (initial states
-    first, then one entry a piece of work); `last`: where each row's last states lie; `before`: how many rows and how
-    many pieces of work the groups before this one have.
-    """
+    `positions`: each piece of work's place in the batch; `previous`: where the states before it lie (initial
+    states first, then one entry a piece of work); `last`: where each row's last states lie; `before`: how
+    many rows and how many pieces of work the groups before this one have."""
 
     rows: Whole
     counts: Whole

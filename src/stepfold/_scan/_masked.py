@@ -1,4 +1,5 @@
-"""What stands at masked timesteps: the state as it was before, and its gradient's way back to where it was made."""
+"""What stands at masked timesteps: the state as it was before, and its gradient's way back to where it was
+made."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ def _by_row(schedule: Schedule, values: Array) -> Array:
 
 
 def repeat_outputs(schedule: Schedule, outputs: Array, initial: Array | None) -> None:
-    """Write into masked places of `outputs` what the last working timestep before gave, or the initial state."""
+    """Write into masked places of `outputs` what the last working timestep before gave, or the initial
+    state."""
     assert schedule.mask is not None
     mask = schedule.mask[:, ::-1] if schedule.reverse else schedule.mask
     batch, time = mask.shape
@@ -34,10 +36,11 @@ def repeat_outputs(schedule: Schedule, outputs: Array, initial: Array | None) ->
 
 
 def gather_gradient(schedule: Schedule, gradient: Array) -> tuple[Array, Array]:
-    """Sum a gradient of outputs over runs of equal outputs: at the working timestep that made them, and to the initial state.
+    """Sum a gradient of outputs over runs of equal outputs: at the working timestep that made them, and to
+    the initial state.
 
-    Returns the gradient with nothing at masked places, laid out like `gradient`, and (batch, units) for the initial state.
-    """
+    Returns the gradient with nothing at masked places, laid out like `gradient`, and (batch, units) for the
+    initial state."""
     assert schedule.mask is not None
     mask = schedule.mask[:, ::-1] if schedule.reverse else schedule.mask
     batch, time = mask.shape

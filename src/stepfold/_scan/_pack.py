@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._llvm._kernels import INPUT_BLOCKS, Layout
-from .._llvm._stage import Panel
+from .._llvm import INPUT_BLOCKS, Layout, Panel
 
 Array = NDArray[Any]
 Params = Mapping[str, Array]
 
 
 def pack_panels(panels: Sequence[Panel], lanes: int, params: Params, out: Array) -> None:
-    """Write recurrent matrices as panels [groups][parts · length][terms][blocks · lanes], zeros where units end."""
+    """Write recurrent matrices as panels [groups][parts · length][terms][blocks · lanes], zeros where units
+    end."""
     for panel in panels:
         wide, length = panel.blocks * lanes, panel.length
         block = out[panel.offset : panel.offset + panel.size(lanes)]
@@ -41,14 +41,17 @@ def _fill(target: Array, matrix: Array) -> None:
 
 def pack_vectors(names: Sequence[str], padded: int, params: Params) -> Array:
     """Vectors [names][padded units]; what pads is 1, so that nothing is divided by zero there."""
-    out: Array = np.ones((max(1, len(names)), padded), next(iter(params.values())).dtype if params else np.float32)
+    out: Array = np.ones(
+        (max(1, len(names)), padded), next(iter(params.values())).dtype if params else np.float32
+    )
     for k, name in enumerate(names):
         out[k, : len(params[name])] = params[name]
     return out
 
 
 def pack_projection(layout: Layout, params: Params, features: int, dtype: Any) -> tuple[Array, Array]:
-    """The input's kernels as panels [groups][features][blocks · lanes] over all projections, and their vectors."""
+    """The input's kernels as panels [groups][features][blocks · lanes] over all projections, and their
+    vectors."""
     padded, units = layout.shape.padded, layout.shape.units
     projections = layout.plan.projections
     stack = np.zeros((len(projections), padded, features), dtype)
@@ -64,7 +67,8 @@ def pack_projection(layout: Layout, params: Params, features: int, dtype: Any) -
 
 
 def pack_input_gradient(layout: Layout, params: Params, features: int, dtype: Any) -> Array:
-    """The input's kernels, transposed, as panels [groups][terms · units][blocks · lanes] over the features."""
+    """The input's kernels, transposed, as panels [groups][terms · units][blocks · lanes] over the
+    features."""
     terms = [o.matrix for o in layout.plan.outers if o.operand.kind == "input"]
     wide = INPUT_BLOCKS * layout.shape.lanes
     groups = -(-features // wide)

@@ -1,4 +1,5 @@
-"""Threads that wait for work: a kernel call lets go of the interpreter, so Python's own threads are enough."""
+"""Threads that wait for work: a kernel call lets go of the interpreter, so Python's own threads are
+enough."""
 
 from __future__ import annotations
 

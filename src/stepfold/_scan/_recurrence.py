@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._llvm._compile import Target
-from .._llvm._kernels import Layout
+from .._llvm import Layout, Target
 from .._step import Step
 from ._backward import backward
 from ._engine import Engine
@@ -60,36 +59,64 @@ class Recurrence:
     ) -> None:
         """Fold the step over a batch of sequences; everything that is asked for is written into arrays given.
 
-        `inputs` (*schedule.shape, features), contiguous; with `tokens` (schedule.shape, int32 or int64) it is instead a
-        table (words, features) whose rows the tokens choose. `params` name → array (any strides). `initial` one array
-        (batch, units) a state, None for zeros. `extra`: what transforms of the step ask for, ("row_input", name) →
-        (batch, units), ("step_input", name) → (*schedule.shape, units). Written: `outputs` (*schedule.shape, units), the
-        first state after every timestep (at a masked one: as it was before); `last` one (batch, units) a state; `kept`
-        (kept_size,), what `backward` needs; leave it out for inference, which is faster.
-        """
+        `inputs` (*schedule.shape, features), contiguous; with `tokens` (schedule.shape, int32 or int64) it is
+        instead a table (words, features) whose rows the tokens choose. `params` name → array (any strides).
+        `initial` one array (batch, units) a state, None for zeros. `extra`: what transforms of the step ask
+        for, ("row_input", name) → (batch, units), ("step_input", name) → (*schedule.shape, units). Written:
+        `outputs` (*schedule.shape, units), the first state after every timestep (at a masked one: as it was
+        before); `last` one (batch, units) a state; `kept` (kept_size,), what `backward` needs; leave it out
+        for inference, which is faster."""
         engine = self._engine
         split = self._split(schedule, tokens, initial, extra)
         if kept is not None:
             kept[-1] = split is not None
         if split is None:
             forward(
-                engine, schedule, inputs, params, initial, tokens=tokens, extra=extra, outputs=outputs, last=last,
-                kept=None if kept is None else kept[: self._size(schedule)], threads=threads,
-            )  # fmt: skip
+                engine,
+                schedule,
+                inputs,
+                params,
+                initial,
+                tokens=tokens,
+                extra=extra,
+                outputs=outputs,
+                last=last,
+                kept=None if kept is None else kept[: self._size(schedule)],
+                threads=threads,
+            )
             return
         first = self._size(split.start)
         start = np.empty(first, self.dtype) if kept is None else kept[:first]
         forward(
-            engine, split.start, inputs[split.token : split.token + 1], params, None, tokens=_same(split), extra=None,
-            outputs=None, last=None, kept=start, threads=1,
-        )  # fmt: skip
+            engine,
+            split.start,
+            inputs[split.token : split.token + 1],
+            params,
+            None,
+            tokens=_same(split),
+            extra=None,
+            outputs=None,
+            last=None,
+            kept=start,
+            threads=1,
+        )
         count = split.start.time + 1
-        states = start[: count * self.layout.state_row].reshape(count, len(self.step.states), -1)[..., : self.units]
+        states = start[: count * self.layout.state_row].reshape(count, len(self.step.states), -1)[
+            ..., : self.units
+        ]
         forward(
-            engine, split.rest, inputs, params, [states[split.depths, s] for s in range(states.shape[1])], tokens=tokens,
-            extra=None, outputs=outputs, last=last,
-            kept=None if kept is None else kept[first : first + self._size(split.rest)], threads=threads,
-        )  # fmt: skip
+            engine,
+            split.rest,
+            inputs,
+            params,
+            [states[split.depths, s] for s in range(states.shape[1])],
+            tokens=tokens,
+            extra=None,
+            outputs=outputs,
+            last=last,
+            kept=None if kept is None else kept[first : first + self._size(split.rest)],
+            threads=threads,
+        )
         if outputs is not None:
             outputs.reshape(-1, self.units)[split.places] = states[split.steps + 1, 0]
 
@@ -111,36 +138,62 @@ class Recurrence:
     ) -> None:
         """Carry gradients back; `kept` is what `forward` wrote for the same inputs and params.
 
-        Read: `output_gradient` like `outputs`, `last_gradient` like `last` (None: zeros). Written (overwritten, not added
-        to): `inputs_gradient` like `inputs` (with tokens: like the table), `params_gradient` name → array of any strides
-        (only the names given are written), `initial_gradient` like `initial`.
-        """
+        Read: `output_gradient` like `outputs`, `last_gradient` like `last` (None: zeros). Written
+        (overwritten, not added to): `inputs_gradient` like `inputs` (with tokens: like the table),
+        `params_gradient` name → array of any strides (only the names given are written), `initial_gradient`
+        like `initial`."""
         engine = self._engine
         split = shared_start(schedule, tokens) if kept[-1] and tokens is not None else None
         common: dict[str, Any] = {"tokens": tokens, "output_gradient": output_gradient, "threads": threads}
         if split is None:
             backward(
-                engine, schedule, inputs, params, kept[: self._size(schedule)], extra=extra, last_gradient=last_gradient,
-                inputs_gradient=inputs_gradient, params_gradient=params_gradient, initial_gradient=initial_gradient,
+                engine,
+                schedule,
+                inputs,
+                params,
+                kept[: self._size(schedule)],
+                extra=extra,
+                last_gradient=last_gradient,
+                inputs_gradient=inputs_gradient,
+                params_gradient=params_gradient,
+                initial_gradient=initial_gradient,
                 **common,
-            )  # fmt: skip
+            )
             return
         first = self._size(split.start)
         starts = [np.empty((schedule.batch, self.units), self.dtype) for _ in self.step.states]
         backward(
-            engine, split.rest, inputs, params, kept[first : first + self._size(split.rest)], extra=None,
-            last_gradient=last_gradient, inputs_gradient=inputs_gradient, params_gradient=params_gradient,
-            initial_gradient=starts, **common,
-        )  # fmt: skip
+            engine,
+            split.rest,
+            inputs,
+            params,
+            kept[first : first + self._size(split.rest)],
+            extra=None,
+            last_gradient=last_gradient,
+            inputs_gradient=inputs_gradient,
+            params_gradient=params_gradient,
+            initial_gradient=starts,
+            **common,
+        )
         of_params = {name: np.empty(target.shape, self.dtype) for name, target in params_gradient.items()}
         of_token = np.empty((1, inputs.shape[-1]), self.dtype)
         before = [np.empty((1, self.units), self.dtype) for _ in self.step.states]
         backward(
-            engine, split.start, inputs[split.token : split.token + 1], params, kept[:first], tokens=_same(split),
-            extra=None, output_gradient=None,
+            engine,
+            split.start,
+            inputs[split.token : split.token + 1],
+            params,
+            kept[:first],
+            tokens=_same(split),
+            extra=None,
+            output_gradient=None,
             states_gradient=gradient_by_step(split, starts, output_gradient, self.layout.shape.padded),
-            last_gradient=None, inputs_gradient=of_token, params_gradient=of_params, initial_gradient=before, threads=1,
-        )  # fmt: skip
+            last_gradient=None,
+            inputs_gradient=of_token,
+            params_gradient=of_params,
+            initial_gradient=before,
+            threads=1,
+        )
         for name, value in of_params.items():
             params_gradient[name][...] += value
         if inputs_gradient is not None:
@@ -153,9 +206,14 @@ class Recurrence:
         return self._engine.kept_size(schedule.batch, int(schedule.counts.sum()))
 
     def _split(
-        self, schedule: Schedule, tokens: Array | None, initial: Sequence[Array | None] | None, extra: Extra | None
+        self,
+        schedule: Schedule,
+        tokens: Array | None,
+        initial: Sequence[Array | None] | None,
+        extra: Extra | None,
     ) -> Split | None:
-        """How to share the rows' common start: only from the zero state, and if nothing else tells rows apart."""
+        """How to share the rows' common start: only from the zero state, and if nothing else tells rows
+        apart."""
         if tokens is None or extra or any(s is not None for s in initial or ()):
             return None
         return shared_start(schedule, tokens)

@@ -21,8 +21,8 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Gradients:
-    """Gradients of a loss: `inputs` like the inputs (with a table of vectors: like the table), `params` name → array,
-    `initial_state` one (batch, units) a state, none if the call gave no initial state."""
+    """Gradients of a loss: `inputs` like the inputs (with a table of vectors: like the table), `params` name
+    → array, `initial_state` one (batch, units) a state, none if the call gave no initial state."""
 
     inputs: Array
     params: dict[str, Array]
@@ -49,7 +49,9 @@ class _Call:
 
     def states(self) -> list[Array]:
         """Room for one value a state."""
-        return [np.empty((self.batch, self.recurrence.units), self.recurrence.dtype) for _ in self.cell.states]
+        return [
+            np.empty((self.batch, self.recurrence.units), self.recurrence.dtype) for _ in self.cell.states
+        ]
 
     def outputs(self) -> Array:
         """Room for all outputs."""
@@ -83,22 +85,29 @@ def scan(
                 state = cell(inputs[t], *state, **params)
             outputs[t] = state[0]
 
-    `inputs` (batch, time, features), or (time, features) for one sequence; with `table` (words, features) whole numbers
-    (batch, time) that choose rows of it. `params` as `cell.parameter_shapes` says. `initial_state` one (batch, units) a
-    state, zeros if left out. `lengths` (batch,): the first so many timesteps work; or `mask` (batch, time) of bools: those
-    that are true work; the others keep the state and repeat the output. float32 or float64, the same in all of them.
-    `threads`: at most so many (all processors if left out).
+    `inputs` (batch, time, features), or (time, features) for one sequence; with `table` (words, features)
+    whole numbers (batch, time) that choose rows of it. `params` as `cell.parameter_shapes` says.
+    `initial_state` one (batch, units) a state, zeros if left out. `lengths` (batch,): the first so many
+    timesteps work; or `mask` (batch, time) of bools: those that are true work; the others keep the state and
+    repeat the output. float32 or float64, the same in all of them. `threads`: at most so many (all processors
+    if left out).
 
-    Returns the output after the last timestep (batch, units), or with `return_sequences` after every one (batch, time,
-    units); with `return_state` the tuple (output, *last states). Raises ValueError or TypeError for what does not fit.
-    """
+    Returns the output after the last timestep (batch, units), or with `return_sequences` after every one
+    (batch, time, units); with `return_state` the tuple (output, *last states). Raises ValueError or TypeError
+    for what does not fit."""
     call = _checked(cell, inputs, params, initial_state, lengths, mask, reverse, table, threads)
     outputs = call.outputs() if return_sequences else None
     last = call.states()
     call.recurrence.forward(
-        call.schedule, call.inputs, call.params, call.initial, tokens=call.tokens, outputs=outputs, last=last,
+        call.schedule,
+        call.inputs,
+        call.params,
+        call.initial,
+        tokens=call.tokens,
+        outputs=outputs,
+        last=last,
         threads=threads,
-    )  # fmt: skip
+    )
     output = call.shaped(last[0] if outputs is None else outputs)
     return (output, *map(call.shaped, last)) if return_state else output
 
@@ -120,9 +129,8 @@ def record(
     """Fold a cell over sequences like `scan`, and keep what the gradient needs: `run.output`, `run.states`,
     `run.backward(…)`.
 
-    With `checkpoint` only the states of every √time-th timestep are kept, and the rest is computed again on the way
-    back: memory in √time, some third more time.
-    """
+    With `checkpoint` only the states of every √time-th timestep are kept, and the rest is computed again on
+    the way back: memory in √time, some third more time."""
     call = _checked(cell, inputs, params, initial_state, lengths, mask, reverse, table, threads)
     return Run(call, return_sequences, checkpoint)
 
@@ -136,7 +144,12 @@ class Run:
         outputs = call.outputs() if return_sequences else None
         last = call.states()
         self._way_back: Callable[..., None]
-        common: dict[str, Any] = {"tokens": call.tokens, "outputs": outputs, "last": last, "threads": call.threads}
+        common: dict[str, Any] = {
+            "tokens": call.tokens,
+            "outputs": outputs,
+            "last": last,
+            "threads": call.threads,
+        }
         if checkpoint:
             run = Checkpoints(recurrence, schedule, call.inputs, call.params, call.initial, **common)
             self._way_back = run.backward
@@ -144,18 +157,30 @@ class Run:
             kept = aligned(recurrence.kept_size(schedule.batch, schedule.time), recurrence.dtype)
             recurrence.forward(schedule, call.inputs, call.params, call.initial, kept=kept, **common)
             self._way_back = functools.partial(
-                recurrence.backward, schedule, call.inputs, call.params, kept, tokens=call.tokens, threads=call.threads
+                recurrence.backward,
+                schedule,
+                call.inputs,
+                call.params,
+                kept,
+                tokens=call.tokens,
+                threads=call.threads,
             )
         self.output: Array = call.shaped(last[0] if outputs is None else outputs)
         self.states: tuple[Array, ...] = tuple(map(call.shaped, last))
 
-    def backward(self, output_gradient: Any = None, state_gradients: Sequence[Any] | None = None) -> Gradients:
+    def backward(
+        self, output_gradient: Any = None, state_gradients: Sequence[Any] | None = None
+    ) -> Gradients:
         """Return the gradients of a loss whose gradient by `output` and by `states` is given (None: zero)."""
         call = self._call
         given: list[Array | None] = [None] * len(call.cell.states)
         for s, gradient in enumerate(state_gradients or ()):
-            given[s] = None if gradient is None else self._like(gradient, self.states[s], f"state_gradients[{s}]")
-        by_output = None if output_gradient is None else self._like(output_gradient, self.output, "output_gradient")
+            given[s] = (
+                None if gradient is None else self._like(gradient, self.states[s], f"state_gradients[{s}]")
+            )
+        by_output = (
+            None if output_gradient is None else self._like(output_gradient, self.output, "output_gradient")
+        )
         if by_output is not None and not self._sequences:
             given[0] = by_output if given[0] is None else by_output + given[0]
             by_output = None
@@ -163,16 +188,21 @@ class Run:
         params = {name: np.empty_like(value) for name, value in call.params.items()}
         initial = [None if given is None else np.empty_like(given) for given in call.initial]
         self._way_back(
-            output_gradient=by_output, last_gradient=given, inputs_gradient=inputs, params_gradient=params,
+            output_gradient=by_output,
+            last_gradient=given,
+            inputs_gradient=inputs,
+            params_gradient=params,
             initial_gradient=initial,
-        )  # fmt: skip
+        )
         to_inputs = inputs if call.tokens is not None else call.shaped(inputs)
         return Gradients(to_inputs, params, tuple(call.shaped(g) for g in initial if g is not None))
 
     def _like(self, gradient: Any, value: Array, name: str) -> Array:
         array = np.ascontiguousarray(gradient, value.dtype)
         if array.shape != value.shape:
-            raise ValueError(f"{name} has shape {array.shape}, expected {value.shape}, like what it is the gradient of")
+            raise ValueError(
+                f"{name} has shape {array.shape}, expected {value.shape}, like what it is the gradient of"
+            )
         return array[None] if self._call.single else array
 
 
@@ -188,7 +218,9 @@ def _checked(
     threads: int | None,
 ) -> _Call:
     if not isinstance(cell, Cell):
-        raise TypeError(f"the first argument must be a cell (a function under @cell), not {type(cell).__name__}")
+        raise TypeError(
+            f"the first argument must be a cell (a function under @cell), not {type(cell).__name__}"
+        )
     values = np.asarray(inputs)
     vectors = values if table is None else np.asarray(table)
     dtype = checked_dtype(vectors.dtype)
@@ -200,7 +232,9 @@ def _checked(
         batch, time = tokens.shape
     else:
         if values.ndim not in (2, 3):
-            raise ValueError(f"inputs has shape {values.shape}, expected (batch, time, features) or (time, features)")
+            raise ValueError(
+                f"inputs has shape {values.shape}, expected (batch, time, features) or (time, features)"
+            )
         single = values.ndim == 2
         vectors = values[None] if single else values
         batch, time = vectors.shape[:2]
@@ -213,9 +247,16 @@ def _checked(
     initial = _initial(cell, initial_state, (units,) if single else (batch, units), dtype)
     ready = recurrence(cell.step, units, dtype.name)
     return _Call(
-        cell, ready, schedule, np.ascontiguousarray(vectors), tokens, checked,
-        [None if s is None else s.reshape(batch, units) for s in initial], single, threads,
-    )  # fmt: skip
+        cell,
+        ready,
+        schedule,
+        np.ascontiguousarray(vectors),
+        tokens,
+        checked,
+        [None if s is None else s.reshape(batch, units) for s in initial],
+        single,
+        threads,
+    )
 
 
 def checked_params(
@@ -228,7 +269,9 @@ def checked_params(
     wanted = cell.step.parameters
     missing = [name for name in wanted if name not in params]
     if missing:
-        raise ValueError(f"params lacks {', '.join(missing)}; {cell.name} needs {', '.join(wanted)} (see cell.init)")
+        raise ValueError(
+            f"params lacks {', '.join(missing)}; {cell.name} needs {', '.join(wanted)} (see cell.init)"
+        )
     extra = sorted(set(params) - set(wanted))
     if extra:
         raise ValueError(f"{cell.name} has no parameter {', '.join(extra)}; it has {', '.join(wanted)}")
@@ -241,9 +284,13 @@ def checked_params(
     for name, dims in wanted.items():
         expected = tuple(sizes.get(axis, -1) for axis in dims)
         if arrays[name].shape != expected:
-            raise ValueError(f"{name} has shape {arrays[name].shape}, expected ({', '.join(dims)}) = {expected}")
+            raise ValueError(
+                f"{name} has shape {arrays[name].shape}, expected ({', '.join(dims)}) = {expected}"
+            )
         if arrays[name].dtype != dtype:
-            raise TypeError(f"{name} is {arrays[name].dtype.name}, expected {dtype.name}; convert it with .astype")
+            raise TypeError(
+                f"{name} is {arrays[name].dtype.name}, expected {dtype.name}; convert it with .astype"
+            )
     if "units" not in sizes:
         raise ValueError(f"{cell.name} has no parameter from which the number of units could be known")
     return arrays, sizes.get("features", 1), sizes["units"]
@@ -254,8 +301,6 @@ def _initial(
 ) -> list[Array | None]:
     if given is None:
         return [None] * len(cell.states)
-    if isinstance(given, np.ndarray) and given.shape == shape and len(cell.states) == 1:
-        given = [given]
     if len(given) != len(cell.states):
         raise ValueError(
             f"initial_state has {len(given)} array(s), {cell.name} has {len(cell.states)} state(s): {', '.join(cell.states)}"
@@ -266,14 +311,18 @@ def _initial(
         if array.shape != shape:
             raise ValueError(f"initial state {name!r} has shape {array.shape}, expected {shape}")
         if array.dtype != dtype:
-            raise TypeError(f"initial state {name!r} is {array.dtype.name} but inputs are {dtype.name}; convert it with .astype")
+            raise TypeError(
+                f"initial state {name!r} is {array.dtype.name} but inputs are {dtype.name}; convert it with .astype"
+            )
         found.append(array)
     return found
 
 
 def _tokens(tokens: Array, table: Array) -> tuple[Array, Array]:
     if not np.issubdtype(tokens.dtype, np.integer):
-        raise TypeError(f"with a table, inputs are whole numbers that choose its rows, not {tokens.dtype.name}")
+        raise TypeError(
+            f"with a table, inputs are whole numbers that choose its rows, not {tokens.dtype.name}"
+        )
     if tokens.ndim not in (1, 2) or table.ndim != 2:
         raise ValueError(
             f"inputs has shape {tokens.shape} and table {table.shape}, expected (batch, time) and (words, features)"
@@ -283,5 +332,3 @@ def _tokens(tokens: Array, table: Array) -> tuple[Array, Array]:
             f"inputs run from {tokens.min()} to {tokens.max()}, but the table has rows 0…{len(table) - 1} only"
         )
     return tokens, table
-
-

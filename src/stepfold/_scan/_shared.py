@@ -1,9 +1,8 @@
 """Padding for nothing: rows that begin with the same run of one token share that run.
 
-From the same (zero) state the same tokens give the same states, so the run is computed once, as one row, as long as the
-longest needs, and every row starts from the state at its own depth. Exact: the same arithmetic on the same numbers. On
-the way back the rows' gradients at their depths are summed into the one row's.
-"""
+From the same (zero) state the same tokens give the same states, so the run is computed once, as one row, as
+long as the longest needs, and every row starts from the state at its own depth. Exact: the same arithmetic on
+the same numbers. On the way back the rows' gradients at their depths are summed into the one row's."""
 
 from __future__ import annotations
 
@@ -23,9 +22,8 @@ _WORTH = 4  # a single row takes as long as about so many in a batch
 class Split:
     """A schedule in two: `start`, the run of `token` as one row; `rest`, every row from its depth on.
 
-    `depths` (batch,) by row; `places` (…,): where outputs of the run stand in the batch, `rows` and `steps` whose they
-    are and which step of the run gives them.
-    """
+    `depths` (batch,) by row; `places` (…,): where outputs of the run stand in the batch, `rows` and `steps`
+    whose they are and which step of the run gives them."""
 
     token: int
     start: Schedule
@@ -53,13 +51,17 @@ def shared_start(schedule: Schedule, tokens: Array) -> Split | None:
     counts = schedule.time - depths[order]
     steps = np.minimum(depths[order, None] + np.arange(int(counts[0])), schedule.time - 1)
     rest = replace(
-        schedule, rows=schedule.rows[order], counts=counts,
+        schedule,
+        rows=schedule.rows[order],
+        counts=counts,
         positions=np.take_along_axis(schedule.positions[order], steps, axis=1),
-    )  # fmt: skip
+    )
     rows, before = np.nonzero(np.arange(most) < depths[:, None])
     by_row = np.empty(schedule.batch, np.int64)
     by_row[schedule.rows] = depths
-    return Split(int(token), start, rest, by_row, schedule.positions[rows, before], schedule.rows[rows], before)
+    return Split(
+        int(token), start, rest, by_row, schedule.positions[rows, before], schedule.rows[rows], before
+    )
 
 
 def gradient_by_step(split: Split, starts: list[Array], output_gradient: Array | None, padded: int) -> Array:

@@ -6,8 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from .._cell import Cell, checked_dtype
-from .._llvm._compile import assembly, target
-from .._llvm._kernels import Kernel, Layout, backward_kernel, forward_kernel, layout_for, project_kernel
+from .._llvm import (
+    Kernel,
+    Layout,
+    assembly,
+    backward_kernel,
+    forward_kernel,
+    layout_for,
+    project_kernel,
+    target,
+)
 from .._plan import plan
 
 _KERNELS: dict[str, Callable[[Layout], Kernel]] = {

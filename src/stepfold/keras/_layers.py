@@ -68,7 +68,8 @@ class _Borrowed(FoldedRNN):
 
     def keras_loop(self, sequences: Any, initial_state: list[Any], mask: Any, training: bool) -> Any:
         """Run Keras's own layer, with this one's weights."""
-        own = self.keras_class(**{**self.get_config(), "name": "own"})
+        options = {name: getattr(self, name) for name in (*_OF_LAYER, "zero_output_for_mask")}
+        own = self.keras_class(self.cell.units, **options, name="own")
         own.cell = self.cell
         return own.inner_loop(sequences, initial_state, mask, training=training)
 

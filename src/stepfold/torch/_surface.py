@@ -48,6 +48,8 @@ def open_input(
     if value.dim() not in (2, 3):
         raise ValueError(f"{form.name}: Expected input to be 2D or 3D, got {value.dim()}D tensor instead")
     unbatched = value.dim() == 2
+    if unbatched and lengths is not None:
+        raise ValueError("lengths= needs a batch, input of 3 axes; cut an unbatched sequence to its length")
     if states is not None and any(s.dim() != value.dim() for s in states):
         _wrong_axes(form, states, value.dim())
     if unbatched:

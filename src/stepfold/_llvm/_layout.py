@@ -1,0 +1,106 @@
+"""How a plan's rows lie in memory, for a number of units and a width of vectors; what a kernel tells its
+caller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+
+from .._plan import Outer, Plan
+from ._compile import Target
+from ._stage import Panel, Shape
+from ._tiles import tile_shape
+
+INPUT_BLOCKS = 2  # the input's gradient is computed two vectors of features at a time
+
+
+@dataclass(frozen=True)
+class OuterGroup:
+    """Matrix gradients with one operand: `offset` [length][slots][padded units]; `slots` deltas that lie side
+    by side."""
+
+    offset: int
+    operand: str
+    operand_slot: int
+    first_delta: int
+    slots: int
+    outers: tuple[Outer, ...]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel's text and what its caller must lay out for it; all sizes in numbers, `scratch` those a
+    row."""
+
+    text: str
+    name: str
+    words: tuple[str, ...]
+    panels: tuple[Panel, ...] = ()
+    panel_size: int = 0
+    scratch: int = 0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a plan's rows lie in memory, for a number of units and a width of vectors; sizes in numbers."""
+
+    plan: Plan
+    shape: Shape
+    bits: int
+
+    @property
+    def state_row(self) -> int:
+        """All states of one row."""
+        return self.plan.states * self.shape.padded
+
+    @property
+    def kept_row(self) -> int:
+        """What is kept of one row of one timestep."""
+        numbers = -(-self.plan.kept_scalars // self.shape.lanes) * self.shape.lanes
+        return self.plan.kept_units * self.shape.padded + numbers
+
+    @property
+    def projection_row(self) -> int:
+        """All projections of one row."""
+        return len(self.plan.projections) * self.shape.padded
+
+    @property
+    def projection_blocks(self) -> tuple[int, int]:
+        """The tile of a projection, (rows, vectors)."""
+        return tile_shape(1, max(1, len(self.plan.projections) * self.shape.blocks), self.shape.registers)
+
+    @property
+    def delta_row(self) -> int:
+        """All deltas of one row."""
+        return self.plan.deltas * self.shape.padded
+
+    @property
+    def operand_row(self) -> int:
+        """All operands computed again of one row."""
+        return self.plan.operands * self.shape.padded
+
+    @property
+    def recurrent_groups(self) -> tuple[OuterGroup, ...]:
+        """The matrix gradients with an operand of units, by operand and neighbouring deltas."""
+        groups, offset = [], 0
+        outers = [o for o in self.plan.outers if o.operand.kind != "input"]
+        outers.sort(key=lambda o: (o.operand.kind, o.operand.slot, o.delta))
+        for (kind, slot), mine in groupby(outers, key=lambda o: (o.operand.kind, o.operand.slot)):
+            listed = list(mine)
+            places = enumerate(sorted({o.delta for o in listed}))
+            for _, run in groupby(places, key=lambda p: p[1] - p[0]):
+                deltas = [d for _, d in run]
+                chosen = tuple(o for o in listed if o.delta in deltas)
+                groups.append(OuterGroup(offset, kind, slot, deltas[0], len(deltas), chosen))
+                offset += self.shape.units * len(deltas) * self.shape.padded
+        return tuple(groups)
+
+    @property
+    def recurrent_size(self) -> int:
+        """How many numbers the gradients of all `recurrent_groups` take."""
+        return sum(self.shape.units * g.slots for g in self.recurrent_groups) * self.shape.padded
+
+
+def layout_for(plan: Plan, units: int, bits: int, target: Target) -> Layout:
+    """The layout of a plan on a target."""
+    return Layout(plan, Shape(units, target.lanes(bits), target.registers), bits)

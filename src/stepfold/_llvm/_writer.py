@@ -1,0 +1,140 @@
+"""One kernel being written: its words read, and the pieces that several kernels share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ._layout import INPUT_BLOCKS, Kernel, Layout
+from ._stage import Panel
+from ._text import Function, Integer, Module, Value
+from ._tiles import Walk, outer, product, store_some, tile_rows
+from ._vectors import Vectors
+
+_WHOLE = {"steps", "rows", "chunk", "dense", "features", "ring", "count"}
+
+
+class Writer:
+    """One kernel being written: its words read, its vector words at hand."""
+
+    def __init__(self, layout: Layout, name: str, words: tuple[str, ...]) -> None:
+        self.layout, self.plan, self.shape = layout, layout.plan, layout.shape
+        self.module = Module()
+        self.f = Function(self.module, name, [("words", "ptr")])
+        self.v = Vectors(self.f, layout.bits, layout.shape.lanes)
+        self.name, self.words = name, words
+        self.w: dict[str, Value] = {}
+        for k, word in enumerate(words):
+            kind = "i64" if word in _WHOLE else "ptr"
+            self.w[word] = self.f.load(kind, self.f.offset(self.f.arguments[0], k, "i64"), 8)
+
+    def finish(self, panels: list[Panel] | None = None, panel_size: int = 0, scratch: int = 0) -> Kernel:
+        self.module.add(self.f)
+        return Kernel(self.module.text(), self.name, self.words, tuple(panels or ()), panel_size, scratch)
+
+    def at(self, base: Value, index: Integer, stride: int) -> Value:
+        """The address of the `index`-th row of `stride` numbers."""
+        return self.f.offset(base, self.f.mul(index, stride), self.v.element)
+
+    def index(self, word: str, n: Integer) -> Value:
+        """The n-th whole number of a list."""
+        return self.f.load("i64", self.f.offset(self.w[word], n, "i64"), 8)
+
+    def input_row(self, n: Integer) -> Value:
+        """The address of the input of the n-th piece of work."""
+        return self.f.offset(
+            self.w["inputs"], self.f.mul(self.index("source", n), self.w["features"]), self.v.element
+        )
+
+    def inside(self) -> Value:
+        """A table that is one for a unit and zero for what pads a row."""
+        one, zero = ("1.0", "0.0")
+        element, units = self.v.element, self.shape.units
+        numbers = ", ".join(f"{element} {one if u < units else zero}" for u in range(self.shape.padded))
+        return self.module.table("inside", f"[{self.shape.padded} x {element}]", f"[{numbers}]")
+
+    # ---- pieces -------------------------------------------------------------------------------------------
+
+    def project(self, count: Integer, out: Value, input_row: Callable[[Integer], Value]) -> None:
+        """Write projections: out[i] = bias + kernel @ input_row(i)."""
+        layout, v, f = self.layout, self.v, self.f
+        tile = layout.projection_blocks
+        wide = tile[1] * v.lanes
+        with f.loop(0, layout.projection_row, wide) as loop:
+            panel = f.offset(self.w["input_panel"], f.mul(loop.index, self.w["features"]), v.element)
+            bias = f.offset(self.w["input_bias"], loop.index, v.element)
+            walk = Walk(input_row, self.w["features"], panel, [0])
+
+            def finish(row: Integer, a: int, b: int, value: Value) -> None:
+                place = f.offset(self.at(out, row, layout.projection_row), loop.index, v.element)
+                v.store(value, f.offset(place, b * v.lanes, v.element))
+
+            product(
+                v,
+                count,
+                tile,
+                1,
+                [walk],
+                lambda row, a, b: v.load(f.offset(bias, b * v.lanes, v.element)),
+                finish,
+            )
+
+    def input_gradient(self, first: Integer, count: Value) -> None:
+        """Write the input's gradient for `count` deltas: out[source(first + i)] = sum of kernelᵀ @ delta."""
+        plan, v, f, shape = self.plan, self.v, self.f, self.shape
+        terms = [o for o in plan.outers if o.operand.kind == "input"]
+        wide = INPUT_BLOCKS * v.lanes
+        features = self.w["features"]
+        tile = (tile_rows(INPUT_BLOCKS, shape.registers), INPUT_BLOCKS)
+        panel_row = len(terms) * shape.units * wide
+        with f.loop(0, features, wide) as loop:
+            panel = f.offset(
+                self.w["input_panel"],
+                f.mul(f.emit("i64", f"udiv {loop.index}, {wide}"), panel_row),
+                v.element,
+            )
+            runs = self._runs([o.delta for o in terms])
+            walks = []
+            for first_term, length in runs:
+
+                def operand(row: Integer, slot: int = terms[first_term].delta) -> Value:
+                    return f.offset(
+                        self.at(self.w["deltas"], row, self.layout.delta_row), slot * shape.padded, v.element
+                    )
+
+                begin = f.offset(panel, first_term * shape.units * wide, v.element)
+                walks.append(Walk(operand, length * shape.units, begin, [0]))
+            left = f.sub(features, loop.index)
+
+            def finish(row: Integer, a: int, b: int, value: Value) -> None:
+                place = self.index("source", f.add(first, row))
+                out = f.offset(self.w["inputs_gradient"], f.mul(place, features), v.element)
+                at = f.offset(f.offset(out, loop.index, v.element), b * v.lanes, v.element)
+                store_some(v, value, at, f.sub(left, b * v.lanes))
+
+            product(v, count, tile, 1, walks, lambda row, a, b: v.constant(0.0), finish)
+
+    def _runs(self, slots: list[int]) -> list[tuple[int, int]]:
+        """Cut a list of slots where they stop lying side by side: (first, how many)."""
+        runs: list[tuple[int, int]] = []
+        for k, slot in enumerate(slots):
+            if runs and slot == slots[k - 1] + 1 and self.shape.units == self.shape.padded:
+                runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+            else:
+                runs.append((k, 1))
+        return runs
+
+    def kernel_gradient(self, first: Integer, count: Value, delta_row: int) -> None:
+        """Add up the gradients of the input's kernels, [features][input deltas][padded units]."""
+        slots = self.plan.input_deltas
+        if slots:
+            outer(
+                self.v,
+                self.shape.registers,
+                count,
+                lambda n: self.input_row(self.f.add(first, n)),
+                self.w["features"],
+                lambda n: self.at(self.w["deltas"], n, delta_row),
+                slots * self.shape.blocks,
+                self.w["kernel_gradients"],
+                slots * self.shape.padded,
+            )
