@@ -62,7 +62,8 @@ class Function:
 
     def __init__(self, module: Module, name: str, arguments: Sequence[tuple[str, str]]) -> None:
         self.module = module
-        self._head = f"define void @{name}({', '.join(f'{type_} noundef %{argument}' for argument, type_ in arguments)})"
+        taken = ", ".join(f"{type_} noundef %{argument}" for argument, type_ in arguments)
+        self._head = f"define void @{name}({taken})"
         self._lines: list[str] = []
         self._count = 0
         self._block = "entry"
@@ -230,10 +231,8 @@ class Loop:
         f.line(f"br {go}, label %{self._body}, label %{self._exit}")
         pairs = [(self.index, self._start, after), *zip(self.carried, self._first, self._next, strict=True)]
         for place, (value, first, following) in zip(self._places, pairs, strict=True):
-            f.fill(
-                place,
-                f"{value.name} = phi {value.type} [ {first.name}, %{self._guard} ], [ {following.name}, %{latch} ]",
-            )
+            before, again = f"[ {first.name}, %{self._guard} ]", f"[ {following.name}, %{latch} ]"
+            f.fill(place, f"{value.name} = phi {value.type} {before}, {again}")
         f.label(self._exit)
         for first, following in zip(self._first, self._next, strict=True):
             guard = "" if self._always else f"[ {first.name}, %{self._guard} ], "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -188,7 +189,7 @@ def _all(jobs: Sequence[Job]) -> None:
 def split(count: int, threads: int) -> list[tuple[int, int]]:
     """Cut `count` things into a part a thread: (first, how many), empty ones left out."""
     borders = [count * k // threads for k in range(threads + 1)]
-    return [(a, b - a) for a, b in zip(borders, borders[1:], strict=False) if b > a]
+    return [(a, b - a) for a, b in itertools.pairwise(borders) if b > a]
 
 
 def distinct_tokens(tokens: Array, parts: Sequence[Group], words: int) -> tuple[Array, Array]:

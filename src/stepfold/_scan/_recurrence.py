@@ -160,6 +160,8 @@ class Recurrence:
                 **common,
             )
             return
+        if any(wanted is not None for wanted in initial_gradient or ()):
+            raise ValueError("the forward run had no initial state, so there is no gradient of it")
         first = self._size(split.start)
         starts = [np.empty((schedule.batch, self.units), self.dtype) for _ in self.step.states]
         backward(
@@ -198,9 +200,6 @@ class Recurrence:
             params_gradient[name][...] += value
         if inputs_gradient is not None:
             inputs_gradient[split.token] += of_token[0]
-        for s, wanted in enumerate(initial_gradient or ()):
-            if wanted is not None:
-                raise ValueError("rows that share their start have no initial state to give a gradient to")
 
     def _size(self, schedule: Schedule) -> int:
         return self._engine.kept_size(schedule.batch, int(schedule.counts.sum()))

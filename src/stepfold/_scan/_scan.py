@@ -303,7 +303,8 @@ def _initial(
         return [None] * len(cell.states)
     if len(given) != len(cell.states):
         raise ValueError(
-            f"initial_state has {len(given)} array(s), {cell.name} has {len(cell.states)} state(s): {', '.join(cell.states)}"
+            f"initial_state has {len(given)} array(s), {cell.name} has {len(cell.states)} state(s): "
+            f"{', '.join(cell.states)}"
         )
     found: list[Array | None] = []
     for name, value in zip(cell.states, given, strict=True):
@@ -312,7 +313,7 @@ def _initial(
             raise ValueError(f"initial state {name!r} has shape {array.shape}, expected {shape}")
         if array.dtype != dtype:
             raise TypeError(
-                f"initial state {name!r} is {array.dtype.name} but inputs are {dtype.name}; convert it with .astype"
+                f"initial state {name!r} is {array.dtype.name}, expected {dtype.name}; convert it with .astype"
             )
         found.append(array)
     return found
@@ -325,10 +326,11 @@ def _tokens(tokens: Array, table: Array) -> tuple[Array, Array]:
         )
     if tokens.ndim not in (1, 2) or table.ndim != 2:
         raise ValueError(
-            f"inputs has shape {tokens.shape} and table {table.shape}, expected (batch, time) and (words, features)"
+            f"inputs has shape {tokens.shape} and table {table.shape}, "
+            "expected (batch, time) and (words, features)"
         )
     if tokens.size and (tokens.min() < 0 or tokens.max() >= len(table)):
         raise ValueError(
-            f"inputs run from {tokens.min()} to {tokens.max()}, but the table has rows 0…{len(table) - 1} only"
+            f"inputs run from {tokens.min()} to {tokens.max()}; the table has rows 0…{len(table) - 1} only"
         )
     return tokens, table

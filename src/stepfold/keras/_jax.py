@@ -91,7 +91,7 @@ def _backward_rule(recipe: Recipe, sequences: bool, residuals: Any, cotangents: 
     ]
     given = [value for value in (inputs, tokens, mask) if value is not None]
     given += [*extra, *weights, kept, *(c for c in (from_outputs, *from_last) if c is not None)]
-    found = iter(_run_back(job, tuple(results), *given))
+    found = iter(_run(job, given, results))
     inputs_gradient = next(found) if to_inputs else None
     initial_gradients = tuple(next(found) for _ in from_last)
     weights_gradients = tuple(next(found) if want else None for want in to_weights)
@@ -103,16 +103,16 @@ fold.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)
 
 def _run(job: Forward | Backward, arguments: list[Any], results: list[Any]) -> list[Any]:
     _ffi.register(job.key, job)
-    return _ffi.call(job.key, [jnp.asarray(a) for a in arguments], results)
+    return list(_guarded(job, tuple(results), *map(jnp.asarray, arguments)))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _run_back(job: Backward, results: tuple[Any, ...], *arguments: Any) -> list[Any]:
-    return _run(job, list(arguments), list(results))
+def _guarded(job: Forward | Backward, results: tuple[Any, ...], *arguments: Any) -> list[Any]:
+    return _ffi.call(job.key, list(arguments), list(results))
 
 
-@_run_back.defjvp  # type: ignore[untyped-decorator]
-def _no_second_derivative(job: Backward, results: Any, primals: Any, tangents: Any) -> Any:
+@_guarded.defjvp  # type: ignore[untyped-decorator]
+def _no_second_derivative(job: Forward | Backward, results: Any, primals: Any, tangents: Any) -> Any:
     raise NotImplementedError(
         f"a stepfold layer ({job.recipe.step.name}) has no second derivative yet; take only first "
         "derivatives through it, or use Keras's own layer there"
