@@ -14,8 +14,8 @@ from .._llvm import (
     forward_kernel,
     layout_for,
     project_kernel,
-    target,
 )
+from .._llvm import target as find_target
 from .._plan import plan
 
 _KERNELS: dict[str, Callable[[Layout], Kernel]] = {
@@ -37,15 +37,12 @@ def asm(
     cell: Cell, *, units: int = 32, dtype: Any = "float32", target: str = "host", kernel: str = "infer"
 ) -> str:
     """Return a kernel as the target's assembly."""
-    return assembly(_kernel(cell, units, dtype, target, kernel).text, _target(target))
-
-
-_target = target  # the arguments above have its name
+    return assembly(_kernel(cell, units, dtype, target, kernel).text, find_target(target))
 
 
 def _kernel(cell: Cell, units: int, dtype: Any, target: str, kernel: str) -> Kernel:
     if kernel not in _KERNELS:
         raise ValueError(f"there is no kernel {kernel!r}; choose from {', '.join(_KERNELS)}")
     cell.parameter_shapes(features=1, units=units)  # says what is wrong with units
-    layout = layout_for(plan(cell.step), int(units), checked_dtype(dtype).itemsize * 8, _target(target))
+    layout = layout_for(plan(cell.step), int(units), checked_dtype(dtype).itemsize * 8, find_target(target))
     return _KERNELS[kernel](layout)
