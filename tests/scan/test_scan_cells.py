@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from fold_helpers import TARGETS, problem
 
-from stepfold import cells
+import stepfold
+from stepfold import Cell, cell, cells, tanh, where
 
 DTYPES = ("float64", "float32")
 # (units, features, batch, time); 256 // rows timesteps are a chunk, 64 rows a group
@@ -67,3 +68,42 @@ def test_every_target(name: str, on: str, dtype: str, units: int) -> None:
 def test_units_that_fill_vectors_and_one_more(units: int) -> None:
     for time in (2, 33):
         problem(cells.simple_rnn, 9, time, 16, units, "float32", seed=5).check()
+
+
+@cell
+def product_of_projection(x, h, *, W, U, V):
+    projected = W @ x
+    return tanh(U @ projected + V @ h + projected)
+
+
+@cell
+def vector_twice(x, h, *, W, U, b):
+    return tanh(W @ x) + 0.1 * tanh(U @ h + b + b)
+
+
+@cell
+def numbers_compared(x, h, *, W, b):
+    a = W @ x + h * b
+    first = stepfold.sum(a)
+    return tanh(a) * where(first > 0, stepfold.sum(tanh(a - first)), first)
+
+
+@cell
+def one_product_twice(x, h, *, W, U):
+    seen, kept = W @ x, U @ h
+    return tanh(seen + kept) + 0.1 * seen * kept - 0.2 * tanh(kept + kept)
+
+
+@cell
+def product_of_vector(x, h, *, W, U, b, c):
+    return tanh(W @ x + U @ (b * 1.0) + c * h) + tanh(U @ tanh(h * b))
+
+
+ODD = [product_of_projection, vector_twice, numbers_compared, one_product_twice, product_of_vector]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda c: c.name)
+@pytest.mark.parametrize("units", [5, 16])
+def test_odd_steps(odd: Cell, units: int) -> None:
+    mask = np.random.default_rng(4).random((6, 9)) > 0.3
+    problem(odd, 6, 9, 3, units, mask=mask).check()
