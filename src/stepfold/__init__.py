@@ -2,9 +2,9 @@
 
 from . import cells
 from ._cell import Cell, cell
-from ._trace import CellError
 from ._scan import Gradients, Run, record, scan
 from ._stream import Stream
+from ._trace import CellError
 from ._words import (
     abs,
     clip,

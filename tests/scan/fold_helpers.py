@@ -17,7 +17,7 @@ from stepfold._step import Step
 
 Array = np.ndarray
 Answer = dict[str, Array]
-"""What a fold gives: "outputs", "state h", and gradients "to inputs", "to W", "to initial h"."""
+"""What a fold gives: "outputs", "state h", and gradients "to inputs", "to W", "to initial h" (if it was given)."""
 
 GUARD, MARK = 64, 777.0
 LIMITS = {"float64": 1e-10, "float32": 1e-5}
@@ -121,7 +121,11 @@ class Problem:
             **{f"state {n}": s for n, s in zip(self.step.states, run.states, strict=True)},
             "to inputs": self.laid(to_inputs),
             **{f"to {n}": g for n, g in to_params.items()},
-            **{f"to initial {n}": g for n, g in zip(self.step.states, to_initial, strict=True)},
+            **{
+                f"to initial {n}": g
+                for n, g, given in zip(self.step.states, to_initial, self.initial, strict=True)
+                if given is not None
+            },
         }
 
     def fold(
@@ -164,19 +168,22 @@ class Problem:
             answer.update(found)
         to_inputs = room("to inputs", inputs.shape)
         to_params = {name: room(f"to {name}", p.shape) for name, p in self.params.items()}
-        to_initial = [room(f"to initial {n}", (batch, self.units)) for n in states]
+        to_initial = {}
+        for name, value in zip(states, self.initial, strict=True):
+            if value is not None:
+                to_initial[name] = room(f"to initial {name}", (batch, self.units))
         og = None if self.output_gradient is None else walled(self.laid(self.output_gradient))
         last_gradient = [None if g is None else walled(g) for g in self.last_gradient]
         made.backward(
             schedule, inputs, self.params, kept, output_gradient=og, last_gradient=last_gradient,
-            inputs_gradient=to_inputs, params_gradient=to_params, initial_gradient=to_initial,
+            inputs_gradient=to_inputs, params_gradient=to_params, initial_gradient=[to_initial.get(n) for n in states],
             threads=back_threads or threads, **given,
         )  # fmt: skip
         for what, memory in guards.items():
             assert_unharmed(memory, what)
         answer["to inputs"] = to_inputs
         answer.update({f"to {n}": g for n, g in to_params.items()})
-        answer.update({f"to initial {n}": g for n, g in zip(states, to_initial, strict=True)})
+        answer.update({f"to initial {n}": g for n, g in to_initial.items()})
         return answer
 
     def initial_shape(self) -> Array:

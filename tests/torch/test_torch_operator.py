@@ -1,4 +1,5 @@
-"""The custom operators: opcheck, derivatives first and second, what is kept, and that the kernel is what ran."""
+"""The custom operators: opcheck, derivatives first and second, what is kept, and that the kernel is what
+ran."""
 
 from __future__ import annotations
 
@@ -176,8 +177,9 @@ def test_kernel_and_loop_and_reference_agree(step_cell: Cell, reverse: bool) -> 
     outputs, last, _ = torch.ops.stepfold.fold(*call, False)
     by_loop, last_by_loop = call.by_loop()
     expected = Reference(
-        step, x.numpy(), {k: v.numpy() for k, v in params.items()}, [s.numpy() for s in given], mask=mask.numpy(),
-        reverse=reverse, extra={name: e.numpy() for name, e in zip(recipe.extra, extra, strict=True)},
+        step, x.numpy(), {k: v.numpy() for k, v in params.items()}, [s.numpy() for s in given],
+        mask=mask.numpy(), reverse=reverse, extra={name: e.numpy() for name, e in zip(recipe.extra, extra,
+        strict=True)},
     )  # fmt: skip
     for found in (outputs, by_loop):
         np.testing.assert_allclose(found.numpy(), expected.outputs, rtol=1e-10, atol=1e-10)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -66,7 +66,7 @@ def as_hx(module: nn.Module, states: tuple[Tensor, ...]) -> Any:
 
 
 @pytest.fixture
-def fresh_warnings(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[SlowPathWarning]]:
+def fresh_warnings(monkeypatch: pytest.MonkeyPatch) -> type[SlowPathWarning]:
     """A process in which no slow path was mentioned yet."""
     monkeypatch.setattr(_warn, "_said", set())
-    yield SlowPathWarning
+    return SlowPathWarning

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .._graph import SCALAR, Node
+from .._graph import Node
 from .._ops import TABLE
 from .._plan import Arrangement, Place, Stage, matrix_terms, operand_place, place_of, start_of
 from ._text import Integer, Value

@@ -289,7 +289,7 @@ def checked_params(
             )
         if arrays[name].dtype != dtype:
             raise TypeError(
-                f"{name} is {arrays[name].dtype.name}, expected {dtype.name}; convert it with .astype"
+                f"{name} is {arrays[name].dtype.name}, not {dtype.name}; convert it with .astype"
             )
     if "units" not in sizes:
         raise ValueError(f"{cell.name} has no parameter from which the number of units could be known")
@@ -313,7 +313,7 @@ def _initial(
             raise ValueError(f"initial state {name!r} has shape {array.shape}, expected {shape}")
         if array.dtype != dtype:
             raise TypeError(
-                f"initial state {name!r} is {array.dtype.name}, expected {dtype.name}; convert it with .astype"
+                f"initial state {name!r} is {array.dtype.name}, not {dtype.name}; convert it with .astype"
             )
         found.append(array)
     return found
