@@ -1,0 +1,137 @@
+"""Tokens that choose rows of a table: the same as folding those rows, forward and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fold_helpers import LIMITS, Answer, Array, Problem, close, problem, ragged
+
+from stepfold import cells, record, scan
+
+WORDS, FEATURES, UNITS = 11, 3, 5
+
+
+def some_tokens(kind: str, batch: int, time: int) -> Array:
+    """Tokens; word 9 is never among them, so that nothing may arrive there."""
+    random = np.random.default_rng(batch)
+    tokens = random.integers(1, 9, (batch, time))
+    if kind == "padded":
+        lengths = random.integers(0, time + 1, batch)
+        tokens[ragged((time - lengths).tolist(), time)] = 0
+    if kind == "padded by two words":
+        tokens[:, : time // 2] = np.arange(batch)[:, None] % 2 * 10
+    if kind == "all padding":
+        tokens[...] = 0
+    if kind == "one row is all padding":
+        tokens[:, : time // 3] = 0
+        tokens[1] = 0
+    return tokens
+
+
+def check(tokens: Array, dtype: str = "float64", name: str = "lstm", **more) -> Answer:
+    """Fold by tokens and the rows that they choose; compare everything, the table's gradient too."""
+    batch, time = tokens.shape
+    threads = {key: more.pop(key) for key in ("threads", "back_threads") if key in more}
+    made = problem(cells.by_name(name), batch, time, FEATURES, UNITS, dtype, **more)
+    table = np.random.default_rng(5).standard_normal((WORDS, FEATURES)).astype(dtype)
+    dense = made.but(inputs=table[tokens], layout="batch")
+    expected = dense.reference()
+    by_word = np.zeros((WORDS, FEATURES))
+    np.add.at(by_word, tokens, expected["to inputs"])
+    expected["to inputs"] = by_word
+    expected["outputs"] = made.laid(expected["outputs"])
+    found = token_fold(made, table, tokens, **threads)
+    for key, array in expected.items():
+        close(found[key], array, LIMITS[dtype], f"{key} by tokens")
+    return found
+
+
+def token_fold(made: Problem, table: Array, tokens: Array, **threads: int) -> Answer:
+    # the schedule comes from the inputs' first two axes, what is read from the table alone
+    schedule = made.schedule()
+    tabled = made.but(inputs=table)
+    object.__setattr__(tabled, "schedule", lambda: schedule)
+    return tabled.fold(tokens=tokens, **threads)
+
+
+KINDS = ["random", "padded", "padded by two words", "all padding", "one row is all padding"]
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["from zero", "from a state"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_tokens_are_their_vectors(kind: str, dtype: str, given: bool) -> None:
+    for batch, time in ((3, 7), (13, 40)):
+        more = {} if given else {"initial": [None, None]}
+        check(some_tokens(kind, batch, time), dtype, **more)
+
+
+@pytest.mark.parametrize("initial", [False, True], ids=["from zero", "from a state"])
+@pytest.mark.parametrize("layout", ["batch", "time"])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_tokens_under_masks_and_directions(masked: bool, reverse: bool, layout: str, initial: bool) -> None:
+    tokens = some_tokens("padded", 13, 40)
+    more = {"mask": tokens > 0} if masked else {}
+    if not initial:
+        more["initial"] = [None, None]
+    check(tokens, reverse=reverse, layout=layout, **more)
+
+
+@pytest.mark.parametrize("name", ["simple_rnn", "gru", "gru_reset_before", "min_gru", "layer_norm_lstm"])
+def test_tokens_of_other_cells(name: str) -> None:
+    states = len(cells.by_name(name).states)
+    check(some_tokens("padded", 9, 33), name=name, initial=[None] * states)
+
+
+@pytest.mark.parametrize(("threads", "back_threads"), [(1, 3), (3, 1), (3, 3)])
+def test_tokens_on_many_threads(threads: int, back_threads: int) -> None:
+    check(some_tokens("padded", 150, 60), threads=threads, back_threads=back_threads, initial=[None, None])
+    check(some_tokens("random", 150, 60), threads=threads, back_threads=back_threads)
+
+
+@pytest.mark.parametrize(("batch", "time"), [(4, 0), (4, 1), (1, 9), (6, 2)])
+def test_few_tokens(batch: int, time: int) -> None:
+    for kind in ("random", "all padding"):
+        check(some_tokens(kind, batch, time), initial=[None, None])
+
+
+@pytest.mark.parametrize("integer", [np.int32, np.int64, np.uint8])
+def test_the_public_way(integer: type) -> None:
+    params = cells.gru.init(FEATURES, UNITS, seed=1, dtype="float64")
+    random = np.random.default_rng(3)
+    table, tokens = random.standard_normal((WORDS, FEATURES)), some_tokens("padded", 9, 33).astype(integer)
+    weights = random.standard_normal((9, 33, UNITS))
+    for options in ({}, {"mask": tokens > 0}, {"reverse": True}):
+        by_tokens = record(cells.gru, tokens, params, table=table, return_sequences=True, **options)
+        by_vectors = record(cells.gru, table[tokens], params, return_sequences=True, **options)
+        close(by_tokens.output, by_vectors.output, 1e-10, "output")
+        one, other = by_tokens.backward(weights), by_vectors.backward(weights)
+        expected = np.zeros_like(table)
+        np.add.at(expected, tokens, other.inputs)
+        close(one.inputs, expected, 1e-10, "the table's gradient")
+        for name in params:
+            close(one.params[name], other.params[name], 1e-10, name)
+        assert one.initial_state == other.initial_state == ()
+    start = random.standard_normal((9, UNITS))
+    one, other = (
+        record(cells.gru, tokens, params, table=table, initial_state=[start]).backward(start),
+        record(cells.gru, table[tokens], params, initial_state=[start]).backward(start),
+    )
+    close(one.initial_state[0], other.initial_state[0], 1e-10, "initial state")
+    single = scan(cells.gru, tokens[2], params, table=table)
+    close(single, scan(cells.gru, table[tokens[2]], params), 1e-10, "one sequence")
+    strided = scan(cells.gru, np.asfortranarray(tokens), params, table=table[:, ::-1][:, ::-1])
+    close(strided, scan(cells.gru, table[tokens], params), 1e-10, "not contiguous")
+
+
+def test_a_word_of_nan_reaches_only_those_who_read_it() -> None:
+    params = cells.gru.init(FEATURES, UNITS, seed=1, dtype="float64")
+    table = np.random.default_rng(3).standard_normal((WORDS, FEATURES))
+    table[7] = np.nan
+    tokens = np.random.default_rng(4).integers(0, 7, (6, 5))
+    tokens[2, 3] = 7
+    out = scan(cells.gru, tokens, params, table=table, return_sequences=True)
+    assert np.isnan(out[2, 3:]).all()
+    assert np.isfinite(np.delete(out, 2, axis=0)).all()
+    assert np.isfinite(out[2, :3]).all()
