@@ -136,7 +136,7 @@ class Cell:
         return cls(Step.from_json(text))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Cell) and self.step == other.step
+        return isinstance(other, Cell) and self.to_json() == other.to_json()
 
     def __hash__(self) -> int:
         return hash(self.step)

@@ -84,7 +84,9 @@ class Step:
     @functools.cached_property
     def key(self) -> str:
         """A name for the maths alone: two steps with the same key compute the same."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
+        maths = json.loads(self.to_json())
+        del maths["name"], maths["vectors"]
+        return hashlib.sha256(json.dumps(maths).encode()).hexdigest()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Step) and self.key == other.key

@@ -2,19 +2,13 @@
 
 from ._cache import load
 from ._compile import Library, Target, assembly, target
-from ._kernels import (
-    STREAM_WORDS,
-    backward_kernel,
-    forward_kernel,
-    project_kernel,
-    stream_kernel,
-    table_kernel,
-)
+from ._kernels import KERNELS, STREAM_WORDS, stream_kernel
 from ._layout import INPUT_BLOCKS, Kernel, Layout, layout_for
 from ._stage import Panel
 
 __all__ = [
     "INPUT_BLOCKS",
+    "KERNELS",
     "STREAM_WORDS",
     "Kernel",
     "Layout",
@@ -22,12 +16,8 @@ __all__ = [
     "Panel",
     "Target",
     "assembly",
-    "backward_kernel",
-    "forward_kernel",
     "layout_for",
     "load",
-    "project_kernel",
     "stream_kernel",
-    "table_kernel",
     "target",
 ]

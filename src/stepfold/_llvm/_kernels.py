@@ -7,6 +7,8 @@ waits in between. Timesteps go in chunks, so that projections and deltas stay in
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .._plan import Arrangement
 from ._layout import Kernel, Layout, OuterGroup
 from ._stage import Frame, StageWriter
@@ -301,3 +303,14 @@ def _gradients(w: Writer, first: Value, count: Value) -> None:
     with f.when(f.compare("eq", w.w["dense"], 0)), f.loop(0, count) as row:
         place = w.at(w.w["table_gradient"], w.index("source", f.add(first, row.index)), layout.delta_row)
         add_row(v, deltas(0, row.index), place, plan.input_deltas * shape.padded, keep=True)
+
+
+KERNELS: dict[str, Callable[[Layout], Kernel]] = {
+    "infer": lambda layout: forward_kernel(layout, training=False),
+    "train": lambda layout: forward_kernel(layout, training=True),
+    "back": backward_kernel,
+    "project": project_kernel,
+    "table": table_kernel,
+    "step": lambda layout: stream_kernel(layout, 1),
+}
+"""The kernels by name; "step" takes one row."""

@@ -13,18 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._llvm import (
-    Kernel,
-    Layout,
-    Target,
-    backward_kernel,
-    forward_kernel,
-    layout_for,
-    load,
-    project_kernel,
-    table_kernel,
-    target,
-)
+from .._llvm import KERNELS, Kernel, Layout, Target, layout_for, load, target
 from .._plan import plan
 from .._step import Step
 from . import _pool
@@ -110,15 +99,8 @@ class Engine:
         return found
 
     def _load(self, kind: str) -> Compiled:
-        make: dict[str, Callable[[], Kernel]] = {
-            "train": lambda: forward_kernel(self.layout, training=True),
-            "infer": lambda: forward_kernel(self.layout, training=False),
-            "back": lambda: backward_kernel(self.layout),
-            "project": lambda: project_kernel(self.layout),
-            "table": lambda: table_kernel(self.layout),
-        }
         what = f"{self.step.key} {self.units} {self.dtype.name} {kind}"
-        kernel, library, self.from_cache[kind] = load(what, self._target, make[kind])
+        kernel, library, self.from_cache[kind] = load(what, self._target, lambda: KERNELS[kind](self.layout))
         return Compiled(kernel, library)
 
     @contextmanager

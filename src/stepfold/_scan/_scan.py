@@ -288,9 +288,7 @@ def checked_params(
                 f"{name} has shape {arrays[name].shape}, expected ({', '.join(dims)}) = {expected}"
             )
         if arrays[name].dtype != dtype:
-            raise TypeError(
-                f"{name} is {arrays[name].dtype.name}, not {dtype.name}; convert it with .astype"
-            )
+            raise TypeError(f"{name} is {arrays[name].dtype.name}, not {dtype.name}; convert it with .astype")
     if "units" not in sizes:
         raise ValueError(f"{cell.name} has no parameter from which the number of units could be known")
     return arrays, sizes.get("features", 1), sizes["units"]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from ._cells import GATES, cell_of, layout_of, lstm_from_projection, norm_names
-from ._fold import Batch, as_lengths, fold, obstacle
+from ._fold import Batch, as_lengths, fold, obstacle, without_autocast
 from ._noise import Noise
 from ._recipe import Recipe
 from ._surface import Form, open_input, run_stack
@@ -116,7 +116,7 @@ class DropIn(nn.RNNBase):  # type: ignore[misc]
     ) -> tuple[Tensor, list[Tensor]]:
         """The projection folded into the recurrent weights; see `lstm_from_projection`."""
         w_ih, w_hh, *biases, w_hr = weights
-        with torch.autocast(w_hr.device.type, enabled=False):
+        with without_autocast(w_hr.device):
             folded = [w_ih, w_hh @ w_hr, *biases]
             if initial is None:
                 outputs, (m, c) = fold(

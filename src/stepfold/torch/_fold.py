@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,17 @@ from ._warn import warn_once
 KERNELS = {"cpu": (torch.float32, torch.float64), "meta": (torch.float32, torch.float64)}
 """The devices with fused kernels, and their dtypes ("meta" has shapes only). Another device's kernels join
 here."""
+
+
+def under_autocast(device: torch.device) -> bool:
+    """Whether autocast is on for the device ("meta" has none)."""
+    return device.type != "meta" and bool(torch.is_autocast_enabled(device.type))
+
+
+def without_autocast(device: torch.device) -> Any:
+    """A context in which operations keep their dtype; where autocast is off anyway it leaves no trace in a
+    graph."""
+    return torch.autocast(device.type, enabled=False) if under_autocast(device) else contextlib.nullcontext()
 
 
 class Batch(NamedTuple):
@@ -54,8 +66,7 @@ def fold(
     Under autocast everything runs in the dtype of the weights.
     """
     dtype = weights[0].dtype if weights else inputs.dtype
-    autocast = torch.is_autocast_enabled(inputs.device.type) if inputs.device.type != "meta" else False
-    if autocast:
+    if under_autocast(inputs.device):
         inputs = inputs.to(dtype)
         initial = None if initial is None else [state.to(dtype) for state in initial]
     if initial is None and batch.batch_sizes is not None:
@@ -82,7 +93,7 @@ def fold(
             f"stepfold runs the cell {recipe.step.name} as a loop of torch operations, a timestep at a time: "
             f"{reason}"
         )
-        with torch.autocast(inputs.device.type, enabled=False):
+        with without_autocast(inputs.device):
             outputs, last = call.by_loop()
     return outputs, list(last.unbind(0))
 

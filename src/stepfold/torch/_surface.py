@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
-from ._fold import Batch, as_lengths
+from ._fold import Batch, as_lengths, under_autocast
 
 Direction = Callable[[Batch, Tensor, "list[Tensor] | None", bool], tuple[Tensor, "list[Tensor]"]]
 """One layer in one direction: (batch, inputs, initial states, reverse) → (outputs, last states)."""
@@ -128,7 +128,7 @@ def _check_input(form: Form, value: Tensor, axes: int = 3) -> None:
             "Input and parameter tensors are not at the same device, found input tensor at "
             f"{value.device} and parameter tensor at {form.weight.device}"
         )
-    if value.dtype != form.weight.dtype and not _autocast(value):
+    if value.dtype != form.weight.dtype and not under_autocast(value.device):
         raise ValueError(
             f"RNN input dtype ({value.dtype}) does not match weight dtype ({form.weight.dtype}). "
             f"Convert input: input.to({form.weight.dtype}), or convert model: model.to({value.dtype})"
@@ -151,7 +151,7 @@ def _check_states(form: Form, states: list[Tensor] | None, value: Tensor, rows: 
                 f"Input and hidden tensors are not at the same device, found input tensor at {value.device} "
                 f"and hidden tensor at {state.device}"
             )
-        if state.dtype != value.dtype and not _autocast(value):
+        if state.dtype != value.dtype and not under_autocast(value.device):
             raise RuntimeError(
                 f"Input and hidden tensors are not the same dtype, found input tensor with {value.dtype} "
                 f"and hidden tensor with {state.dtype}"
@@ -165,7 +165,3 @@ def _wrong_axes(form: Form, states: list[Tensor], axes: int) -> None:
     found = ", ".join(f"{s.dim()}-D" for s in states)
     names = "hx and cx" if len(states) == 2 else "all states"
     raise RuntimeError(f"{kind} input, {names} should also be {axes}-D but got ({found}) tensors")
-
-
-def _autocast(value: Tensor) -> bool:
-    return value.device.type != "meta" and bool(torch.is_autocast_enabled(value.device.type))
