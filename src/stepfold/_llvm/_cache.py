@@ -51,15 +51,25 @@ def load(what: str, target: Target, make: Callable[[], Kernel]) -> tuple[Kernel,
     """
     parts = [what, _sources(), target.cpu, target.features, str(target.width), llvmlite.__version__]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    path = folder() / key[:2] / f"{key}.kernel"
-    found = _read(path)
+    path = _path(key)
+    found = None if path is None else _read(path)
     if found is not None:
         kernel, code = found
         return kernel, Library(code, [kernel.name]), True
     kernel = make()
     code = compile_text(kernel.text, target)
-    _write(path, kernel, code)
+    if path is not None:
+        _write(path, kernel, code)
     return kernel, Library(code, [kernel.name]), False
+
+
+def _path(key: str) -> Path | None:
+    """Where an entry lies; None, and a warning, for a user who has no home folder."""
+    try:
+        return folder() / key[:2] / f"{key}.kernel"
+    except RuntimeError as error:
+        _tell("the home folder", str(error).rstrip("."))
+        return None
 
 
 def _read(path: Path) -> tuple[Kernel, bytes] | None:
