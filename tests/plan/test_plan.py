@@ -1,0 +1,219 @@
+"""The plan: what leaves the loop, what is kept for the way back and that less would not do, what needs which stage."""
+
+from __future__ import annotations
+
+import functools
+from itertools import combinations
+
+import pytest
+
+import stepfold
+from stepfold import Cell, cell, cells, sigmoid, softmax, tanh
+from stepfold._gradient import backward
+from stepfold._graph import SCALAR, Node
+from stepfold._ops import TABLE
+from stepfold._plan import Plan, matrix_terms, plan
+from stepfold._step import Step
+
+
+def of(name: str) -> Plan:
+    return plan(cells.by_name(name).step)
+
+
+KEPT = {
+    "simple_rnn": [],
+    "simple_rnn_relu": [],
+    "lstm": ["sigmoid", "sigmoid", "sigmoid", "tanh", "tanh"],  # i, f, o, the candidate and tanh(c)
+    "gru": ["matmul", "sigmoid", "sigmoid", "tanh"],
+    "gru_reset_before": ["sigmoid", "sigmoid", "tanh"],
+    "carry_lstm": ["sigmoid", "sigmoid", "tanh"],
+    "peephole_lstm": ["sigmoid", "sigmoid", "sigmoid", "tanh", "tanh"],
+    "coupled_lstm": ["sigmoid", "sigmoid", "tanh", "tanh"],
+    "ugrnn": ["sigmoid", "tanh"],
+    "indrnn": [],
+    "min_gru": ["matmul", "sigmoid"],
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_is_kept(name: str) -> None:
+    made = of(name)
+    assert sorted(n.op for n in made.kept) == KEPT[name]
+    assert (made.kept_units, made.kept_scalars) == (len(KEPT[name]), 0)
+
+
+def test_the_lstm_keeps_its_gates_its_candidate_and_the_carry_s_tanh() -> None:
+    step = cells.lstm.step
+    h, c = step.outputs
+    o, tanh_c = h.inputs
+    (kept_part, added) = c.inputs
+    f = kept_part.inputs[0]
+    i, candidate = added.inputs
+    assert {id(n) for n in of("lstm").kept} == {id(n) for n in (i, f, candidate, o, tanh_c)}
+
+
+def test_layer_norm_keeps_its_number_a_row_as_a_number() -> None:
+    made = of("layer_norm_lstm")
+    assert made.kept_scalars == sum(n.dims == SCALAR for n in made.kept) > 0
+    # a centred row, its deviation and the gate for each of four gates, and tanh of the normalised carry
+    assert made.kept_units == 9
+
+
+# ---- enough, and not too much -----------------------------------------------------------------------------
+
+
+@functools.cache
+def own(step: Step) -> set[int]:
+    return {id(n) for n in step.nodes}
+
+
+@functools.cache
+def wanted(step: Step) -> list[Node]:
+    """What the way back must compute."""
+    derived = backward(step)
+    pairs = [n for terms in derived.matrices.values() for pair in terms for n in pair]
+    return [n for n in (*derived.states, *derived.vectors.values(), *pairs) if n is not None]
+
+
+def enough(step: Step, kept: list[Node]) -> bool:
+    """Whether everything on the way back follows from the leaves, the new states and these by cheap work."""
+    forward = own(step)
+    stored = {id(n) for n in (*kept, *step.outputs)}
+    known: dict[int, bool] = {}
+
+    def can(n: Node) -> bool:
+        if id(n) not in known:
+            dear = id(n) in forward and bool(n.inputs) and TABLE[n.op].keep
+            known[id(n)] = id(n) in stored or (not dear and all(can(i) for i in n.inputs))
+        return known[id(n)]
+
+    return all(can(n) for n in wanted(step))
+
+
+@cell
+def sharp(x, h, *, W, U, b):
+    """Much that is cheap between what is dear."""
+    a = W @ x + U @ h
+    e = stepfold.exp(tanh(a) * 0.5 + b) + a * a
+    return softmax(e - h) * sigmoid(e * a) / (1.5 + stepfold.abs(a))
+
+
+@cell
+def only_reads(x, h, c, *, W, V):
+    return tanh(W @ x), h * c + V @ (c * c)
+
+
+KNOWN = [cells.by_name(name) for name in cells.names()] + [sharp, only_reads]
+
+
+@pytest.mark.parametrize("cell_", KNOWN, ids=lambda c: c.name)
+def test_what_is_kept_is_enough_and_nothing_of_it_is_spare(cell_: Cell) -> None:
+    kept = list(plan(cell_.step).kept)
+    assert enough(cell_.step, kept)
+    for k in range(len(kept)):
+        assert not enough(cell_.step, kept[:k] + kept[k + 1 :]), f"{kept[k]} is kept for nothing"
+
+
+@pytest.mark.parametrize("cell_", [c for c in KNOWN if "layer_norm" not in c.name], ids=lambda c: c.name)
+def test_no_smaller_set_would_do(cell_: Cell) -> None:
+    kept = [n for n in plan(cell_.step).kept if n.dims != SCALAR]
+    values = [n for n in cell_.step.nodes if n.inputs and not n.boolean and n not in cell_.step.outputs]
+    numbers = [n for n in values if n.dims == SCALAR]
+    rows = [n for n in values if n.dims != SCALAR]
+    for smaller in combinations(rows, len(kept) - 1) if kept else ():
+        assert not enough(cell_.step, [*smaller, *numbers]), f"{smaller} would do"
+
+
+# ---- what leaves the loop ----------------------------------------------------------------------------------
+
+
+def products(made: Plan) -> list[str]:
+    stages = [*made.inference.stages, *made.training.stages]
+    return [name for s in stages for n in s.products for name, _, _ in matrix_terms(n)]
+
+
+@pytest.mark.parametrize("name", cells.names())
+def test_kernels_leave_the_loop_and_recurrent_kernels_stay(name: str) -> None:
+    made = of(name)
+    dims = made.step.parameters
+    projected = [kernel for p in made.projections for kernel in p.kernels]
+    assert sorted(projected) == sorted(n for n, d in dims.items() if d == ("units", "features"))
+    assert set(products(made)) == {n for n, d in dims.items() if d == ("units", "units")}
+    assert made.input_deltas == len(made.projections)
+    assert sorted(d for d in made.projection_deltas if d is not None) == list(range(made.input_deltas))
+
+
+def test_what_is_added_to_a_projection_leaves_with_it() -> None:
+    made = of("lstm")
+    assert {(p.kernels, p.vectors) for p in made.projections} == {((f"W_{g}",), (f"b_{g}",)) for g in "ifco"}
+    assert made.vectors == ()
+    # but not past a product with a gate
+    gru = of("gru")
+    assert {(p.kernels, p.vectors) for p in gru.projections} == {((f"W_{g}",), (f"b_{g}",)) for g in "zrh"}
+    assert gru.vectors == ("c_h",)
+
+
+@cell
+def two_kernels(x, h, *, W, V, U, b, c):
+    return tanh(W @ x + b + U @ h + V @ x + c)
+
+
+@cell
+def used_twice(x, h, *, W, U, b):
+    seen = W @ x
+    return tanh(seen + b) * sigmoid(seen + U @ h)
+
+
+def test_kernels_that_are_added_are_one_projection() -> None:
+    (projection,) = plan(two_kernels.step).projections
+    assert (sorted(projection.kernels), sorted(projection.vectors)) == (["V", "W"], ["b", "c"])
+
+
+def test_a_projection_that_serves_two_is_computed_once() -> None:
+    made = plan(used_twice.step)
+    assert [(p.kernels, p.vectors) for p in made.projections] == [(("W",), ())]
+    assert made.vectors == ("b",)
+
+
+# ---- stages --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "forward", "back"),
+    [
+        ("simple_rnn", 1, 2),
+        ("lstm", 1, 2),
+        ("gru", 1, 2),  # the reset comes after the product: nothing waits
+        ("gru_reset_before", 2, 3),  # U_h @ (r * h) waits for r
+        ("indrnn", 1, 1),  # no product at all
+        ("min_gru", 1, 1),
+    ],
+)
+def test_stages(name: str, forward: int, back: int) -> None:
+    made = of(name)
+    assert len(made.inference.stages) == len(made.training.stages) == forward
+    assert len(made.back.stages) == back
+
+
+def test_all_gates_of_one_operand_are_one_walk() -> None:
+    (stage,) = of("lstm").inference.stages
+    assert len(stage.products) == 4
+    assert of("lstm").inference.scratch == 0
+
+
+def test_deltas_of_the_input_come_first_and_vectors_are_sums_of_deltas() -> None:
+    made = of("gru")
+    assert (made.deltas, made.input_deltas) == (4, 3)
+    assert {o.delta for o in made.outers if o.operand.kind == "input"} == {0, 1, 2}
+    assert {name for name, _ in made.column_sums} == {"b_z", "b_r", "b_h", "c_h"}
+    assert made.vector_gradients == ()
+    assert set(of("peephole_lstm").vector_gradients) == {"p_i", "p_f", "p_o"}
+
+
+def test_only_operands_that_lie_nowhere_are_computed_again() -> None:
+    assert of("lstm").operands == 0
+    assert of("gru_reset_before").operands == 1  # r * h
+
+
+def test_the_plan_of_equal_steps_is_made_once() -> None:
+    assert plan(cells.lstm.step) is plan(Cell.from_json(cells.lstm.to_json()).step)
