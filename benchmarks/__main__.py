@@ -20,9 +20,10 @@ def main() -> int:
     failed = []
     start = time.perf_counter()
     for name in chosen.names or NAMES:
+        before = time.perf_counter()
         if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *others], check=False).returncode:
             failed.append(name)
-        print(flush=True)
+        print(f"({name}: {time.perf_counter() - before:.0f} s)\n", flush=True)
     print(
         f"{time.perf_counter() - start:.0f} s in all" + (f"; failed: {', '.join(failed)}" if failed else "")
     )
