@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import time
+
+from . import _report
 
 NAMES = ("layer", "inference", "stream", "costs", "program", "accuracy")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
+    parser = _report.options(__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(NAMES)} (all)")
-    chosen, others = parser.parse_known_args()
+    chosen = parser.parse_args()
+    others = [f"--threads={chosen.threads}", f"--out={chosen.out}", *(["--quick"] if chosen.quick else [])]
     unknown = set(chosen.names) - set(NAMES)
     if unknown:
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
