@@ -43,7 +43,7 @@ def _forward(
 ) -> tuple[Any, tuple[Any, ...], Any]:
     batch, time = (inputs if tokens is None else tokens).shape[:2]
     state = jax.ShapeDtypeStruct((batch, recipe.units), inputs.dtype)
-    results = [state for _ in initial]
+    results = [state for _ in recipe.step.states]
     if sequences:
         results.insert(0, jax.ShapeDtypeStruct((batch, time, recipe.units), inputs.dtype))
     if keep:
@@ -85,7 +85,7 @@ def _backward_rule(recipe: Recipe, sequences: bool, residuals: Any, cotangents: 
     batch = (inputs if tokens is None else tokens).shape[0]
     state = jax.ShapeDtypeStruct((batch, recipe.units), inputs.dtype)
     results = [jax.ShapeDtypeStruct(inputs.shape, inputs.dtype)] if to_inputs else []
-    results += [state for _ in from_last]
+    results += [state for _ in from_last if recipe.initial]
     results += [
         jax.ShapeDtypeStruct(w.shape, w.dtype) for w, want in zip(weights, to_weights, strict=True) if want
     ]
@@ -93,7 +93,7 @@ def _backward_rule(recipe: Recipe, sequences: bool, residuals: Any, cotangents: 
     given += [*extra, *weights, kept, *(c for c in (from_outputs, *from_last) if c is not None)]
     found = iter(_run(job, given, results))
     inputs_gradient = next(found) if to_inputs else None
-    initial_gradients = tuple(next(found) for _ in from_last)
+    initial_gradients = tuple(next(found) for _ in from_last if recipe.initial)
     weights_gradients = tuple(next(found) if want else None for want in to_weights)
     return inputs_gradient, None, None, initial_gradients, tuple(None for _ in extra), weights_gradients
 

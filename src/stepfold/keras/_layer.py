@@ -40,6 +40,9 @@ class FoldedRNN(keras.layers.RNN):  # type: ignore[misc]
     why. `unroll` changes nothing.
     """
 
+    _from_zero = False
+    """Whether the call under way begins at the zero state."""
+
     def units_of_state(self) -> int:
         """The number of units, the same for every state."""
         return int(self.state_size[0])
@@ -55,6 +58,16 @@ class FoldedRNN(keras.layers.RNN):  # type: ignore[misc]
     def keras_loop(self, sequences: Any, initial_state: list[Any], mask: Any, training: bool) -> Any:
         """Run Keras's own loop; returns what `inner_loop` does."""
         return super().inner_loop(sequences, initial_state, mask, training=training)
+
+    def call(
+        self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False
+    ) -> Any:
+        """Return what `keras.layers.RNN` returns for sequences (batch, time, features)."""
+        self._from_zero = initial_state is None and not self.stateful
+        try:
+            return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+        finally:
+            self._from_zero = False
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool | None = False) -> Any:
         """Return (last output, outputs, last states), as `keras.layers.RNN.inner_loop` does."""
@@ -80,6 +93,7 @@ class FoldedRNN(keras.layers.RNN):  # type: ignore[misc]
             reverse=self.go_backwards,
             tokens=ids is not None,
             mask=mask is not None,
+            initial=not self._from_zero,
             extra=tuple(feed.extra),
         )
         mask = None if mask is None else ops.cast(mask, "bool")
@@ -89,7 +103,7 @@ class FoldedRNN(keras.layers.RNN):  # type: ignore[misc]
             inputs,
             ids,
             mask,
-            tuple(ops.cast(state, dtype) for state in initial_state),
+            tuple(ops.cast(state, dtype) for state in initial_state if recipe.initial),
             tuple(ops.cast(value, dtype) for value in feed.extra.values()),
             tuple(ops.cast(weight, dtype) for weight in feed.weights),
         )

@@ -21,7 +21,7 @@ def fold(
 ) -> tuple[Any, tuple[Any, ...]]:
     """Fold a step over a batch; returns (outputs or None, last states). What is not there is None."""
     batch, time = (inputs if tokens is None else tokens).shape[:2]
-    states = tuple(np.empty((batch, recipe.units), inputs.dtype) for _ in initial)
+    states = tuple(np.empty((batch, recipe.units), inputs.dtype) for _ in recipe.step.states)
     outputs = np.empty((batch, time, recipe.units), inputs.dtype) if sequences else None
     given = [value for value in (inputs, tokens, mask) if value is not None]
     arguments = [np.ascontiguousarray(value) for value in (*given, *initial, *extra, *weights)]

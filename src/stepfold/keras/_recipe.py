@@ -2,10 +2,10 @@
 
 A job gets its operands in one fixed order and writes all of its results:
 
-    forward:   inputs, [tokens], [mask], initial states, extra leaves, weights
+    forward:   inputs, [tokens], [mask], [initial states], extra leaves, weights
                → [outputs], last states, [kept]
     backward:  inputs, [tokens], [mask], extra leaves, weights, kept, [output gradient], [last gradients]
-               → [inputs' gradient], initial states' gradients, [weights' gradients]
+               → [inputs' gradient], [initial states' gradients], [weights' gradients]
 
 What stands in brackets is there only if the job says so.
 """
@@ -51,6 +51,7 @@ Layout = tuple[tuple[str, tuple[Part, ...]], ...]
 class Recipe:
     """A step, and how a layer feeds it; all that is fixed before numbers flow.
 
+    `initial`: whether there is an initial state; without one, rows that begin alike can share their start.
     `extra`: the leaves that transforms of the step ask for, in the order in which their arrays are given.
     """
 
@@ -61,6 +62,7 @@ class Recipe:
     reverse: bool = False
     tokens: bool = False
     mask: bool = False
+    initial: bool = False
     extra: tuple[tuple[str, str], ...] = ()
 
     def params(self, weights: Sequence[Array], dtype: Any) -> dict[str, Array]:
@@ -102,7 +104,16 @@ class Recipe:
     @property
     def text(self) -> str:
         """Everything that tells this recipe from another, the same in every process."""
-        rest = (self.units, self.layout, self.weights, self.reverse, self.tokens, self.mask, self.extra)
+        rest = (
+            self.units,
+            self.layout,
+            self.weights,
+            self.reverse,
+            self.tokens,
+            self.mask,
+            self.initial,
+            self.extra,
+        )
         return f"{self.step.key} {rest!r}"
 
 
@@ -132,7 +143,7 @@ class Forward(_Job):
         """Read the arguments, write every result."""
         recipe, operands = self.recipe, iter(arguments)
         inputs, tokens, schedule = recipe.read(operands)
-        initial = [next(operands) for _ in recipe.step.states]
+        initial = [next(operands) for _ in recipe.step.states] if recipe.initial else None
         extra = {leaf: next(operands) for leaf in recipe.extra}
         to_write = iter(results)
         outputs = next(to_write) if self.sequences else None
@@ -141,7 +152,7 @@ class Forward(_Job):
             schedule,
             inputs,
             recipe.params(list(operands), inputs.dtype),
-            initial,
+            initial=initial,
             tokens=tokens,
             extra=extra,
             outputs=outputs,
@@ -173,7 +184,7 @@ class Backward(_Job):
         output_gradient = next(operands) if self.outputs else None
         last_gradient = [next(operands) if given else None for given in self.last]
         inputs_gradient = next(to_write) if self.inputs else None
-        initial_gradient = [next(to_write) for _ in recipe.step.states]
+        initial_gradient = [next(to_write) for _ in recipe.step.states] if recipe.initial else None
         targets, copies = recipe.targets([next(to_write) if wanted else None for wanted in self.weights])
         recurrence(recipe.step, recipe.units, inputs.dtype.name).backward(
             schedule,

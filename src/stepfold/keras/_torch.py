@@ -42,19 +42,14 @@ class _Fold(torch.autograd.Function):  # type: ignore[misc]
         given = [value.contiguous() for value in (inputs, tokens, mask) if value is not None]
         rest = tuple(value.contiguous() for value in rest)
         batch, time = (inputs if tokens is None else tokens).shape[:2]
-        results = [inputs.new_empty(batch, recipe.units) for _ in range(states)]
+        results = [inputs.new_empty(batch, recipe.units) for _ in recipe.step.states]
         if sequences:
             results.insert(0, inputs.new_empty(batch, time, recipe.units))
         size = kept_size(recipe, batch, time, _dtype(inputs)) if keep else 0
         kept = inputs.new_empty(size)
         if inputs.device.type != "meta":
             _run(Forward(recipe, sequences, keep), [*given, *rest], [*results, kept] if keep else results)
-        context.recipe, context.sequences, context.states, context.given = (
-            recipe,
-            sequences,
-            states,
-            len(given),
-        )
+        context.recipe, context.sequences, context.states = recipe, sequences, states
         context.set_materialize_grads(False)
         context.save_for_backward(*given, *rest[states:], kept)
         return tuple(results)
@@ -67,7 +62,10 @@ class _Fold(torch.autograd.Function):  # type: ignore[misc]
         inputs, weights = saved[0], saved[len(saved) - recipe.weights :]
         if any(context.needs_input_grad[first : first + len(recipe.extra)]):
             raise NotImplementedError("the masks of dropout and zoneout have no gradient; detach them")
-        to_inputs, to_weights = context.needs_input_grad[2], context.needs_input_grad[-len(weights) :]
+        to_inputs, to_weights = (
+            context.needs_input_grad[2],
+            context.needs_input_grad[first + len(recipe.extra) :],
+        )
         arrived = [None if g is None else g.contiguous() for g in gradients]
         from_outputs = arrived.pop(0) if context.sequences else None
         job = Backward(
@@ -81,20 +79,9 @@ class _Fold(torch.autograd.Function):  # type: ignore[misc]
         found = iter(results)
         inputs_gradient = next(found) if to_inputs else None
         initial_gradients = [next(found) for _ in range(states)]
-        nothing = [None for _ in recipe.extra]
         weights_gradients = [next(found) if want else None for want in to_weights]
-        return (
-            None,
-            None,
-            inputs_gradient,
-            None,
-            None,
-            None,
-            None,
-            *initial_gradients,
-            *nothing,
-            *weights_gradients,
-        )
+        leading = [None, None, inputs_gradient, None, None, None, None, *initial_gradients]
+        return (*leading, *(None for _ in recipe.extra), *weights_gradients)
 
 
 def _run(job: Forward | Backward, arguments: list[Any], results: list[Any]) -> None:

@@ -1,0 +1,153 @@
+"""What the tests of the Keras layers share; every comparison asserts. Runs on the backends JAX and torch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import stepfold.keras
+from stepfold._scan import Recurrence
+
+BACKEND = keras.backend.backend()
+LAYERS = ("SimpleRNN", "LSTM", "GRU")
+# Keras's Variable.__array__ is older than NumPy 2's rule for it.
+quiet = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+only_jax = pytest.mark.skipif(BACKEND != "jax", reason="about JAX")
+only_torch = pytest.mark.skipif(BACKEND != "torch", reason="about PyTorch")
+
+
+def random(*shape: int, seed: int = 0) -> Any:
+    return np.random.default_rng([seed, *shape]).normal(size=shape).astype(np.float32)
+
+
+def mask_of(batch: int, time: int, kind: str) -> Any:
+    """A mask (batch, time): left- or right-padded lengths (one of them 0), or one with holes."""
+    lengths = np.linspace(0, time, batch).round().astype(int)[:, None]
+    if kind == "right":
+        return np.arange(time) < lengths
+    if kind == "left":
+        return np.arange(time) >= time - lengths
+    return np.random.default_rng(3).random((batch, time)) < 0.6
+
+
+def arrays(values: Any) -> list[Any]:
+    return [np.asarray(keras.ops.convert_to_numpy(value)) for value in keras.tree.flatten(values)]
+
+
+def weights_of(layer: Any) -> list[Any]:
+    return [np.array(keras.ops.convert_to_numpy(weight.value)) for weight in layer.weights]
+
+
+def randomised(layer: Any, *, seed: int = 1, scale: float = 0.4) -> Any:
+    """Give every weight of a built layer random numbers, so that no two gates look alike."""
+    weights = weights_of(layer)
+    layer.set_weights([scale * random(*w.shape, seed=seed + n) for n, w in enumerate(weights)])
+    return layer
+
+
+def pair(name: str, units: int, shape: Sequence[int | None], **options: Any) -> tuple[Any, Any]:
+    """Keras's own layer and ours, built, with the same random weights."""
+    own = getattr(keras.layers, name)(units, **options)
+    ours = getattr(stepfold.keras, name)(units, **options)
+    own.build(tuple(shape))
+    ours.build(tuple(shape))
+    randomised(own)
+    ours.set_weights(weights_of(own))
+    return own, ours
+
+
+def close(found: Any, expected: Any, tolerance: float = 2e-5) -> None:
+    found, expected = arrays(found), arrays(expected)
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape
+        assert one.dtype == other.dtype
+        largest = max(1.0, float(np.abs(other).max(initial=0.0)))
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance * largest)
+
+
+def _weighted(results: Any) -> Any:
+    """One number in which every result counts differently."""
+    total = 0.0
+    for number, result in enumerate(keras.tree.flatten(results)):
+        weight = random(*result.shape, seed=50 + number)
+        total = total + keras.ops.sum(result * keras.ops.cast(weight, result.dtype))
+    return total
+
+
+def with_gradients(layer: Any, inputs: Any, states: Sequence[Any] = (), **call: Any) -> tuple[Any, list[Any]]:
+    """Call a built layer; return its results and the gradients of (weights, inputs, initial states)."""
+    if BACKEND == "jax":
+        return _jax_gradients(layer, inputs, list(states), call)
+    return _torch_gradients(layer, inputs, list(states), call)
+
+
+def _jax_gradients(layer: Any, inputs: Any, states: list[Any], call: dict[str, Any]) -> tuple[Any, list[Any]]:
+    import jax
+
+    fixed = [v.value for v in layer.non_trainable_variables]
+
+    def function(weights: Any, inputs: Any, states: Any) -> Any:
+        given = {**call, "initial_state": states} if states else call
+        results, _ = layer.stateless_call(weights, fixed, inputs, **given)
+        return _weighted(results), results
+
+    weights = [v.value for v in layer.trainable_variables]
+    floating = np.issubdtype(np.asarray(inputs).dtype, np.floating)
+    gradient = jax.grad(function, argnums=(0, 1, 2) if floating else (0, 2), has_aux=True)
+    gradients, results = jax.jit(gradient)(weights, jax.numpy.asarray(inputs), states)
+    return results, arrays(gradients)
+
+
+def _torch_gradients(
+    layer: Any, inputs: Any, states: list[Any], call: dict[str, Any]
+) -> tuple[Any, list[Any]]:
+    import torch
+
+    inputs, states = torch.tensor(inputs), [torch.tensor(s, requires_grad=True) for s in states]
+    leaves = [v.value for v in layer.trainable_variables]
+    if inputs.is_floating_point():
+        leaves.append(inputs.requires_grad_())
+    given = {**call, "initial_state": states} if states else call
+    results = layer(inputs, **given)
+    gradients = torch.autograd.grad(_weighted(results), [*leaves, *states], allow_unused=True)
+    gradients = [
+        torch.zeros_like(v) if g is None else g for g, v in zip(gradients, [*leaves, *states], strict=True)
+    ]
+    return results, [g.detach().numpy() for g in gradients]
+
+
+def compare(own: Any, ours: Any, inputs: Any, states: Sequence[Any] = (), **call: Any) -> None:
+    """Results and every gradient of two layers agree, and ours came from the engine."""
+    expected = with_gradients(own, inputs, states, **call)
+    with engine() as calls:
+        found = with_gradients(ours, inputs, states, **call)
+    directions = [direction for direction, _ in calls]
+    assert directions.count("forward") == directions.count("backward") > 0
+    for one, other in zip(found, expected, strict=True):
+        close(one, other)
+
+
+@contextmanager
+def engine() -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """Note every call of the engine that ran: (direction, keyword arguments)."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for direction in ("forward", "backward"):
+            original = getattr(Recurrence, direction)
+
+            @functools.wraps(original)
+            def noted(
+                self: Any, *args: Any, _original: Any = original, _name: str = direction, **kwargs: Any
+            ) -> Any:
+                calls.append((_name, kwargs))
+                return _original(self, *args, **kwargs)
+
+            patch.setattr(Recurrence, direction, noted)
+        yield calls

@@ -1,0 +1,171 @@
+"""The embedding that hands on its ids: the same numbers and gradients, and proof of which path ran."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras_helpers import (
+    BACKEND,
+    LAYERS,
+    arrays,
+    close,
+    engine,
+    quiet,
+    randomised,
+    weights_of,
+    with_gradients,
+)
+
+import stepfold.keras
+
+pytestmark = quiet
+WORDS, FEATURES, UNITS = 11, 3, 4
+IDS = np.random.default_rng(0).integers(0, WORDS, size=(5, 7)).astype(np.int32)
+IDS[:, 3] = 2  # a word that comes often: its gradients add up
+IDS[1, :4] = 0
+
+
+def model(embedding: Any, *layers: Any) -> Any:
+    made = keras.Sequential([keras.Input((None,), dtype="int32"), embedding, *layers])
+    return randomised(made)
+
+
+def twin(*layers: Any, **embedding: Any) -> Any:
+    """The same layers and weights behind Keras's own embedding."""
+    return model(keras.layers.Embedding(WORDS, FEATURES, **embedding), *layers)
+
+
+def used_tokens(calls: list[Any]) -> set[bool]:
+    assert calls
+    return {arguments["tokens"] is not None for _, arguments in calls}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("mask_zero", [False, True])
+def test_tokens_reach_the_engine_and_gradients_the_embedding(name: str, mask_zero: bool) -> None:
+    make = getattr(stepfold.keras, name)
+    ours = model(
+        stepfold.keras.Embedding(WORDS, FEATURES, mask_zero=mask_zero), make(UNITS, return_sequences=True)
+    )
+    own = twin(make(UNITS, return_sequences=True), mask_zero=mask_zero)
+    with engine() as calls:
+        found = with_gradients(ours, IDS)
+    assert used_tokens(calls) == {True}
+    with engine() as calls:
+        expected = with_gradients(own, IDS)
+    assert used_tokens(calls) == {False}
+    for one, other in zip(found, expected, strict=True):
+        close(one, other)
+    assert np.abs(found[1][0]).max() > 0.1  # the embedding's own
+
+
+def test_both_directions_get_tokens() -> None:
+    def two_way() -> Any:
+        return keras.layers.Bidirectional(stepfold.keras.GRU(UNITS))
+
+    with engine() as calls:
+        found = with_gradients(model(stepfold.keras.Embedding(WORDS, FEATURES), two_way()), IDS)
+    assert used_tokens(calls) == {True}
+    assert len(calls) == 4
+    expected = with_gradients(twin(two_way()), IDS)
+    for one, other in zip(found, expected, strict=True):
+        close(one, other)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [keras.layers.Dropout(0.5), keras.layers.LayerNormalization(), keras.layers.Masking()],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_anything_between_takes_the_vectors(between: Any) -> None:
+    between = type(between).from_config(between.get_config())
+    ours = model(stepfold.keras.Embedding(WORDS, FEATURES), between, stepfold.keras.LSTM(UNITS))
+    with engine() as calls:
+        ours(IDS, training=True)
+    assert used_tokens(calls) == {False}
+
+
+def test_dropout_of_inputs_takes_the_vectors_in_training_only() -> None:
+    ours = model(stepfold.keras.Embedding(WORDS, FEATURES), stepfold.keras.LSTM(UNITS, dropout=0.5))
+    with engine() as calls:
+        ours(IDS, training=True)
+    assert used_tokens(calls) == {False}
+    with engine() as calls:
+        ours(IDS)
+    assert used_tokens(calls) == {True}
+
+
+def test_a_frozen_embedding_and_a_frozen_layer() -> None:
+    ours = model(stepfold.keras.Embedding(WORDS, FEATURES, trainable=False), stepfold.keras.LSTM(UNITS))
+    with engine() as calls:
+        with_gradients(ours, IDS)
+    (back,) = (arguments for direction, arguments in calls if direction == "backward")
+    assert back["inputs_gradient"] is None
+    assert back["params_gradient"]
+    ours.layers[0].trainable, ours.layers[1].trainable = True, False
+    with engine() as calls:
+        with_gradients(ours, IDS)
+    (back,) = (arguments for direction, arguments in calls if direction == "backward")
+    assert back["inputs_gradient"] is not None
+    assert not back["params_gradient"]
+
+
+def test_training_moves_the_embedding_as_keras_s_does() -> None:
+    ours = model(stepfold.keras.Embedding(WORDS, FEATURES, mask_zero=True), stepfold.keras.LSTM(UNITS))
+    own = twin(keras.layers.LSTM(UNITS), mask_zero=True)
+    targets = np.random.default_rng(1).normal(size=(5, UNITS)).astype(np.float32)
+    for trained in (ours, own):
+        trained.compile(keras.optimizers.SGD(0.5), "mse")
+        trained.fit(IDS, targets, epochs=3, batch_size=5, shuffle=False, verbose=0)
+    close(weights_of(ours), weights_of(own), 1e-4)
+    close(ours.predict(IDS, verbose=0), own.predict(IDS, verbose=0), 1e-4)
+
+
+def test_lora_is_part_of_the_table() -> None:
+    ours = model(stepfold.keras.Embedding(WORDS, FEATURES, lora_rank=2), stepfold.keras.LSTM(UNITS))
+    own = twin(stepfold.keras.LSTM(UNITS), lora_rank=2)
+    with engine() as calls:
+        found = with_gradients(ours, IDS)
+    assert used_tokens(calls) == {True}
+    for one, other in zip(found, with_gradients(own, IDS), strict=True):
+        close(one, other)
+
+
+@pytest.mark.parametrize("bad", [-1, WORDS])
+def test_ids_outside_the_vocabulary_are_an_error(bad: int) -> None:
+    ours = model(stepfold.keras.Embedding(WORDS, FEATURES), stepfold.keras.LSTM(UNITS))
+    ids = IDS.copy()
+    ids[2, 2] = bad
+    if BACKEND == "torch":  # whose own gather looks first
+        with pytest.raises(IndexError):
+            ours(ids)
+        return
+    with pytest.raises(Exception, match="embedding has 11 rows, for ids 0…10; make it Embedding"):
+        arrays(ours.predict(ids, verbose=0))
+
+
+def test_other_kinds_of_ids() -> None:
+    layer = model(stepfold.keras.Embedding(WORDS, FEATURES), stepfold.keras.LSTM(UNITS))
+    expected = layer.predict(IDS, verbose=0)
+    for kind in ("int64", "float32", "uint8"):
+        close(layer(IDS.astype(kind)), expected)
+    assert stepfold.keras.Embedding(WORDS, FEATURES)(IDS[0]).shape == (7, FEATURES)
+
+
+def test_padding_for_nothing_reaches_the_engine() -> None:
+    """A layer that begins at zero says so, and rows that begin with the same run of padding share it."""
+    ours = model(stepfold.keras.Embedding(WORDS, FEATURES), stepfold.keras.LSTM(UNITS))
+    own = twin(keras.layers.LSTM(UNITS))
+    ids = np.random.default_rng(5).integers(1, WORDS, size=(6, 40)).astype(np.int32)
+    for row, length in enumerate((3, 9, 20, 31, 38, 40)):
+        ids[row, : 40 - length] = 0
+    with engine() as calls:
+        found = with_gradients(ours, ids)
+    (_, forward), (_, backward) = calls
+    assert forward["initial"] is None
+    assert backward["initial_gradient"] is None
+    for one, other in zip(found, with_gradients(own, ids), strict=True):
+        close(one, other)
