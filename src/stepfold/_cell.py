@@ -151,7 +151,7 @@ def checked_dtype(dtype: Any) -> np.dtype[Any]:
     found: np.dtype[Any] = np.dtype(dtype)
     if found not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(
-            f"dtype must be float32 or float64, not {found.name}; convert the arrays with .astype('float32')"
+            f"dtype must be float32 or float64, not {found}; convert the arrays with .astype('float32')"
         )
     return found
 

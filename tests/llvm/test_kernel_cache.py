@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from stepfold import cells
-from stepfold._llvm import _cache, backward_kernel, layout_for, target
+from stepfold._llvm import KERNELS, _cache, layout_for, target
 from stepfold._plan import plan
 from stepfold._reference import Reference
 from stepfold._scan import Recurrence, Schedule
@@ -62,7 +62,7 @@ def test_what_is_read_says_the_same_as_what_was_made(cache: Path) -> None:
     made = []
 
     def make() -> _cache.Kernel:
-        made.append(backward_kernel(layout))
+        made.append(KERNELS["back"](layout))
         return made[-1]
 
     first, _, cached = _cache.load("a kernel", target(), make)

@@ -8,6 +8,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,8 @@ class Engine:
 
     def threads(self, work: int, batch: int, wanted: int | None) -> int:
         """How many threads so much work deserves."""
+        if not isinstance(wanted, (int, np.integer, NoneType)) or isinstance(wanted, bool):
+            raise TypeError(f"threads must be a whole number, not {wanted!r}")
         if wanted is not None and wanted < 1:
             raise ValueError(f"threads must be at least 1, not {wanted}")
         if work * self.units * (8 + self.units * max(1, len(self.plan.outers))) < _SMALL:

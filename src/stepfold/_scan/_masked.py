@@ -47,7 +47,7 @@ def gather_gradient(schedule: Schedule, gradient: Array) -> tuple[Array, Array]:
     starts = mask.copy()
     starts[:, 0] = True
     rows, steps = np.nonzero(starts)
-    ordered = np.ascontiguousarray(_by_row(schedule, gradient)).reshape(batch * time, -1)
+    ordered = np.ascontiguousarray(_by_row(schedule, gradient)).reshape(batch * time, gradient.shape[-1])
     sums = np.add.reduceat(ordered, rows * time + steps, axis=0)
     working = mask[rows, steps]
     result = np.zeros_like(gradient)

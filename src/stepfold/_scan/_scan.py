@@ -174,7 +174,12 @@ class Run:
         """Return the gradients of a loss whose gradient by `output` and by `states` is given (None: zero)."""
         call = self._call
         given: list[Array | None] = [None] * len(call.cell.states)
-        for s, gradient in enumerate(state_gradients or ()):
+        if state_gradients is not None and len(state_gradients) > len(given):
+            raise ValueError(
+                f"state_gradients has {len(state_gradients)} arrays, "
+                f"{call.cell.name} has {len(given)} state(s): {', '.join(call.cell.states)}"
+            )
+        for s, gradient in enumerate(() if state_gradients is None else state_gradients):
             given[s] = (
                 None if gradient is None else self._like(gradient, self.states[s], f"state_gradients[{s}]")
             )
@@ -241,7 +246,7 @@ def _checked(
     features = vectors.shape[-1]
     checked, _, units = checked_params(cell, params, dtype, features)
     if single:
-        lengths = None if lengths is None else np.asarray(lengths).reshape(1)
+        lengths = None if lengths is None else np.atleast_1d(lengths)
         mask = None if mask is None else np.asarray(mask)[None]
     schedule = Schedule.of(batch, time, lengths=lengths, mask=mask, reverse=reverse)
     initial = _initial(cell, initial_state, (units,) if single else (batch, units), dtype)
@@ -267,6 +272,8 @@ def checked_params(
     ValueError or TypeError, naming the parameter, if one is missing, unknown, or of another shape or dtype.
     """
     wanted = cell.step.parameters
+    if not isinstance(params, Mapping):
+        raise TypeError(f"params must map names to arrays, as cell.init does, not {type(params).__name__}")
     missing = [name for name in wanted if name not in params]
     if missing:
         raise ValueError(
@@ -281,6 +288,11 @@ def checked_params(
         if arrays[name].ndim == len(dims):
             for axis, size in zip(dims, arrays[name].shape, strict=True):
                 sizes.setdefault(axis, size)
+    for axis, size in sizes.items():
+        if size < 1:
+            raise ValueError(
+                f"{cell.name} cannot work with {size} {axis}; inputs and params need at least one"
+            )
     for name, dims in wanted.items():
         expected = tuple(sizes.get(axis, -1) for axis in dims)
         if arrays[name].shape != expected:
@@ -288,7 +300,7 @@ def checked_params(
                 f"{name} has shape {arrays[name].shape}, expected ({', '.join(dims)}) = {expected}"
             )
         if arrays[name].dtype != dtype:
-            raise TypeError(f"{name} is {arrays[name].dtype.name}, not {dtype.name}; convert it with .astype")
+            raise TypeError(f"{name} is {arrays[name].dtype}, not {dtype}; convert it with .astype")
     if "units" not in sizes:
         raise ValueError(f"{cell.name} has no parameter from which the number of units could be known")
     return arrays, sizes.get("features", 1), sizes["units"]
@@ -299,6 +311,8 @@ def _initial(
 ) -> list[Array | None]:
     if given is None:
         return [None] * len(cell.states)
+    if not hasattr(given, "__len__"):
+        raise TypeError(f"initial_state must be one array a state, not {type(given).__name__}")
     if len(given) != len(cell.states):
         raise ValueError(
             f"initial_state has {len(given)} array(s), {cell.name} has {len(cell.states)} state(s): "
@@ -310,9 +324,7 @@ def _initial(
         if array.shape != shape:
             raise ValueError(f"initial state {name!r} has shape {array.shape}, expected {shape}")
         if array.dtype != dtype:
-            raise TypeError(
-                f"initial state {name!r} is {array.dtype.name}, not {dtype.name}; convert it with .astype"
-            )
+            raise TypeError(f"initial state {name!r} is {array.dtype}, not {dtype}; convert it with .astype")
         found.append(array)
     return found
 

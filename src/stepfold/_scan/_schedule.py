@@ -117,7 +117,7 @@ def checked_lengths(lengths: Any, batch: int, time: int) -> NDArray[np.int64]:
     found = np.asarray(lengths)
     if found.shape != (batch,):
         raise ValueError(f"lengths has shape {found.shape}, expected one number a row, ({batch},)")
-    if not np.issubdtype(found.dtype, np.integer):
+    if batch and not np.issubdtype(found.dtype, np.integer):
         raise TypeError(f"lengths must be whole numbers, not {found.dtype.name}")
     if batch and (found.min() < 0 or found.max() > time):
         raise ValueError(
