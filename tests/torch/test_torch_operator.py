@@ -240,3 +240,26 @@ def test_a_recipe_reads_what_it_wrote() -> None:
     assert (again.units, again.layout, again.step) == (5, recipe.layout, cells.gru.step)
     with pytest.raises(ValueError, match="this is not a saved cell"):
         Recipe.from_text(recipe.text.replace("sigmoid", "system"))
+
+
+@slow_second
+@pytest.mark.parametrize("reverse", [False, True])
+def test_behind_the_end_of_a_row_there_is_nothing(reverse: bool) -> None:
+    """Lengths as the modules use them: zeros behind the end, and no gradient from there."""
+    recipe, lengths = Recipe.of(cells.ugrnn.step, UNITS), torch.tensor([2, 0, 4])
+    params, given, x = parameters(cells.ugrnn), states(cells.ugrnn), inputs()
+    leaves = (x, *given, *params.values())
+
+    def fold(x: Tensor, start: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
+        call = (x, list(weights), [start], [], lengths, None, None, recipe.text, False, reverse)
+        outputs, last, _ = torch.ops.stepfold.fold(*call, True)
+        return outputs, last
+
+    assert torch.autograd.gradcheck(fold, leaves)
+    assert torch.autograd.gradgradcheck(fold, leaves)
+    outputs, last = fold(*leaves)
+    assert not outputs[1].any()
+    assert not outputs[0, 2:].any()
+    assert torch.equal(last[0, 1], given[0][1])
+    (to_inputs,) = torch.autograd.grad(outputs.sum(), [x])
+    assert not to_inputs[0, 2:].any()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,8 @@ class Call(NamedTuple):
     `inputs` (batch, time, features), with `time_major` (time, batch, features), or with `batch_sizes` the
     data (places, features) of a packed batch; `initial` one (batch, units) a state, or none for zeros (a
     packed batch always has them); `extra` the leaves that a transformed step asks for, in the recipe's order;
-    `mask` (batch, time) of bools.
+    `mask` (batch, time) of bools: where it is false a row keeps its state, and its output is that state;
+    behind the end that `lengths` (batch,) gives it, outputs are zero.
     """
 
     inputs: Tensor
@@ -105,6 +107,8 @@ class Call(NamedTuple):
         outputs, last = loop(
             recipe.step, spread(inputs), params, initial, mask=working, extra=extra, reverse=self.reverse
         )
+        if self.lengths is not None and working is not None:
+            outputs = torch.where(working[..., None], outputs, outputs.new_zeros(()))
         return gather(outputs), torch.stack(last)
 
     def _time_first(self) -> tuple[Arrange, Arrange, Tensor | None]:
@@ -118,7 +122,7 @@ class Call(NamedTuple):
             # a place behind a row's end reads any place, and is masked
             places = ((sizes.cumsum(0) - sizes)[:, None] + rows).clamp(max=self.inputs.shape[0] - 1)
             return (lambda flat: flat[places]), (lambda wide: wide[packed]), packed
-        working = None if self.mask is None else self.mask.T
+        working = None if self.mask is None else self.mask.T.to(device)
         if self.lengths is not None:
             steps = torch.arange(self.batch_and_time[1], device=device)
             working = steps[:, None] < self.lengths.to(device)
@@ -163,4 +167,6 @@ def _partial_schedule(
     values = np.frombuffer(data, dtype).reshape(shape)
     if kind == "batch_sizes":
         return Schedule.packed(values, reverse=reverse)
-    return Schedule.of(batch, time, reverse=reverse, time_major=time_major, **{kind: values})
+    made = Schedule.of(batch, time, reverse=reverse, time_major=time_major, **{kind: values})
+    # behind a row's end there is nothing to repeat, nor a gradient to collect: as in a packed batch
+    return replace(made, mask=None, ragged=True) if kind == "lengths" else made

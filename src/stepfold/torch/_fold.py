@@ -6,10 +6,12 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .._cell import Cell
+from .._scan._schedule import checked_lengths
 from ..cells import by_name
 from . import _derivatives  # noqa: F401  (registers the operators and their derivatives)
 from ._call import Call
@@ -140,9 +142,15 @@ def run(
     absent = [name for name in recipe.extra if name not in (extra or {})]
     if absent:
         raise ValueError(f"{step.name} needs extra={{{absent[0]!r}: …}}")
+    found = as_lengths(lengths, rows)
+    if found is not None:
+        if mask is not None:
+            raise ValueError("give lengths or mask, not both")
+        time = inputs.shape[0 if time_major else 1]
+        mask = torch.from_numpy(np.arange(time) < checked_lengths(found, rows, time)[:, None])
     outputs, last = fold(
         recipe,
-        Batch(rows, time_major, as_lengths(lengths, rows), mask),
+        Batch(rows, time_major, mask=mask),
         inputs,
         weights,
         initial_state,

@@ -51,6 +51,8 @@ def _fold_results(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
 def _fold(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     call, keep = Call(*arguments[:COMMON]), arguments[COMMON]
     outputs, last, kept = _fold_results(*arguments)
+    if call.lengths is not None:
+        outputs.zero_()
     call.recurrence.forward(
         call.schedule(),
         call.in_memory(call.inputs),
@@ -82,6 +84,8 @@ def _fold_backward(*arguments: Any) -> tuple[Tensor, list[Tensor], Tensor]:
     call = Call(*arguments[:COMMON])
     kept, output_gradient, last_gradient, wanted = arguments[COMMON:]
     to_inputs, to_weights, to_initial = _gradients(*arguments)
+    if call.lengths is not None:
+        to_inputs.zero_()
     pieces = _pieces(call, to_weights) if wanted[1] else {}
     call.recurrence.backward(
         call.schedule(),

@@ -61,11 +61,6 @@ def open_input(
     found = as_lengths(lengths, rows)
 
     def close(outputs: Tensor, last: list[Tensor]) -> Any:
-        if found is not None:
-            # what lies behind a row's end is zero, as after pad_packed_sequence
-            steps = torch.arange(outputs.shape[1 if form.batch_first else 0])
-            working = steps < found[:, None] if form.batch_first else steps[:, None] < found
-            outputs = torch.where(working[..., None].to(outputs.device), outputs, outputs.new_zeros(()))
         if unbatched:
             outputs = outputs.squeeze(0 if form.batch_first else 1)
             last = [s.squeeze(1) for s in last]
@@ -119,6 +114,8 @@ def run_stack(
             outputs.append(given)
             last.append(final)
         inputs = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
+    if len(last) == 1:
+        return inputs, [state.unsqueeze(0) for state in last[0]]
     return inputs, [torch.stack(each) for each in zip(*last, strict=True)]
 
 
