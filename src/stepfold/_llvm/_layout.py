@@ -3,6 +3,7 @@ caller."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -64,7 +65,7 @@ class Layout:
         """All projections of one row."""
         return len(self.plan.projections) * self.shape.padded
 
-    @property
+    @functools.cached_property
     def projection_blocks(self) -> tuple[int, int]:
         """The tile of a projection, (rows, vectors)."""
         return tile_shape(1, max(1, len(self.plan.projections) * self.shape.blocks), self.shape.registers)
@@ -79,7 +80,7 @@ class Layout:
         """All operands computed again of one row."""
         return self.plan.operands * self.shape.padded
 
-    @property
+    @functools.cached_property
     def recurrent_groups(self) -> tuple[OuterGroup, ...]:
         """The matrix gradients with an operand of units, by operand and neighbouring deltas."""
         groups, offset = [], 0
@@ -95,7 +96,7 @@ class Layout:
                 offset += self.shape.units * len(deltas) * self.shape.padded
         return tuple(groups)
 
-    @property
+    @functools.cached_property
     def recurrent_size(self) -> int:
         """How many numbers the gradients of all `recurrent_groups` take."""
         return sum(self.shape.units * g.slots for g in self.recurrent_groups) * self.shape.padded

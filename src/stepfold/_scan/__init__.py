@@ -1,6 +1,6 @@
 """A cell over a batch of sequences, NumPy in and out."""
 
-from ._engine import aligned
+from ._memory import aligned
 from ._recurrence import Recurrence, recurrence
 from ._scan import Gradients, Run, checked_params, record, scan
 from ._schedule import Schedule

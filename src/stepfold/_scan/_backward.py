@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _pool
-from ._engine import Engine, Space, distinct_tokens, run_jobs, split
+from ._engine import Engine, distinct_tokens, run_jobs, split
 from ._groups import CHUNK_ROWS, groups
 from ._masked import gather_gradient
+from ._memory import Address, Space
 from ._pack import pack_input_gradient, pack_panels, pack_vectors, write_gradients
 from ._schedule import Schedule
 
@@ -70,6 +71,7 @@ def backward(
             common["dense"] = 0
         table_rows = 0 if distinct is None else len(distinct)
         sums = [_sums(engine, space, k, inputs.shape[-1], table_rows) for k in range(count)]
+        common = {word: Address(w) if isinstance(w, np.ndarray) else w for word, w in common.items()}
         jobs, cotangents = [], []
         for k, group in enumerate(parts):
             rows = len(group.rows)
@@ -81,13 +83,7 @@ def backward(
             cotangents.append(carried)
             room = max(CHUNK_ROWS, rows)
             words = {
-                "steps": group.steps,
-                "rows": rows,
-                "chunk": group.chunk,
-                "offsets": group.offsets,
-                "source": group.positions if index is None else index[group.positions],
-                "target": group.positions,
-                "previous": group.previous,
+                **group.words,
                 "states": states,
                 "kept": keep,
                 "scratch": space.take(f"scratch{k}", rows * compiled.kernel.scratch),
@@ -98,6 +94,8 @@ def backward(
                 **sums[k % count],
                 **engine.extras(extra, group),
             }
+            if index is not None:
+                words["source"] = index[group.positions]
             jobs.append(compiled.job(words))
         run_jobs(jobs, count)
         if distinct is not None:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._engine import aligned
 from ._masked import gather_gradient, repeat_outputs
+from ._memory import aligned
 from ._recurrence import Recurrence
 from ._schedule import Schedule
 

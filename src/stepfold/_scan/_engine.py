@@ -19,20 +19,12 @@ from .._plan import plan
 from .._step import Step
 from . import _pool
 from ._groups import Group
+from ._memory import Space
 from ._schedule import Schedule
 
 Array = NDArray[Any]
 Job = Callable[[], None]
 _SMALL = 400_000  # multiply-adds below which a second thread costs more than it saves
-_ALIGN = 64
-
-
-def aligned(count: int, dtype: Any) -> Array:
-    """An uninitialised vector that begins on a cache line."""
-    itemsize = np.dtype(dtype).itemsize
-    raw = np.empty(count * itemsize + _ALIGN, np.uint8)
-    first = -raw.ctypes.data % _ALIGN
-    return raw[first : first + count * itemsize].view(dtype)
 
 
 class Compiled:
@@ -45,36 +37,13 @@ class Compiled:
     def job(self, words: Mapping[str, Any]) -> Job:
         """Return the call with these words, arrays standing for their addresses."""
         values = [
-            w.ctypes.data if isinstance(w, np.ndarray) else int(w)
-            for w in map(words.__getitem__, self.kernel.words)
+            int(w if isinstance(w, int) else w.ctypes.data) for w in map(words.__getitem__, self.kernel.words)
         ]
         block = np.array(values, np.int64)
         return functools.partial(self._run, block.ctypes.data, (block, words))
 
     def _run(self, address: int, keep: object) -> None:
         self._call(address)
-
-
-class Space:
-    """Working memory by name: kept from one call to the next, so that it is neither cleared nor paged in
-    again."""
-
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self._dtype = dtype
-        self._held: dict[str, Array] = {}
-
-    def take(self, name: str, count: int) -> Array:
-        """At least `count` numbers, with whatever they held."""
-        found = self._held.get(name)
-        if found is None or len(found) < count:
-            found = self._held[name] = aligned(max(1, count), self._dtype)
-        return found
-
-    def zeros(self, name: str, count: int) -> Array:
-        """`count` zeros (at least one)."""
-        found = self.take(name, count)[: max(1, count)]
-        found[...] = 0
-        return found
 
 
 class Engine:

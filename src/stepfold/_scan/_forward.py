@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _pool
-from ._engine import Engine, Space, distinct_tokens, run_jobs, split
+from ._engine import Engine, distinct_tokens, run_jobs, split
 from ._groups import CHUNK_ROWS, Group, groups
 from ._masked import repeat_outputs
+from ._memory import Address, Space
 from ._pack import pack_panels, pack_projection, pack_vectors
 from ._schedule import Schedule
 
@@ -58,6 +59,7 @@ def forward(
         if tokens is not None and layout.plan.projections:
             distinct, index = distinct_tokens(tokens, parts, len(inputs))
             common |= {"dense": 0, "projection": _project(engine, space, distinct, common, count)}
+        common = {word: Address(w) if isinstance(w, np.ndarray) else w for word, w in common.items()}
         jobs, homes = [], []
         for k, group in enumerate(parts):
             states, keep, final = _states(engine, space, schedule, group, k, kept)
@@ -66,19 +68,16 @@ def forward(
                 given = None if initial is None else initial[s]
                 states[: len(group.rows), s, : engine.units] = 0 if given is None else given[group.rows]
             words = {
-                "steps": group.steps,
-                "rows": len(group.rows),
-                "chunk": group.chunk,
-                "offsets": group.offsets,
-                "source": group.positions if index is None else index[group.positions],
-                "target": group.positions,
+                **group.words,
                 "states": states,
                 "kept": keep,
                 "scratch": space.take(f"scratch{k}", len(group.rows) * compiled.kernel.scratch),
                 **common,
                 **engine.extras(extra, group),
             }
-            if index is None:
+            if index is not None:
+                words["source"] = index[group.positions]
+            else:
                 room = max(CHUNK_ROWS, len(group.rows)) * layout.projection_row
                 words["projection"] = space.take(f"projection{k}", room)
             jobs.append(compiled.job(words))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._memory import Address
 from ._schedule import Schedule
 
 Whole = NDArray[np.int64]
@@ -47,6 +49,19 @@ class Group:
     def chunk(self) -> int:
         """How many timesteps to take at a time, so that what lies between them stays in the cache."""
         return max(1, CHUNK_ROWS // max(1, len(self.rows)))
+
+    @functools.cached_property
+    def words(self) -> dict[str, Any]:
+        """What every kernel is told of a group."""
+        return {
+            "steps": self.steps,
+            "rows": len(self.rows),
+            "chunk": self.chunk,
+            "offsets": Address(self.offsets),
+            "source": Address(self.positions),
+            "target": Address(self.positions),
+            "previous": Address(self.previous),
+        }
 
 
 _known: weakref.WeakKeyDictionary[Schedule, dict[int, list[Group]]] = weakref.WeakKeyDictionary()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .._cell import Cell, checked_dtype
 from ._checkpoint import Checkpoints
-from ._engine import aligned
+from ._memory import aligned
 from ._recurrence import Recurrence, recurrence
 from ._schedule import Schedule
 

@@ -1,0 +1,53 @@
+"""Memory that kernels work in, and addresses handed to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+_ALIGN = 64
+
+
+def aligned(count: int, dtype: Any) -> Array:
+    """An uninitialised vector that begins on a cache line."""
+    itemsize = np.dtype(dtype).itemsize
+    raw = np.empty(count * itemsize + _ALIGN, np.uint8)
+    first = -raw.ctypes.data % _ALIGN
+    return raw[first : first + count * itemsize].view(dtype)
+
+
+class Address(int):
+    """The address of an array, which it keeps alive."""
+
+    array: Array
+
+    def __new__(cls, array: Array) -> Address:
+        """Take an array's address."""
+        made = super().__new__(cls, array.ctypes.data)
+        made.array = array
+        return made
+
+
+class Space:
+    """Working memory by name: kept from one call to the next, so that it is neither cleared nor paged in
+    again."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        self._held: dict[str, Array] = {}
+
+    def take(self, name: str, count: int) -> Array:
+        """At least `count` numbers, with whatever they held."""
+        found = self._held.get(name)
+        if found is None or len(found) < count:
+            found = self._held[name] = aligned(max(1, count), self._dtype)
+        return found
+
+    def zeros(self, name: str, count: int) -> Array:
+        """`count` zeros (at least one)."""
+        found = self.take(name, count)[: max(1, count)]
+        found[...] = 0
+        return found
