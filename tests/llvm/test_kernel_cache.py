@@ -1,4 +1,4 @@
-"""The cache of kernels on disk: read again, shared by processes, rebuilt when damaged, told of when it cannot be."""
+"""The cache of kernels on disk: read again, shared, rebuilt when damaged, told of when it cannot be."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def outputs() -> tuple[np.ndarray, bool]:
     found = np.full((2, 4, UNITS), np.nan)
     made = Recurrence(STEP, UNITS, "float64")
     made.forward(Schedule.of(2, 4), inputs, params, outputs=found)
-    np.testing.assert_allclose(found, Reference(STEP, inputs, params, [np.zeros((2, UNITS))]).outputs, rtol=1e-12)
+    np.testing.assert_allclose(
+        found, Reference(STEP, inputs, params, [np.zeros((2, UNITS))]).outputs, rtol=1e-12
+    )
     return found, made.from_cache["infer"]
 
 
@@ -84,14 +86,18 @@ def test_units_dtype_cell_and_target_are_kept_apart(cache: Path) -> None:
         (cells.simple_rnn_relu.step, 3, "float64", "host"),
     ):
         made = Recurrence(step, units, dtype, target(on))
-        params = {k: np.ones(s, dtype) for k, s in (("W", (units, 2)), ("U", (units, units)), ("b", (units,)))}
+        params = {
+            k: np.ones(s, dtype) for k, s in (("W", (units, 2)), ("U", (units, units)), ("b", (units,)))
+        }
         made.forward(Schedule.of(1, 1), np.ones((1, 1, 2), dtype), params)
         assert made.from_cache == {"infer": False}
     assert len(kernels(cache)) == 5
 
 
 def flipped(at: int) -> Callable[[bytes], bytes]:
-    return lambda data: data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :] if at >= 0 else flipped(len(data) + at)(data)
+    return lambda data: (
+        data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :] if at >= 0 else flipped(len(data) + at)(data)
+    )
 
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
@@ -134,10 +140,12 @@ def test_a_folder_in_the_place_of_an_entry(cache: Path) -> None:
         assert not outputs()[1]
 
 
-# ---- where nothing can be written --------------------------------------------------------------------------
+# ---- where nothing can be written --------------------------------------------------------------------
 
 
-def test_an_unwritable_folder_is_told_once_and_work_goes_on(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_folder_is_told_once_and_work_goes_on(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = cache.parent / "file"
     file.write_text("not a folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(file))
@@ -147,8 +155,9 @@ def test_an_unwritable_folder_is_told_once_and_work_goes_on(cache: Path, monkeyp
     (warning,) = told
     assert warning.category is RuntimeWarning
     assert str(warning.message) == (
-        f"compiled kernels cannot be kept in {file / 'stepfold'} (Not a directory): every process will compile "
-        "them again, some 0.1 s each; free some space there or point XDG_CACHE_HOME at a folder that can be written"
+        f"compiled kernels cannot be kept in {file / 'stepfold'} (Not a directory): every process will "
+        "compile them again, some 0.1 s each; free some space there or point XDG_CACHE_HOME at a folder "
+        "that can be written"
     )
     assert file.read_text() == "not a folder"
 
@@ -181,7 +190,9 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(_cache.Path, "home", staticmethod(homeless))
-    with pytest.warns(RuntimeWarning, match=r"cannot be kept in the home folder \(Could not determine home directory\)"):
+    with pytest.warns(
+        RuntimeWarning, match=r"cannot be kept in the home folder \(Could not determine home directory\)"
+    ):
         assert not outputs()[1]
 
 
@@ -201,7 +212,7 @@ def test_the_folder_of_each_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert _cache.folder() == tmp_path / "elsewhere" / "stepfold"
 
 
-# ---- many processes at once --------------------------------------------------------------------------------
+# ---- many processes at once --------------------------------------------------------------------------
 
 _CHILD = """
 import sys, time
@@ -228,7 +239,10 @@ print("right")
 def test_many_processes_fill_one_empty_cache(cache: Path, count: int) -> None:
     processes = [
         subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", _CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-W", "error", "-c", _CHILD],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for _ in range(count)
     ]

@@ -1,4 +1,4 @@
-"""The plan: what leaves the loop, what is kept for the way back and that less would not do, what needs which stage."""
+"""The plan: what leaves the loop, what is kept and that less would not do, what waits for what."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_layer_norm_keeps_its_number_a_row_as_a_number() -> None:
     assert made.kept_units == 9
 
 
-# ---- enough, and not too much -----------------------------------------------------------------------------
+# ---- enough, and not too much ------------------------------------------------------------------------
 
 
 @functools.cache
@@ -124,7 +124,7 @@ def test_no_smaller_set_would_do(cell_: Cell) -> None:
         assert not enough(cell_.step, [*smaller, *numbers]), f"{smaller} would do"
 
 
-# ---- what leaves the loop ----------------------------------------------------------------------------------
+# ---- what leaves the loop ----------------------------------------------------------------------------
 
 
 def products(made: Plan) -> list[str]:
@@ -175,7 +175,7 @@ def test_a_projection_that_serves_two_is_computed_once() -> None:
     assert made.vectors == ("b",)
 
 
-# ---- stages --------------------------------------------------------------------------------------------------
+# ---- stages ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

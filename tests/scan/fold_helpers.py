@@ -1,4 +1,4 @@
-"""Batches to fold, by the kernels and by the reference; every array that a kernel writes stands between guards."""
+"""Batches to fold, by the kernels and by the reference; what a kernel writes stands between guards."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from stepfold._step import Step
 
 Array = np.ndarray
 Answer = dict[str, Array]
-"""What a fold gives: "outputs", "state h", and gradients "to inputs", "to W", "to initial h" (if it was given)."""
+"""What a fold gives: "outputs", "state h", gradients "to inputs", "to W", "to initial h" (if it was given)."""
 
 GUARD, MARK = 64, 777.0
 LIMITS = {"float64": 1e-10, "float32": 1e-5}
 TARGETS = [name for name in ("x86-64", "haswell", "host") if target(name).width <= target("host").width]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def ready(step: Step, units: int, dtype: str = "float64", on: str = "host") -> Recurrence:
     """The recurrence of a step, made once a session."""
     return Recurrence(step, units, dtype, target(on))
@@ -78,7 +78,7 @@ class Problem:
     def but(self, **changes: Any) -> Problem:
         return replace(self, **changes)
 
-    # ---- how it lies in memory ------------------------------------------------------------------------------
+    # ---- how it lies in memory ------------------------------------------------------------------------
 
     def schedule(self) -> Schedule:
         batch, time = self.inputs.shape[:2]
@@ -100,7 +100,7 @@ class Problem:
             return turned[self.mask.T][None]
         return np.ascontiguousarray(turned)
 
-    # ---- both ways ------------------------------------------------------------------------------------------
+    # ---- both ways ------------------------------------------------------------------------------------
 
     def reference(self, dtype: str = "float64") -> Answer:
         """The answer of the reference; what lies as the batch does is laid as the problem's layout wants."""
@@ -137,7 +137,7 @@ class Problem:
         tokens: Array | None = None,
         recurrence: Recurrence | None = None,
     ) -> Answer:
-        """The kernels' answer; with `tokens` the inputs are a table. Every array is overwritten, none overrun."""
+        """The kernels' answer; with `tokens` the inputs are a table. No array may be overrun."""
         made = recurrence or ready(self.step, self.units, self.dtype, on)
         schedule = self.schedule()
         guards: dict[str, Array] = {}
@@ -159,7 +159,15 @@ class Problem:
             outputs = room(f"{way} outputs", places)
             last = [room(f"{way} state {n}", (batch, self.units)) for n in states]
             made.forward(
-                schedule, inputs, self.params, initial, outputs=outputs, last=last, kept=memory, threads=threads, **given
+                schedule,
+                inputs,
+                self.params,
+                initial,
+                outputs=outputs,
+                last=last,
+                kept=memory,
+                threads=threads,
+                **given,
             )
             found = {"outputs": outputs, **{f"state {n}": s for n, s in zip(states, last, strict=True)}}
             if answer:
@@ -176,8 +184,8 @@ class Problem:
         last_gradient = [None if g is None else walled(g) for g in self.last_gradient]
         made.backward(
             schedule, inputs, self.params, kept, output_gradient=og, last_gradient=last_gradient,
-            inputs_gradient=to_inputs, params_gradient=to_params, initial_gradient=[to_initial.get(n) for n in states],
-            threads=back_threads or threads, **given,
+            inputs_gradient=to_inputs, params_gradient=to_params,
+            initial_gradient=[to_initial.get(n) for n in states], threads=back_threads or threads, **given,
         )  # fmt: skip
         for what, memory in guards.items():
             assert_unharmed(memory, what)
@@ -203,7 +211,9 @@ class Problem:
 
 
 def _off(found: Answer, expected: Answer) -> bool:
-    return any(not distance(found[k], expected[k]) <= LIMITS["float32"] * _size(expected[k]) for k in expected)
+    return any(
+        not distance(found[k], expected[k]) <= LIMITS["float32"] * _size(expected[k]) for k in expected
+    )
 
 
 def _size(array: Array) -> float:
@@ -243,9 +253,9 @@ def problem(
     for name, dims in step.parameters.items():
         shape = tuple({"units": units, "features": features}[d] for d in dims)
         params[name] = (some(*shape) * (0.5 if len(shape) == 1 else shape[1] ** -0.5)).astype(dtype)
-    extra = {
-        ("row_input", name): some(batch, units) for name in step.leaves("row_input")
-    } | {("step_input", name): some(batch, time, units) for name in step.leaves("step_input")}
+    extra = {("row_input", name): some(batch, units) for name in step.leaves("row_input")} | {
+        ("step_input", name): some(batch, time, units) for name in step.leaves("step_input")
+    }
     made = Problem(
         step, some(batch, time, features), params, [some(batch, units) for _ in step.states],
         some(batch, time, units), [some(batch, units) for _ in step.states], extra=extra,

@@ -1,4 +1,4 @@
-"""Every known cell, forward and back, both dtypes, odd sizes, every target: the kernels against the reference."""
+"""Every known cell, forward and back, both dtypes, odd sizes, every target: kernels against reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lengths, masks, directions, layouts, states: what works when, and what a sequence cut in two has in common with the whole."""
+"""Lengths, masks, directions, layouts, states: what works when, and sequences cut in two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory: parameters and gradients of any strides, results overwritten, nothing else touched, and the kernel did it."""
+"""Memory: parameters and gradients of any strides, nothing else touched, and that the kernel did it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from fold_helpers import Array, close, problem, ready
 
-from stepfold import cells, scan
 from stepfold import _reference as reference_module
+from stepfold import cells, scan
 from stepfold._llvm import _cache, _compile
 from stepfold._scan import Recurrence
 
@@ -72,7 +72,14 @@ def test_only_what_is_asked_for_is_written() -> None:
 
 def test_what_goes_in_stays_as_it_was() -> None:
     made = problem(cells.lstm, 5, 6, 7, 18, mask=np.random.default_rng(0).random((5, 6)) > 0.4)
-    arrays = [made.inputs, made.mask, made.output_gradient, *made.initial, *made.last_gradient, *made.params.values()]
+    arrays = [
+        made.inputs,
+        made.mask,
+        made.output_gradient,
+        *made.initial,
+        *made.last_gradient,
+        *made.params.values(),
+    ]
     before = [a.copy() for a in arrays]
     for array in arrays:
         array.flags.writeable = False
@@ -89,13 +96,18 @@ def test_going_back_twice_gives_the_same() -> None:
     found = []
     for _ in range(2):
         recurrence.backward(
-            schedule, made.inputs, made.params, kept, output_gradient=made.output_gradient, params_gradient=grown
+            schedule,
+            made.inputs,
+            made.params,
+            kept,
+            output_gradient=made.output_gradient,
+            params_gradient=grown,
         )
         found.append({name: g.copy() for name, g in grown.items()})
     assert all(np.array_equal(found[0][name], found[1][name]) for name in grown)
 
 
-# ---- the compiled kernel, not a fall-back, is what ran ------------------------------------------------------
+# ---- the compiled kernel, not a fall-back, is what ran -----------------------------------------------
 
 
 def test_the_reference_takes_no_part(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 from fold_helpers import TARGETS, problem
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from strategies import cells, masks
 
 from stepfold import Cell
-from stepfold._scan import Recurrence
 from stepfold._llvm._compile import target
+from stepfold._scan import Recurrence
+from strategies import cells, masks
 
 
 @st.composite

@@ -1,4 +1,4 @@
-"""Threads: the same numbers from any number of them, from many callers at once, after a fork; errors come out."""
+"""Threads: the same numbers from any number of them, from many callers, after a fork; errors come out."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_many_python_threads_compile_one_recurrence_once() -> None:
     assert sorted(fresh.from_cache) == ["back", "infer", "train"]
 
 
-# ---- the pool itself --------------------------------------------------------------------------------------
+# ---- the pool itself ---------------------------------------------------------------------------------
 
 
 def fails(with_: BaseException):
@@ -132,7 +132,7 @@ def test_processors_are_those_this_process_may_use() -> None:
     assert 1 <= _pool.processors() <= (os.cpu_count() or 1)
 
 
-# ---- after a fork -----------------------------------------------------------------------------------------
+# ---- after a fork ------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

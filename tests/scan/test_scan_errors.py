@@ -1,0 +1,250 @@
+"""What is said of what does not fit: where, which shapes, and the cure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stepfold import cell, cells, record, scan, tanh
+
+INPUTS = np.random.default_rng(0).standard_normal((4, 6, 3))
+PARAMS = cells.lstm.init(3, 5, seed=1, dtype="float64")
+STATES = [np.zeros((4, 5)), np.zeros((4, 5))]
+
+
+@cell
+def no_parameters(x, h):
+    return tanh(h)
+
+
+def changed(**params: Any) -> dict[str, Any]:
+    return PARAMS | params
+
+
+F32 = INPUTS.astype("float32")
+TABLE = np.zeros((7, 3))
+NAMES = "W_i, U_i, b_i, W_f, U_f, b_f, W_c, U_c, b_c, W_o, U_o, b_o"
+WRONG: dict[str, tuple[type[Exception], str, Callable[[], Any]]] = {
+    "no cell": (
+        TypeError,
+        "the first argument must be a cell (a function under @cell), not function",
+        lambda: scan(lambda x, h: h, INPUTS, PARAMS),  # type: ignore[arg-type]
+    ),
+    "integers": (
+        TypeError,
+        "dtype must be float32 or float64, not int64; convert the arrays with .astype('float32')",
+        lambda: scan(cells.lstm, INPUTS.astype(np.int64), PARAMS),
+    ),
+    "half precision": (
+        TypeError,
+        "dtype must be float32 or float64, not float16; convert the arrays with .astype('float32')",
+        lambda: scan(cells.lstm, INPUTS.astype(np.float16), PARAMS),
+    ),
+    "foreign byte order": (
+        TypeError,
+        "dtype must be float32 or float64, not >f8; convert the arrays with .astype('float32')",
+        lambda: scan(cells.lstm, INPUTS.astype(">f8"), PARAMS),
+    ),
+    "one axis": (
+        ValueError,
+        "inputs has shape (3,), expected (batch, time, features) or (time, features)",
+        lambda: scan(cells.lstm, INPUTS[0, 0], PARAMS),
+    ),
+    "four axes": (
+        ValueError,
+        "inputs has shape (1, 4, 6, 3), expected (batch, time, features) or (time, features)",
+        lambda: scan(cells.lstm, INPUTS[None], PARAMS),
+    ),
+    "other features": (
+        ValueError,
+        "W_i has shape (5, 3), expected (units, features) = (5, 2)",
+        lambda: scan(cells.lstm, INPUTS[..., :2], PARAMS),
+    ),
+    "no features": (
+        ValueError,
+        "lstm cannot work with 0 features; inputs and params need at least one",
+        lambda: scan(cells.lstm, INPUTS[..., :0], PARAMS),
+    ),
+    "no units": (
+        ValueError,
+        "simple_rnn cannot work with 0 units; inputs and params need at least one",
+        lambda: scan(
+            cells.simple_rnn, INPUTS, {"W": np.zeros((0, 3)), "U": np.zeros((0, 0)), "b": np.zeros(0)}
+        ),
+    ),
+    "other units": (
+        ValueError,
+        "U_f has shape (5, 4), expected (units, units) = (5, 5)",
+        lambda: scan(cells.lstm, INPUTS, changed(U_f=PARAMS["U_f"][:, :4])),
+    ),
+    "a number for a vector": (
+        ValueError,
+        "b_f has shape (), expected (units) = (5,)",
+        lambda: scan(cells.lstm, INPUTS, changed(b_f=1.0)),
+    ),
+    "a missing parameter": (
+        ValueError,
+        f"params lacks b_c, U_o; lstm needs {NAMES} (see cell.init)",
+        lambda: scan(cells.lstm, INPUTS, {k: v for k, v in PARAMS.items() if k not in ("b_c", "U_o")}),
+    ),
+    "an unknown parameter": (
+        ValueError,
+        f"lstm has no parameter V, p; it has {NAMES}",
+        lambda: scan(cells.lstm, INPUTS, changed(p=1, V=2)),
+    ),
+    "no mapping": (
+        TypeError,
+        "params must map names to arrays, as cell.init does, not list",
+        lambda: scan(cells.lstm, INPUTS, list(PARAMS.values())),  # type: ignore[arg-type]
+    ),
+    "a parameter of another dtype": (
+        TypeError,
+        "W_i is float64, not float32; convert it with .astype",
+        lambda: scan(cells.lstm, F32, PARAMS),
+    ),
+    "a parameter of integers": (
+        TypeError,
+        "b_i is int64, not float64; convert it with .astype",
+        lambda: scan(cells.lstm, INPUTS, changed(b_i=np.zeros(5, np.int64))),
+    ),
+    "nothing tells the units": (
+        ValueError,
+        "no_parameters has no parameter from which the number of units could be known",
+        lambda: scan(no_parameters, INPUTS, {}),
+    ),
+    "one state too few": (
+        ValueError,
+        "initial_state has 1 array(s), lstm has 2 state(s): h, c",
+        lambda: scan(cells.lstm, INPUTS, PARAMS, initial_state=STATES[:1]),
+    ),
+    "a state that is no list": (
+        TypeError,
+        "initial_state must be one array a state, not float",
+        lambda: scan(cells.lstm, INPUTS, PARAMS, initial_state=0.0),  # type: ignore[arg-type]
+    ),
+    "a state's shape": (
+        ValueError,
+        "initial state 'c' has shape (4, 4), expected (4, 5)",
+        lambda: scan(cells.lstm, INPUTS, PARAMS, initial_state=[STATES[0], STATES[1][:, :4]]),
+    ),
+    "a single state's shape": (
+        ValueError,
+        "initial state 'h' has shape (4, 5), expected (5,)",
+        lambda: scan(cells.lstm, INPUTS[0], PARAMS, initial_state=STATES),
+    ),
+    "a state's dtype": (
+        TypeError,
+        "initial state 'h' is float32, not float64; convert it with .astype",
+        lambda: scan(cells.lstm, INPUTS, PARAMS, initial_state=[s.astype("float32") for s in STATES]),
+    ),
+    "lengths and mask": (
+        ValueError,
+        "give lengths or mask, not both",
+        lambda: scan(cells.lstm, INPUTS, PARAMS, lengths=[1] * 4, mask=np.ones((4, 6), bool)),
+    ),
+    "lengths too many": (
+        ValueError,
+        "lengths has shape (5,), expected one number a row, (4,)",
+        lambda: scan(cells.lstm, INPUTS, PARAMS, lengths=[1] * 5),
+    ),
+    "lengths for one sequence": (
+        ValueError,
+        "lengths has shape (2,), expected one number a row, (1,)",
+        lambda: scan(cells.lstm, INPUTS[0], PARAMS, lengths=[1, 2]),
+    ),
+    "lengths too long": (
+        ValueError,
+        "lengths run from 1 to 7; they must lie in 0…6, the timesteps of the input",
+        lambda: scan(cells.lstm, INPUTS, PARAMS, lengths=[1, 7, 2, 3]),
+    ),
+    "lengths below zero": (
+        ValueError,
+        "lengths run from -1 to 6; they must lie in 0…6, the timesteps of the input",
+        lambda: scan(cells.lstm, INPUTS, PARAMS, lengths=[6, -1, 2, 3]),
+    ),
+    "lengths of floats": (
+        TypeError,
+        "lengths must be whole numbers, not float64",
+        lambda: scan(cells.lstm, INPUTS, PARAMS, lengths=[1.0] * 4),
+    ),
+    "a mask's shape": (
+        ValueError,
+        "mask has shape (6, 4), expected (batch, time) = (4, 6)",
+        lambda: scan(cells.lstm, INPUTS, PARAMS, mask=np.ones((6, 4), bool)),
+    ),
+    "a mask of numbers": (
+        TypeError,
+        "mask must be of bools, not int64; write mask != 0",
+        lambda: scan(cells.lstm, INPUTS, PARAMS, mask=np.ones((4, 6), np.int64)),
+    ),
+    "tokens that are no whole numbers": (
+        TypeError,
+        "with a table, inputs are whole numbers that choose its rows, not float64",
+        lambda: scan(cells.lstm, INPUTS, PARAMS, table=TABLE),
+    ),
+    "tokens that are bools": (
+        TypeError,
+        "with a table, inputs are whole numbers that choose its rows, not bool",
+        lambda: scan(cells.lstm, INPUTS[..., 0] > 0, PARAMS, table=TABLE),
+    ),
+    "tokens with features": (
+        ValueError,
+        "inputs has shape (4, 6, 3) and table (7, 3), expected (batch, time) and (words, features)",
+        lambda: scan(cells.lstm, INPUTS.astype(np.int64), PARAMS, table=TABLE),
+    ),
+    "a table of one axis": (
+        ValueError,
+        "inputs has shape (4, 6) and table (3,), expected (batch, time) and (words, features)",
+        lambda: scan(cells.lstm, np.zeros((4, 6), np.int64), PARAMS, table=TABLE[0]),
+    ),
+    "tokens beyond the table": (
+        ValueError,
+        "inputs run from 0 to 7; the table has rows 0…6 only",
+        lambda: scan(cells.lstm, np.arange(8).reshape(2, 4), PARAMS, table=TABLE),
+    ),
+    "tokens below zero": (
+        ValueError,
+        "inputs run from -1 to 2; the table has rows 0…6 only",
+        lambda: scan(cells.lstm, np.arange(-1, 3).reshape(2, 2), PARAMS, table=TABLE),
+    ),
+    "a table of integers": (
+        TypeError,
+        "dtype must be float32 or float64, not int64; convert the arrays with .astype('float32')",
+        lambda: scan(cells.lstm, np.zeros((2, 2), np.int64), PARAMS, table=TABLE.astype(np.int64)),
+    ),
+    "no threads": (
+        ValueError,
+        "threads must be at least 1, not 0",
+        lambda: scan(cells.lstm, INPUTS, PARAMS, threads=0),
+    ),
+    "half a thread": (
+        TypeError,
+        "threads must be a whole number, not 0.5",
+        lambda: scan(cells.lstm, INPUTS, PARAMS, threads=0.5),  # type: ignore[arg-type]
+    ),
+    "an output's gradient": (
+        ValueError,
+        "output_gradient has shape (4, 6, 5), expected (4, 5), like what it is the gradient of",
+        lambda: record(cells.lstm, INPUTS, PARAMS).backward(np.ones((4, 6, 5))),
+    ),
+    "a state's gradient": (
+        ValueError,
+        "state_gradients[1] has shape (5,), expected (4, 5), like what it is the gradient of",
+        lambda: record(cells.lstm, INPUTS, PARAMS).backward(None, [None, np.ones(5)]),
+    ),
+    "gradients of too many states": (
+        ValueError,
+        "state_gradients has 3 arrays, lstm has 2 state(s): h, c",
+        lambda: record(cells.lstm, INPUTS, PARAMS).backward(None, [None] * 3),
+    ),
+}
+
+
+@pytest.mark.parametrize(("error", "text", "call"), WRONG.values(), ids=WRONG.keys())
+def test_what_does_not_fit_is_said(error: type[Exception], text: str, call: Callable[[], Any]) -> None:
+    with pytest.raises(error) as found:
+        call()
+    assert str(found.value) == text
