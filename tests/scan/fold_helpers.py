@@ -17,7 +17,7 @@ from stepfold._step import Step
 
 Array = np.ndarray
 Answer = dict[str, Array]
-"""What a fold gives: "outputs", "state h", gradients "to inputs", "to W", "to initial h" (if it was given)."""
+"""What a fold gives: "outputs", "state h", gradients "to inputs", "to W", "to initial h" (if given)."""
 
 GUARD, MARK = 64, 777.0
 LIMITS = {"float64": 1e-10, "float32": 1e-5}
@@ -225,8 +225,9 @@ def distance(a: Array, b: Array) -> float:
 
 
 def close(found: Array, expected: Array, limit: float, what: str, slack: float = 0.0) -> None:
-    """Assert that two arrays are equal within `limit` of the greatest number (NaN is equal to nothing)."""
+    """Assert that two arrays are equal within `limit` of the greatest number, which is finite."""
     assert found.shape == expected.shape, f"{what}: shape {found.shape}, expected {expected.shape}"
+    assert np.isfinite(expected).all(), f"{what}: nothing is close to what is expected"
     off, allowed = distance(found, expected), limit * _size(expected) + slack
     assert off <= allowed, f"{what}: off by {off:.3g}, allowed {allowed:.3g}"
 

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from fold_helpers import Array, close, problem, ready
+from fold_helpers import GUARD, Array, assert_unharmed, close, guarded, problem, ready
 
 from stepfold import _reference as reference_module
 from stepfold import cells, scan
@@ -167,3 +167,30 @@ def test_a_kernel_with_its_code_taken_away_gives_nothing(monkeypatch: pytest.Mon
     Recurrence(made.step, 7, "float64").forward(made.schedule(), made.inputs, made.params, outputs=outputs)
     assert len(calls) == 1
     assert np.isnan(outputs).all()
+
+
+# ---- and the helpers of these tests notice what they are there to notice -----------------------------------
+
+
+def test_the_comparison_can_fail() -> None:
+    one = np.ones(3)
+    close(one, one, 0.0, "equal")
+    for other in (
+        np.array([1.0, 1.0, 1.1]),
+        np.array([1.0, np.nan, 1.0]),
+        np.ones(4),
+        np.array([1, np.inf, 1]),
+    ):
+        for a, b in ((one, other), (other, one)):
+            with pytest.raises(AssertionError, match="^numbers: "):
+                close(a, b, 1e-3, "numbers")
+
+
+@pytest.mark.parametrize("place", [GUARD - 1, -GUARD])
+def test_the_guards_can_fail(place: int) -> None:
+    inner, memory = guarded((2, 3), "float32")
+    inner[...] = 0.0
+    assert_unharmed(memory, "memory")
+    memory[place] = 0.0
+    with pytest.raises(AssertionError, match="memory: something was written"):
+        assert_unharmed(memory, "memory")

@@ -18,6 +18,8 @@ def some_tokens(kind: str, batch: int, time: int) -> Array:
     if kind == "padded":
         lengths = random.integers(0, time + 1, batch)
         tokens[ragged((time - lengths).tolist(), time)] = 0
+    if kind == "padded behind":
+        tokens = some_tokens("padded", batch, time)[:, ::-1].copy()
     if kind == "padded by two words":
         tokens[:, : time // 2] = np.arange(batch)[:, None] % 2 * 10
     if kind == "all padding":
@@ -70,8 +72,11 @@ def test_tokens_are_their_vectors(kind: str, dtype: str, given: bool) -> None:
 @pytest.mark.parametrize("layout", ["batch", "time"])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
-def test_tokens_under_masks_and_directions(masked: bool, reverse: bool, layout: str, initial: bool) -> None:
-    tokens = some_tokens("padded", 13, 40)
+@pytest.mark.parametrize("kind", ["padded", "padded behind"])
+def test_tokens_under_masks_and_directions(
+    kind: str, masked: bool, reverse: bool, layout: str, initial: bool
+) -> None:
+    tokens = some_tokens(kind, 13, 40)
     more = {"mask": tokens > 0} if masked else {}
     if not initial:
         more["initial"] = [None, None]
