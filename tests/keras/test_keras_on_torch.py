@@ -16,7 +16,7 @@ from keras_helpers import BACKEND
 def test_all_of_it_on_torch() -> None:
     pytest.importorskip("torch")
     environment = {**os.environ, "KERAS_BACKEND": "torch"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", str(Path(__file__).parent)]
+    command = [sys.executable, "-m", "pytest", "-x", str(Path(__file__).parent)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:]
     assert " passed" in done.stdout

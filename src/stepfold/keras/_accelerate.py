@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
@@ -21,19 +22,21 @@ def accelerate(model: Any) -> Any:
     model that was given stays as it is. ValueError for a subclassed model, whose layers cannot be listed from
     outside, and for a model without any such layer.
     """
+    found: list[str] = []
+    exchange = functools.partial(_replaced, found=found)
     if isinstance(model, keras.Model):
-        if not isinstance(model, (keras.Sequential, keras.src.models.Functional)):
+        if not (isinstance(model, keras.Sequential) or hasattr(model, "operations")):
             raise ValueError(
                 f"{type(model).__name__} is a subclassed model, whose layers only its own code knows; write "
                 "stepfold.keras.LSTM in place of keras.layers.LSTM there (set_weights(get_weights()) carries "
                 "the weights over)"
             )
-        new = keras.models.clone_model(model, clone_function=_replaced, recursive=True)
+        new = keras.models.clone_model(model, clone_function=exchange, recursive=True)
     else:
-        new = _replaced(model)
+        new = exchange(model)
         if model.built:
             new.build_from_config(model.get_build_config())
-    if not any(isinstance(layer, tuple(_REPLACEMENTS.values())) for layer in _all_layers(new)):
+    if not found:
         raise ValueError(
             f"{model.name!r} has none of the layers {', '.join(_REPLACEMENTS)} of keras.layers to replace"
         )
@@ -52,28 +55,25 @@ def _copy(values: list[Any], variables: list[Any]) -> None:
         variable.assign(np.array(keras.ops.convert_to_numpy(value.value)))
 
 
-def _all_layers(layer: Any) -> list[Any]:
-    return layer._flatten_layers() if hasattr(layer, "_flatten_layers") else [layer]
-
-
-def _replaced(layer: Any) -> Any:
+def _replaced(layer: Any, found: list[str]) -> Any:
     """Return a new layer from the configuration of a layer, with every recurrent layer in it exchanged."""
-    saved = _exchanged(keras.saving.serialize_keras_object(layer))
+    saved = _exchanged(keras.saving.serialize_keras_object(layer), found)
     known = saved.get("registered_name") or saved.get("module", "").startswith("keras")
     if known:
         return keras.saving.deserialize_keras_object(saved)
     return type(layer).from_config(saved["config"])
 
 
-def _exchanged(saved: Any) -> Any:
+def _exchanged(saved: Any, found: list[str]) -> Any:
     """Exchange Keras's own layers for ours in what `serialize_keras_object` returned, at any depth."""
     if isinstance(saved, (list, tuple)):
-        return type(saved)(_exchanged(item) for item in saved)
+        return type(saved)(_exchanged(item, found) for item in saved)
     if not isinstance(saved, dict):
         return saved
-    saved = {key: _exchanged(value) for key, value in saved.items()}
+    saved = {key: _exchanged(value, found) for key, value in saved.items()}
     new = _REPLACEMENTS.get(str(saved.get("class_name")))
     if new is not None and saved.get("module") == "keras.layers":
         registered = keras.saving.get_registered_name(new)
+        found.append(new.__name__)
         saved.update(module=new.__module__, registered_name=registered)
     return saved

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import keras
@@ -14,6 +15,9 @@ from ._recipe import Layout, Recipe
 from ._tokens import tokens_of
 
 _FOLDS = {"jax": "._jax", "torch": "._torch", "numpy": "._numpy"}
+
+_from_zero: ContextVar[bool] = ContextVar("from_zero", default=False)
+"""Whether the call under way begins at the zero state."""
 
 
 class SlowPathWarning(UserWarning):
@@ -40,9 +44,6 @@ class FoldedRNN(keras.layers.RNN):  # type: ignore[misc]
     why. `unroll` changes nothing.
     """
 
-    _from_zero = False
-    """Whether the call under way begins at the zero state."""
-
     def units_of_state(self) -> int:
         """The number of units, the same for every state."""
         return int(self.state_size[0])
@@ -63,11 +64,11 @@ class FoldedRNN(keras.layers.RNN):  # type: ignore[misc]
         self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False
     ) -> Any:
         """Return what `keras.layers.RNN` returns for sequences (batch, time, features)."""
-        self._from_zero = initial_state is None and not self.stateful
+        token = _from_zero.set(initial_state is None and not self.stateful)
         try:
             return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
         finally:
-            self._from_zero = False
+            _from_zero.reset(token)
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool | None = False) -> Any:
         """Return (last output, outputs, last states), as `keras.layers.RNN.inner_loop` does."""
@@ -93,7 +94,7 @@ class FoldedRNN(keras.layers.RNN):  # type: ignore[misc]
             reverse=self.go_backwards,
             tokens=ids is not None,
             mask=mask is not None,
-            initial=not self._from_zero,
+            initial=not _from_zero.get(),
             extra=tuple(feed.extra),
         )
         mask = None if mask is None else ops.cast(mask, "bool")
