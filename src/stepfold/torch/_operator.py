@@ -52,7 +52,8 @@ def _fold(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     call, keep = Call(*arguments[:COMMON]), arguments[COMMON]
     outputs, last, kept = _fold_results(*arguments)
     if call.lengths is not None:
-        outputs.zero_()
+        # by NumPy: a parallel torch operation would leave its threads spinning where the kernel wants to run
+        outputs.numpy().fill(0)
     call.recurrence.forward(
         call.schedule(),
         call.in_memory(call.inputs),
@@ -85,7 +86,7 @@ def _fold_backward(*arguments: Any) -> tuple[Tensor, list[Tensor], Tensor]:
     kept, output_gradient, last_gradient, wanted = arguments[COMMON:]
     to_inputs, to_weights, to_initial = _gradients(*arguments)
     if call.lengths is not None:
-        to_inputs.zero_()
+        to_inputs.numpy().fill(0)
     pieces = _pieces(call, to_weights) if wanted[1] else {}
     call.recurrence.backward(
         call.schedule(),
