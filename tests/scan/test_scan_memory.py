@@ -182,7 +182,7 @@ def test_the_comparison_can_fail() -> None:
         np.array([1, np.inf, 1]),
     ):
         for a, b in ((one, other), (other, one)):
-            with pytest.raises(AssertionError, match="^numbers: "):
+            with pytest.raises(AssertionError, match=r"^numbers: "):
                 close(a, b, 1e-3, "numbers")
 
 

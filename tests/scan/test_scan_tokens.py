@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fold_helpers import LIMITS, Answer, Array, Problem, close, problem, ragged
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stepfold import cells, record, scan
+from strategies import masks
 
 WORDS, FEATURES, UNITS = 11, 3, 5
 
@@ -99,6 +102,17 @@ def test_tokens_on_many_threads(threads: int, back_threads: int) -> None:
 def test_few_tokens(batch: int, time: int) -> None:
     for kind in ("random", "all padding"):
         check(some_tokens(kind, batch, time), initial=[None, None])
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_any_few_words(data: st.DataObject) -> None:
+    batch, time = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 12))
+    words = st.lists(st.sampled_from((0, 0, 0, 4)), min_size=batch * time, max_size=batch * time)
+    tokens = np.array(data.draw(words)).reshape(batch, time)
+    tokens[:, : data.draw(st.integers(0, time))] = 0
+    layout, reverse = data.draw(st.sampled_from(("batch", "time"))), data.draw(st.booleans())
+    check(tokens, initial=[None, None], mask=data.draw(masks(batch, time)), layout=layout, reverse=reverse)
 
 
 @pytest.mark.parametrize("integer", [np.int32, np.int64, np.uint8])
