@@ -13,6 +13,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,16 @@ def training_step(
     return Side(name, step, numbers)
 
 
+def outputs_of(module: nn.Module, **options: Any) -> Callable[[Tensor], Tensor]:
+    """The module as a function from inputs to outputs."""
+
+    def run(x: Tensor) -> Tensor:
+        outputs: Tensor = module(x, **options)[0]
+        return outputs
+
+    return run
+
+
 def twins(name: str, features: int, units: int) -> tuple[nn.Module, nn.Module]:
     """Our module and torch.nn's, with the same weights."""
     theirs = getattr(nn, name)(features, units, batch_first=True)
@@ -65,12 +76,12 @@ def twins(name: str, features: int, units: int) -> tuple[nn.Module, nn.Module]:
 def drop_in(report: _report.Report, shapes: Sequence[Shape], budget: float) -> None:
     """torch.nn's modules and ours."""
     for name, bar in BARS.items():
-        found = []
+        found: list[float] = []
         for batch, steps, features, units in shapes:
             ours, theirs = twins(name, features, units)
             x, arriving = torch.randn(batch, steps, features), torch.randn(batch, steps, units) / steps
             sides = [
-                training_step(label, lambda x, m=module: m(x)[0], module, x, arriving)
+                training_step(label, outputs_of(module), module, x, arriving)
                 for label, module in ((_report.OURS, ours), (f"torch.nn.{name}", theirs))
             ]
             apart = check(sides, TOLERANCE)
@@ -109,9 +120,9 @@ def packed(
         apart = check(sides, TOLERANCE)
         padded = torch.randn(batch, LONGEST, units) / LONGEST * working[..., None]
         beside = [
-            training_step("stepfold, lengths", lambda x, m=ours: m(x, lengths=lengths)[0], ours, x, padded),
-            training_step("stepfold, padded", lambda x, m=ours: m(x)[0], ours, x, padded),
-            training_step(f"torch.nn.{name}, padded", lambda x, m=theirs: m(x)[0], theirs, x, padded),
+            training_step("stepfold, lengths", outputs_of(ours, lengths=lengths), ours, x, padded),
+            training_step("stepfold, padded", outputs_of(ours), ours, x, padded),
+            training_step(f"torch.nn.{name}, padded", outputs_of(theirs), theirs, x, padded),
         ]
         check(beside[1:], TOLERANCE)
         times = time_in_turn([*sides, *beside], budget=budget, least=3)
@@ -162,7 +173,7 @@ def own(report: _report.Report, shapes: Sequence[Shape], budget: float) -> None:
         w = dict(module.named_parameters())
         x, arriving = torch.randn(batch, steps, features), torch.randn(batch, steps, units) / steps
         runs = {
-            _report.OURS: lambda x, m=module: m(x)[0],
+            _report.OURS: outputs_of(module),
             "torch loop": by_hand(torch_step, w, number),
             "torch loop, compiled step": by_hand(torch.compile(torch_step), w, number),
         }
