@@ -51,7 +51,7 @@ def test_segments_cover_every_timestep_once(time: int) -> None:
     parts = segments(schedule)
     assert sum(int(part.counts.sum()) for part in parts) == int(schedule.counts.sum())
     assert len(parts) <= np.sqrt(time) + 1
-    assert max((part.positions.shape[1] for part in parts), default=0) <= np.sqrt(time) + 1
+    assert max((int(part.counts.max()) for part in parts), default=0) <= np.sqrt(time) + 1
 
 
 def test_memory_grows_with_the_root_of_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _pool
-from ._engine import Engine, distinct_tokens, run_jobs, split
-from ._groups import CHUNK_ROWS, groups
+from ._calls import run_jobs, split
+from ._engine import Engine
+from ._groups import CHUNK_ROWS, groups, tokens_of
 from ._masked import gather_gradient
 from ._memory import Address, Space
 from ._pack import pack_input_gradient, pack_panels, pack_vectors, write_gradients
@@ -65,9 +66,10 @@ def backward(
             "states_gradient": 0 if states_gradient is None else states_gradient,
             "inputs_gradient": 0 if inputs_gradient is None else inputs_gradient,
         }
-        distinct = index = None
+        distinct: Array | None = None
+        sources: list[Array] | None = None
         if tokens is not None and made.input_deltas:
-            distinct, index = distinct_tokens(tokens, parts, len(inputs))
+            distinct, sources = tokens_of(parts, tokens, len(inputs))
             common["dense"] = 0
         table_rows = 0 if distinct is None else len(distinct)
         sums = [_sums(engine, space, k, inputs.shape[-1], table_rows) for k in range(count)]
@@ -94,8 +96,8 @@ def backward(
                 **sums[k % count],
                 **engine.extras(extra, group),
             }
-            if index is not None:
-                words["source"] = index[group.positions]
+            if sources is not None:
+                words["source"] = sources[k]
             jobs.append(compiled.job(words))
         run_jobs(jobs, count)
         if distinct is not None:

@@ -24,14 +24,17 @@ Array = NDArray[Any]
 
 def segments(schedule: Schedule) -> list[Schedule]:
     """Cut a schedule into some √time schedules, one after the other; masked places belong to none of them."""
-    most = schedule.positions.shape[1]
-    size = max(1, math.isqrt(max(0, most - 1)) + 1)
-    found = []
-    for first in range(0, most, size):
-        counts = np.clip(schedule.counts - first, 0, size)
-        positions = np.ascontiguousarray(schedule.positions[:, first : first + size])
-        found.append(replace(schedule, counts=counts, positions=positions, mask=None))
-    return found
+    most = int(schedule.counts.max(initial=0))
+    size = math.isqrt(max(0, most - 1)) + 1
+    return [
+        replace(
+            schedule,
+            counts=np.clip(schedule.counts - first, 0, size),
+            starts=schedule.starts + first,
+            mask=None,
+        )
+        for first in range(0, most, size)
+    ]
 
 
 class Checkpoints:
@@ -95,7 +98,7 @@ class Checkpoints:
         carried = [self._zeros() if g is None else g for g in last_gradient or [None] * len(states)]
         for total in (inputs_gradient, *params_gradient.values()):
             total[...] = 0
-        most = max((s.positions.shape[1] for s in self._segments), default=0)
+        most = max((int(s.counts.max()) for s in self._segments), default=0)
         kept = aligned(recurrence.kept_size(schedule.batch, most), recurrence.dtype)
         part = {name: np.empty_like(value) for name, value in params_gradient.items()}
         of_table = np.empty_like(inputs_gradient) if self._tokens is not None else None

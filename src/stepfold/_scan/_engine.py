@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import functools
-import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import NoneType
 from typing import Any
@@ -14,36 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._llvm import KERNELS, Kernel, Layout, Target, layout_for, load, target
+from .._llvm import KERNELS, Layout, Target, layout_for, load, target
 from .._plan import plan
 from .._step import Step
 from . import _pool
+from ._calls import Compiled
 from ._groups import Group
 from ._memory import Space
 from ._schedule import Schedule
 
 Array = NDArray[Any]
-Job = Callable[[], None]
 _SMALL = 400_000  # multiply-adds below which a second thread costs more than it saves
-
-
-class Compiled:
-    """A kernel's code, and how its words are handed over."""
-
-    def __init__(self, kernel: Kernel, library: Any) -> None:
-        self.kernel, self._library = kernel, library
-        self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(library.addresses[kernel.name])
-
-    def job(self, words: Mapping[str, Any]) -> Job:
-        """Return the call with these words, arrays standing for their addresses."""
-        values = [
-            int(w if isinstance(w, int) else w.ctypes.data) for w in map(words.__getitem__, self.kernel.words)
-        ]
-        block = np.array(values, np.int64)
-        return functools.partial(self._run, block.ctypes.data, (block, words))
-
-    def _run(self, address: int, keep: object) -> None:
-        self._call(address)
 
 
 class Engine:
@@ -128,31 +106,3 @@ class Engine:
         for k, array in enumerate(arrays):
             out[..., k, : self.units] = array
         return out
-
-
-def run_jobs(jobs: Sequence[Job], threads: int) -> None:
-    """Run jobs on so many threads, the k-th thread every so manieth from the k-th on."""
-    _pool.run([functools.partial(_all, jobs[k::threads]) for k in range(min(threads, len(jobs)))])
-
-
-def _all(jobs: Sequence[Job]) -> None:
-    for job in jobs:
-        job()
-
-
-def split(count: int, threads: int) -> list[tuple[int, int]]:
-    """Cut `count` things into a part a thread: (first, how many), empty ones left out."""
-    borders = [count * k // threads for k in range(threads + 1)]
-    return [(a, b - a) for a, b in itertools.pairwise(borders) if b > a]
-
-
-def distinct_tokens(tokens: Array, parts: Sequence[Group], words: int) -> tuple[Array, Array]:
-    """Return the distinct tokens where there is work, rising, and each place's index among them (flat)."""
-    flat = tokens.reshape(-1)
-    used = np.zeros(words, bool)
-    for group in parts:
-        used[flat[group.positions]] = True
-    distinct = np.flatnonzero(used)
-    index = np.zeros(words, np.int64)
-    index[distinct] = np.arange(len(distinct))
-    return distinct, index[flat]

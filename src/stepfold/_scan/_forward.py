@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _pool
-from ._engine import Engine, distinct_tokens, run_jobs, split
-from ._groups import CHUNK_ROWS, Group, groups
+from ._calls import run_jobs, split
+from ._engine import Engine
+from ._groups import CHUNK_ROWS, Group, groups, tokens_of
 from ._masked import repeat_outputs
 from ._memory import Address, Space
 from ._pack import pack_panels, pack_projection, pack_vectors
@@ -55,9 +56,9 @@ def forward(
             "outputs": 0 if outputs is None else outputs,
             "ring": int(kept is None),
         }
-        index: Array | None = None
+        sources: list[Array] | None = None
         if tokens is not None and layout.plan.projections:
-            distinct, index = distinct_tokens(tokens, parts, len(inputs))
+            distinct, sources = tokens_of(parts, tokens, len(inputs))
             common |= {"dense": 0, "projection": _project(engine, space, distinct, common, count)}
         common = {word: Address(w) if isinstance(w, np.ndarray) else w for word, w in common.items()}
         jobs, homes = [], []
@@ -75,8 +76,8 @@ def forward(
                 **common,
                 **engine.extras(extra, group),
             }
-            if index is not None:
-                words["source"] = index[group.positions]
+            if sources is not None:
+                words["source"] = sources[k]
             else:
                 room = max(CHUNK_ROWS, len(group.rows)) * layout.projection_row
                 words["projection"] = space.take(f"projection{k}", room)

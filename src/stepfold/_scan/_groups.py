@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._lists import Recent, distinct, lay
 from ._memory import Address
 from ._schedule import Schedule
 
+Array = NDArray[Any]
 Whole = NDArray[np.int64]
 MOST_ROWS = 64
 CHUNK_ROWS = 256
@@ -85,28 +87,21 @@ def groups(schedule: Schedule, threads: int) -> list[Group]:
 
 
 def _group(schedule: Schedule, part: slice, before: tuple[int, int]) -> Group:
-    rows, counts, positions = schedule.rows[part], schedule.counts[part], schedule.positions[part]
+    rows, counts = np.ascontiguousarray(schedule.rows[part]), np.ascontiguousarray(schedule.counts[part])
     steps = int(counts[0]) if len(counts) else 0
-    positions = positions[:, :steps]
+    ended = np.cumsum(np.bincount(counts, minlength=steps + 1))  # by each timestep
+    offsets = np.zeros(steps + 1, np.int64)
+    np.cumsum(len(rows) - ended[:steps], out=offsets[1:])
+    places, previous = lay(offsets, schedule.positions, rows, schedule.starts)
     number = np.arange(len(rows))
-    if len(counts) and counts[-1] == steps:
-        active = np.full(steps, len(rows))
-        flat = positions.T.reshape(-1)
-    else:
-        works = np.arange(steps)[:, None] < counts[None, :]  # (steps, rows)
-        active = works.sum(axis=1)
-        flat = positions.T[works]
-    offsets = np.concatenate([[0], np.cumsum(active)])
-    starts = np.concatenate([[0], offsets[:-2] + len(rows)]) if steps else offsets[:0]
-    previous = np.repeat(starts - offsets[:-1], active) + np.arange(len(flat))
-    final = np.where(counts > 0, len(rows) + offsets[np.maximum(counts - 1, 0)] + number, number)
-    as_whole: Any = np.int64
-    return Group(
-        np.ascontiguousarray(rows, as_whole),
-        np.ascontiguousarray(counts, as_whole),
-        offsets.astype(as_whole),
-        np.ascontiguousarray(flat, as_whole),
-        previous.astype(as_whole),
-        final.astype(as_whole),
-        before,
-    )
+    last = np.where(counts > 0, len(rows) + offsets[np.maximum(counts - 1, 0)] + number, number)
+    return Group(rows, counts, offsets, places, previous, last, before)
+
+
+_recent = Recent()
+
+
+def tokens_of(parts: list[Group], tokens: Array, words: int) -> tuple[Whole, list[Whole]]:
+    """Return the distinct tokens where there is work, and for each group which of them each piece of work
+    has."""
+    return _recent.get(parts, tokens, lambda: distinct(tokens, [group.positions for group in parts], words))

@@ -118,7 +118,8 @@ class Recurrence:
             threads=threads,
         )
         if outputs is not None:
-            outputs.reshape(-1, self.units)[split.places] = states[split.steps + 1, 0]
+            places, _, steps = split.shared
+            outputs.reshape(-1, self.units)[places] = states[steps + 1, 0]
 
     def backward(
         self,

@@ -9,23 +9,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._lists import compress
+
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
     """The work of a batch: what each row does in its own order, the rows with most to do first.
 
     `rows` (batch,): row numbers, longest first; `counts` (batch,): how many timesteps each of them works,
-    falling; `positions` (batch, most): the place of a row's k-th working timestep among the batch's (row,
-    timestep) places as they lie in memory; `shape`: the first two axes of inputs and outputs as they lie in
-    memory; `whole`: whether every place is worked; `ragged`: whether the batch is packed, later
-    timesteps having fewer places. Rows never wait for one another, so a schedule may be split by rows.
-    """
+    falling; `positions` (batch, …) by row number: from `starts` (batch,) on, the places of the row's working
+    timesteps, in order, among the batch's (row, timestep) places as they lie in memory; `shape`: the first
+    two axes of inputs and outputs as they lie in memory; `whole`: whether every place is worked; `ragged`:
+    whether the batch is packed, later timesteps having fewer places. Rows never wait for one another, so a
+    schedule may be split by rows."""
 
     shape: tuple[int, int]
     time_major: bool
     rows: NDArray[np.int64]
     counts: NDArray[np.int64]
     positions: NDArray[np.int64]
+    starts: NDArray[np.int64]
     reverse: bool
     mask: NDArray[np.bool_] | None = None
     ragged: bool = False
@@ -93,7 +96,9 @@ class Schedule:
         # a row's own k-th timestep; what lies behind a row's count is never read, but must be a place
         order = np.maximum(counts[:, None] - 1 - steps[None, :], 0) if reverse else steps[None, :]
         positions = np.minimum(offsets[order] + rows[:, None], places - 1)
-        return cls((1, places), False, rows, counts, np.ascontiguousarray(positions), reverse, ragged=True)
+        starts = np.zeros_like(rows)
+        positions = np.ascontiguousarray(positions)
+        return cls((1, places), False, rows, counts, positions, starts, reverse, ragged=True)
 
 
 def checked_batch_sizes(batch_sizes: Any) -> NDArray[np.int64]:
@@ -135,19 +140,13 @@ def _whole(batch: int, time: int, reverse: bool, time_major: bool) -> Schedule:
         steps[None, :] * batch + rows[:, None] if time_major else rows[:, None] * time + steps[None, :]
     )
     shape = (time, batch) if time_major else (batch, time)
-    return Schedule(shape, time_major, rows, np.full(batch, time), np.ascontiguousarray(positions), reverse)
+    counts, positions = np.full(batch, time), np.ascontiguousarray(positions)
+    return Schedule(shape, time_major, rows, counts, positions, np.zeros_like(rows), reverse)
 
 
 def _masked(mask: NDArray[np.bool_], reverse: bool, time_major: bool) -> Schedule:
     batch, time = mask.shape
-    counts = mask.sum(axis=1)
+    counts, positions = compress(mask, reverse, time_major)
     rows = np.argsort(-counts, kind="stable")
-    counts = counts[rows]
-    most = int(counts[0]) if batch else 0
-    seen = mask[rows][:, ::-1] if reverse else mask[rows]
-    # a stable sort by "not working" brings each row's working timesteps to its front, in order
-    order = np.argsort(~seen, axis=1, kind="stable")[:, :most]
-    steps = time - 1 - order if reverse else order
-    positions = steps * batch + rows[:, None] if time_major else rows[:, None] * time + steps
     shape = (time, batch) if time_major else (batch, time)
-    return Schedule(shape, time_major, rows, counts, positions, reverse, mask)
+    return Schedule(shape, time_major, rows, counts[rows], positions, np.zeros_like(rows), reverse, mask)

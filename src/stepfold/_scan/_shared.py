@@ -6,12 +6,15 @@ the same numbers. On the way back the rows' gradients at their depths are summed
 
 from __future__ import annotations
 
+import functools
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._lists import Recent
 from ._schedule import Schedule
 
 Array = NDArray[Any]
@@ -22,46 +25,46 @@ _WORTH = 4  # a single row takes as long as about so many in a batch
 class Split:
     """A schedule in two: `start`, the run of `token` as one row; `rest`, every row from its depth on.
 
-    `depths` (batch,) by row; `places` (…,): where outputs of the run stand in the batch, `rows` and `steps`
-    whose they are and which step of the run gives them."""
+    `depths` (batch,) by row number.
+    """
 
     token: int
     start: Schedule
     rest: Schedule
     depths: NDArray[np.int64]
-    places: NDArray[np.int64]
-    rows: NDArray[np.int64]
-    steps: NDArray[np.int64]
+
+    @functools.cached_property
+    def shared(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """The part of the batch that the run stands for: its places, whose rows and which of the run's steps
+        they are."""
+        rows, steps = np.nonzero(np.arange(self.start.time) < self.depths[:, None])
+        return self.rest.positions[rows, steps], rows, steps
+
+
+_recent = Recent()
 
 
 def shared_start(schedule: Schedule, tokens: Array) -> Split | None:
     """Return the split of a schedule whose rows begin with the same token, None if that would not pay."""
     if not schedule.whole or schedule.ragged or not tokens.size or schedule.batch <= _WORTH:
         return None
-    sequences = tokens.reshape(-1)[schedule.positions]  # (rows, time) in the order of work
-    firsts, number = np.unique(sequences[:, 0], return_counts=True)
-    token = firsts[number.argmax()]
-    differs = sequences != token
+    return _recent.get(schedule, tokens, lambda: _split(schedule, tokens))
+
+
+def _split(schedule: Schedule, tokens: Array) -> Split | None:
+    in_order = tokens.T if schedule.time_major else tokens
+    in_order = in_order[:, ::-1] if schedule.reverse else in_order  # (batch, time)
+    token = Counter(in_order[:, 0].tolist()).most_common(1)[0][0]
+    differs = in_order != token
     depths = np.where(differs.any(axis=1), differs.argmax(axis=1), schedule.time)
     most = int(depths.max())
     if depths.sum() <= _WORTH * most:
         return None
-    start = Schedule((1, most), False, np.zeros(1, np.int64), np.full(1, most), np.arange(most)[None], False)
-    order = np.argsort(depths, kind="stable")
-    counts = schedule.time - depths[order]
-    steps = np.minimum(depths[order, None] + np.arange(int(counts[0])), schedule.time - 1)
-    rest = replace(
-        schedule,
-        rows=schedule.rows[order],
-        counts=counts,
-        positions=np.take_along_axis(schedule.positions[order], steps, axis=1),
-    )
-    rows, before = np.nonzero(np.arange(most) < depths[:, None])
-    by_row = np.empty(schedule.batch, np.int64)
-    by_row[schedule.rows] = depths
-    return Split(
-        int(token), start, rest, by_row, schedule.positions[rows, before], schedule.rows[rows], before
-    )
+    one = np.zeros(1, np.int64)
+    start = Schedule((1, most), False, one, np.full(1, most), np.arange(most)[None], one, False)
+    rows = np.argsort(depths, kind="stable")
+    rest = replace(schedule, rows=rows, counts=schedule.time - depths[rows], starts=depths)
+    return Split(token, start, rest, depths)
 
 
 def gradient_by_step(split: Split, starts: list[Array], output_gradient: Array | None, padded: int) -> Array:
@@ -76,6 +79,7 @@ def gradient_by_step(split: Split, starts: list[Array], output_gradient: Array |
         np.add.at(total[:, s, :units], split.depths[deep] - 1, gradient[deep])
     if output_gradient is not None:
         spread = np.zeros((len(split.depths), most, units), total.dtype)
-        spread[split.rows, split.steps] = output_gradient.reshape(-1, units)[split.places]
+        places, rows, steps = split.shared
+        spread[rows, steps] = output_gradient.reshape(-1, units)[places]
         total[:, 0, :units] += spread.sum(axis=0)
     return total

@@ -1,0 +1,110 @@
+"""Lists of places and tokens, made by small kernels of their own."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._llvm import LISTS, load, target
+from ._calls import Compiled
+
+Array = NDArray[Any]
+Whole = NDArray[np.int64]
+T = TypeVar("T")
+_lock = threading.Lock()
+
+
+@functools.cache
+def _kernel(name: str) -> Compiled:
+    kernel, library, _ = load(f"lists {name}", target(), LISTS[name])
+    return Compiled(kernel, library)
+
+
+def _call(name: str, words: dict[str, Any]) -> None:
+    with _lock:
+        compiled = _kernel(name)
+    compiled.job(words)()
+
+
+def compress(mask: NDArray[np.bool_], reverse: bool, time_major: bool) -> tuple[Whole, Whole]:
+    """For each row of a mask (batch, time): how many timesteps work, and their places in order, (batch,
+    time).
+
+    What stands in a line of places behind its count means nothing.
+    """
+    batch, time = mask.shape
+    counts, positions = np.empty(batch, np.int64), np.zeros((batch, time), np.int64)
+    words = {
+        "mask": np.ascontiguousarray(mask),
+        "batch": batch,
+        "time": time,
+        "row_place": 1 if time_major else time,
+        "time_place": batch if time_major else 1,
+        "reverse": int(reverse),
+        "counts": counts,
+        "positions": positions,
+    }
+    _call("compress", words)
+    return counts, positions
+
+
+def lay(offsets: Whole, positions: Whole, lines: Whole, starts: Whole) -> tuple[Whole, Whole]:
+    """A group's work as one list: the place of each piece of work, and where the states before it lie."""
+    places, previous = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.int64)
+    words = {
+        "steps": len(offsets) - 1,
+        "rows": len(lines),
+        "offsets": offsets,
+        "stride": positions.shape[1],
+        "positions": positions,
+        "lines": lines,
+        "starts": starts,
+        "places": places,
+        "previous": previous,
+    }
+    _call("lay", words)
+    return places, previous
+
+
+def distinct(tokens: Array, places: Sequence[Whole], words: int) -> tuple[Whole, list[Whole]]:
+    """Return the distinct tokens at some lists of places, and for each list which of them stands where."""
+    most = min(words, sum(map(len, places)))
+    index, found = np.full(words, -1, np.int64), np.zeros(1, np.int64)
+    tokens_there = np.ascontiguousarray(tokens.reshape(-1), np.int64)
+    different, sources = np.empty(max(1, most), np.int64), [np.empty(len(p), np.int64) for p in places]
+    for there, source in zip(places, sources, strict=True):
+        call = {
+            "count": len(there),
+            "places": there,
+            "tokens": tokens_there,
+            "index": index,
+            "distinct": different,
+            "source": source,
+            "found": found,
+        }
+        _call("distinct", call)
+    return different[: found[0]], sources
+
+
+class Recent:
+    """What was worked out for the last few batches of tokens: the way back asks what the way forward
+    asked."""
+
+    def __init__(self) -> None:
+        self._entries: deque[tuple[object, Array, Any]] = deque(maxlen=8)
+
+    def get(self, owner: object, tokens: Array, make: Callable[[], T]) -> T:
+        """Return what `make` returned for the same owner and equal tokens, or make it."""
+        for whose, same, value in list(self._entries):
+            if whose is owner and same.dtype == tokens.dtype and np.array_equal(same, tokens):
+                found: T = value
+                return found
+        made = make()
+        self._entries.append((owner, tokens.copy(), made))
+        return made
