@@ -9,7 +9,7 @@ import pytest
 
 from stepfold import cells
 from stepfold._scan import Recurrence, Schedule
-from stepfold._scan import _recurrence as module
+from stepfold._scan import _forward as forward_module
 from stepfold._scan._shared import shared_start
 from tests.scan.fold_helpers import ready
 
@@ -67,9 +67,7 @@ def test_shared_equals_apart(name: str, reverse: bool, whole_row: bool, time_maj
     if time_major:
         tokens = np.ascontiguousarray(tokens.T)
     schedule = Schedule.of(BATCH, TIME, reverse=reverse, time_major=time_major)
-    split = shared_start(schedule, tokens)
-    assert split is not None
-    assert split.token == PAD
+    assert shared_start(schedule, tokens) is not None
     zeros = [np.zeros((BATCH, UNITS)) for _ in recurrence.step.states]
     shared = _everything(recurrence, schedule, tokens, None, 9)
     apart = _everything(recurrence, schedule, tokens, zeros, 9)
@@ -77,20 +75,20 @@ def test_shared_equals_apart(name: str, reverse: bool, whole_row: bool, time_maj
         np.testing.assert_allclose(shared[key], value, rtol=1e-10, atol=1e-10, err_msg=key)
 
 
-def test_the_run_is_worked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_run_is_worked_once_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = _tokens(np.random.default_rng(5), reverse=False, whole_row=False)
-    schedule = Schedule.of(BATCH, TIME)
     worked: list[int] = []
-    real = module.forward
+    real = forward_module.groups
 
-    def counting(engine: Any, part: Schedule, *rest: Any, **options: Any) -> None:
-        worked.append(int(part.counts.sum()))
-        real(engine, part, *rest, **options)
+    def counting(schedule: Schedule, threads: int) -> Any:
+        parts = real(schedule, 1)
+        worked.append(sum(group.work for group in parts))
+        return parts
 
-    monkeypatch.setattr(module, "forward", counting)
-    _everything(ready(cells.gru.step, UNITS), schedule, tokens, None, 9)
+    monkeypatch.setattr(forward_module, "groups", counting)
+    _everything(ready(cells.gru.step, UNITS), Schedule.of(BATCH, TIME), tokens, None, 9)
     depths = np.where(tokens != PAD, 1, 0).argmax(axis=1)
-    assert worked == 2 * [int(depths.max()), BATCH * TIME - int(depths.sum())]
+    assert worked == 2 * [BATCH * TIME - int(depths.sum() - depths.max())]
 
 
 def test_what_is_not_shared() -> None:
@@ -100,7 +98,7 @@ def test_what_is_not_shared() -> None:
     padded = np.full((BATCH, TIME), PAD)
     assert shared_start(schedule, padded) is not None
     assert shared_start(Schedule.of(BATCH, TIME, lengths=np.full(BATCH, 3)), padded) is None
-    assert shared_start(Schedule.of(3, TIME), padded[:3]) is None
+    assert shared_start(Schedule.of(1, TIME), padded[:1]) is None
 
 
 def test_no_gradient_of_a_state_that_was_not_given() -> None:

@@ -3,7 +3,8 @@ gradient.
 
 Every kernel takes one argument: the address of a block of 64-bit words, whose order the `*_WORDS` below name.
 A kernel works on a group of rows from its first timestep to its last, alone: threads take groups, nothing
-waits in between. Timesteps go in chunks, so that projections and deltas stay in the cache."""
+waits in between. A row may join later than row 0, from whose states it then
+begins. Timesteps go in chunks, so that projections and deltas stay in the cache."""
 
 from __future__ import annotations
 
@@ -21,6 +22,8 @@ COMMON_WORDS = (
     "rows",
     "chunk",
     "offsets",
+    "slots",
+    "waiting",
     "source",
     "target",
     "dense",
@@ -40,7 +43,6 @@ BACKWARD_WORDS = (
     "previous",
     "cotangents",
     "output_gradient",
-    "states_gradient",
     "deltas",
     "operands",
     "input_panel",
@@ -56,6 +58,7 @@ TABLE_WORDS = (
     "inputs",
     "features",
     "source",
+    "target",
     "count",
     "deltas",
     "input_panel",
@@ -114,7 +117,7 @@ def forward_kernel(layout: Layout, *, training: bool) -> Kernel:
             rows = f.sub(w.index("offsets", f.add(step.index, 1)), n)
             ring = f.compare("ne", w.w["ring"], 0)
             odd = f.emit("i64", f"and {step.index}, 1")
-            before, after = _state_places(w, step.index, n)
+            before, after = w.index("slots", step.index), w.index("slots", f.add(step.index, 1))
             before = f.select(ring, f.mul(odd, w.w["rows"]), before)
             after = f.select(ring, f.mul(f.sub(1, odd), w.w["rows"]), after)
 
@@ -136,12 +139,17 @@ def forward_kernel(layout: Layout, *, training: bool) -> Kernel:
             }
             frame = Frame(rows, here, w.w["panels"], projection_row)
             writer.write(frame)
-            with f.when(f.emit("i1", f"icmp ne {w.w['outputs']}, null")), f.loop(0, rows) as row:
-                place = w.index("target", f.add(n, row.index))
-                source = w.at(here["new"][0], row.index, layout.state_row)
-                add_row(
-                    v, source, w.at(w.w["outputs"], place, layout.shape.units), layout.shape.units, keep=False
-                )
+            new = here["new"][0]
+            following = f.minimum(f.add(step.index, 2), w.w["steps"])
+            joining = f.sub(w.index("offsets", following), w.index("offsets", f.add(step.index, 1)))
+            with f.loop(rows, joining) as row:
+                add_row(v, new, w.at(new, row.index, layout.state_row), layout.state_row, keep=False)
+            with f.when(f.emit("i1", f"icmp ne {w.w['outputs']}, null")):
+                with f.loop(0, rows) as row:
+                    target = w.at(w.w["outputs"], w.index("target", f.add(n, row.index)), layout.shape.units)
+                    source = w.at(new, row.index, layout.state_row)
+                    add_row(v, source, target, layout.shape.units, keep=False)
+                _wait(w, step.index, rows, "outputs", new, keep=False)
     return w.finish(writer.panels, writer.panel_size, scratch)
 
 
@@ -193,14 +201,13 @@ def backward_kernel(layout: Layout) -> Kernel:
             odd = f.emit("i64", f"and {step.index}, 1")
             arriving = w.at(w.w["cotangents"], f.mul(f.sub(1, odd), w.w["rows"]), layout.state_row)
             passed = w.at(w.w["cotangents"], f.mul(odd, w.w["rows"]), layout.state_row)
-            with f.when(f.emit("i1", f"icmp ne {w.w['output_gradient']}, null")), f.loop(0, rows) as row:
-                place = w.index("target", f.add(n, row.index))
-                source = w.at(w.w["output_gradient"], place, shape.units)
-                add_row(v, source, w.at(arriving, row.index, layout.state_row), shape.units, keep=True)
-            with f.when(f.emit("i1", f"icmp ne {w.w['states_gradient']}, null")), f.loop(0, rows) as row:
-                source = w.at(w.w["states_gradient"], f.add(n, row.index), layout.state_row)
-                add_row(v, source, w.at(arriving, row.index, layout.state_row), layout.state_row, keep=True)
-            before, after = _state_places(w, step.index, n)
+            with f.when(f.emit("i1", f"icmp ne {w.w['output_gradient']}, null")):
+                with f.loop(0, rows) as row:
+                    place = w.index("target", f.add(n, row.index))
+                    source = w.at(w.w["output_gradient"], place, shape.units)
+                    add_row(v, source, w.at(arriving, row.index, layout.state_row), shape.units, keep=True)
+                _wait(w, step.index, rows, "output_gradient", arriving, keep=True)
+            before, after = w.index("slots", step.index), w.index("slots", f.add(step.index, 1))
             here = bases | {
                 "state": (w.at(w.w["states"], before, layout.state_row), layout.state_row),
                 "new": (w.at(w.w["states"], after, layout.state_row), layout.state_row),
@@ -215,17 +222,24 @@ def backward_kernel(layout: Layout) -> Kernel:
                 **_extras(w, n),
             }
             writer.write(Frame(rows, here, w.w["panels"]))
+            # what the rows that joined here would pass on goes to row 0, whose states they took
+            earlier = f.select(f.compare("eq", step.index, 0), step.index, f.sub(step.index, 1))
+            joined = f.sub(w.index("offsets", f.add(earlier, 1)), w.index("offsets", earlier))
+            with f.loop(joined, rows) as row:
+                add_row(v, w.at(passed, row.index, layout.state_row), passed, layout.state_row, keep=True)
         _gradients(w, first, f.sub(last, first))
     return w.finish(writer.panels, writer.panel_size, scratch)
 
 
-def _state_places(w: Writer, step: Value, n: Value) -> tuple[Value, Value]:
-    """Where the states before and after a timestep begin: initial states first, then one row a piece of
-    work."""
-    f = w.f
-    earlier = f.select(f.compare("eq", step, 0), Value("0", "i64"), f.sub(step, 1))
-    before = f.add(w.index("offsets", earlier), w.w["rows"])
-    return f.select(f.compare("eq", step, 0), Value("0", "i64"), before), f.add(n, w.w["rows"])
+def _wait(w: Writer, step: Value, rows: Value, word: str, state: Value, *, keep: bool) -> None:
+    """Between row 0 and the rows that have not joined it yet: its output is theirs, their gradients are
+    its."""
+    f, v, units = w.f, w.v, w.shape.units
+    with f.when(f.emit("i1", f"icmp ne {w.w['waiting']}, null")), f.loop(rows, w.w["rows"]) as row:
+        place = w.index("waiting", f.add(f.mul(row.index, w.w["steps"]), step))
+        theirs = w.at(w.w[word], place, units)
+        source, target = (theirs, state) if keep else (state, theirs)
+        add_row(v, source, target, units, keep=keep)
 
 
 def _kept(w: Writer, n: Value) -> dict[str, tuple[Value, int]]:

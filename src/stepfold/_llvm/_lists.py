@@ -9,9 +9,35 @@ from ._layout import Kernel
 from ._text import Function, Integer, Module, Value
 
 COMPRESS_WORDS = ("mask", "batch", "time", "row_place", "time_place", "reverse", "counts", "positions")
-LAY_WORDS = ("steps", "rows", "offsets", "stride", "positions", "lines", "starts", "places", "previous")
+LAY_WORDS = ("steps", "offsets", "slots", "stride", "positions", "lines", "starts", "places", "previous")
+TURN_WORDS = (
+    "rows",
+    "columns",
+    "source",
+    "source_row",
+    "source_column",
+    "target",
+    "target_row",
+    "target_column",
+)
 DISTINCT_WORDS = ("count", "places", "tokens", "index", "distinct", "source", "found")
-_NUMBERS = {"batch", "time", "row_place", "time_place", "reverse", "steps", "rows", "stride", "count"}
+_NUMBERS = {
+    "batch",
+    "time",
+    "row_place",
+    "time_place",
+    "reverse",
+    "steps",
+    "stride",
+    "count",
+    "rows",
+    "columns",
+    "source_row",
+    "source_column",
+    "target_row",
+    "target_column",
+}
+_BLOCK = 16  # numbers to a side: what is read across stays in the cache until it is read down
 
 
 class _Lists:
@@ -68,9 +94,7 @@ def lay_kernel() -> Kernel:
     with f.loop(0, w["steps"]) as steps:
         first = lists.read("offsets", steps.index)
         count = f.sub(lists.read("offsets", f.add(steps.index, 1)), first)
-        begin = f.compare("eq", steps.index, 0)
-        earlier = lists.read("offsets", f.select(begin, f.integer(0), f.sub(steps.index, 1)))
-        before = f.select(begin, f.integer(0), f.add(earlier, w["rows"]))
+        before = lists.read("slots", steps.index)
         with f.loop(0, count) as rows:
             line = lists.read("lines", rows.index)
             at = f.add(f.add(f.mul(line, w["stride"]), lists.read("starts", line)), steps.index)
@@ -102,5 +126,30 @@ def distinct_kernel() -> Kernel:
     return lists.finish()
 
 
-LISTS = {"compress": compress_kernel, "lay": lay_kernel, "distinct": distinct_kernel}
+def turn_kernel(bits: int) -> Kernel:
+    """Copy a matrix of numbers of so many bits between any two layouts, block by block; strides count
+    numbers."""
+    lists = _Lists(f"turn{bits}", TURN_WORDS)
+    f, w, kind = lists.f, lists.w, f"i{bits}"
+
+    def address(word: str, row: Integer, column: Integer) -> Value:
+        at = f.add(f.mul(row, w[f"{word}_row"]), f.mul(column, w[f"{word}_column"]))
+        return f.offset(w[word], at, kind)
+
+    with f.loop(0, w["rows"], _BLOCK) as tall, f.loop(0, w["columns"], _BLOCK) as wide:
+        below = f.minimum(f.add(tall.index, _BLOCK), w["rows"])
+        right = f.minimum(f.add(wide.index, _BLOCK), w["columns"])
+        with f.loop(tall.index, below) as row, f.loop(wide.index, right) as column:
+            number = f.load(kind, address("source", row.index, column.index), bits // 8)
+            f.store(number, address("target", row.index, column.index), bits // 8)
+    return lists.finish()
+
+
+LISTS = {
+    "turn32": lambda: turn_kernel(32),
+    "turn64": lambda: turn_kernel(64),
+    "compress": compress_kernel,
+    "lay": lay_kernel,
+    "distinct": distinct_kernel,
+}
 """The kernels by name."""

@@ -79,7 +79,7 @@ class Writer:
             )
 
     def input_gradient(self, first: Integer, count: Value) -> None:
-        """Write the input's gradient for `count` deltas: out[source(first + i)] = sum of kernelᵀ @ delta."""
+        """Write the input's gradient for `count` deltas: out[target(first + i)] = sum of kernelᵀ @ delta."""
         plan, v, f, shape = self.plan, self.v, self.f, self.shape
         terms = [o for o in plan.outers if o.operand.kind == "input"]
         wide = INPUT_BLOCKS * v.lanes
@@ -106,7 +106,7 @@ class Writer:
             left = f.sub(features, loop.index)
 
             def finish(row: Integer, a: int, b: int, value: Value) -> None:
-                place = self.index("source", f.add(first, row))
+                place = self.index("target", f.add(first, row))
                 out = f.offset(self.w["inputs_gradient"], f.mul(place, features), v.element)
                 at = f.offset(f.offset(out, loop.index, v.element), b * v.lanes, v.element)
                 store_some(v, value, at, f.sub(left, b * v.lanes))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _pool
-from ._calls import run_jobs, split
+from ._calls import run_all, run_jobs
 from ._engine import Engine
 from ._groups import CHUNK_ROWS, groups, tokens_of
 from ._masked import gather_gradient
@@ -32,17 +32,13 @@ def backward(
     tokens: Array | None,
     extra: Mapping[tuple[str, str], Array] | None,
     output_gradient: Array | None,
-    states_gradient: Array | None = None,
     last_gradient: Sequence[Array | None] | None,
     inputs_gradient: Array | None,
     params_gradient: Mapping[str, Array],
     initial_gradient: Sequence[Array | None] | None,
     threads: int | None,
 ) -> None:
-    """Carry gradients back; see `Recurrence.backward`.
-
-    `states_gradient` (work, states, padded units), for a schedule of one row: gradients of all states after
-    each step."""
+    """Carry gradients back; see `Recurrence.backward`."""
     layout, made = engine.layout, engine.plan
     compiled = engine.kernel("back")
     count = engine.threads(int(schedule.counts.sum()), schedule.batch, threads)
@@ -63,25 +59,22 @@ def backward(
             "vectors": pack_vectors(made.back_vectors, layout.shape.padded, params),
             "input_panel": pack_input_gradient(layout, params, inputs.shape[-1], engine.dtype),
             "output_gradient": 0 if output_gradient is None else output_gradient,
-            "states_gradient": 0 if states_gradient is None else states_gradient,
             "inputs_gradient": 0 if inputs_gradient is None else inputs_gradient,
         }
-        distinct: Array | None = None
-        sources: list[Array] | None = None
-        if tokens is not None and made.input_deltas:
-            distinct, sources = tokens_of(parts, tokens, len(inputs))
-            common["dense"] = 0
-        table_rows = 0 if distinct is None else len(distinct)
-        sums = [_sums(engine, space, k, inputs.shape[-1], table_rows) for k in range(count)]
         common = {word: Address(w) if isinstance(w, np.ndarray) else w for word, w in common.items()}
-        jobs, cotangents = [], []
+        sums = [_sums(engine, space, k, inputs.shape[-1]) for k in range(count)]
+        with_tokens = tokens is not None and bool(made.input_deltas)
+        chosen = tokens_of(parts, tokens, len(inputs)) if with_tokens and tokens is not None else None
+        jobs, cotangents, tables = [], [], []
         for k, group in enumerate(parts):
             rows = len(group.rows)
-            states, keep = engine.places(kept, schedule, group)
+            states, keep = engine.places(kept, parts, group)
             carried = np.zeros((2, rows, made.states, layout.shape.padded), engine.dtype)
             for s, given in enumerate(last_gradient or ()):
                 if given is not None:
                     carried[:, :, s, : engine.units] = given[group.rows]
+            if group.waiting is not None:  # rows that never join end with row 0's states
+                carried[:, 0] += carried[:, group.counts == 0].sum(axis=1)
             cotangents.append(carried)
             room = max(CHUNK_ROWS, rows)
             words = {
@@ -96,12 +89,28 @@ def backward(
                 **sums[k % count],
                 **engine.extras(extra, group),
             }
-            if sources is not None:
-                words["source"] = sources[k]
-            jobs.append(compiled.job(words))
+            if chosen is None:
+                jobs.append(compiled.job(words))
+            else:
+                different, source = chosen[k]
+                table = space.zeros(f"table{k}", len(different) * layout.delta_row)
+                tables.append(space.take(f"rows{k}", len(different) * inputs.shape[-1]))
+                words |= {"source": source, "dense": 0, "table_gradient": table}
+                after = {
+                    **words,
+                    "source": different,
+                    "target": np.arange(len(different)),
+                    "count": len(different),
+                    "deltas": table,
+                    "inputs_gradient": 0 if inputs_gradient is None else tables[-1],
+                }
+                both = [compiled.job(words), engine.kernel("table").job(after)]
+                jobs.append(functools.partial(run_all, both))
         run_jobs(jobs, count)
-        if distinct is not None:
-            _table_back(engine, distinct, sums, common)
+        if chosen is not None and inputs_gradient is not None:
+            for (different, _), of_rows in zip(chosen, tables, strict=True):
+                size = len(different) * inputs.shape[-1]
+                inputs_gradient[different] += of_rows[:size].reshape(len(different), inputs.shape[-1])
         total = sums[0]
         for other in sums[1:]:
             for key in _SUMMED:
@@ -114,7 +123,7 @@ def backward(
                 wanted[group.rows] += carried[0, :, s, : engine.units]
 
 
-def _sums(engine: Engine, space: Space, number: int, features: int, table_rows: int) -> Sums:
+def _sums(engine: Engine, space: Space, number: int, features: int) -> Sums:
     """One thread's sums, zeroed."""
     layout, made = engine.layout, engine.plan
     padded = layout.shape.padded
@@ -123,25 +132,6 @@ def _sums(engine: Engine, space: Space, number: int, features: int, table_rows: 
         "recurrent_gradients": layout.recurrent_size,
         "column_gradients": len(made.column_sums) * padded,
         "vector_gradients": len(made.vector_gradients) * padded,
-        "table_gradient": table_rows * layout.delta_row,
+        "table_gradient": 0,
     }
     return {key: space.zeros(f"{key}{number}", size) for key, size in sizes.items()}
-
-
-def _table_back(engine: Engine, distinct: Array, sums: list[Sums], common: Mapping[str, Any]) -> None:
-    """From the table's gradient to the rows of `inputs` that the tokens chose, and to the kernels."""
-    table, row = sums[0]["table_gradient"], engine.layout.delta_row
-    for other in sums[1:]:
-        table += other["table_gradient"]
-    compiled = engine.kernel("table")
-    jobs = []
-    for mine, (first, count) in zip(sums, split(len(distinct), len(sums)), strict=False):
-        words = {
-            **common,
-            "source": distinct[first:],
-            "count": count,
-            "deltas": table[first * row :],
-            "kernel_gradients": mine["kernel_gradients"],
-        }
-        jobs.append(compiled.job(words))
-    _pool.run(jobs)

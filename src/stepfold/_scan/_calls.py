@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -37,15 +36,10 @@ class Compiled:
 
 def run_jobs(jobs: Sequence[Job], threads: int) -> None:
     """Run jobs on so many threads, the k-th thread every so manieth from the k-th on."""
-    _pool.run([functools.partial(_all, jobs[k::threads]) for k in range(min(threads, len(jobs)))])
+    _pool.run([functools.partial(run_all, jobs[k::threads]) for k in range(min(threads, len(jobs)))])
 
 
-def _all(jobs: Sequence[Job]) -> None:
+def run_all(jobs: Sequence[Job]) -> None:
+    """Run jobs one after the other."""
     for job in jobs:
         job()
-
-
-def split(count: int, threads: int) -> list[tuple[int, int]]:
-    """Cut `count` things into a part a thread: (first, how many), empty ones left out."""
-    borders = [count * k // threads for k in range(threads + 1)]
-    return [(a, b - a) for a, b in itertools.pairwise(borders) if b > a]

@@ -18,7 +18,6 @@ from . import _pool
 from ._calls import Compiled
 from ._groups import Group
 from ._memory import Space
-from ._schedule import Schedule
 
 Array = NDArray[Any]
 _SMALL = 400_000  # multiply-adds below which a second thread costs more than it saves
@@ -71,18 +70,16 @@ class Engine:
             return 1
         return max(1, min(wanted or _pool.processors(), batch))
 
-    def kept_size(self, rows: int, work: int) -> int:
-        """How many numbers a forward run keeps of so many rows and pieces of work."""
-        return (rows + work) * self.layout.state_row + work * self.layout.kept_row + 1
-
-    def places(self, kept: Array, schedule: Schedule, group: Group) -> tuple[Array, Array]:
-        """A group's part of `kept`: states (rows + work, states, padded) and kept values."""
-        layout, work = self.layout, int(schedule.counts.sum())
-        rows_before, work_before = group.before
-        first = (rows_before + work_before) * layout.state_row
-        count = len(group.rows) + group.work
-        states = kept[first : first + count * layout.state_row].reshape(count, layout.plan.states, -1)
-        second = (schedule.batch + work) * layout.state_row + work_before * layout.kept_row
+    def places(self, kept: Array, parts: Sequence[Group], group: Group) -> tuple[Array, Array]:
+        """A group's part of `kept`: states (slots, states, padded) and kept values."""
+        layout = self.layout
+        slots_before, work_before = group.before
+        last = parts[-1]
+        first = slots_before * layout.state_row
+        states = kept[first : first + group.size * layout.state_row].reshape(
+            group.size, layout.plan.states, -1
+        )
+        second = (last.before[0] + last.size) * layout.state_row + work_before * layout.kept_row
         return states, kept[second : second + group.work * layout.kept_row]
 
     def extras(self, extra: Mapping[tuple[str, str], Array] | None, group: Group) -> dict[str, Any]:

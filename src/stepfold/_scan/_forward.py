@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _pool
-from ._calls import run_jobs, split
+from ._calls import run_all, run_jobs
 from ._engine import Engine
 from ._groups import CHUNK_ROWS, Group, groups, tokens_of
 from ._masked import repeat_outputs
@@ -56,34 +56,37 @@ def forward(
             "outputs": 0 if outputs is None else outputs,
             "ring": int(kept is None),
         }
-        sources: list[Array] | None = None
-        if tokens is not None and layout.plan.projections:
-            distinct, sources = tokens_of(parts, tokens, len(inputs))
-            common |= {"dense": 0, "projection": _project(engine, space, distinct, common, count)}
         common = {word: Address(w) if isinstance(w, np.ndarray) else w for word, w in common.items()}
+        with_tokens = tokens is not None and bool(layout.plan.projections)
+        chosen = tokens_of(parts, tokens, len(inputs)) if with_tokens and tokens is not None else None
         jobs, homes = [], []
         for k, group in enumerate(parts):
-            states, keep, final = _states(engine, space, schedule, group, k, kept)
-            homes.append((states, final))
+            states, keep = _states(engine, space, parts, k, kept)
+            homes.append(states)
             for s in range(layout.plan.states):
                 given = None if initial is None else initial[s]
                 states[: len(group.rows), s, : engine.units] = 0 if given is None else given[group.rows]
+            room = max(CHUNK_ROWS, len(group.rows)) if chosen is None else len(chosen[k][0])
             words = {
                 **group.words,
                 "states": states,
                 "kept": keep,
                 "scratch": space.take(f"scratch{k}", len(group.rows) * compiled.kernel.scratch),
+                "projection": space.take(f"projection{k}", room * layout.projection_row),
                 **common,
                 **engine.extras(extra, group),
             }
-            if sources is not None:
-                words["source"] = sources[k]
+            if chosen is None:
+                jobs.append(compiled.job(words))
             else:
-                room = max(CHUNK_ROWS, len(group.rows)) * layout.projection_row
-                words["projection"] = space.take(f"projection{k}", room)
-            jobs.append(compiled.job(words))
+                different, source = chosen[k]
+                project = {**words, "source": different, "count": len(different)}
+                fold = {**words, "source": source, "dense": 0}
+                both = [engine.kernel("project").job(project), compiled.job(fold)]
+                jobs.append(functools.partial(run_all, both))
         run_jobs(jobs, count)
-        for group, (states, final) in zip(parts, homes, strict=True):
+        for group, states in zip(parts, homes, strict=True):
+            final = group.last(ring=kept is None)
             for s, wanted in enumerate(last or ()):
                 if wanted is not None:
                     wanted[group.rows] = states[final, s, : engine.units]
@@ -92,29 +95,13 @@ def forward(
 
 
 def _states(
-    engine: Engine, space: Space, schedule: Schedule, group: Group, number: int, kept: Array | None
-) -> tuple[Array, Array, Array]:
-    """Where a group's states lie (…, states, padded), its kept values, and where each row's last states
-    are."""
+    engine: Engine, space: Space, parts: Sequence[Group], number: int, kept: Array | None
+) -> tuple[Array, Array]:
+    """Where a group's states lie, (slots, states, padded), and its kept values: nothing but a ring of two if
+    none are."""
+    group = parts[number]
     if kept is not None:
-        return *engine.places(kept, schedule, group), group.last
-    rows, row = len(group.rows), engine.layout.state_row
-    memory = space.take(f"states{number}", 2 * rows * row)[: 2 * rows * row]
-    final = np.where(group.counts % 2 == 1, rows, 0) + np.arange(rows)
-    return memory.reshape(2 * rows, engine.plan.states, -1), memory, final
-
-
-def _project(engine: Engine, space: Space, distinct: Array, common: Mapping[str, Any], threads: int) -> Array:
-    """Project the rows of the table that the tokens choose, each once."""
-    compiled, row = engine.kernel("project"), engine.layout.projection_row
-    table = space.take("table", len(distinct) * row)
-    parts = split(len(distinct), threads)
-    _pool.run(
-        [
-            compiled.job(
-                {**common, "source": distinct[first:], "count": count, "projection": table[first * row :]}
-            )
-            for first, count in parts
-        ]
-    )
-    return table
+        return engine.places(kept, parts, group)
+    slots, row = 2 * len(group.rows), engine.layout.state_row
+    memory = space.take(f"states{number}", slots * row)[: slots * row]
+    return memory.reshape(slots, engine.plan.states, -1), memory

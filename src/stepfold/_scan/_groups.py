@@ -22,19 +22,21 @@ CHUNK_ROWS = 256
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Some rows of a batch, longest first, and their work as one list, timestep after timestep.
+    """Some rows of a batch and their work as one list, timestep after timestep.
 
-    `rows`: their numbers in the batch; `offsets` (steps + 1,): where each timestep's work begins in the list;
-    `positions`: each piece of work's place in the batch; `previous`: where the states before it lie (initial
-    states first, then one entry a piece of work); `last`: where each row's last states lie; `before`: how
-    many rows and how many pieces of work the groups before this one have."""
+    `rows`: their numbers in the batch, longest first; `counts`: how many timesteps each works; `offsets`
+    (steps + 1,): where each timestep's work begins in the list; `slots` (steps + 1,): where the states before
+    each timestep lie; `positions`: each piece of work's place in the batch; `previous`: where the states
+    before it lie; `waiting` (rows, steps), if rows join row 0 later: all places of each row; `before`: how
+    many slots and how many pieces of work the groups before this one have."""
 
     rows: Whole
     counts: Whole
     offsets: Whole
+    slots: Whole
     positions: Whole
     previous: Whole
-    last: Whole
+    waiting: Whole | None
     before: tuple[int, int]
 
     @property
@@ -52,6 +54,22 @@ class Group:
         """How many timesteps to take at a time, so that what lies between them stays in the cache."""
         return max(1, CHUNK_ROWS // max(1, len(self.rows)))
 
+    @property
+    def size(self) -> int:
+        """How many slots of states there are."""
+        steps = self.steps
+        return int(self.slots[-1] + self.offsets[-1] - self.offsets[-2]) if steps else len(self.rows)
+
+    def last(self, *, ring: bool) -> Whole:
+        """Where each row's last states lie, of all slots or in a ring of two."""
+        number = np.arange(len(self.rows))
+        ended = self.counts
+        if self.waiting is not None:
+            number = np.where(self.counts > 0, number, 0)
+            ended = np.full(len(self.rows), self.steps)
+        found: Whole = (ended % 2 * len(self.rows) if ring else self.slots[ended]) + number
+        return found
+
     @functools.cached_property
     def words(self) -> dict[str, Any]:
         """What every kernel is told of a group."""
@@ -60,6 +78,8 @@ class Group:
             "rows": len(self.rows),
             "chunk": self.chunk,
             "offsets": Address(self.offsets),
+            "slots": Address(self.slots),
+            "waiting": 0 if self.waiting is None else Address(self.waiting),
             "source": Address(self.positions),
             "target": Address(self.positions),
             "previous": Address(self.previous),
@@ -80,7 +100,7 @@ def groups(schedule: Schedule, threads: int) -> list[Group]:
         before = (0, 0)
         for first in range(count):
             group = _group(schedule, slice(first, None, count), before)
-            before = (before[0] + len(group.rows), before[1] + group.work)
+            before = (before[0] + group.size, before[1] + group.work)
             found.append(group)
         made[threads] = found
     return made[threads]
@@ -88,20 +108,31 @@ def groups(schedule: Schedule, threads: int) -> list[Group]:
 
 def _group(schedule: Schedule, part: slice, before: tuple[int, int]) -> Group:
     rows, counts = np.ascontiguousarray(schedule.rows[part]), np.ascontiguousarray(schedule.counts[part])
-    steps = int(counts[0]) if len(counts) else 0
-    ended = np.cumsum(np.bincount(counts, minlength=steps + 1))  # by each timestep
+    waiting = None
+    if schedule.joins is None:
+        steps = int(counts.max(initial=0))
+        active = len(rows) - np.cumsum(np.bincount(counts, minlength=steps + 1))[:steps]
+    else:
+        steps = schedule.time
+        first = int(schedule.joins[rows].argmax())  # the row whose start the others share
+        rows = np.concatenate([rows[first : first + 1], np.delete(rows, first)])
+        joins = schedule.joins[rows[1:]]
+        counts = np.concatenate([[steps], steps - joins])
+        active = 1 + np.cumsum(np.bincount(joins, minlength=steps + 1))[:steps]
+        waiting = np.ascontiguousarray(schedule.positions[rows])
     offsets = np.zeros(steps + 1, np.int64)
-    np.cumsum(len(rows) - ended[:steps], out=offsets[1:])
-    places, previous = lay(offsets, schedule.positions, rows, schedule.starts)
-    number = np.arange(len(rows))
-    last = np.where(counts > 0, len(rows) + offsets[np.maximum(counts - 1, 0)] + number, number)
-    return Group(rows, counts, offsets, places, previous, last, before)
+    np.cumsum(active, out=offsets[1:])
+    # the states after a timestep are those of the rows that worked or that work next
+    sizes = np.maximum(active, np.append(active[1:], 0))
+    slots = np.zeros(steps + 1, np.int64)
+    slots[1:] = len(rows) + np.cumsum(sizes) - sizes
+    places, previous = lay(offsets, slots, schedule.positions, rows, schedule.starts)
+    return Group(rows, counts, offsets, slots, places, previous, waiting, before)
 
 
 _recent = Recent()
 
 
-def tokens_of(parts: list[Group], tokens: Array, words: int) -> tuple[Whole, list[Whole]]:
-    """Return the distinct tokens where there is work, and for each group which of them each piece of work
-    has."""
-    return _recent.get(parts, tokens, lambda: distinct(tokens, [group.positions for group in parts], words))
+def tokens_of(parts: list[Group], tokens: Array, words: int) -> list[tuple[Whole, Whole]]:
+    """For each group the distinct tokens where it works, and which of them each piece of its work has."""
+    return _recent.get(parts, tokens, lambda: [distinct(tokens, group.positions, words) for group in parts])

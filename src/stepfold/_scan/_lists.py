@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -54,13 +54,13 @@ def compress(mask: NDArray[np.bool_], reverse: bool, time_major: bool) -> tuple[
     return counts, positions
 
 
-def lay(offsets: Whole, positions: Whole, lines: Whole, starts: Whole) -> tuple[Whole, Whole]:
+def lay(offsets: Whole, slots: Whole, positions: Whole, lines: Whole, starts: Whole) -> tuple[Whole, Whole]:
     """A group's work as one list: the place of each piece of work, and where the states before it lie."""
     places, previous = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.int64)
     words = {
         "steps": len(offsets) - 1,
-        "rows": len(lines),
         "offsets": offsets,
+        "slots": slots,
         "stride": positions.shape[1],
         "positions": positions,
         "lines": lines,
@@ -72,24 +72,37 @@ def lay(offsets: Whole, positions: Whole, lines: Whole, starts: Whole) -> tuple[
     return places, previous
 
 
-def distinct(tokens: Array, places: Sequence[Whole], words: int) -> tuple[Whole, list[Whole]]:
-    """Return the distinct tokens at some lists of places, and for each list which of them stands where."""
-    most = min(words, sum(map(len, places)))
+def distinct(tokens: Array, places: Whole, words: int) -> tuple[Whole, Whole]:
+    """Return the distinct tokens at some places, and for each place which of them stands there."""
     index, found = np.full(words, -1, np.int64), np.zeros(1, np.int64)
-    tokens_there = np.ascontiguousarray(tokens.reshape(-1), np.int64)
-    different, sources = np.empty(max(1, most), np.int64), [np.empty(len(p), np.int64) for p in places]
-    for there, source in zip(places, sources, strict=True):
-        call = {
-            "count": len(there),
-            "places": there,
-            "tokens": tokens_there,
-            "index": index,
-            "distinct": different,
-            "source": source,
-            "found": found,
-        }
-        _call("distinct", call)
-    return different[: found[0]], sources
+    different, source = np.empty(max(1, min(words, len(places))), np.int64), np.empty(len(places), np.int64)
+    call = {
+        "count": len(places),
+        "places": places,
+        "tokens": np.ascontiguousarray(tokens.reshape(-1), np.int64),
+        "index": index,
+        "distinct": different,
+        "source": source,
+        "found": found,
+    }
+    _call("distinct", call)
+    return different[: found[0]], source
+
+
+def turn(target: Array, source: Array) -> None:
+    """`target[...] = source` for two matrices of one dtype, fast if one lies across the other."""
+    size = target.itemsize
+    words = {
+        "rows": target.shape[0],
+        "columns": target.shape[1],
+        "source": source,
+        "source_row": source.strides[0] // size,
+        "source_column": source.strides[1] // size,
+        "target": target,
+        "target_row": target.strides[0] // size,
+        "target_column": target.strides[1] // size,
+    }
+    _call(f"turn{8 * size}", words)
 
 
 class Recent:

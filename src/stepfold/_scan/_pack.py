@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._llvm import INPUT_BLOCKS, Layout, Panel
+from ._lists import turn
 
 Array = NDArray[Any]
 Params = Mapping[str, Array]
+_LARGE = 4096  # numbers from which on a matrix is turned by a kernel of our own
 
 
 def pack_panels(panels: Sequence[Panel], lanes: int, params: Params, out: Array) -> None:
@@ -96,6 +98,8 @@ def write_gradients(layout: Layout, features: int, sums: Mapping[str, Array], ta
         if name in target:
             if name in written:
                 target[name][...] += value
+            elif value.ndim == 2 and value.size >= _LARGE:
+                turn(target[name], value)
             else:
                 target[name][...] = value
             written.add(name)

@@ -20,8 +20,9 @@ class Schedule:
     falling; `positions` (batch, …) by row number: from `starts` (batch,) on, the places of the row's working
     timesteps, in order, among the batch's (row, timestep) places as they lie in memory; `shape`: the first
     two axes of inputs and outputs as they lie in memory; `whole`: whether every place is worked; `ragged`:
-    whether the batch is packed, later timesteps having fewer places. Rows never wait for one another, so a
-    schedule may be split by rows."""
+    whether the batch is packed, later timesteps having fewer places; `joins` (batch,) by row number: rows
+    begin at these timesteps, from the states of the row that begins last (None: all begin at once, from their
+    own). Rows never wait for one another, so a schedule may be split by rows."""
 
     shape: tuple[int, int]
     time_major: bool
@@ -32,6 +33,7 @@ class Schedule:
     reverse: bool
     mask: NDArray[np.bool_] | None = None
     ragged: bool = False
+    joins: NDArray[np.int64] | None = None
 
     @property
     def batch(self) -> int:
