@@ -50,7 +50,8 @@ class Stream:
         self._shape, self._units, self._states = (batch, features), units, layout.plan.states
         self._input = aligned(batch * features, dtype).reshape(batch, features)
         self._output = aligned(batch * units, dtype).reshape(batch, units)
-        self._memory = aligned(2 * batch * layout.state_row, dtype).reshape(2, batch, self._states, -1)
+        memory = layout.states_of(aligned(2 * batch * layout.state_row, dtype))
+        self._memory = memory.reshape(2, batch, self._states, -1)
         panels = aligned(kernel.panel_size, dtype)
         pack_panels(kernel.panels, layout.shape.lanes, checked, panels)
         input_panel, bias = pack_projection(layout, checked, features, dtype)

@@ -6,12 +6,16 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
+
+from numpy.typing import NDArray
 
 from .._plan import Outer, Plan
 from ._compile import Target
 from ._stage import Panel, Shape
 from ._tiles import tile_shape
 
+_ROUND = 1024
 INPUT_BLOCKS = 2  # the input's gradient is computed two vectors of features at a time
 
 
@@ -49,10 +53,19 @@ class Layout:
     shape: Shape
     bits: int
 
+    def _apart(self, numbers: int) -> int:
+        """Rows a round number of bytes apart would all fall into the same few places of the caches."""
+        return numbers + self.shape.lanes if numbers and numbers * self.bits // 8 % _ROUND == 0 else numbers
+
+    def states_of(self, memory: NDArray[Any]) -> NDArray[Any]:
+        """Memory of whole rows of states, (… · state_row,), as (rows, states, padded)."""
+        used = memory.reshape(-1, self.state_row)[:, : self.plan.states * self.shape.padded]
+        return used.reshape(len(used), self.plan.states, self.shape.padded)
+
     @property
     def state_row(self) -> int:
         """All states of one row."""
-        return self.plan.states * self.shape.padded
+        return self._apart(self.plan.states * self.shape.padded)
 
     @property
     def kept_row(self) -> int:
@@ -73,12 +86,12 @@ class Layout:
     @property
     def delta_row(self) -> int:
         """All deltas of one row."""
-        return self.plan.deltas * self.shape.padded
+        return self._apart(self.plan.deltas * self.shape.padded)
 
     @property
     def operand_row(self) -> int:
         """All operands computed again of one row."""
-        return self.plan.operands * self.shape.padded
+        return self._apart(self.plan.operands * self.shape.padded)
 
     @functools.cached_property
     def recurrent_groups(self) -> tuple[OuterGroup, ...]:

@@ -69,7 +69,8 @@ def backward(
         for k, group in enumerate(parts):
             rows = len(group.rows)
             states, keep = engine.places(kept, parts, group)
-            carried = np.zeros((2, rows, made.states, layout.shape.padded), engine.dtype)
+            flat = layout.states_of(np.zeros(2 * rows * layout.state_row, engine.dtype))
+            carried = flat.reshape(2, rows, *flat.shape[1:])
             for s, given in enumerate(last_gradient or ()):
                 if given is not None:
                     carried[:, :, s, : engine.units] = given[group.rows]

@@ -20,7 +20,7 @@ from ._groups import Group
 from ._memory import Space
 
 Array = NDArray[Any]
-_SMALL = 400_000  # multiply-adds below which a second thread costs more than it saves
+_SMALL = 10_000_000  # multiply-adds below which waking a second thread costs more than it saves
 
 
 class Engine:
@@ -76,9 +76,7 @@ class Engine:
         slots_before, work_before = group.before
         last = parts[-1]
         first = slots_before * layout.state_row
-        states = kept[first : first + group.size * layout.state_row].reshape(
-            group.size, layout.plan.states, -1
-        )
+        states = layout.states_of(kept[first : first + group.size * layout.state_row])
         second = (last.before[0] + last.size) * layout.state_row + work_before * layout.kept_row
         return states, kept[second : second + group.work * layout.kept_row]
 

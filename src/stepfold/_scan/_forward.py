@@ -104,4 +104,4 @@ def _states(
         return engine.places(kept, parts, group)
     slots, row = 2 * len(group.rows), engine.layout.state_row
     memory = space.take(f"states{number}", slots * row)[: slots * row]
-    return memory.reshape(slots, engine.plan.states, -1), memory
+    return engine.layout.states_of(memory), memory
