@@ -74,7 +74,7 @@ def backward(
             for s, given in enumerate(last_gradient or ()):
                 if given is not None:
                     carried[:, :, s, : engine.units] = given[group.rows]
-            if group.waiting is not None:  # rows that never join end with row 0's states
+            if group.joined:  # rows that never join end with row 0's states
                 carried[:, 0] += carried[:, group.counts == 0].sum(axis=1)
             cotangents.append(carried)
             room = max(CHUNK_ROWS, rows)
@@ -90,6 +90,8 @@ def backward(
                 **sums[k % count],
                 **engine.extras(extra, group),
             }
+            if group.joined and output_gradient is not None:
+                words["waiting"] = group.waiting
             if chosen is None:
                 jobs.append(compiled.job(words))
             else:

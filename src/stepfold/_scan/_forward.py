@@ -76,6 +76,8 @@ def forward(
                 **common,
                 **engine.extras(extra, group),
             }
+            if group.joined and outputs is not None:
+                words["waiting"] = group.waiting
             if chosen is None:
                 jobs.append(compiled.job(words))
             else:

@@ -27,8 +27,8 @@ class Group:
     `rows`: their numbers in the batch, longest first; `counts`: how many timesteps each works; `offsets`
     (steps + 1,): where each timestep's work begins in the list; `slots` (steps + 1,): where the states before
     each timestep lie; `positions`: each piece of work's place in the batch; `previous`: where the states
-    before it lie; `waiting` (rows, steps), if rows join row 0 later: all places of each row; `before`: how
-    many slots and how many pieces of work the groups before this one have."""
+    before it lie; `joined`: whether rows join row 0 later; `before`: how many slots and pieces of work the
+    groups before this one have; `all_positions`: the schedule's."""
 
     rows: Whole
     counts: Whole
@@ -36,8 +36,9 @@ class Group:
     slots: Whole
     positions: Whole
     previous: Whole
-    waiting: Whole | None
+    joined: bool
     before: tuple[int, int]
+    all_positions: Whole
 
     @property
     def steps(self) -> int:
@@ -54,6 +55,11 @@ class Group:
         """How many timesteps to take at a time, so that what lies between them stays in the cache."""
         return max(1, CHUNK_ROWS // max(1, len(self.rows)))
 
+    @functools.cached_property
+    def waiting(self) -> Whole:
+        """All places of each row, (rows, steps): those before it joins are given row 0's outputs."""
+        return np.ascontiguousarray(self.all_positions[self.rows])
+
     @property
     def size(self) -> int:
         """How many slots of states there are."""
@@ -64,7 +70,7 @@ class Group:
         """Where each row's last states lie, of all slots or in a ring of two."""
         number = np.arange(len(self.rows))
         ended = self.counts
-        if self.waiting is not None:
+        if self.joined:
             number = np.where(self.counts > 0, number, 0)
             ended = np.full(len(self.rows), self.steps)
         found: Whole = (ended % 2 * len(self.rows) if ring else self.slots[ended]) + number
@@ -79,7 +85,7 @@ class Group:
             "chunk": self.chunk,
             "offsets": Address(self.offsets),
             "slots": Address(self.slots),
-            "waiting": 0 if self.waiting is None else Address(self.waiting),
+            "waiting": 0,
             "source": Address(self.positions),
             "target": Address(self.positions),
             "previous": Address(self.previous),
@@ -108,7 +114,7 @@ def groups(schedule: Schedule, threads: int) -> list[Group]:
 
 def _group(schedule: Schedule, part: slice, before: tuple[int, int]) -> Group:
     rows, counts = np.ascontiguousarray(schedule.rows[part]), np.ascontiguousarray(schedule.counts[part])
-    waiting = None
+    joined = False
     if schedule.joins is None:
         steps = int(counts.max(initial=0))
         active = len(rows) - np.cumsum(np.bincount(counts, minlength=steps + 1))[:steps]
@@ -119,7 +125,7 @@ def _group(schedule: Schedule, part: slice, before: tuple[int, int]) -> Group:
         joins = schedule.joins[rows[1:]]
         counts = np.concatenate([[steps], steps - joins])
         active = 1 + np.cumsum(np.bincount(joins, minlength=steps + 1))[:steps]
-        waiting = np.ascontiguousarray(schedule.positions[rows])
+        joined = True
     offsets = np.zeros(steps + 1, np.int64)
     np.cumsum(active, out=offsets[1:])
     # the states after a timestep are those of the rows that worked or that work next
@@ -127,7 +133,7 @@ def _group(schedule: Schedule, part: slice, before: tuple[int, int]) -> Group:
     slots = np.zeros(steps + 1, np.int64)
     slots[1:] = len(rows) + np.cumsum(sizes) - sizes
     places, previous = lay(offsets, slots, schedule.positions, rows, schedule.starts)
-    return Group(rows, counts, offsets, slots, places, previous, waiting, before)
+    return Group(rows, counts, offsets, slots, places, previous, joined, before, schedule.positions)
 
 
 _recent = Recent()

@@ -18,6 +18,7 @@ Array = NDArray[Any]
 Whole = NDArray[np.int64]
 T = TypeVar("T")
 _lock = threading.Lock()
+_SAMPLE = 257
 
 
 @functools.cache
@@ -110,14 +111,15 @@ class Recent:
     asked."""
 
     def __init__(self) -> None:
-        self._entries: deque[tuple[object, Array, Any]] = deque(maxlen=8)
+        self._entries: deque[tuple[object, Array, Array, Any]] = deque(maxlen=8)
 
     def get(self, owner: object, tokens: Array, make: Callable[[], T]) -> T:
         """Return what `make` returned for the same owner and equal tokens, or make it."""
-        for whose, same, value in list(self._entries):
-            if whose is owner and same.dtype == tokens.dtype and np.array_equal(same, tokens):
+        some = tokens.reshape(-1)[::_SAMPLE].copy()  # tells most batches apart without reading them
+        for whose, sample, same, value in reversed(list(self._entries)):
+            if whose is owner and np.array_equal(sample, some) and np.array_equal(same, tokens):
                 found: T = value
                 return found
         made = make()
-        self._entries.append((owner, tokens.copy(), made))
+        self._entries.append((owner, some, tokens.copy(), made))
         return made
