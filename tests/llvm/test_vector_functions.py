@@ -91,7 +91,7 @@ def test_functions_keep_to_their_bars(word: str, name: str, bits: int) -> None:
     check(word, spread(bits), run(getattr(Vectors, word), name, spread(bits)), right_results(word, bits))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("word", ["exp", "log", "tanh", "sigmoid"])
 def test_every_float32(word: str) -> None:
     for start in range(0, 1 << 32, 1 << 21):
