@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 # Before anything imports Keras, which reads this once.
 os.environ.setdefault("KERAS_BACKEND", "jax")
+
+# What PyTorch's compiler remembers on disk of earlier versions of this code is of no use here.
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.mkdtemp(prefix="stepfold-tests-"))
 
 from hypothesis import settings
 

@@ -1,11 +1,12 @@
 """A cell over a batch of sequences, NumPy in and out."""
 
 from ._memory import aligned
-from ._recurrence import Recurrence, recurrence
+from ._recurrence import KEPT_FORM, Recurrence, recurrence
 from ._scan import Gradients, Run, checked_params, record, scan
 from ._schedule import Schedule
 
 __all__ = [
+    "KEPT_FORM",
     "Gradients",
     "Recurrence",
     "Run",

@@ -20,6 +20,9 @@ from ._shared import shared_start
 Array = NDArray[Any]
 Extra = Mapping[tuple[str, str], Array]
 
+KEPT_FORM = 2
+"""Raised whenever `kept_size` or the layout of `kept` changes: compilers that remember sizes remember this too."""
+
 
 class Recurrence:
     """A step made ready for a number of units and a dtype (float32 or float64)."""

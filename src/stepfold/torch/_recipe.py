@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .._graph import UNITS
+from .._scan import KEPT_FORM
 from .._step import Step
 
 Part = tuple[int, int | None]
@@ -28,7 +29,9 @@ class Recipe:
     def __init__(self, step: Step, units: int, layout: Mapping[str, Sequence[Part]]) -> None:
         self.step, self.units = step, units
         self.layout = {name: tuple(parts) for name, parts in layout.items()}
-        self.text = json.dumps({"units": units, "layout": self.layout, "cell": json.loads(step.to_json())})
+        # PyTorch's compiler keeps sizes on disk by this text, also those of what is kept for the way back
+        told = {"units": units, "kept": KEPT_FORM, "layout": self.layout, "cell": json.loads(step.to_json())}
+        self.text = json.dumps(told)
         self.extra = [("row_input", n) for n in step.leaves("row_input")]
         self.extra += [("step_input", n) for n in step.leaves("step_input")]
 
