@@ -45,7 +45,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_any_number_of_threads_gives_the_same(threads: int, sent: list[int]) -> None:
     large().check(threads=threads)
-    assert set(sent) == {threads}
+    assert max(sent) == threads
 
 
 @pytest.mark.parametrize(("there", "back"), [(3, 1), (1, 3), (2, 5)])

@@ -16,6 +16,7 @@ from ._stage import Panel, Shape
 from ._tiles import tile_shape
 
 _ROUND = 1024
+_CHUNK_ROWS = 256
 INPUT_BLOCKS = 2  # the input's gradient is computed two vectors of features at a time
 
 
@@ -82,6 +83,11 @@ class Layout:
     def projection_blocks(self) -> tuple[int, int]:
         """The tile of a projection, (rows, vectors)."""
         return tile_shape(1, max(1, len(self.plan.projections) * self.shape.blocks), self.shape.registers)
+
+    def chunk(self, rows: int) -> int:
+        """How many timesteps of so many rows to take at a time, so that what lies between them stays in the
+        cache."""
+        return max(1, _CHUNK_ROWS // max(1, rows))
 
     @property
     def delta_row(self) -> int:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._calls import run_all, run_jobs
+from ._calls import Job, run_all, run_jobs
 from ._engine import Engine
-from ._groups import CHUNK_ROWS, groups, tokens_of
+from ._groups import groups, tokens_of
 from ._masked import gather_gradient
 from ._memory import Address, Space
 from ._pack import pack_input_gradient, pack_panels, pack_vectors, write_gradients
@@ -19,7 +19,8 @@ from ._schedule import Schedule
 
 Array = NDArray[Any]
 Sums = dict[str, Array]
-_SUMMED = ("kernel_gradients", "recurrent_gradients", "column_gradients", "vector_gradients")
+_OTHERS = ("recurrent_gradients", "column_gradients", "vector_gradients")
+_LARGE = 200_000  # numbers from which on a second thread helps to clear and to add up
 
 
 def backward(
@@ -65,7 +66,8 @@ def backward(
         sums = [_sums(engine, space, k, inputs.shape[-1]) for k in range(count)]
         with_tokens = tokens is not None and bool(made.input_deltas)
         chosen = tokens_of(parts, tokens, len(inputs)) if with_tokens and tokens is not None else None
-        jobs, cotangents, tables = [], [], []
+        jobs: list[Job] = [functools.partial(_clear, mine) for mine in sums]
+        cotangents, tables = [], []
         for k, group in enumerate(parts):
             rows = len(group.rows)
             states, keep = engine.places(kept, parts, group)
@@ -77,9 +79,11 @@ def backward(
             if group.joined:  # rows that never join end with row 0's states
                 carried[:, 0] += carried[:, group.counts == 0].sum(axis=1)
             cotangents.append(carried)
-            room = max(CHUNK_ROWS, rows)
+            chunk = layout.chunk(rows)
+            room = chunk * rows
             words = {
                 **group.words,
+                "chunk": chunk,
                 "states": states,
                 "kept": keep,
                 "scratch": space.take(f"scratch{k}", rows * compiled.kernel.scratch),
@@ -115,10 +119,12 @@ def backward(
                 size = len(different) * inputs.shape[-1]
                 inputs_gradient[different] += of_rows[:size].reshape(len(different), inputs.shape[-1])
         total = sums[0]
-        for other in sums[1:]:
-            for key in _SUMMED:
-                total[key] += other[key]
-        write_gradients(layout, inputs.shape[-1], total, params_gradient)
+        of_inputs, others = write_gradients(layout, inputs.shape[-1], total, params_gradient)
+        finish = [
+            functools.partial(run_all, [*_add_up(sums, ("kernel_gradients",)), of_inputs]),
+            functools.partial(run_all, [*_add_up(sums, _OTHERS), others]),
+        ]
+        run_jobs(finish, count if len(total["recurrent_gradients"]) >= _LARGE else 1)
     for s, wanted in enumerate(initial_gradient or ()):
         if wanted is not None:
             wanted[...] = to_initial if s == 0 and to_initial is not None else 0
@@ -127,7 +133,7 @@ def backward(
 
 
 def _sums(engine: Engine, space: Space, number: int, features: int) -> Sums:
-    """One thread's sums, zeroed."""
+    """Room for one thread's sums; the thread itself clears it."""
     layout, made = engine.layout, engine.plan
     padded = layout.shape.padded
     sizes = {
@@ -137,4 +143,15 @@ def _sums(engine: Engine, space: Space, number: int, features: int) -> Sums:
         "vector_gradients": len(made.vector_gradients) * padded,
         "table_gradient": 0,
     }
-    return {key: space.zeros(f"{key}{number}", size) for key, size in sizes.items()}
+    return {key: space.take(f"{key}{number}", size)[: max(1, size)] for key, size in sizes.items()}
+
+
+def _clear(sums: Sums) -> None:
+    for array in sums.values():
+        array.fill(0)
+
+
+def _add_up(sums: list[Sums], keys: Sequence[str]) -> list[Job]:
+    """Jobs that add all threads' sums to the first one's."""
+    pairs = [(sums[0][key], other[key]) for other in sums[1:] for key in keys]
+    return [functools.partial(np.add, total, other, total) for total, other in pairs]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ._calls import run_all, run_jobs
 from ._engine import Engine
-from ._groups import CHUNK_ROWS, Group, groups, tokens_of
+from ._groups import Group, groups, tokens_of
 from ._masked import repeat_outputs
 from ._memory import Address, Space
 from ._pack import pack_panels, pack_projection, pack_vectors
@@ -66,9 +66,11 @@ def forward(
             for s in range(layout.plan.states):
                 given = None if initial is None else initial[s]
                 states[: len(group.rows), s, : engine.units] = 0 if given is None else given[group.rows]
-            room = max(CHUNK_ROWS, len(group.rows)) if chosen is None else len(chosen[k][0])
+            chunk = layout.chunk(len(group.rows))
+            room = chunk * len(group.rows) if chosen is None else len(chosen[k][0])
             words = {
                 **group.words,
+                "chunk": chunk,
                 "states": states,
                 "kept": keep,
                 "scratch": space.take(f"scratch{k}", len(group.rows) * compiled.kernel.scratch),

@@ -17,7 +17,6 @@ from ._schedule import Schedule
 Array = NDArray[Any]
 Whole = NDArray[np.int64]
 MOST_ROWS = 64
-CHUNK_ROWS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +49,6 @@ class Group:
         """How many pieces of work (a row at a timestep) there are."""
         return len(self.positions)
 
-    @property
-    def chunk(self) -> int:
-        """How many timesteps to take at a time, so that what lies between them stays in the cache."""
-        return max(1, CHUNK_ROWS // max(1, len(self.rows)))
-
     @functools.cached_property
     def waiting(self) -> Whole:
         """All places of each row, (rows, steps): those before it joins are given row 0's outputs."""
@@ -82,7 +76,6 @@ class Group:
         return {
             "steps": self.steps,
             "rows": len(self.rows),
-            "chunk": self.chunk,
             "offsets": Address(self.offsets),
             "slots": Address(self.slots),
             "waiting": 0,

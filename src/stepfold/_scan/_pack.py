@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._llvm import INPUT_BLOCKS, Layout, Panel
+from ._calls import Job
 from ._lists import turn
 
 Array = NDArray[Any]
@@ -85,37 +87,39 @@ def pack_input_gradient(layout: Layout, params: Params, features: int, dtype: An
     return out
 
 
-def write_gradients(layout: Layout, features: int, sums: Mapping[str, Array], target: Params) -> None:
-    """Write the kernels' sums into the parameters' gradients: of any strides, each overwritten."""
+def write_gradients(layout: Layout, features: int, sums: Mapping[str, Array], target: Params) -> list[Job]:
+    """Return two jobs that write sums into the parameters' gradients, of any strides, each overwritten.
+
+    The first is for the input's kernels, the second for everything else.
+    """
     plan, units, padded = layout.plan, layout.shape.units, layout.shape.padded
     recurrent = sums["recurrent_gradients"]
     kernels = sums["kernel_gradients"][: features * plan.input_deltas * padded].reshape(features, -1, padded)
     columns = sums["column_gradients"][: len(plan.column_sums) * padded].reshape(-1, padded)
     vectors = sums["vector_gradients"][: len(plan.vector_gradients) * padded].reshape(-1, padded)
-    written: set[str] = set()
-
-    def give(name: str, value: Array) -> None:
-        if name in target:
-            if name in written:
-                target[name][...] += value
-            elif value.ndim == 2 and value.size >= _LARGE:
-                turn(target[name], value)
-            else:
-                target[name][...] = value
-            written.add(name)
-
-    for o in plan.outers:
-        if o.operand.kind == "input":
-            give(o.matrix, kernels[:, o.delta, :units].T)
+    of_inputs = [(o.matrix, kernels[:, o.delta, :units].T) for o in plan.outers if o.operand.kind == "input"]
+    others: list[tuple[str, Array]] = []
     for g in layout.recurrent_groups:
         size = units * g.slots * padded
         block = recurrent[g.offset : g.offset + size].reshape(units, g.slots, padded)
-        for o in g.outers:
-            give(o.matrix, block[:, o.delta - g.first_delta, :units].T)
-    for k, (name, _) in enumerate(plan.column_sums):
-        give(name, columns[k, :units])
-    for k, name in enumerate(plan.vector_gradients):
-        give(name, vectors[k, :units])
-    for name in target:
-        if name not in written:
-            target[name][...] = 0
+        others += [(o.matrix, block[:, o.delta - g.first_delta, :units].T) for o in g.outers]
+    others += [(name, columns[k, :units]) for k, (name, _) in enumerate(plan.column_sums)]
+    others += [(name, vectors[k, :units]) for k, name in enumerate(plan.vector_gradients)]
+    for name in target.keys() - dict(of_inputs + others).keys():
+        target[name][...] = 0
+    return [functools.partial(_write, pairs, target) for pairs in (of_inputs, others)]
+
+
+def _write(pairs: Sequence[tuple[str, Array]], target: Params) -> None:
+    """Write each value, or add it if its parameter has one already."""
+    written: set[str] = set()
+    for name, value in pairs:
+        if name not in target:
+            continue
+        if name in written:
+            target[name][...] += value
+        elif value.ndim == 2 and value.size >= _LARGE:
+            turn(target[name], value)
+        else:
+            target[name][...] = value
+        written.add(name)

@@ -21,7 +21,7 @@ Array = NDArray[Any]
 Extra = Mapping[tuple[str, str], Array]
 
 KEPT_FORM = 2
-"""Raised whenever `kept_size` or what `kept` holds changes: compilers that remember sizes remember this too."""
+"""Raised whenever `kept_size` or what `kept` holds changes: compilers that remember sizes go by it."""
 
 
 class Recurrence:
