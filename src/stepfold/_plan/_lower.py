@@ -53,7 +53,6 @@ class Lowering:
         self._known = dict(known)
         self._vectors = vectors
         self.projections: list[Projection] = []
-        self.projection_nodes: list[Node] = []
         self._uses = Counter(id(i) for n in nodes for i in n.inputs)
         self._uses.update(id(n) for n in ends)
 
@@ -100,7 +99,7 @@ class Lowering:
         taken: list[Node] = [*inputs, *products]
         if inputs:
             names = tuple(str(t.inputs[0].attributes[0]) for t in inputs)
-            start = self._project(Projection(names, tuple(str(v.attributes[0]) for v in vectors)), inputs[0])
+            start = self._project(Projection(names, tuple(str(v.attributes[0]) for v in vectors)))
             taken += vectors
         elif vectors:
             start = self.lower(vectors[0])
@@ -133,10 +132,9 @@ class Lowering:
             value = apply("add", value, self.lower(t))
         return value
 
-    def _project(self, projection: Projection, product: Node) -> Node:
+    def _project(self, projection: Projection) -> Node:
         if projection not in self.projections:
             self.projections.append(projection)
-            self.projection_nodes.append(product)
         return at("projection", self.projections.index(projection))
 
 

@@ -60,7 +60,7 @@ class _Arranging:
         self._present: list[set[int]] = [set() for _ in range(count)]
         self._homes: dict[int, Place] = {}
         self._scratch = self._scalars = 0
-        self._keep_alive = order
+        self._keep_alive = order  # everything here is found by id, and ids of dead nodes are used again
 
     def result(self) -> Arrangement:
         for n, place in self._targets:
