@@ -109,4 +109,6 @@ _numbers = iter(range(1 << 62))
 @functools.cache
 def _lljit() -> llvm.LLJIT:
     _initialize()
-    return llvm.create_lljit_compiler()
+    # JITLink lays an object's sections side by side. LLVM's older linker maps each where there is room, and
+    # aborts the process when code and constants come to lie over 2 GiB apart, as they do in a crowded one.
+    return llvm.create_lljit_compiler(use_jit_link=True)
