@@ -13,7 +13,7 @@ from ._cell import Cell, checked_dtype
 from ._llvm import STREAM_WORDS, layout_for, load, stream_kernel, target
 from ._plan import plan
 from ._scan import aligned, checked_params
-from ._scan._pack import pack_panels, pack_projection, pack_vectors
+from ._scan._pack import copy_all, input_panel_size, pack_panels, pack_projection, pack_vectors
 
 Array = NDArray[Any]
 _LONG = 50_000  # multiply-adds from which on letting other Python threads run is worth its cost
@@ -53,10 +53,9 @@ class Stream:
         memory = layout.states_of(aligned(2 * batch * layout.state_row, dtype))
         self._memory = memory.reshape(2, batch, self._states, -1)
         panels = aligned(kernel.panel_size, dtype)
-        pack_panels(kernel.panels, layout.shape.lanes, checked, panels)
-        input_panel, bias = pack_projection(layout, checked, features, dtype)
-        fixed = aligned(input_panel.size, dtype)
-        fixed[:] = input_panel.reshape(-1)
+        input_panel = aligned(input_panel_size(layout, features), dtype)
+        copies, bias = pack_projection(layout, checked, features, input_panel)
+        copy_all([*copies, *pack_panels(kernel.panels, layout.shape.lanes, checked, panels)], 1)
         words = {
             "features": features,
             "inputs": self._input,
@@ -65,7 +64,7 @@ class Stream:
             "before": self._memory[0],
             "after": self._memory[1],
             "scratch": aligned(kernel.scratch, dtype),
-            "input_panel": fixed,
+            "input_panel": input_panel,
             "input_bias": bias,
             "projection": aligned(batch * layout.projection_row, dtype),
             "outputs": self._output,

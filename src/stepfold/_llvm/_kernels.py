@@ -44,6 +44,7 @@ BACKWARD_WORDS = (
     "cotangents",
     "output_gradient",
     "deltas",
+    "packed",
     "operands",
     "input_panel",
     "inputs_gradient",
@@ -61,6 +62,7 @@ TABLE_WORDS = (
     "target",
     "count",
     "deltas",
+    "packed",
     "input_panel",
     "inputs_gradient",
     "kernel_gradients",
@@ -303,6 +305,7 @@ def _gradients(w: Writer, first: Value, count: Value) -> None:
             g.slots * shape.blocks,
             f.offset(w.w["recurrent_gradients"], g.offset, v.element),
             g.slots * shape.padded,
+            w.packed(),
         )
     for k, (_, slot) in enumerate(plan.column_sums):
         place = f.offset(w.w["column_gradients"], k * shape.padded, v.element)

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from .._plan import Outer, Plan
 from ._compile import Target
 from ._stage import Panel, Shape
-from ._tiles import tile_shape
+from ._tiles import packed_size, tile_shape
 
 _ROUND = 1024
 _CHUNK_ROWS = 256
+_FAR = 2048  # bytes from one row to the next
 INPUT_BLOCKS = 2  # the input's gradient is computed two vectors of features at a time
 
 
@@ -93,6 +94,11 @@ class Layout:
     def delta_row(self) -> int:
         """All deltas of one row."""
         return self._apart(self.plan.deltas * self.shape.padded)
+
+    @property
+    def packed_size(self) -> int:
+        """How many numbers of deltas the sums of outer products pack; none if their rows are short."""
+        return packed_size(self.shape.lanes) if self.delta_row * self.bits // 8 >= _FAR else 0
 
     @property
     def operand_row(self) -> int:

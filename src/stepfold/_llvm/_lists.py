@@ -5,20 +5,24 @@ numbers are 64 bits wide; a mask has a byte a place."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from ._compile import Target
 from ._layout import Kernel
 from ._text import Function, Integer, Module, Value
 
 COMPRESS_WORDS = ("mask", "batch", "time", "row_place", "time_place", "reverse", "counts", "positions")
 LAY_WORDS = ("steps", "offsets", "slots", "stride", "positions", "lines", "starts", "places", "previous")
 TURN_WORDS = (
+    "blocks",
     "rows",
     "columns",
     "source",
-    "source_row",
+    "source_block",
     "source_column",
     "target",
+    "target_block",
     "target_row",
-    "target_column",
 )
 DISTINCT_WORDS = ("count", "places", "tokens", "index", "distinct", "source", "found")
 _NUMBERS = {
@@ -30,14 +34,8 @@ _NUMBERS = {
     "steps",
     "stride",
     "count",
-    "rows",
-    "columns",
-    "source_row",
-    "source_column",
-    "target_row",
-    "target_column",
+    *(word for word in TURN_WORDS if word not in ("source", "target")),
 }
-_BLOCK = 16  # numbers to a side: what is read across stays in the cache until it is read down
 
 
 class _Lists:
@@ -126,30 +124,72 @@ def distinct_kernel() -> Kernel:
     return lists.finish()
 
 
-def turn_kernel(bits: int) -> Kernel:
-    """Copy a matrix of numbers of so many bits between any two layouts, block by block; strides count
-    numbers."""
+def turn_kernel(bits: int, lanes: int) -> Kernel:
+    """Copy blocks whose rows lie side by side in the source to where their columns do: squares of vectors are
+    turned in registers. Strides count numbers."""
     lists = _Lists(f"turn{bits}", TURN_WORDS)
     f, w, kind = lists.f, lists.w, f"i{bits}"
+    vector, align = f"<{lanes} x {kind}>", bits // 8
 
-    def address(word: str, row: Integer, column: Integer) -> Value:
-        at = f.add(f.mul(row, w[f"{word}_row"]), f.mul(column, w[f"{word}_column"]))
-        return f.offset(w[word], at, kind)
+    def source(block: Value, row: Value, column: Integer) -> Value:
+        at = f.add(f.mul(block, w["source_block"]), f.mul(column, w["source_column"]))
+        return f.offset(w["source"], f.add(at, row), kind)
 
-    with f.loop(0, w["rows"], _BLOCK) as tall, f.loop(0, w["columns"], _BLOCK) as wide:
-        below = f.minimum(f.add(tall.index, _BLOCK), w["rows"])
-        right = f.minimum(f.add(wide.index, _BLOCK), w["columns"])
-        with f.loop(tall.index, below) as row, f.loop(wide.index, right) as column:
-            number = f.load(kind, address("source", row.index, column.index), bits // 8)
-            f.store(number, address("target", row.index, column.index), bits // 8)
+    def target(block: Value, row: Integer, column: Value) -> Value:
+        at = f.add(f.mul(block, w["target_block"]), f.mul(row, w["target_row"]))
+        return f.offset(w["target"], f.add(at, column), kind)
+
+    with (
+        f.loop(0, w["blocks"]) as block,
+        f.loop(0, w["rows"], lanes) as tall,
+        f.loop(0, w["columns"], lanes) as wide,
+    ):
+        b, below, right = block.index, f.add(tall.index, lanes), f.add(wide.index, lanes)
+        fits = f.compare("sle", below, w["rows"]), f.compare("sle", right, w["columns"])
+        whole = f.emit("i1", f"and {fits[0]}, {fits[1].name}")
+        with f.when(whole):
+            read = [
+                f.load(vector, source(b, tall.index, f.add(wide.index, i)), align) for i in range(lanes)
+            ]
+            for i, value in enumerate(_turned(f, read)):
+                f.store(value, target(b, f.add(tall.index, i), wide.index), align)
+        with f.when(f.emit("i1", f"xor {whole}, true")):
+            with (
+                f.loop(tall.index, f.minimum(below, w["rows"])) as row,
+                f.loop(wide.index, f.minimum(right, w["columns"])) as column,
+            ):
+                number = f.load(kind, source(b, row.index, column.index), align)
+                f.store(number, target(b, row.index, column.index), align)
     return lists.finish()
 
 
-LISTS = {
-    "turn32": lambda: turn_kernel(32),
-    "turn64": lambda: turn_kernel(64),
-    "compress": compress_kernel,
-    "lay": lay_kernel,
-    "distinct": distinct_kernel,
+def _turned(f: Function, rows: list[Value]) -> list[Value]:
+    """Turn a square of as many vectors as a vector has lanes: squares swapped off the diagonal, ever smaller
+    ones."""
+    lanes = len(rows)
+    distance = lanes // 2
+    while distance:
+        above = [j if not j & distance else lanes + j - distance for j in range(lanes)]
+        under = [j + distance if not j & distance else lanes + j for j in range(lanes)]
+        following = list(rows)
+        for i in range(lanes):
+            if not i & distance:
+                pair = rows[i], rows[i + distance]
+                following[i], following[i + distance] = _shuffled(f, *pair, above), _shuffled(f, *pair, under)
+        rows, distance = following, distance // 2
+    return rows
+
+
+def _shuffled(f: Function, a: Value, b: Value, lanes: list[int]) -> Value:
+    chosen = ", ".join(f"i32 {lane}" for lane in lanes)
+    return f.emit(a.type, f"shufflevector {a}, {b}, <{len(lanes)} x i32> <{chosen}>")
+
+
+LISTS: dict[str, Callable[[Target], Kernel]] = {
+    "turn32": lambda target: turn_kernel(32, target.lanes(32)),
+    "turn64": lambda target: turn_kernel(64, target.lanes(64)),
+    "compress": lambda target: compress_kernel(),
+    "lay": lambda target: lay_kernel(),
+    "distinct": lambda target: distinct_kernel(),
 }
 """The kernels by name."""

@@ -12,6 +12,7 @@ from ._text import Function, Integer, Value
 from ._vectors import Vectors
 
 _MOST_ROWS = 8
+_PACKED = 128  # things whose deltas are packed at a time: 32 KiB of them
 _CHAINS = 8  # independent sums that keep two multiply-add units of four cycles busy
 
 
@@ -151,34 +152,68 @@ def outer(
     vectors: int,
     gradient: Value,
     stride: int,
+    packed: Value | None = None,
 ) -> None:
     """Add the sum over `count` things of operand ⊗ delta to `gradient` [length][stride].
 
-    `operand(n)` is the address of `length` numbers, `delta(n)` of `vectors` whole vectors.
+    `operand(n)` is the address of `length` numbers, `delta(n)` of `vectors` whole vectors. Where deltas lie
+    far apart, each walk first brings its part of them together in `packed` (`packed_size` numbers), which
+    stays in the nearest cache.
     """
     f = v.function
     most, blocks = tile_shape(1, vectors, registers)
-    with f.loop(0, vectors, blocks) as groups:
-        column = f.mul(groups.index, v.lanes)
+    wide = blocks * v.lanes
 
-        def one(first: Integer, rows: int) -> None:
-            at = f.offset(f.offset(gradient, f.mul(first, stride), v.element), column, v.element)
-            places = [
-                f.offset(at, i * stride + b * v.lanes, v.element) for i in range(rows) for b in range(blocks)
-            ]
-            with f.loop(0, count, 1, [v.load(place) for place in places]) as loop:
-                row = f.offset(delta(loop.index), column, v.element)
-                ds = [v.load(f.offset(row, b * v.lanes, v.element)) for b in range(blocks)]
-                numbers = f.offset(operand(loop.index), first, v.element)
-                following = []
-                for i in range(rows):
-                    number = v.splat(f.offset(numbers, i, v.element))
-                    following += [v.fma(ds[b], number, loop.carried[i * blocks + b]) for b in range(blocks)]
-                loop.next(following)
-            for place, value in zip(places, loop.results, strict=True):
-                v.store(value, place)
+    def some(begin: Integer, things: Value) -> None:
+        with f.loop(0, vectors, blocks) as groups:
+            column = f.mul(groups.index, v.lanes)
 
-        over_tiles(f, length, most, one)
+            def far(n: Value) -> Value:
+                return f.offset(delta(f.add(begin, n)), column, v.element)
+
+            def near(n: Value) -> Value:
+                return far(n) if packed is None else f.offset(packed, f.mul(n, wide), v.element)
+
+            if packed is not None:
+                with f.loop(0, things) as loop:
+                    source, target = far(loop.index), near(loop.index)
+                    for b in range(blocks):
+                        at = b * v.lanes
+                        v.store(v.load(f.offset(source, at, v.element)), f.offset(target, at, v.element))
+
+            def one(first: Integer, rows: int) -> None:
+                at = f.offset(f.offset(gradient, f.mul(first, stride), v.element), column, v.element)
+                places = [
+                    f.offset(at, i * stride + b * v.lanes, v.element)
+                    for i in range(rows)
+                    for b in range(blocks)
+                ]
+                for place in places if packed is not None else ():
+                    v.prefetch(f.offset(place, rows * stride, v.element))  # the next tile
+                with f.loop(0, things, 1, [v.load(place) for place in places]) as loop:
+                    row = near(loop.index)
+                    ds = [v.load(f.offset(row, b * v.lanes, v.element)) for b in range(blocks)]
+                    numbers = f.offset(operand(f.add(begin, loop.index)), first, v.element)
+                    following = []
+                    for i in range(rows):
+                        number = v.splat(f.offset(numbers, i, v.element))
+                        following += [v.fma(ds[b], number, loop.carried[i * blocks + b]) for b in range(blocks)]
+                    loop.next(following)
+                for place, value in zip(places, loop.results, strict=True):
+                    v.store(value, place)
+
+            over_tiles(f, length, most, one)
+
+    if packed is None:
+        some(0, count)
+    else:
+        with f.loop(0, count, _PACKED) as part:
+            some(part.index, f.minimum(f.sub(count, part.index), _PACKED))
+
+
+def packed_size(lanes: int) -> int:
+    """How many numbers `outer` packs at most."""
+    return _PACKED * 4 * lanes
 
 
 def column_sums(

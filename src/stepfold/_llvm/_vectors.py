@@ -42,6 +42,11 @@ class Vectors:
         """Store a vector; aligned to its elements unless `align` (bytes) promises more."""
         self.function.store(value, address, align or self.bits // 8)
 
+    def prefetch(self, address: Value) -> None:
+        """Ask for the cache line at an address, which need not be one."""
+        self.function.module.declare_void("llvm.prefetch.p0", ["ptr", "i32", "i32", "i32"])
+        self.function.line(f"call void @llvm.prefetch.p0({address}, i32 0, i32 3, i32 1)")
+
     def splat(self, address: Value, *, constant: bool = False) -> Value:
         """Load one number into every lane; LLVM folds it into the instruction that uses it."""
         return self.broadcast(self.function.load(self.element, address, self.bits // 8, constant=constant))

@@ -137,4 +137,9 @@ class Writer:
                 slots * self.shape.blocks,
                 self.w["kernel_gradients"],
                 slots * self.shape.padded,
+                self.packed(),
             )
+
+    def packed(self) -> Value | None:
+        """Where sums of outer products pack deltas, None where they lie close enough."""
+        return self.w["packed"] if self.layout.packed_size else None

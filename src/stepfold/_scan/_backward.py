@@ -14,7 +14,14 @@ from ._engine import Engine
 from ._groups import groups, tokens_of
 from ._masked import gather_gradient
 from ._memory import Address, Space
-from ._pack import pack_input_gradient, pack_panels, pack_vectors, write_gradients
+from ._pack import (
+    copy_all,
+    input_gradient_size,
+    pack_input_gradient,
+    pack_panels,
+    pack_vectors,
+    write_gradients,
+)
 from ._schedule import Schedule
 
 Array = NDArray[Any]
@@ -51,14 +58,17 @@ def backward(
         inputs_gradient[...] = 0
     with engine.space() as space:
         panels = space.take("panels", compiled.kernel.panel_size)
-        pack_panels(compiled.kernel.panels, layout.shape.lanes, params, panels)
+        input_panel = space.take("input_panel", input_gradient_size(layout, inputs.shape[-1]))
+        copies = pack_panels(compiled.kernel.panels, layout.shape.lanes, params, panels)
+        copies += pack_input_gradient(layout, params, inputs.shape[-1], input_panel)
+        copy_all(copies, count)
         common: dict[str, Any] = {
             "dense": 1,
             "inputs": inputs,
             "features": inputs.shape[-1],
             "panels": panels,
             "vectors": pack_vectors(made.back_vectors, layout.shape.padded, params),
-            "input_panel": pack_input_gradient(layout, params, inputs.shape[-1], engine.dtype),
+            "input_panel": input_panel,
             "output_gradient": 0 if output_gradient is None else output_gradient,
             "inputs_gradient": 0 if inputs_gradient is None else inputs_gradient,
         }
@@ -89,6 +99,7 @@ def backward(
                 "scratch": space.take(f"scratch{k}", rows * compiled.kernel.scratch),
                 "cotangents": carried,
                 "deltas": space.take(f"deltas{k}", room * layout.delta_row),
+                "packed": space.take(f"packed{k % count}", layout.packed_size),
                 "operands": space.take(f"operands{k}", room * layout.operand_row),
                 **common,
                 **sums[k % count],

@@ -14,7 +14,7 @@ from ._engine import Engine
 from ._groups import Group, groups, tokens_of
 from ._masked import repeat_outputs
 from ._memory import Address, Space
-from ._pack import pack_panels, pack_projection, pack_vectors
+from ._pack import copy_all, input_panel_size, pack_panels, pack_projection, pack_vectors
 from ._schedule import Schedule
 
 Array = NDArray[Any]
@@ -43,8 +43,10 @@ def forward(
         kept[-1] = count  # how the batch was cut: the way back may have other threads
     with engine.space() as space:
         panels = space.take("panels", compiled.kernel.panel_size)
-        pack_panels(compiled.kernel.panels, layout.shape.lanes, params, panels)
-        input_panel, bias = pack_projection(layout, params, inputs.shape[-1], engine.dtype)
+        input_panel = space.take("input_panel", input_panel_size(layout, inputs.shape[-1]))
+        copies, bias = pack_projection(layout, params, inputs.shape[-1], input_panel)
+        copies += pack_panels(compiled.kernel.panels, layout.shape.lanes, params, panels)
+        copy_all(copies, count)
         common: dict[str, Any] = {
             "dense": 1,
             "inputs": inputs,

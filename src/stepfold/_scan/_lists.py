@@ -23,7 +23,8 @@ _SAMPLE = 257
 
 @functools.cache
 def _kernel(name: str) -> Compiled:
-    kernel, library, _ = load(f"lists {name}", target(), LISTS[name])
+    on = target()
+    kernel, library, _ = load(f"lists {name}", on, lambda: LISTS[name](on))
     return Compiled(kernel, library)
 
 
@@ -91,19 +92,20 @@ def distinct(tokens: Array, places: Whole, words: int) -> tuple[Whole, Whole]:
 
 
 def turn(target: Array, source: Array) -> None:
-    """`target[...] = source` for two matrices of one dtype, fast if one lies across the other."""
+    """`target[...] = source` for arrays (blocks, rows, columns) of one dtype, where columns lie side by side
+    in the target and rows in the source."""
     size = target.itemsize
-    words = {
-        "rows": target.shape[0],
-        "columns": target.shape[1],
+    words = dict(zip(("blocks", "rows", "columns"), target.shape, strict=True))
+    call: dict[str, Any] = {
+        **words,
         "source": source,
-        "source_row": source.strides[0] // size,
-        "source_column": source.strides[1] // size,
+        "source_block": source.strides[0] // size,
+        "source_column": source.strides[2] // size,
         "target": target,
-        "target_row": target.strides[0] // size,
-        "target_column": target.strides[1] // size,
+        "target_block": target.strides[0] // size,
+        "target_row": target.strides[1] // size,
     }
-    _call(f"turn{8 * size}", words)
+    _call(f"turn{8 * size}", call)
 
 
 class Recent:
