@@ -239,24 +239,25 @@ def column_sums(
             v.store(value, place)
 
 
-def add_row(v: Vectors, source: Value, target: Value, numbers: int, *, keep: bool) -> None:
+def add_row(v: Vectors, source: Value, target: Value, numbers: Integer, *, keep: bool) -> None:
     """Copy `numbers` numbers from source to target, or (`keep`) add them there; not one number more is
     touched."""
     f = v.function
-    whole = numbers // v.lanes * v.lanes
+    known = isinstance(numbers, int)
+    whole = numbers // v.lanes * v.lanes if known else f.emit("i64", f"and {numbers}, {-v.lanes}")
 
     def vector(at: Integer) -> None:
         place = f.offset(target, at, v.element)
         value = v.load(f.offset(source, at, v.element))
         v.store(v.add(v.load(place), value) if keep else value, place)
 
-    if whole <= 4 * v.lanes:
+    if known and whole <= 4 * v.lanes:
         for at in range(0, whole, v.lanes):
             vector(at)
     else:
         with f.loop(0, whole, v.lanes) as loop:
             vector(loop.index)
-    if whole < numbers:
+    if not known or whole < numbers:
         with f.loop(whole, numbers) as loop:
             place = f.offset(target, loop.index, v.element)
             align = v.bits // 8

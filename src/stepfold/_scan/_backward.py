@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ._calls import Job, run_all, run_jobs
 from ._engine import Engine
 from ._groups import groups, tokens_of
+from ._lists import add_rows
 from ._masked import gather_gradient
 from ._memory import Address, Space
 from ._pack import (
@@ -54,7 +55,8 @@ def backward(
     to_initial: Array | None = None
     if output_gradient is not None and not schedule.whole and schedule.time:
         output_gradient, to_initial = gather_gradient(schedule, output_gradient)
-    if inputs_gradient is not None and (tokens is not None or not schedule.whole or not made.input_deltas):
+    with_tokens = tokens is not None and bool(made.input_deltas)
+    if inputs_gradient is not None and not with_tokens and (not schedule.whole or not made.input_deltas):
         inputs_gradient[...] = 0
     with engine.space() as space:
         panels = space.take("panels", compiled.kernel.panel_size)
@@ -74,9 +76,13 @@ def backward(
         }
         common = {word: Address(w) if isinstance(w, np.ndarray) else w for word, w in common.items()}
         sums = [_sums(engine, space, k, inputs.shape[-1]) for k in range(count)]
-        with_tokens = tokens is not None and bool(made.input_deltas)
         chosen = tokens_of(parts, tokens, len(inputs)) if with_tokens and tokens is not None else None
-        jobs: list[Job] = [functools.partial(_clear, mine) for mine in sums]
+        to_clear = [list(mine.values()) for mine in sums]
+        if with_tokens and inputs_gradient is not None:
+            flat = inputs_gradient.reshape(-1)
+            for k, mine in enumerate(to_clear):
+                mine.append(flat[k * len(flat) // count : (k + 1) * len(flat) // count])
+        jobs: list[Job] = [functools.partial(_clear, mine) for mine in to_clear]
         cotangents, tables = [], []
         for k, group in enumerate(parts):
             rows = len(group.rows)
@@ -111,7 +117,8 @@ def backward(
                 jobs.append(compiled.job(words))
             else:
                 different, source = chosen[k]
-                table = space.zeros(f"table{k}", len(different) * layout.delta_row)
+                table = space.take(f"table{k}", len(different) * layout.delta_row)
+                table = table[: len(different) * layout.delta_row]
                 tables.append(space.take(f"rows{k}", len(different) * inputs.shape[-1]))
                 words |= {"source": source, "dense": 0, "table_gradient": table}
                 after = {
@@ -122,13 +129,12 @@ def backward(
                     "deltas": table,
                     "inputs_gradient": 0 if inputs_gradient is None else tables[-1],
                 }
-                both = [compiled.job(words), engine.kernel("table").job(after)]
-                jobs.append(functools.partial(run_all, both))
+                steps = [compiled.job(words), engine.kernel("table").job(after)]
+                jobs.append(functools.partial(run_all, [functools.partial(_clear, [table]), *steps]))
         run_jobs(jobs, count)
         if chosen is not None and inputs_gradient is not None:
             for (different, _), of_rows in zip(chosen, tables, strict=True):
-                size = len(different) * inputs.shape[-1]
-                inputs_gradient[different] += of_rows[:size].reshape(len(different), inputs.shape[-1])
+                add_rows(inputs_gradient, different, of_rows)
         total = sums[0]
         of_inputs, others = write_gradients(layout, inputs.shape[-1], total, params_gradient)
         finish = [
@@ -157,8 +163,8 @@ def _sums(engine: Engine, space: Space, number: int, features: int) -> Sums:
     return {key: space.take(f"{key}{number}", size)[: max(1, size)] for key, size in sizes.items()}
 
 
-def _clear(sums: Sums) -> None:
-    for array in sums.values():
+def _clear(arrays: Sequence[Array]) -> None:
+    for array in arrays:
         array.fill(0)
 
 

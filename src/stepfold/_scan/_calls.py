@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from .._llvm import Kernel
 from . import _pool
@@ -20,18 +19,18 @@ class Compiled:
 
     def __init__(self, kernel: Kernel, library: Any) -> None:
         self.kernel, self._library = kernel, library
+        self._block = struct.Struct(f"{len(kernel.words)}q")
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(library.addresses[kernel.name])
 
     def job(self, words: Mapping[str, Any]) -> Job:
         """Return the call with these words, arrays standing for their addresses."""
         values = [
-            int(w if isinstance(w, int) else w.ctypes.data) for w in map(words.__getitem__, self.kernel.words)
+            w if isinstance(w, int) else w.ctypes.data for w in map(words.__getitem__, self.kernel.words)
         ]
-        block = np.array(values, np.int64)
-        return functools.partial(self._run, block.ctypes.data, (block, words))
+        return functools.partial(self._run, self._block.pack(*values), words)
 
-    def _run(self, address: int, keep: object) -> None:
-        self._call(address)
+    def _run(self, block: bytes, keep: object) -> None:
+        self._call(block)
 
 
 def run_jobs(jobs: Sequence[Job], threads: int) -> None:

@@ -106,26 +106,18 @@ def groups(schedule: Schedule, threads: int) -> list[Group]:
 
 
 def _group(schedule: Schedule, part: slice, before: tuple[int, int]) -> Group:
-    rows, counts = np.ascontiguousarray(schedule.rows[part]), np.ascontiguousarray(schedule.counts[part])
-    joined = False
+    rows, joined = np.ascontiguousarray(schedule.rows[part]), schedule.joins is not None
     if schedule.joins is None:
-        steps = int(counts.max(initial=0))
-        active = len(rows) - np.cumsum(np.bincount(counts, minlength=steps + 1))[:steps]
+        counts = np.ascontiguousarray(schedule.counts[part])
+        steps = int(counts[0])
     else:
         steps = schedule.time
-        first = int(schedule.joins[rows].argmax())  # the row whose start the others share
-        rows = np.concatenate([rows[first : first + 1], np.delete(rows, first)])
-        joins = schedule.joins[rows[1:]]
-        counts = np.concatenate([[steps], steps - joins])
-        active = 1 + np.cumsum(np.bincount(joins, minlength=steps + 1))[:steps]
-        joined = True
-    offsets = np.zeros(steps + 1, np.int64)
-    np.cumsum(active, out=offsets[1:])
-    # the states after a timestep are those of the rows that worked or that work next
-    sizes = np.maximum(active, np.append(active[1:], 0))
-    slots = np.zeros(steps + 1, np.int64)
-    slots[1:] = len(rows) + np.cumsum(sizes) - sizes
-    places, previous = lay(offsets, slots, schedule.positions, rows, schedule.starts)
+        # last comes the row whose start the others share: it goes first, and works from the first timestep on
+        rows = np.concatenate([rows[-1:], rows[:-1]])
+        counts = steps - schedule.joins[rows]
+        counts[0] = steps
+    lists = lay(steps, joined, rows, counts, schedule.positions, schedule.starts)
+    offsets, slots, places, previous = lists
     return Group(rows, counts, offsets, slots, places, previous, joined, before, schedule.positions)
 
 

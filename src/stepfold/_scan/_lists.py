@@ -56,22 +56,50 @@ def compress(mask: NDArray[np.bool_], reverse: bool, time_major: bool) -> tuple[
     return counts, positions
 
 
-def lay(offsets: Whole, slots: Whole, positions: Whole, lines: Whole, starts: Whole) -> tuple[Whole, Whole]:
-    """A group's work as one list: the place of each piece of work, and where the states before it lie."""
-    places, previous = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.int64)
+def lay(
+    steps: int, joined: bool, lines: Whole, counts: Whole, positions: Whole, starts: Whole
+) -> tuple[Whole, Whole, Whole, Whole]:
+    """A group's work as one list: where each timestep's begins and where its states lie, (steps + 1,) each;
+    the place of each piece of work, and where the states before it lie, (work,) each.
+
+    `lines` are the group's rows, `counts` how many timesteps each of them works, falling.
+    """
+    offsets, slots = np.empty(steps + 1, np.int64), np.empty(steps + 1, np.int64)
+    work = int(counts.sum())
+    places, previous = np.empty(work, np.int64), np.empty(work, np.int64)
     words = {
-        "steps": len(offsets) - 1,
-        "offsets": offsets,
-        "slots": slots,
+        "steps": steps,
+        "rows": len(lines),
+        "joined": int(joined),
+        "counts": counts,
         "stride": positions.shape[1],
         "positions": positions,
         "lines": lines,
         "starts": starts,
+        "offsets": offsets,
+        "slots": slots,
         "places": places,
         "previous": previous,
     }
     _call("lay", words)
-    return places, previous
+    return offsets, slots, places, previous
+
+
+def depths(tokens: Array, token: int) -> Whole:
+    """How many times a token stands at the front of each row of tokens (batch, time), of any strides."""
+    found = np.empty(len(tokens), np.int64)
+    size = tokens.itemsize
+    words = {
+        "batch": tokens.shape[0],
+        "time": tokens.shape[1],
+        "row_place": tokens.strides[0] // size,
+        "time_place": tokens.strides[1] // size,
+        "token": token,
+        "tokens": tokens,
+        "depths": found,
+    }
+    _call(f"depths{8 * size}", words)
+    return found
 
 
 def distinct(tokens: Array, places: Whole, words: int) -> tuple[Whole, Whole]:
@@ -81,14 +109,26 @@ def distinct(tokens: Array, places: Whole, words: int) -> tuple[Whole, Whole]:
     call = {
         "count": len(places),
         "places": places,
-        "tokens": np.ascontiguousarray(tokens.reshape(-1), np.int64),
+        "tokens": np.ascontiguousarray(tokens),
         "index": index,
         "distinct": different,
         "source": source,
         "found": found,
     }
-    _call("distinct", call)
+    _call(f"distinct{8 * tokens.itemsize}", call)
     return different[: found[0]], source
+
+
+def add_rows(target: Array, rows: Whole, source: Array) -> None:
+    """`target[rows] += source`, rows being distinct; `source` holds at least so many rows."""
+    words = {
+        "count": len(rows),
+        "width": target.shape[1],
+        "lines": rows,
+        "source": source,
+        "target": target,
+    }
+    _call(f"add{8 * target.itemsize}", words)
 
 
 def turn(target: Array, source: Array) -> None:

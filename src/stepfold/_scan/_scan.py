@@ -343,4 +343,4 @@ def _tokens(tokens: Array, table: Array) -> tuple[Array, Array]:
         raise ValueError(
             f"inputs run from {tokens.min()} to {tokens.max()}; the table has rows 0…{len(table) - 1} only"
         )
-    return tokens, table
+    return tokens if tokens.dtype in (np.int32, np.int64) else tokens.astype(np.int64), table

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._lists import Recent
+from ._lists import Recent, depths
 from ._schedule import Schedule
 
 Array = NDArray[Any]
@@ -33,9 +33,8 @@ def _joined(schedule: Schedule, tokens: Array) -> Schedule | None:
     in_order = tokens.T if schedule.time_major else tokens
     in_order = in_order[:, ::-1] if schedule.reverse else in_order  # (batch, time)
     token = Counter(in_order[:, 0].tolist()).most_common(1)[0][0]
-    differs = in_order != token
-    depths = np.where(differs.any(axis=1), differs.argmax(axis=1), schedule.time)
-    if depths.sum() - depths.max() <= _WORTH * tokens.size:
+    joins = depths(in_order, token)
+    if joins.sum() - joins.max() <= _WORTH * tokens.size:
         return None
-    rows = np.argsort(depths, kind="stable")
-    return replace(schedule, rows=rows, counts=schedule.time - depths[rows], joins=depths)
+    rows = np.argsort(joins, kind="stable")
+    return replace(schedule, rows=rows, counts=schedule.time - joins[rows], joins=joins)
