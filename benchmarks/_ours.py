@@ -41,7 +41,7 @@ def prediction(p: Problem, threads: int) -> Callable[[], Array]:
 def _with_dropout(p: Problem, mask: Array, threads: int) -> Callable[[], Training]:
     """Recurrent dropout belongs to the layers, so it is called below `record`, as they call it."""
     batch, time, _, units = p.shape
-    made = recurrence(recurrent_dropout(p.cell.step), units, "float32")
+    made = recurrence(recurrent_dropout(p.cell.step), units, np.dtype("float32"))
     masks = {recurrent_dropout_leaf(name): mask for name in recurrent_kernels(p.cell.step)}
     schedule = Schedule.of(batch, time)
 

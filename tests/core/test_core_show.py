@@ -247,7 +247,7 @@ def test_code(kernel: str) -> None:
             "llvm",
             {"kernel": "fast"},
             ValueError,
-            "there is no kernel 'fast'; choose from infer, train, back, project, table, step",
+            "there is no kernel 'fast'; choose from infer, train, team, back, project, table, step",
         ),
         (
             "asm",

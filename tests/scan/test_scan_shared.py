@@ -101,6 +101,16 @@ def test_what_is_not_shared() -> None:
     assert shared_start(Schedule.of(1, TIME), padded[:1]) is None
 
 
+def test_the_run_that_saves_most_is_shared_not_the_commonest_beginning() -> None:
+    tokens = np.random.default_rng(0).integers(PAD + 2, WORDS, (BATCH, TIME))
+    tokens[:, 0] = PAD + 1  # every review begins so, but the padded ones
+    tokens[:5, : TIME - 3] = PAD
+    shared = shared_start(Schedule.of(BATCH, TIME), tokens)
+    assert shared is not None
+    assert shared.joins is not None
+    assert shared.joins.tolist() == 5 * [TIME - 3] + (BATCH - 5) * [0]
+
+
 def test_no_gradient_of_a_state_that_was_not_given() -> None:
     recurrence = ready(cells.gru.step, UNITS)
     tokens = np.full((BATCH, TIME), PAD)

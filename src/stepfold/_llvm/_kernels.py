@@ -13,6 +13,7 @@ from collections.abc import Callable
 from .._plan import Arrangement
 from ._layout import Kernel, Layout, OuterGroup
 from ._stage import Frame, StageWriter
+from ._team import TEAM_WORDS, Team
 from ._text import Integer, Value
 from ._tiles import add_row, column_sums, outer
 from ._writer import Writer
@@ -100,12 +101,21 @@ def table_kernel(layout: Layout) -> Kernel:
 
 def forward_kernel(layout: Layout, *, training: bool) -> Kernel:
     """The way forward; `training` keeps what the way back needs."""
-    plan = layout.plan
-    arrangement = plan.training if training else plan.inference
-    w = Writer(layout, "train" if training else "infer", FORWARD_WORDS)
-    f, v = w.f, w.v
-    writer = StageWriter(v, arrangement, layout.shape)
-    bases, scratch = _scratch(w, writer, arrangement, w.w["rows"])
+    if training:
+        return _forward(Writer(layout, "train", FORWARD_WORDS), layout.plan.training)
+    return _forward(Writer(layout, "infer", FORWARD_WORDS), layout.plan.inference)
+
+
+def team_kernel(layout: Layout) -> Kernel:
+    """The way forward of few rows by several threads, each with a part of the units; nothing is kept."""
+    w = Writer(layout, "team", (*FORWARD_WORDS, *TEAM_WORDS))
+    return _forward(w, layout.plan.inference, Team(w.f, *(w.w[word] for word in TEAM_WORDS)))
+
+
+def _forward(w: Writer, arrangement: Arrangement, team: Team | None = None) -> Kernel:
+    layout, plan, f, v = w.layout, w.plan, w.f, w.v
+    writer = StageWriter(v, arrangement, layout.shape, team)
+    bases, scratch = _scratch(w, writer, arrangement, w.w["rows"], team)
     inside = w.inside()
     with f.loop(0, w.w["steps"], w.w["chunk"]) as chunk:
         end = f.minimum(f.add(chunk.index, w.w["chunk"]), w.w["steps"])
@@ -113,7 +123,14 @@ def forward_kernel(layout: Layout, *, training: bool) -> Kernel:
         dense = f.compare("ne", w.w["dense"], 0)
         if plan.projections:
             with f.when(dense):
-                w.project(f.sub(last, first), w.w["projection"], lambda row: w.input_row(f.add(first, row)))
+                begin, count = f.integer(0), f.sub(last, first)
+                if team:
+                    begin, stop = team.part(count)
+                    count = f.sub(stop, begin)
+                target, begin = w.at(w.w["projection"], begin, layout.projection_row), f.add(first, begin)
+                w.project(count, target, lambda row: w.input_row(f.add(begin, row)))
+                if team:
+                    team.meet()
         with f.loop(chunk.index, end) as step:
             n = w.index("offsets", step.index)
             rows = f.sub(w.index("offsets", f.add(step.index, 1)), n)
@@ -146,7 +163,9 @@ def forward_kernel(layout: Layout, *, training: bool) -> Kernel:
             joining = f.sub(w.index("offsets", following), w.index("offsets", f.add(step.index, 1)))
             with f.loop(rows, joining) as row:
                 add_row(v, new, w.at(new, row.index, layout.state_row), layout.state_row, keep=False)
-            with f.when(f.emit("i1", f"icmp ne {w.w['outputs']}, null")):
+            leads = f.compare("eq", team.member, 0) if team else f.compare("eq", rows, rows)
+            wanted = f.emit("i1", f"icmp ne {w.w['outputs']}, null")
+            with f.when(f.emit("i1", f"and {leads}, {wanted.name}")):
                 with f.loop(0, rows) as row:
                     target = w.at(w.w["outputs"], w.index("target", f.add(n, row.index)), layout.shape.units)
                     source = w.at(new, row.index, layout.state_row)
@@ -260,9 +279,9 @@ def _extras(w: Writer, n: Value) -> dict[str, tuple[Value, int]]:
 
 
 def _scratch(
-    w: Writer, writer: StageWriter, arrangement: Arrangement, rows: Integer
+    w: Writer, writer: StageWriter, arrangement: Arrangement, rows: Integer, team: Team | None = None
 ) -> tuple[dict[str, tuple[Value, int]], int]:
-    """Divide the scratch memory of a group of rows."""
+    """Divide the scratch memory of a group of rows; each member of a team has its own but for whole units."""
     lanes = w.shape.lanes
     sizes = {
         "sums": writer.sums_width(),
@@ -270,9 +289,12 @@ def _scratch(
         "scratch": arrangement.scratch * w.shape.padded,
         "scalar": -(-arrangement.scalars // lanes) * lanes,
     }
+    shared = mine = w.w["scratch"]
+    if team:
+        mine = w.at(shared, w.f.mul(rows, team.member), sum(sizes.values()))
     bases, before = {}, 0
     for kind, size in sizes.items():
-        bases[kind] = (w.at(w.w["scratch"], rows, before), size)
+        bases[kind] = (w.at(shared if kind == "scratch" else mine, rows, before), size)
         before += size
     return bases, before
 
@@ -325,6 +347,7 @@ def _gradients(w: Writer, first: Value, count: Value) -> None:
 KERNELS: dict[str, Callable[[Layout], Kernel]] = {
     "infer": lambda layout: forward_kernel(layout, training=False),
     "train": lambda layout: forward_kernel(layout, training=True),
+    "team": team_kernel,
     "back": backward_kernel,
     "project": project_kernel,
     "table": table_kernel,

@@ -91,6 +91,11 @@ class Layout:
         return max(1, _CHUNK_ROWS // max(1, rows))
 
     @property
+    def divisible(self) -> bool:
+        """Whether a team of threads may share a row: nothing is summed over its units but in products."""
+        return not any(stage.reductions or stage.scalars for stage in self.plan.inference.stages)
+
+    @property
     def delta_row(self) -> int:
         """All deltas of one row."""
         return self._apart(self.plan.deltas * self.shape.padded)

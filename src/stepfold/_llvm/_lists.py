@@ -28,7 +28,7 @@ LAY_WORDS = (
     "places",
     "previous",
 )
-DEPTHS_WORDS = ("batch", "time", "row_place", "time_place", "token", "tokens", "depths")
+DEPTHS_WORDS = ("batch", "time", "row_place", "time_place", "tokens", "depths")
 ADD_WORDS = ("count", "width", "lines", "source", "target")
 TURN_WORDS = (
     "blocks",
@@ -53,7 +53,6 @@ _NUMBERS = {
     "count",
     "rows",
     "joined",
-    "token",
     "width",
     *(word for word in TURN_WORDS if word not in ("source", "target")),
 }
@@ -158,16 +157,17 @@ def lay_kernel() -> Kernel:
 
 
 def depths_kernel(bits: int) -> Kernel:
-    """For each row of tokens of so many bits, how many times one token stands at its front."""
+    """For each row of tokens of so many bits, how many times its first one stands at its front."""
     lists = _Lists(f"depths{bits}", DEPTHS_WORDS)
     f, w = lists.f, lists.w
     with f.loop(0, w["batch"]) as rows:
         line = f.mul(rows.index, w["row_place"])
+        first = lists.token(line, bits)
         with f.loop(0, w["time"], 1, [f.integer(0), f.integer(1)]) as steps:
             depth, so_far = steps.carried
             token = lists.token(f.add(line, f.mul(steps.index, w["time_place"])), bits)
-            same = f.emit("i64", f"zext {f.compare('eq', token, w['token'])} to i64")
-            so_far = f.mul(so_far, same)
+            same = f.emit("i64", f"zext {f.compare('eq', token, first)} to i64")
+            so_far = f.emit("i64", f"and {so_far}, {same.name}")
             steps.next([f.add(depth, so_far), so_far])
         lists.write(steps.results[0], "depths", rows.index)
     return lists.finish()
@@ -231,18 +231,16 @@ def turn_kernel(bits: int, lanes: int) -> Kernel:
         fits = f.compare("sle", below, w["rows"]), f.compare("sle", right, w["columns"])
         whole = f.emit("i1", f"and {fits[0]}, {fits[1].name}")
         with f.when(whole):
-            read = [
-                f.load(vector, source(b, tall.index, f.add(wide.index, i)), align) for i in range(lanes)
-            ]
+            read = [f.load(vector, source(b, tall.index, f.add(wide.index, i)), align) for i in range(lanes)]
             for i, value in enumerate(_turned(f, read)):
                 f.store(value, target(b, f.add(tall.index, i), wide.index), align)
-        with f.when(f.emit("i1", f"xor {whole}, true")):
-            with (
-                f.loop(tall.index, f.minimum(below, w["rows"])) as row,
-                f.loop(wide.index, f.minimum(right, w["columns"])) as column,
-            ):
-                number = f.load(kind, source(b, row.index, column.index), align)
-                f.store(number, target(b, row.index, column.index), align)
+        with (
+            f.when(f.emit("i1", f"xor {whole}, true")),
+            f.loop(tall.index, f.minimum(below, w["rows"])) as row,
+            f.loop(wide.index, f.minimum(right, w["columns"])) as column,
+        ):
+            number = f.load(kind, source(b, row.index, column.index), align)
+            f.store(number, target(b, row.index, column.index), align)
     return lists.finish()
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from .._graph import Node
 from .._ops import TABLE
 from .._plan import Arrangement, Place, Stage, matrix_terms, operand_place, place_of, start_of
+from ._team import Team
 from ._text import Integer, Value
 from ._tiles import Walk, product, tile_rows, tile_shape
 from ._vectors import Vectors
@@ -84,8 +85,8 @@ def accumulator_groups(stage: Stage, arrangement: Arrangement, shape: Shape) -> 
 class StageWriter:
     """Writes the stages of an arrangement; collects the panels that they read."""
 
-    def __init__(self, v: Vectors, arrangement: Arrangement, shape: Shape) -> None:
-        self._v, self._f = v, v.function
+    def __init__(self, v: Vectors, arrangement: Arrangement, shape: Shape, team: Team | None = None) -> None:
+        self._v, self._f, self._team = v, v.function, team
         self._arrangement, self._shape = arrangement, shape
         self.panels: list[Panel] = []
         self._panel_size = 0
@@ -110,6 +111,15 @@ class StageWriter:
         """Write all stages for the rows of this timestep."""
         for stage in self._arrangement.stages:
             self._write(stage, frame)
+            if self._team:
+                self._team.meet()
+
+    def _part(self, groups: int, size: int) -> tuple[Integer, Integer]:
+        """Which of a row's groups of so many things to walk over: a team's member walks over its own."""
+        if self._team is None:
+            return 0, groups * size
+        begin, end = self._team.part(groups)
+        return self._f.mul(begin, size), self._f.mul(end, size)
 
     # ---- one stage ----------------------------------------------------------------------------------------
 
@@ -134,7 +144,7 @@ class StageWriter:
             order = [n for group in groups for n in group]
             width = len(order) * blocks * v.lanes
             panels = [self._plan_panels(group, blocks) for group in groups]
-            with f.loop(0, shape.blocks, blocks) as loop:
+            with f.loop(*self._part(shape.blocks // blocks, blocks), blocks) as loop:
                 first = 0
                 for group, mine in zip(groups, panels, strict=True):
                     self._products(group, mine, frame, loop.index, blocks, first, width)
@@ -151,9 +161,10 @@ class StageWriter:
                         at = f.add(f.mul(loop.index, v.lanes), b * v.lanes)
                         self._body(stage, frame, memory, at, sums)
         elif stage.stores or stage.reductions:
+            begin, end = self._part(shape.blocks, v.lanes)
             with f.loop(0, frame.rows) as rows:
                 memory = _Rows(self, frame, rows.index)
-                with f.loop(0, shape.padded, v.lanes) as loop:
+                with f.loop(begin, end, v.lanes) as loop:
                     self._body(stage, frame, memory, loop.index, {})
         if stage.scalars or stage.reductions:
             self._scalars(stage, frame)

@@ -197,7 +197,9 @@ def outer(
                     following = []
                     for i in range(rows):
                         number = v.splat(f.offset(numbers, i, v.element))
-                        following += [v.fma(ds[b], number, loop.carried[i * blocks + b]) for b in range(blocks)]
+                        following += [
+                            v.fma(ds[b], number, loop.carried[i * blocks + b]) for b in range(blocks)
+                        ]
                     loop.next(following)
                 for place, value in zip(places, loop.results, strict=True):
                     v.store(value, place)
@@ -243,21 +245,23 @@ def add_row(v: Vectors, source: Value, target: Value, numbers: Integer, *, keep:
     """Copy `numbers` numbers from source to target, or (`keep`) add them there; not one number more is
     touched."""
     f = v.function
-    known = isinstance(numbers, int)
-    whole = numbers // v.lanes * v.lanes if known else f.emit("i64", f"and {numbers}, {-v.lanes}")
+    if isinstance(numbers, int):
+        whole: Integer = numbers // v.lanes * v.lanes
+    else:
+        whole = f.emit("i64", f"and {numbers}, {-v.lanes}")
 
     def vector(at: Integer) -> None:
         place = f.offset(target, at, v.element)
         value = v.load(f.offset(source, at, v.element))
         v.store(v.add(v.load(place), value) if keep else value, place)
 
-    if known and whole <= 4 * v.lanes:
+    if isinstance(whole, int) and whole <= 4 * v.lanes:
         for at in range(0, whole, v.lanes):
             vector(at)
     else:
         with f.loop(0, whole, v.lanes) as loop:
             vector(loop.index)
-    if not known or whole < numbers:
+    if whole != numbers:
         with f.loop(whole, numbers) as loop:
             place = f.offset(target, loop.index, v.element)
             align = v.bits // 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from ._groups import Group
 from ._memory import Space
 
 Array = NDArray[Any]
+_TEAMS = sys.platform != "win32"  # whose threads wait for one another by sched_yield
+_SHARED_ROW = 40_000  # multiply-adds a timestep from which on sharing one row costs less than it saves
 _SMALL = 10_000_000  # multiply-adds below which waking a second thread costs more than it saves
 
 
@@ -69,6 +72,13 @@ class Engine:
         if work * self.units * (8 + self.units * max(1, len(self.plan.outers))) < _SMALL:
             return 1
         return max(1, min(wanted or _pool.processors(), batch))
+
+    def members(self, batch: int, wanted: int | None) -> int:
+        """How many threads are to share the row of a batch of one, each taking a part of the units."""
+        recurrent = sum(outer.operand.kind != "input" for outer in self.plan.outers)
+        if batch != 1 or recurrent * self.units**2 < _SHARED_ROW or not self.layout.divisible or not _TEAMS:
+            return 1
+        return max(1, min(wanted or _pool.processors(), self.layout.shape.blocks))
 
     def places(self, kept: Array, parts: Sequence[Group], group: Group) -> tuple[Array, Array]:
         """A group's part of `kept`: states (slots, states, padded) and kept values."""

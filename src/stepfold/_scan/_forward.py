@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._calls import run_all, run_jobs
+from ._calls import Compiled, Job, run_all, run_jobs
 from ._engine import Engine
 from ._groups import Group, groups, tokens_of
 from ._masked import repeat_outputs
@@ -36,8 +36,9 @@ def forward(
 ) -> None:
     """Run a batch forward; see `Recurrence.forward`."""
     layout = engine.layout
-    compiled = engine.kernel("infer" if kept is None else "train")
     count = engine.threads(int(schedule.counts.sum()), schedule.batch, threads)
+    members = engine.members(schedule.batch, threads) if kept is None else 1
+    compiled = engine.kernel("train" if kept is not None else "team" if members > 1 else "infer")
     parts = groups(schedule, count)
     if kept is not None:
         kept[-1] = count  # how the batch was cut: the way back may have other threads
@@ -75,22 +76,26 @@ def forward(
                 "chunk": chunk,
                 "states": states,
                 "kept": keep,
-                "scratch": space.take(f"scratch{k}", len(group.rows) * compiled.kernel.scratch),
+                "scratch": space.take(f"scratch{k}", members * len(group.rows) * compiled.kernel.scratch),
                 "projection": space.take(f"projection{k}", room * layout.projection_row),
                 **common,
                 **engine.extras(extra, group),
             }
             if group.joined and outputs is not None:
                 words["waiting"] = group.waiting
-            if chosen is None:
-                jobs.append(compiled.job(words))
-            else:
+            first: list[Job] = []
+            if chosen is not None:
                 different, source = chosen[k]
-                project = {**words, "source": different, "count": len(different)}
-                fold = {**words, "source": source, "dense": 0}
-                both = [engine.kernel("project").job(project), compiled.job(fold)]
-                jobs.append(functools.partial(run_all, both))
-        run_jobs(jobs, count)
+                first.append(
+                    engine.kernel("project").job({**words, "source": different, "count": len(different)})
+                )
+                words |= {"source": source, "dense": 0}
+            if members > 1:
+                run_all(first)
+                jobs += _shared(compiled, words, members)
+            else:
+                jobs.append(functools.partial(run_all, [*first, compiled.job(words)]))
+        run_jobs(jobs, max(count, members))
         for group, states in zip(parts, homes, strict=True):
             final = group.last(ring=kept is None)
             for s, wanted in enumerate(last or ()):
@@ -98,6 +103,12 @@ def forward(
                     wanted[group.rows] = states[final, s, : engine.units]
     if outputs is not None and not schedule.whole:
         repeat_outputs(schedule, outputs, None if initial is None else initial[0])
+
+
+def _shared(compiled: Compiled, words: Mapping[str, Any], members: int) -> list[Job]:
+    """The jobs of a team that shares a group: all must run at one time, for they wait for one another."""
+    team = {"members": members, "counter": np.zeros(1, np.int64)}
+    return [compiled.job({**words, **team, "member": member}) for member in range(members)]
 
 
 def _states(

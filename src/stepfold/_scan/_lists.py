@@ -85,8 +85,9 @@ def lay(
     return offsets, slots, places, previous
 
 
-def depths(tokens: Array, token: int) -> Whole:
-    """How many times a token stands at the front of each row of tokens (batch, time), of any strides."""
+def depths(tokens: Array) -> Whole:
+    """How many times its first token stands at the front of each row of tokens (batch, time), of any
+    strides; there is at least one timestep."""
     found = np.empty(len(tokens), np.int64)
     size = tokens.itemsize
     words = {
@@ -94,7 +95,6 @@ def depths(tokens: Array, token: int) -> Whole:
         "time": tokens.shape[1],
         "row_place": tokens.strides[0] // size,
         "time_place": tokens.strides[1] // size,
-        "token": token,
         "tokens": tokens,
         "depths": found,
     }

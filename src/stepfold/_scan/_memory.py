@@ -45,9 +45,3 @@ class Space:
         if found is None or len(found) < count:
             found = self._held[name] = aligned(max(1, count), self._dtype)
         return found
-
-    def zeros(self, name: str, count: int) -> Array:
-        """`count` zeros (at least one)."""
-        found = self.take(name, count)[: max(1, count)]
-        found[...] = 0
-        return found

@@ -23,7 +23,10 @@ _SHARED = 100_000  # numbers from which on a second thread helps to copy
 
 def copy_all(pairs: Sequence[Pair], threads: int) -> None:
     """Make copies, on so many threads if there is much to copy."""
-    threads = threads if sum(target.size for target, _ in pairs) >= _SHARED else 1
+    if threads == 1 or sum([target.size for target, _ in pairs]) < _SHARED:
+        for pair in pairs:
+            _copy(*pair)
+        return
     pairs = sorted(pairs, key=lambda pair: -pair[0].size)
     run_jobs([functools.partial(_copy, *pair) for pair in pairs], threads)
 
@@ -91,9 +94,7 @@ def input_panel_size(layout: Layout, features: int) -> int:
     return features * layout.projection_row
 
 
-def pack_projection(
-    layout: Layout, params: Params, features: int, out: Array
-) -> tuple[list[Pair], Array]:
+def pack_projection(layout: Layout, params: Params, features: int, out: Array) -> tuple[list[Pair], Array]:
     """The copies that write the input's kernels as panels [groups][features][blocks · lanes] over all
     projections, and their vectors."""
     padded, units = layout.shape.padded, layout.shape.units

@@ -133,6 +133,6 @@ class Recurrence:
 
 
 @functools.lru_cache(maxsize=256)
-def recurrence(step: Step, units: int, dtype: str) -> Recurrence:
-    """Return the recurrence of a step, made once; `dtype` "float32" or "float64"."""
+def recurrence(step: Step, units: int, dtype: np.dtype[Any]) -> Recurrence:
+    """Return the recurrence of a step, made once; `dtype` float32 or float64."""
     return Recurrence(step, units, dtype)

@@ -250,7 +250,7 @@ def _checked(
         mask = None if mask is None else np.asarray(mask)[None]
     schedule = Schedule.of(batch, time, lengths=lengths, mask=mask, reverse=reverse)
     initial = _initial(cell, initial_state, (units,) if single else (batch, units), dtype)
-    ready = recurrence(cell.step, units, dtype.name)
+    ready = recurrence(cell.step, units, dtype)
     return _Call(
         cell,
         ready,

@@ -6,7 +6,6 @@ numbers. On the way back what a row would pass on beyond its depth goes to the r
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -32,8 +31,14 @@ def shared_start(schedule: Schedule, tokens: Array) -> Schedule | None:
 def _joined(schedule: Schedule, tokens: Array) -> Schedule | None:
     in_order = tokens.T if schedule.time_major else tokens
     in_order = in_order[:, ::-1] if schedule.reverse else in_order  # (batch, time)
-    token = Counter(in_order[:, 0].tolist()).most_common(1)[0][0]
-    joins = depths(in_order, token)
+    runs, first = depths(in_order), in_order[:, 0]
+    longest: dict[int, int] = {}
+    total: dict[int, int] = {}
+    for token, run in zip(first.tolist(), runs.tolist(), strict=True):
+        longest[token] = max(longest.get(token, 0), run)
+        total[token] = total.get(token, 0) + run
+    best = max(total, key=lambda token: total[token] - longest[token])  # the work that it saves
+    joins = np.where(first == best, runs, 0)
     if joins.sum() - joins.max() <= _WORTH * tokens.size:
         return None
     rows = np.argsort(joins, kind="stable")

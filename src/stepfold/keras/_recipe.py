@@ -148,7 +148,7 @@ class Forward(_Job):
         to_write = iter(results)
         outputs = next(to_write) if self.sequences else None
         last = [next(to_write) for _ in recipe.step.states]
-        recurrence(recipe.step, recipe.units, inputs.dtype.name).forward(
+        recurrence(recipe.step, recipe.units, inputs.dtype).forward(
             schedule,
             inputs,
             recipe.params(list(operands), inputs.dtype),
@@ -186,7 +186,7 @@ class Backward(_Job):
         inputs_gradient = next(to_write) if self.inputs else None
         initial_gradient = [next(to_write) for _ in recipe.step.states] if recipe.initial else None
         targets, copies = recipe.targets([next(to_write) if wanted else None for wanted in self.weights])
-        recurrence(recipe.step, recipe.units, inputs.dtype.name).backward(
+        recurrence(recipe.step, recipe.units, inputs.dtype).backward(
             schedule,
             inputs,
             params,
@@ -205,7 +205,7 @@ class Backward(_Job):
 
 def kept_size(recipe: Recipe, batch: int, time: int, dtype: Any) -> int:
     """Return how many numbers the way back needs from the way there."""
-    return recurrence(recipe.step, recipe.units, np.dtype(dtype).name).kept_size(batch, time)
+    return recurrence(recipe.step, recipe.units, np.dtype(dtype)).kept_size(batch, time)
 
 
 @functools.lru_cache(maxsize=16)

@@ -45,7 +45,7 @@ class Call(NamedTuple):
     @property
     def recurrence(self) -> Recurrence:
         """The kernels of the recipe's step."""
-        return recurrence(self.recipe.step, self.recipe.units, _name(self.inputs.dtype))
+        return recurrence(self.recipe.step, self.recipe.units, np.dtype(_name(self.inputs.dtype)))
 
     @property
     def batch_and_time(self) -> tuple[int, int]:
