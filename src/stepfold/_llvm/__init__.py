@@ -4,13 +4,13 @@ from ._cache import load
 from ._compile import Library, Target, assembly, target
 from ._kernels import KERNELS, STREAM_WORDS, stream_kernel
 from ._layout import INPUT_BLOCKS, Kernel, Layout, layout_for
-from ._lists import LISTS
+from ._small import SMALL
 from ._stage import Panel
 
 __all__ = [
     "INPUT_BLOCKS",
     "KERNELS",
-    "LISTS",
+    "SMALL",
     "STREAM_WORDS",
     "Kernel",
     "Layout",

@@ -5,13 +5,8 @@ numbers are 64 bits wide, but for tokens; a mask has a byte a place."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from ._compile import Target
 from ._layout import Kernel
 from ._text import Function, Integer, Module, Value
-from ._tiles import add_row
-from ._vectors import Vectors
 
 COMPRESS_WORDS = ("mask", "batch", "time", "row_place", "time_place", "reverse", "counts", "positions")
 LAY_WORDS = (
@@ -29,18 +24,6 @@ LAY_WORDS = (
     "previous",
 )
 DEPTHS_WORDS = ("batch", "time", "row_place", "time_place", "tokens", "depths")
-ADD_WORDS = ("count", "width", "lines", "source", "target")
-TURN_WORDS = (
-    "blocks",
-    "rows",
-    "columns",
-    "source",
-    "source_block",
-    "source_column",
-    "target",
-    "target_block",
-    "target_row",
-)
 DISTINCT_WORDS = ("count", "places", "tokens", "index", "distinct", "source", "found")
 _NUMBERS = {
     "batch",
@@ -54,11 +37,17 @@ _NUMBERS = {
     "rows",
     "joined",
     "width",
-    *(word for word in TURN_WORDS if word not in ("source", "target")),
+    "start_row",
+    "blocks",
+    "columns",
+    "source_block",
+    "source_column",
+    "target_block",
+    "target_row",
 }
 
 
-class _Lists:
+class Lists:
     """A kernel being written over lists of whole numbers."""
 
     def __init__(self, name: str, words: tuple[str, ...]) -> None:
@@ -95,7 +84,7 @@ class _Lists:
 def compress_kernel() -> Kernel:
     """For each row of a mask [batch][time] the places that work, in order, at the front of its line of
     `positions`."""
-    lists = _Lists("compress", COMPRESS_WORDS)
+    lists = Lists("compress", COMPRESS_WORDS)
     f, w = lists.f, lists.w
     backwards = f.compare("ne", w["reverse"], 0)
     with f.loop(0, w["batch"]) as rows:
@@ -117,7 +106,7 @@ def lay_kernel() -> Kernel:
 
     `counts` says how many timesteps each row works, falling: the first ones, or (`joined`) the last ones.
     """
-    lists = _Lists("lay", LAY_WORDS)
+    lists = Lists("lay", LAY_WORDS)
     f, w = lists.f, lists.w
     joined = f.compare("ne", w["joined"], 0)
     with f.loop(0, f.add(w["steps"], 1)) as steps:
@@ -158,7 +147,7 @@ def lay_kernel() -> Kernel:
 
 def depths_kernel(bits: int) -> Kernel:
     """For each row of tokens of so many bits, how many times its first one stands at its front."""
-    lists = _Lists(f"depths{bits}", DEPTHS_WORDS)
+    lists = Lists(f"depths{bits}", DEPTHS_WORDS)
     f, w = lists.f, lists.w
     with f.loop(0, w["batch"]) as rows:
         line = f.mul(rows.index, w["row_place"])
@@ -179,7 +168,7 @@ def distinct_kernel(bits: int) -> Kernel:
 
     `index` holds a number a word, -1 for one not met yet; `found` how many there are, before and after.
     """
-    lists = _Lists(f"distinct{bits}", DISTINCT_WORDS)
+    lists = Lists(f"distinct{bits}", DISTINCT_WORDS)
     f, w = lists.f, lists.w
     with f.loop(0, w["count"], 1, [lists.read("found", 0)]) as loop:
         token = lists.token(lists.read("places", loop.index), bits)
@@ -193,89 +182,3 @@ def distinct_kernel(bits: int) -> Kernel:
         loop.next([f.add(number, f.emit("i64", f"zext {new} to i64"))])
     lists.write(loop.results[0], "found", 0)
     return lists.finish()
-
-
-def add_kernel(bits: int, lanes: int) -> Kernel:
-    """Add rows of numbers of so many bits, one after the other, to chosen rows of a matrix."""
-    lists = _Lists(f"add{bits}", ADD_WORDS)
-    f, w = lists.f, lists.w
-    v = Vectors(f, bits, lanes)
-    with f.loop(0, w["count"]) as loop:
-        source = f.offset(w["source"], f.mul(loop.index, w["width"]), v.element)
-        target = f.offset(w["target"], f.mul(lists.read("lines", loop.index), w["width"]), v.element)
-        add_row(v, source, target, w["width"], keep=True)
-    return lists.finish()
-
-
-def turn_kernel(bits: int, lanes: int) -> Kernel:
-    """Copy blocks whose rows lie side by side in the source to where their columns do: squares of vectors are
-    turned in registers. Strides count numbers."""
-    lists = _Lists(f"turn{bits}", TURN_WORDS)
-    f, w, kind = lists.f, lists.w, f"i{bits}"
-    vector, align = f"<{lanes} x {kind}>", bits // 8
-
-    def source(block: Value, row: Value, column: Integer) -> Value:
-        at = f.add(f.mul(block, w["source_block"]), f.mul(column, w["source_column"]))
-        return f.offset(w["source"], f.add(at, row), kind)
-
-    def target(block: Value, row: Integer, column: Value) -> Value:
-        at = f.add(f.mul(block, w["target_block"]), f.mul(row, w["target_row"]))
-        return f.offset(w["target"], f.add(at, column), kind)
-
-    with (
-        f.loop(0, w["blocks"]) as block,
-        f.loop(0, w["rows"], lanes) as tall,
-        f.loop(0, w["columns"], lanes) as wide,
-    ):
-        b, below, right = block.index, f.add(tall.index, lanes), f.add(wide.index, lanes)
-        fits = f.compare("sle", below, w["rows"]), f.compare("sle", right, w["columns"])
-        whole = f.emit("i1", f"and {fits[0]}, {fits[1].name}")
-        with f.when(whole):
-            read = [f.load(vector, source(b, tall.index, f.add(wide.index, i)), align) for i in range(lanes)]
-            for i, value in enumerate(_turned(f, read)):
-                f.store(value, target(b, f.add(tall.index, i), wide.index), align)
-        with (
-            f.when(f.emit("i1", f"xor {whole}, true")),
-            f.loop(tall.index, f.minimum(below, w["rows"])) as row,
-            f.loop(wide.index, f.minimum(right, w["columns"])) as column,
-        ):
-            number = f.load(kind, source(b, row.index, column.index), align)
-            f.store(number, target(b, row.index, column.index), align)
-    return lists.finish()
-
-
-def _turned(f: Function, rows: list[Value]) -> list[Value]:
-    """Turn a square of as many vectors as a vector has lanes: squares swapped off the diagonal, ever smaller
-    ones."""
-    lanes = len(rows)
-    distance = lanes // 2
-    while distance:
-        above = [j if not j & distance else lanes + j - distance for j in range(lanes)]
-        under = [j + distance if not j & distance else lanes + j for j in range(lanes)]
-        following = list(rows)
-        for i in range(lanes):
-            if not i & distance:
-                pair = rows[i], rows[i + distance]
-                following[i], following[i + distance] = _shuffled(f, *pair, above), _shuffled(f, *pair, under)
-        rows, distance = following, distance // 2
-    return rows
-
-
-def _shuffled(f: Function, a: Value, b: Value, lanes: list[int]) -> Value:
-    chosen = ", ".join(f"i32 {lane}" for lane in lanes)
-    return f.emit(a.type, f"shufflevector {a}, {b}, <{len(lanes)} x i32> <{chosen}>")
-
-
-LISTS: dict[str, Callable[[Target], Kernel]] = {
-    "turn32": lambda target: turn_kernel(32, target.lanes(32)),
-    "turn64": lambda target: turn_kernel(64, target.lanes(64)),
-    "compress": lambda target: compress_kernel(),
-    "lay": lambda target: lay_kernel(),
-    "depths32": lambda target: depths_kernel(32),
-    "depths64": lambda target: depths_kernel(64),
-    "distinct32": lambda target: distinct_kernel(32),
-    "distinct64": lambda target: distinct_kernel(64),
-    "add32": lambda target: add_kernel(32, target.lanes(32)),
-    "add64": lambda target: add_kernel(64, target.lanes(64)),
-}
-"""The kernels by name."""

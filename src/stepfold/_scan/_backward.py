@@ -13,7 +13,7 @@ from ._calls import Job, run_all, run_jobs
 from ._engine import Engine
 from ._groups import groups, tokens_of
 from ._lists import add_rows
-from ._masked import gather_gradient
+from ._masked import blank_job, gather_job
 from ._memory import Address, Space
 from ._pack import (
     copy_all,
@@ -52,13 +52,14 @@ def backward(
     compiled = engine.kernel("back")
     count = engine.threads(int(schedule.counts.sum()), schedule.batch, threads)
     parts = groups(schedule, int(kept[-1]))
-    to_initial: Array | None = None
-    if output_gradient is not None and not schedule.whole and schedule.time:
-        output_gradient, to_initial = gather_gradient(schedule, output_gradient)
     with_tokens = tokens is not None and bool(made.input_deltas)
-    if inputs_gradient is not None and not with_tokens and (not schedule.whole or not made.input_deltas):
+    if inputs_gradient is not None and not made.input_deltas:
         inputs_gradient[...] = 0
     with engine.space() as space:
+        arriving, to_initial = output_gradient, None
+        if output_gradient is not None and not schedule.whole:
+            arriving = space.take("gathered", output_gradient.size)
+            to_initial = np.empty((schedule.batch, engine.units), engine.dtype)
         panels = space.take("panels", compiled.kernel.panel_size)
         input_panel = space.take("input_panel", input_gradient_size(layout, inputs.shape[-1]))
         copies = pack_panels(compiled.kernel.panels, layout.shape.lanes, params, panels)
@@ -71,7 +72,7 @@ def backward(
             "panels": panels,
             "vectors": pack_vectors(made.back_vectors, layout.shape.padded, params),
             "input_panel": input_panel,
-            "output_gradient": 0 if output_gradient is None else output_gradient,
+            "output_gradient": 0 if arriving is None else arriving,
             "inputs_gradient": 0 if inputs_gradient is None else inputs_gradient,
         }
         common = {word: Address(w) if isinstance(w, np.ndarray) else w for word, w in common.items()}
@@ -113,8 +114,13 @@ def backward(
             }
             if group.joined and output_gradient is not None:
                 words["waiting"] = group.waiting
+            first: list[Job] = []
+            if output_gradient is not None and arriving is not None and to_initial is not None:
+                first.append(gather_job(schedule, group.rows, output_gradient, arriving, to_initial))
+            if inputs_gradient is not None and not schedule.whole and not with_tokens:
+                first.append(blank_job(schedule, group.rows, inputs_gradient))
             if chosen is None:
-                jobs.append(compiled.job(words))
+                jobs.append(functools.partial(run_all, [*first, compiled.job(words)]))
             else:
                 different, source = chosen[k]
                 table = space.take(f"table{k}", len(different) * layout.delta_row)
@@ -129,8 +135,9 @@ def backward(
                     "deltas": table,
                     "inputs_gradient": 0 if inputs_gradient is None else tables[-1],
                 }
-                steps = [compiled.job(words), engine.kernel("table").job(after)]
-                jobs.append(functools.partial(run_all, [functools.partial(_clear, [table]), *steps]))
+                first.append(functools.partial(_clear, [table]))
+                both = [compiled.job(words), engine.kernel("table").job(after)]
+                jobs.append(functools.partial(run_all, [*first, *both]))
         run_jobs(jobs, count)
         if chosen is not None and inputs_gradient is not None:
             for (different, _), of_rows in zip(chosen, tables, strict=True):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._masked import gather_gradient, repeat_outputs
+from ._masked import gather_job, repeat_job
 from ._memory import aligned
 from ._recurrence import Recurrence
 from ._schedule import Schedule
@@ -75,7 +75,7 @@ class Checkpoints:
             if wanted is not None:
                 wanted[...] = state
         if outputs is not None and not schedule.whole:
-            repeat_outputs(schedule, outputs, self._starts[0][0])
+            repeat_job(schedule, schedule.rows, outputs, self._starts[0][0])()
 
     def _zeros(self) -> Array:
         return np.zeros((self._schedule.batch, self._recurrence.units), self._recurrence.dtype)
@@ -92,8 +92,13 @@ class Checkpoints:
         """Carry gradients back as `Recurrence.backward` does; everything given is overwritten."""
         schedule, recurrence = self._schedule, self._recurrence
         to_initial: Array | None = None
-        if output_gradient is not None and not schedule.whole and schedule.time:
-            output_gradient, to_initial = gather_gradient(schedule, output_gradient)
+        if output_gradient is not None and not schedule.whole:
+            given, output_gradient, to_initial = (
+                output_gradient,
+                np.empty_like(output_gradient),
+                self._zeros(),
+            )
+            gather_job(schedule, schedule.rows, given, output_gradient, to_initial)()
         states = recurrence.step.states
         carried = [self._zeros() if g is None else g for g in last_gradient or [None] * len(states)]
         for total in (inputs_gradient, *params_gradient.values()):

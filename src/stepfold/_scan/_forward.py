@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ._calls import Compiled, Job, run_all, run_jobs
 from ._engine import Engine
 from ._groups import Group, groups, tokens_of
-from ._masked import repeat_outputs
+from ._masked import repeat_job
 from ._memory import Address, Space
 from ._pack import copy_all, input_panel_size, pack_panels, pack_projection, pack_vectors
 from ._schedule import Schedule
@@ -90,19 +90,22 @@ def forward(
                     engine.kernel("project").job({**words, "source": different, "count": len(different)})
                 )
                 words |= {"source": source, "dense": 0}
+            after: list[Job] = []
+            if outputs is not None and not schedule.whole:
+                given = None if initial is None else initial[0]
+                after.append(repeat_job(schedule, group.rows, outputs, given))
             if members > 1:
                 run_all(first)
-                jobs += _shared(compiled, words, members)
+                run_jobs(_shared(compiled, words, members), members)
+                run_all(after)
             else:
-                jobs.append(functools.partial(run_all, [*first, compiled.job(words)]))
-        run_jobs(jobs, max(count, members))
+                jobs.append(functools.partial(run_all, [*first, compiled.job(words), *after]))
+        run_jobs(jobs, count)
         for group, states in zip(parts, homes, strict=True):
             final = group.last(ring=kept is None)
             for s, wanted in enumerate(last or ()):
                 if wanted is not None:
                     wanted[group.rows] = states[final, s, : engine.units]
-    if outputs is not None and not schedule.whole:
-        repeat_outputs(schedule, outputs, None if initial is None else initial[0])
 
 
 def _shared(compiled: Compiled, words: Mapping[str, Any], members: int) -> list[Job]:

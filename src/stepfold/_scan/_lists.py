@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._llvm import LISTS, load, target
-from ._calls import Compiled
+from .._llvm import SMALL, load, target
+from ._calls import Compiled, Job
 
 Array = NDArray[Any]
 Whole = NDArray[np.int64]
@@ -24,14 +24,19 @@ _SAMPLE = 257
 @functools.cache
 def _kernel(name: str) -> Compiled:
     on = target()
-    kernel, library, _ = load(f"lists {name}", on, lambda: LISTS[name](on))
+    kernel, library, _ = load(f"small {name}", on, lambda: SMALL[name](on))
     return Compiled(kernel, library)
 
 
-def _call(name: str, words: dict[str, Any]) -> None:
+def small_job(name: str, words: Mapping[str, Any]) -> Job:
+    """Return the call of a small kernel with these words."""
     with _lock:
         compiled = _kernel(name)
-    compiled.job(words)()
+    return compiled.job(words)
+
+
+def _call(name: str, words: Mapping[str, Any]) -> None:
+    small_job(name, words)()
 
 
 def compress(mask: NDArray[np.bool_], reverse: bool, time_major: bool) -> tuple[Whole, Whole]:

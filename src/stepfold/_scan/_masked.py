@@ -1,5 +1,7 @@
-"""What stands at masked timesteps: the state as it was before, and its gradient's way back to where it was
-made."""
+"""What stands at masked places: outputs repeated, their gradients brought back to where they were made,
+zeros.
+
+Each is a job for some rows of a batch, to be run by the thread that works on them."""
 
 from __future__ import annotations
 
@@ -8,50 +10,46 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._calls import Job
+from ._lists import small_job
 from ._schedule import Schedule
 
 Array = NDArray[Any]
+Whole = NDArray[np.int64]
 
 
-def _by_row(schedule: Schedule, values: Array) -> Array:
-    """A view (batch, time in the order of work, …) of values that lie as the batch does."""
-    view = np.swapaxes(values, 0, 1) if schedule.time_major else values
-    return view[:, ::-1] if schedule.reverse else view
-
-
-def repeat_outputs(schedule: Schedule, outputs: Array, initial: Array | None) -> None:
-    """Write into masked places of `outputs` what the last working timestep before gave, or the initial
-    state."""
-    assert schedule.mask is not None
-    mask = schedule.mask[:, ::-1] if schedule.reverse else schedule.mask
-    batch, time = mask.shape
-    latest = np.maximum.accumulate(np.where(mask, np.arange(time), -1), axis=1)
-    view = _by_row(schedule, outputs)
-    rows, steps = np.nonzero(~mask)
-    sources = latest[rows, steps]
-    values = view[rows, np.maximum(sources, 0)]
-    start = np.zeros((batch, 1), outputs.dtype) if initial is None else initial
-    values = np.where((sources >= 0)[:, None], values, start[rows])
-    view[rows, steps] = values
-
-
-def gather_gradient(schedule: Schedule, gradient: Array) -> tuple[Array, Array]:
-    """Sum a gradient of outputs over runs of equal outputs: at the working timestep that made them, and to
-    the initial state.
-
-    Returns the gradient with nothing at masked places, laid out like `gradient`, and (batch, units) for the
+def repeat_job(schedule: Schedule, rows: Whole, outputs: Array, initial: Array | None) -> Job:
+    """Write into the rows' masked places of `outputs` what the last working timestep before gave, or the
     initial state."""
+    start = np.zeros(outputs.shape[-1], outputs.dtype) if initial is None else np.ascontiguousarray(initial)
+    words = {"start": start, "start_row": 0 if initial is None else outputs.shape[-1], "outputs": outputs}
+    return _job("repeat", schedule, rows, outputs, words)
+
+
+def gather_job(schedule: Schedule, rows: Whole, gradient: Array, gathered: Array, initial: Array) -> Job:
+    """Sum the rows' gradient of outputs over runs of equal outputs: into `gathered`, laid out alike, where
+    the outputs were made, and into `initial` (batch, units) for the initial state."""
+    words = {"gradient": gradient, "gathered": gathered, "start": initial}
+    return _job("gather", schedule, rows, gradient, words)
+
+
+def blank_job(schedule: Schedule, rows: Whole, target: Array) -> Job:
+    """Write zeros into the rows' masked places."""
+    return _job("blank", schedule, rows, target, {"target": target})
+
+
+def _job(name: str, schedule: Schedule, rows: Whole, like: Array, words: dict[str, Any]) -> Job:
     assert schedule.mask is not None
-    mask = schedule.mask[:, ::-1] if schedule.reverse else schedule.mask
-    batch, time = mask.shape
-    starts = mask.copy()
-    starts[:, 0] = True
-    rows, steps = np.nonzero(starts)
-    ordered = np.ascontiguousarray(_by_row(schedule, gradient)).reshape(batch * time, gradient.shape[-1])
-    sums = np.add.reduceat(ordered, rows * time + steps, axis=0)
-    working = mask[rows, steps]
-    result = np.zeros_like(gradient)
-    _by_row(schedule, result)[rows[working], steps[working]] = sums[working]
-    initial = np.zeros((batch, gradient.shape[-1]), gradient.dtype)
-    initial[rows[~working]] = sums[~working]
-    return result, initial
+    batch, time = schedule.mask.shape
+    common = {
+        "rows": len(rows),
+        "lines": rows,
+        "time": time,
+        "width": like.shape[-1],
+        "mask": schedule.mask,
+        "row_place": 1 if schedule.time_major else time,
+        "time_place": batch if schedule.time_major else 1,
+        "reverse": int(schedule.reverse),
+        "zeros": np.zeros(like.shape[-1], like.dtype),
+    }
+    return small_job(f"{name}{8 * like.itemsize}", common | words)

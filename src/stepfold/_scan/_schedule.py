@@ -80,7 +80,7 @@ class Schedule:
             raise ValueError(f"mask has shape {mask.shape}, expected (batch, time) = {(batch, time)}")
         if mask.dtype != np.bool_:
             raise TypeError(f"mask must be of bools, not {mask.dtype.name}; write mask != 0")
-        return _masked(mask, reverse, time_major)
+        return _masked(np.ascontiguousarray(mask), reverse, time_major)
 
     @classmethod
     def packed(cls, batch_sizes: Any, *, reverse: bool = False) -> Schedule:
