@@ -11,9 +11,17 @@ import stepfold
 from stepfold import cells
 from stepfold._scan import Schedule
 from stepfold._scan import _checkpoint as module
-from stepfold._scan._checkpoint import segments
+from stepfold._scan._checkpoint import segment, segment_begins
 
 BATCH, TIME, FEATURES, UNITS, WORDS = 6, 23, 5, 17, 11
+
+
+@pytest.fixture(autouse=True)
+def least(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Cut short sequences too; returns what is the least otherwise."""
+    usual = module._LEAST
+    monkeypatch.setattr(module, "_LEAST", 1)
+    return usual
 
 
 @pytest.mark.parametrize("name", ["lstm", "layer_norm_gru", "carry_lstm"])
@@ -48,7 +56,7 @@ def test_equal_to_keeping_everything(name: str, kind: str, sequences: bool) -> N
 @pytest.mark.parametrize("time", [0, 1, 2, 9, 10, 1000])
 def test_segments_cover_every_timestep_once(time: int) -> None:
     schedule = Schedule.of(4, time, lengths=np.array([0, time // 2, time, min(1, time)]))
-    parts = segments(schedule)
+    parts = [segment(schedule, begin) for begin in segment_begins(schedule)]
     assert sum(int(part.counts.sum()) for part in parts) == int(schedule.counts.sum())
     assert len(parts) <= np.sqrt(time) + 1
     assert max((int(part.counts.max()) for part in parts), default=0) <= np.sqrt(time) + 1
@@ -69,3 +77,10 @@ def test_memory_grows_with_the_root_of_time(monkeypatch: pytest.MonkeyPatch) -> 
         run = stepfold.record(cell, np.zeros((1, time, 3), "float32"), params, checkpoint=True)
         run.backward(np.ones((1, 8), "float32"))
     assert 8 < sizes[1] / sizes[0] < 12
+
+
+def test_a_segment_of_few_rows_is_worth_its_preparation(least: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LEAST", least)
+    assert list(segment_begins(Schedule.of(1, 3 * least))) == [0, least, 2 * least]
+    assert list(segment_begins(Schedule.of(64, 1000))) == list(range(0, 1000, 32))
+    assert list(segment_begins(Schedule.of(1, 9))) == [0]

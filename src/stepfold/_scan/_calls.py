@@ -20,14 +20,23 @@ class Compiled:
     def __init__(self, kernel: Kernel, library: Any) -> None:
         self.kernel, self._library = kernel, library
         self._block = struct.Struct(f"{len(kernel.words)}q")
-        self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(library.addresses[kernel.name])
+        address = library.addresses[kernel.name]
+        self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)
+        self._call_holding = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(address)
 
     def job(self, words: Mapping[str, Any]) -> Job:
         """Return the call with these words, arrays standing for their addresses."""
-        values = [
-            w if isinstance(w, int) else w.ctypes.data for w in map(words.__getitem__, self.kernel.words)
-        ]
-        return functools.partial(self._run, self._block.pack(*values), words)
+        return functools.partial(self._run, self._words(words), words)
+
+    def at_once(self, words: Mapping[str, Any]) -> None:
+        """Call without letting go of the interpreter, for what takes microseconds: another thread that took
+        it meanwhile might keep it for longer."""
+        self._call_holding(self._words(words))
+
+    def _words(self, words: Mapping[str, Any]) -> bytes:
+        return self._block.pack(
+            *(w if isinstance(w, int) else w.ctypes.data for w in map(words.__getitem__, self.kernel.words))
+        )
 
     def _run(self, block: bytes, keep: object) -> None:
         self._call(block)

@@ -20,21 +20,25 @@ from ._recurrence import Recurrence
 from ._schedule import Schedule
 
 Array = NDArray[Any]
+_LEAST = 2048  # pieces of work a segment: less would take as long to prepare as to do
 
 
-def segments(schedule: Schedule) -> list[Schedule]:
-    """Cut a schedule into some √time schedules, one after the other; masked places belong to none of them."""
+def segment_begins(schedule: Schedule) -> range:
+    """The timesteps, of those that work, at which segments begin: √time of them, or fewer of few rows."""
     most = int(schedule.counts.max(initial=0))
-    size = math.isqrt(max(0, most - 1)) + 1
-    return [
-        replace(
-            schedule,
-            counts=np.clip(schedule.counts - first, 0, size),
-            starts=schedule.starts + first,
-            mask=None,
-        )
-        for first in range(0, most, size)
-    ]
+    size = max(math.isqrt(max(0, most - 1)) + 1, _LEAST // max(1, schedule.batch))
+    return range(0, most, min(size, max(1, most)))
+
+
+def segment(schedule: Schedule, begin: int) -> Schedule:
+    """A segment of a schedule; masked places belong to none. It is made anew for every use: what is worked
+    out for it grows with time, and goes with it."""
+    return replace(
+        schedule,
+        counts=np.clip(schedule.counts - begin, 0, segment_begins(schedule).step),
+        starts=schedule.starts + begin,
+        mask=None,
+    )
 
 
 class Checkpoints:
@@ -55,13 +59,12 @@ class Checkpoints:
     ) -> None:
         self._recurrence, self._schedule, self._threads = recurrence, schedule, threads
         self._inputs, self._params, self._tokens = inputs, params, tokens
-        self._segments = segments(schedule)
         given = initial or [None] * len(recurrence.step.states)
         self._starts: list[list[Array]] = [[self._zeros() if s is None else s for s in given]]
-        for segment in self._segments:
+        for begin in segment_begins(schedule):
             after = [self._zeros() for _ in given]
             recurrence.forward(
-                segment,
+                segment(schedule, begin),
                 inputs,
                 params,
                 self._starts[-1],
@@ -103,16 +106,17 @@ class Checkpoints:
         carried = [self._zeros() if g is None else g for g in last_gradient or [None] * len(states)]
         for total in (inputs_gradient, *params_gradient.values()):
             total[...] = 0
-        most = max((int(s.counts.max()) for s in self._segments), default=0)
-        kept = aligned(recurrence.kept_size(schedule.batch, most), recurrence.dtype)
+        begins = segment_begins(schedule)
+        kept = aligned(recurrence.kept_size(schedule.batch, begins.step), recurrence.dtype)
         part = {name: np.empty_like(value) for name, value in params_gradient.items()}
         of_table = np.empty_like(inputs_gradient) if self._tokens is not None else None
-        for segment, start in zip(reversed(self._segments), reversed(self._starts[:-1]), strict=True):
+        for begin, start in zip(reversed(begins), reversed(self._starts[:-1]), strict=True):
             common: dict[str, Any] = {"tokens": self._tokens, "threads": self._threads}
-            recurrence.forward(segment, self._inputs, self._params, start, kept=kept, **common)
+            piece = segment(schedule, begin)
+            recurrence.forward(piece, self._inputs, self._params, start, kept=kept, **common)
             before = [self._zeros() for _ in states]
             recurrence.backward(
-                segment,
+                piece,
                 self._inputs,
                 self._params,
                 kept,

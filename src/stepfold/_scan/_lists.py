@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -12,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._llvm import SMALL, load, target
-from ._calls import Compiled, Job
+from ._calls import Compiled
 
 Array = NDArray[Any]
 Whole = NDArray[np.int64]
 T = TypeVar("T")
 _lock = threading.Lock()
-_SAMPLE = 257
+_SAMPLE, _RECENT = 257, 8
+_LONG = 100_000  # numbers from which on other threads shall run meanwhile
 
 
 @functools.cache
@@ -28,15 +28,17 @@ def _kernel(name: str) -> Compiled:
     return Compiled(kernel, library)
 
 
-def small_job(name: str, words: Mapping[str, Any]) -> Job:
-    """Return the call of a small kernel with these words."""
+def small(name: str) -> Compiled:
+    """A small kernel, compiled once."""
     with _lock:
-        compiled = _kernel(name)
-    return compiled.job(words)
+        return _kernel(name)
 
 
-def _call(name: str, words: Mapping[str, Any]) -> None:
-    small_job(name, words)()
+def _call(name: str, words: Mapping[str, Any], work: int) -> None:
+    if work < _LONG:
+        small(name).at_once(words)
+    else:
+        small(name).job(words)()
 
 
 def compress(mask: NDArray[np.bool_], reverse: bool, time_major: bool) -> tuple[Whole, Whole]:
@@ -57,7 +59,7 @@ def compress(mask: NDArray[np.bool_], reverse: bool, time_major: bool) -> tuple[
         "counts": counts,
         "positions": positions,
     }
-    _call("compress", words)
+    _call("compress", words, batch * time)
     return counts, positions
 
 
@@ -86,7 +88,7 @@ def lay(
         "places": places,
         "previous": previous,
     }
-    _call("lay", words)
+    _call("lay", words, work)
     return offsets, slots, places, previous
 
 
@@ -103,7 +105,7 @@ def depths(tokens: Array) -> Whole:
         "tokens": tokens,
         "depths": found,
     }
-    _call(f"depths{8 * size}", words)
+    _call(f"depths{8 * size}", words, tokens.size)
     return found
 
 
@@ -120,7 +122,7 @@ def distinct(tokens: Array, places: Whole, words: int) -> tuple[Whole, Whole]:
         "source": source,
         "found": found,
     }
-    _call(f"distinct{8 * tokens.itemsize}", call)
+    _call(f"distinct{8 * tokens.itemsize}", call, len(places))
     return different[: found[0]], source
 
 
@@ -133,7 +135,7 @@ def add_rows(target: Array, rows: Whole, source: Array) -> None:
         "source": source,
         "target": target,
     }
-    _call(f"add{8 * target.itemsize}", words)
+    _call(f"add{8 * target.itemsize}", words, len(rows) * target.shape[1])
 
 
 def turn(target: Array, source: Array) -> None:
@@ -150,7 +152,7 @@ def turn(target: Array, source: Array) -> None:
         "target_block": target.strides[0] // size,
         "target_row": target.strides[1] // size,
     }
-    _call(f"turn{8 * size}", call)
+    _call(f"turn{8 * size}", call, _LONG)
 
 
 class Recent:
@@ -158,15 +160,20 @@ class Recent:
     asked."""
 
     def __init__(self) -> None:
-        self._entries: deque[tuple[object, Array, Array, Any]] = deque(maxlen=8)
+        self._entries: dict[tuple[int, bytes], tuple[object, Array, Any]] = {}
 
     def get(self, owner: object, tokens: Array, make: Callable[[], T]) -> T:
         """Return what `make` returned for the same owner and equal tokens, or make it."""
-        some = tokens.reshape(-1)[::_SAMPLE].copy()  # tells most batches apart without reading them
-        for whose, sample, same, value in reversed(list(self._entries)):
-            if whose is owner and np.array_equal(sample, some) and np.array_equal(same, tokens):
-                found: T = value
-                return found
+        # some of the tokens tell most batches apart
+        key = id(owner), tokens.reshape(-1)[::_SAMPLE].tobytes()
+        whose, same, value = self._entries.get(key, (None, tokens, None))
+        if whose is owner and np.array_equal(same, tokens):
+            found: T = value
+            return found
         made = make()
-        self._entries.append((owner, some, tokens.copy(), made))
+        with _lock:
+            self._entries.pop(key, None)
+            self._entries[key] = owner, tokens.copy(), made
+            while len(self._entries) > _RECENT:
+                del self._entries[next(iter(self._entries))]
         return made

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._calls import Job
-from ._lists import small_job
+from ._lists import small
 from ._schedule import Schedule
 
 Array = NDArray[Any]
@@ -52,4 +52,4 @@ def _job(name: str, schedule: Schedule, rows: Whole, like: Array, words: dict[st
         "reverse": int(schedule.reverse),
         "zeros": np.zeros(like.shape[-1], like.dtype),
     }
-    return small_job(f"{name}{8 * like.itemsize}", common | words)
+    return small(f"{name}{8 * like.itemsize}").job(common | words)

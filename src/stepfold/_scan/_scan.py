@@ -129,8 +129,8 @@ def record(
     """Fold a cell over sequences like `scan`, and keep what the gradient needs: `run.output`, `run.states`,
     `run.backward(…)`.
 
-    With `checkpoint` only the states of every √time-th timestep are kept, and the rest is computed again on
-    the way back: memory in √time, some third more time."""
+    With `checkpoint` only the states of every √time-th timestep (of few rows, somewhat fewer) are kept, and
+    the rest is computed again on the way back: memory in √time, some third more time."""
     call = _checked(cell, inputs, params, initial_state, lengths, mask, reverse, table, threads)
     return Run(call, return_sequences, checkpoint)
 

@@ -37,7 +37,7 @@ def _joined(schedule: Schedule, tokens: Array) -> Schedule | None:
     for token, run in zip(first.tolist(), runs.tolist(), strict=True):
         longest[token] = max(longest.get(token, 0), run)
         total[token] = total.get(token, 0) + run
-    best = max(total, key=lambda token: total[token] - longest[token])  # the work that it saves
+    best = max(total, key=lambda token: total[token] - longest[token])  # the work that sharing saves
     joins = np.where(first == best, runs, 0)
     if joins.sum() - joins.max() <= _WORTH * tokens.size:
         return None
