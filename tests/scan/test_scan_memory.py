@@ -9,9 +9,9 @@ import pytest
 from fold_helpers import GUARD, Array, assert_unharmed, close, guarded, problem, ready
 
 from stepfold import _reference as reference_module
-from stepfold import cells, scan
+from stepfold import cells, record, scan
 from stepfold._llvm import _cache, _compile
-from stepfold._scan import Recurrence
+from stepfold._scan import Recurrence, _memory
 
 
 def strided(array: Array) -> tuple[Array, Array]:
@@ -194,3 +194,25 @@ def test_the_guards_can_fail(place: int) -> None:
     memory[place] = 0.0
     with pytest.raises(AssertionError, match="memory: something was written"):
         assert_unharmed(memory, "memory")
+
+
+def test_memory_given_back_is_lent_again_to_who_fits() -> None:
+    first = _memory.lend(1000, "float32")
+    address = first.ctypes.data
+    _memory.give_back(first)
+    small = _memory.lend(10, "float32")
+    assert small.ctypes.data != address
+    _memory.give_back(first)
+    second = _memory.lend(450, "float64")
+    assert (second.ctypes.data, second.size, second.dtype) == (address, 450, np.float64)
+    assert _memory.lend(1000, "float32").ctypes.data != address
+
+
+def test_what_a_run_keeps_is_its_own_until_it_dies() -> None:
+    params = cells.lstm.init(3, 5, seed=0)
+    inputs = np.random.default_rng(0).standard_normal((4, 6, 3)).astype(np.float32)
+    runs = [record(cells.lstm, factor * inputs, params) for factor in (1, 2)]
+    expected = [run.backward(np.ones_like(run.output)).inputs for run in runs]
+    del runs[0]
+    record(cells.lstm, 3 * inputs, params)  # may work where the first one did
+    np.testing.assert_array_equal(runs[0].backward(np.ones_like(runs[0].output)).inputs, expected[1])

@@ -19,6 +19,29 @@ def aligned(count: int, dtype: Any) -> Array:
     return raw[first : first + count * itemsize].view(dtype)
 
 
+_spare: list[Array] = []
+_SPARED = 1 << 28  # bytes of the largest block that is kept for the next to ask
+
+
+def lend(count: int, dtype: Any) -> Array:
+    """Like `aligned`, but the block given back last is lent again if it fits: fresh memory must be paged in,
+    which takes as long as to fill it."""
+    size = count * np.dtype(dtype).itemsize
+    try:
+        block = _spare.pop()
+    except IndexError:
+        return aligned(count, dtype)
+    if not size <= block.nbytes <= 2 * size:
+        return aligned(count, dtype)
+    return block[:size].view(dtype)
+
+
+def give_back(block: Array) -> None:
+    """Give back a block that nobody uses any more; one at most is kept."""
+    if block.nbytes <= _SPARED:
+        _spare[:] = [block.view(np.uint8)]
+
+
 class Address(int):
     """The address of an array, which it keeps alive."""
 
