@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ._calls import Job, run_all, run_jobs
 from ._engine import Engine
-from ._groups import groups, tokens_of
+from ._groups import Group, groups, tokens_of
 from ._lists import add_rows
 from ._masked import blank_job, gather_job
 from ._memory import Address, Space
@@ -88,13 +88,7 @@ def backward(
         for k, group in enumerate(parts):
             rows = len(group.rows)
             states, keep = engine.places(kept, parts, group)
-            flat = layout.states_of(np.zeros(2 * rows * layout.state_row, engine.dtype))
-            carried = flat.reshape(2, rows, *flat.shape[1:])
-            for s, given in enumerate(last_gradient or ()):
-                if given is not None:
-                    carried[:, :, s, : engine.units] = given[group.rows]
-            if group.joined:  # rows that never join end with row 0's states
-                carried[:, 0] += carried[:, group.counts == 0].sum(axis=1)
+            carried = _carried(engine, group, last_gradient)
             cotangents.append(carried)
             chunk = layout.chunk(rows)
             room = chunk * rows
@@ -123,8 +117,8 @@ def backward(
                 jobs.append(functools.partial(run_all, [*first, compiled.job(words)]))
             else:
                 different, source = chosen[k]
-                table = space.take(f"table{k}", len(different) * layout.delta_row)
-                table = table[: len(different) * layout.delta_row]
+                size = len(different) * layout.delta_row
+                table = space.take(f"table{k}", size)[:size]
                 tables.append(space.take(f"rows{k}", len(different) * inputs.shape[-1]))
                 words |= {"source": source, "dense": 0, "table_gradient": table}
                 after = {
@@ -154,6 +148,19 @@ def backward(
             wanted[...] = to_initial if s == 0 and to_initial is not None else 0
             for group, carried in zip(parts, cotangents, strict=True):
                 wanted[group.rows] += carried[0, :, s, : engine.units]
+
+
+def _carried(engine: Engine, group: Group, last_gradient: Sequence[Array | None] | None) -> Array:
+    """What arrives at a group's last states, and room for what passes on: (2, rows, states, padded)."""
+    rows, layout = len(group.rows), engine.layout
+    flat = layout.states_of(np.zeros(2 * rows * layout.state_row, engine.dtype))
+    carried = flat.reshape(2, rows, *flat.shape[1:])
+    for s, given in enumerate(last_gradient or ()):
+        if given is not None:
+            carried[:, :, s, : engine.units] = given[group.rows]
+    if group.joined:  # rows that never join end with row 0's states
+        carried[:, 0] += carried[:, group.counts == 0].sum(axis=1)
+    return carried
 
 
 def _sums(engine: Engine, space: Space, number: int, features: int) -> Sums:
