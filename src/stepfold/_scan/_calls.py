@@ -10,6 +10,7 @@ from typing import Any
 
 from .._llvm import Kernel
 from . import _pool
+from ._memory import address
 
 Job = Callable[[], None]
 
@@ -35,7 +36,7 @@ class Compiled:
 
     def _words(self, words: Mapping[str, Any]) -> bytes:
         return self._block.pack(
-            *(w if isinstance(w, int) else w.ctypes.data for w in map(words.__getitem__, self.kernel.words))
+            *[w if isinstance(w, int) else address(w) for w in map(words.__getitem__, self.kernel.words)]
         )
 
     def _run(self, block: bytes, keep: object) -> None:

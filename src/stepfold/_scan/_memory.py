@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,15 @@ def give_back(block: Array) -> None:
         _spare[:] = [block.view(np.uint8)]
 
 
+def address(array: Array) -> int:
+    """Where an array's first number lies."""
+    buffer: Any = array
+    try:  # several times faster than NumPy's own way
+        return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+    except (TypeError, ValueError):  # read-only, empty or strided
+        return int(array.ctypes.data)
+
+
 class Address(int):
     """The address of an array, which it keeps alive."""
 
@@ -49,7 +59,7 @@ class Address(int):
 
     def __new__(cls, array: Array) -> Address:
         """Take an array's address."""
-        made = super().__new__(cls, array.ctypes.data)
+        made = super().__new__(cls, address(array))
         made.array = array
         return made
 
