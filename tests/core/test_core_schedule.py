@@ -33,7 +33,8 @@ def check(schedule: Schedule, mask: Any, reverse: bool, time_major: bool) -> Non
     assert counts == sorted(counts, reverse=True)
     for k, row in enumerate(schedule.rows.tolist()):
         assert counts[k] == len(expected[row])
-        assert schedule.positions[row, : counts[k]].tolist() == expected[row]
+        begin = schedule.starts[row]
+        assert schedule.positions[row, begin : begin + counts[k]].tolist() == expected[row]
     assert schedule.batch == batch
     assert schedule.time == time
     assert schedule.shape == ((time, batch) if time_major else (batch, time))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ class Schedule:
         if lengths is not None and mask is not None:
             raise ValueError("give lengths or mask, not both")
         if lengths is not None:
-            mask = np.arange(time) < checked_lengths(lengths, batch, time)[:, None]
+            return _cut(_whole(batch, time, reverse, time_major), checked_lengths(lengths, batch, time))
         if mask is None:
             return _whole(batch, time, reverse, time_major)
         mask = np.asarray(mask)
@@ -144,6 +144,17 @@ def _whole(batch: int, time: int, reverse: bool, time_major: bool) -> Schedule:
     shape = (time, batch) if time_major else (batch, time)
     counts, positions = np.full(batch, time), np.ascontiguousarray(positions)
     return Schedule(shape, time_major, rows, counts, positions, np.zeros_like(rows), reverse)
+
+
+def _cut(whole: Schedule, lengths: NDArray[np.int64]) -> Schedule:
+    """A schedule of whole rows with only each row's first timesteps working."""
+    time = whole.time
+    if (lengths == time).all():
+        return whole
+    rows = np.argsort(-lengths, kind="stable")
+    starts = time - lengths if whole.reverse else whole.starts
+    mask = np.arange(time) < lengths[:, None]
+    return replace(whole, rows=rows, counts=lengths[rows], starts=starts, mask=mask)
 
 
 def _masked(mask: NDArray[np.bool_], reverse: bool, time_major: bool) -> Schedule:

@@ -41,7 +41,7 @@ class Settings:
     dropout: float = 0.0
     recurrent_dropout: float = 0.0
     mask: bool = False
-    seed: int = 0
+    seed: int = 42
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings for JSON."""
