@@ -17,7 +17,7 @@ from stepfold._ops import TABLE
 from stepfold._reference import Reference
 from stepfold._scan import Recurrence
 from stepfold._transform import recurrent_dropout, zoneout
-from stepfold.torch import _operator, run
+from stepfold.torch import LSTM, _operator, run
 from stepfold.torch._call import Call
 from stepfold.torch._loop import TORCH
 from stepfold.torch._operator import _fold_results
@@ -263,3 +263,18 @@ def test_behind_the_end_of_a_row_there_is_nothing(reverse: bool) -> None:
     assert torch.equal(last[0, 1], given[0][1])
     (to_inputs,) = torch.autograd.grad(outputs.sum(), [x])
     assert not to_inputs[0, 2:].any()
+
+
+def test_memory_lent_to_a_graph_is_its_own_until_it_dies() -> None:
+    module = LSTM(3, 64, batch_first=True)
+    inputs = [torch.randn(32, 100, 3) for _ in range(3)]
+
+    def gradient(output: torch.Tensor) -> torch.Tensor:
+        return torch.autograd.grad(output.square().sum(), module.weight_hh_l0)[0]
+
+    expected = gradient(module(inputs[1])[0])
+    first, second = module(inputs[0])[0], module(inputs[1])[0]
+    assert first.grad_fn is not None
+    del first
+    module(inputs[2])  # may work where the first one did
+    torch.testing.assert_close(gradient(second), expected, rtol=0, atol=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import weakref
 from typing import Any
 
 import numpy as np
@@ -25,22 +26,26 @@ _SPARED = 1 << 28  # bytes of the largest block that is kept for the next to ask
 
 
 def lend(count: int, dtype: Any) -> Array:
-    """Like `aligned`, but the block given back last is lent again if it fits: fresh memory must be paged in,
-    which takes as long as to fill it."""
+    """Like `aligned`, but the block dropped last is lent again if it fits: fresh memory must be paged in,
+    which takes as long as to fill it.
+
+    The memory is lent until the array itself is dropped: a view of it does not hold it.
+    """
     size = count * np.dtype(dtype).itemsize
     try:
         block = _spare.pop()
     except IndexError:
-        return aligned(count, dtype)
+        block = aligned(size, np.uint8)
     if not size <= block.nbytes <= 2 * size:
-        return aligned(count, dtype)
-    return block[:size].view(dtype)
+        block = aligned(size, np.uint8)
+    lent: Array = block[:size].view(dtype)
+    weakref.finalize(lent, _give_back, block).atexit = False
+    return lent
 
 
-def give_back(block: Array) -> None:
-    """Give back a block that nobody uses any more; one at most is kept."""
+def _give_back(block: Array) -> None:
     if block.nbytes <= _SPARED:
-        _spare[:] = [block.view(np.uint8)]
+        _spare[:] = [block]
 
 
 def address(array: Array) -> int:

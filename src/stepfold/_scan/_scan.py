@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from .._cell import Cell, checked_dtype
 from ._checkpoint import Checkpoints
-from ._memory import give_back, lend
+from ._memory import lend
 from ._recurrence import Recurrence, recurrence
 from ._schedule import Schedule
 
@@ -156,7 +155,6 @@ class Run:
             self._way_back = run.backward
         else:
             kept = lend(recurrence.kept_size(schedule.batch, schedule.time), recurrence.dtype)
-            weakref.finalize(self, give_back, kept).atexit = False
             recurrence.forward(schedule, call.inputs, call.params, call.initial, kept=kept, **common)
             self._way_back = functools.partial(
                 recurrence.backward,

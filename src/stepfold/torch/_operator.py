@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._scan import lend
 from ._call import Call, array
 
 _CALL = (
@@ -21,6 +22,9 @@ _CALL = (
 )
 COMMON = 10
 """How many arguments both operators share: those of `Call`."""
+
+_LENT = 1 << 20
+"""Numbers from which on it pays to take memory that was used before; PyTorch's own is fresh every time."""
 
 torch.library.define("stepfold::fold", f"({_CALL}, bool keep) -> (Tensor outputs, Tensor last, Tensor kept)")
 torch.library.define(
@@ -51,6 +55,8 @@ def _fold_results(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
 def _fold(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     call, keep = Call(*arguments[:COMMON]), arguments[COMMON]
     outputs, last, kept = _fold_results(*arguments)
+    if kept.numel() >= _LENT and not torch.are_deterministic_algorithms_enabled():
+        kept = torch.from_numpy(lend(kept.numel(), kept.numpy().dtype))
     if call.lengths is not None:
         # by NumPy: a parallel torch operation would leave its threads spinning where the kernel wants to run
         outputs.numpy().fill(0)
