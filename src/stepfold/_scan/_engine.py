@@ -22,7 +22,7 @@ from ._memory import Space
 
 Array = NDArray[Any]
 _TEAMS = sys.platform != "win32"  # whose threads wait for one another by sched_yield
-_SHARED_ROW = 40_000  # multiply-adds a timestep from which on sharing one row costs less than it saves
+_MEMBER = 20_000  # multiply-adds a timestep for which one more member saves what its meetings cost
 _SMALL = 10_000_000  # multiply-adds below which waking a second thread costs more than it saves
 
 
@@ -75,10 +75,11 @@ class Engine:
 
     def members(self, batch: int, wanted: int | None) -> int:
         """How many threads are to share the row of a batch of one, each taking a part of the units."""
-        recurrent = sum(outer.operand.kind != "input" for outer in self.plan.outers)
-        if batch != 1 or recurrent * self.units**2 < _SHARED_ROW or not self.layout.divisible or not _TEAMS:
+        matrices = sum(outer.operand.kind != "input" for outer in self.plan.outers)
+        worth = matrices * self.units**2 // _MEMBER
+        if batch != 1 or worth < 2 or not self.layout.divisible or not _TEAMS:
             return 1
-        return max(1, min(wanted or _pool.processors(), self.layout.shape.blocks))
+        return max(1, min(wanted or _pool.processors(), self.layout.shape.blocks, worth))
 
     def places(self, kept: Array, parts: Sequence[Group], group: Group) -> tuple[Array, Array]:
         """A group's part of `kept`: states (slots, states, padded) and kept values."""
