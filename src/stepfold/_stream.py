@@ -13,7 +13,9 @@ from ._cell import Cell, checked_dtype
 from ._llvm import STREAM_WORDS, layout_for, load, stream_kernel, target
 from ._plan import plan
 from ._scan import aligned, checked_params
-from ._scan._pack import copy_all, input_panel_size, pack_panels, pack_projection, pack_vectors
+from ._scan._memory import Space
+from ._scan._moves import Moves, together
+from ._scan._pack import forward_moves, forward_room
 
 Array = NDArray[Any]
 _LONG = 50_000  # multiply-adds from which on letting other Python threads run is worth its cost
@@ -52,20 +54,16 @@ class Stream:
         self._output = aligned(batch * units, dtype).reshape(batch, units)
         memory = layout.states_of(aligned(2 * batch * layout.state_row, dtype))
         self._memory = memory.reshape(2, batch, self._states, -1)
-        panels = aligned(kernel.panel_size, dtype)
-        input_panel = aligned(input_panel_size(layout, features), dtype)
-        copies, bias = pack_projection(layout, checked, features, input_panel)
-        copy_all([*copies, *pack_panels(kernel.panels, layout.shape.lanes, checked, panels)], 1)
+        room = forward_room(layout, kernel, features, Space(dtype))
+        laid_out = together(checked, room)
+        Moves(laid_out, forward_moves(layout, kernel, features, checked, room)).make(laid_out.values(), 1)
         words = {
             "features": features,
             "inputs": self._input,
-            "panels": panels,
-            "vectors": pack_vectors(layout.plan.vectors, layout.shape.padded, checked),
+            **room,
             "before": self._memory[0],
             "after": self._memory[1],
             "scratch": aligned(kernel.scratch, dtype),
-            "input_panel": input_panel,
-            "input_bias": bias,
             "projection": aligned(batch * layout.projection_row, dtype),
             "outputs": self._output,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 
 import numpy as np
@@ -157,9 +158,16 @@ def test_a_kernel_with_its_code_taken_away_gives_nothing(monkeypatch: pytest.Mon
 
     calls: list[int] = []
 
+    @ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+    def idle(block: int) -> None:
+        calls.append(threading.get_ident())
+
     class Idle(_engine.Compiled):
-        def job(self, words):
-            return lambda: calls.append(threading.get_ident())
+        address = ctypes.cast(idle, ctypes.c_void_p).value
+
+        def __init__(self, kernel, library):
+            super().__init__(kernel, library)
+            self.address = Idle.address
 
     monkeypatch.setattr(_engine, "Compiled", Idle)
     made = problem(cells.ugrnn, 3, 4, 5, 7)

@@ -9,7 +9,7 @@ import pytest
 
 from stepfold import cells
 from stepfold._scan import Recurrence, Schedule
-from stepfold._scan import _forward as forward_module
+from stepfold._scan._groups import Batch
 from stepfold._scan._shared import shared_start
 from tests.scan.fold_helpers import ready
 
@@ -67,7 +67,7 @@ def test_shared_equals_apart(name: str, reverse: bool, whole_row: bool, time_maj
     if time_major:
         tokens = np.ascontiguousarray(tokens.T)
     schedule = Schedule.of(BATCH, TIME, reverse=reverse, time_major=time_major)
-    assert shared_start(schedule, tokens) is not None
+    assert shared_start(schedule, tokens, WORDS) is not None
     zeros = [np.zeros((BATCH, UNITS)) for _ in recurrence.step.states]
     shared = _everything(recurrence, schedule, tokens, None, 9)
     apart = _everything(recurrence, schedule, tokens, zeros, 9)
@@ -78,34 +78,34 @@ def test_shared_equals_apart(name: str, reverse: bool, whole_row: bool, time_maj
 def test_the_run_is_worked_once_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = _tokens(np.random.default_rng(5), reverse=False, whole_row=False)
     worked: list[int] = []
-    real = forward_module.groups
+    real = Batch.groups
 
-    def counting(schedule: Schedule, threads: int) -> Any:
-        parts = real(schedule, 1)
+    def counting(batch: Batch, threads: int) -> Any:
+        parts = real(batch, 1)
         worked.append(sum(group.work for group in parts))
         return parts
 
-    monkeypatch.setattr(forward_module, "groups", counting)
+    monkeypatch.setattr(Batch, "groups", counting)
     _everything(ready(cells.gru.step, UNITS), Schedule.of(BATCH, TIME), tokens, None, 9)
     depths = np.where(tokens != PAD, 1, 0).argmax(axis=1)
-    assert worked == 2 * [BATCH * TIME - int(depths.sum() - depths.max())]
+    assert worked == 3 * [BATCH * TIME - int(depths.sum() - depths.max())]
 
 
 def test_what_is_not_shared() -> None:
     random = np.random.default_rng(0)
     schedule = Schedule.of(BATCH, TIME)
-    assert shared_start(schedule, random.integers(0, WORDS, (BATCH, TIME))) is None
+    assert shared_start(schedule, random.integers(0, WORDS, (BATCH, TIME)), WORDS) is None
     padded = np.full((BATCH, TIME), PAD)
-    assert shared_start(schedule, padded) is not None
-    assert shared_start(Schedule.of(BATCH, TIME, lengths=np.full(BATCH, 3)), padded) is None
-    assert shared_start(Schedule.of(1, TIME), padded[:1]) is None
+    assert shared_start(schedule, padded, WORDS) is not None
+    assert shared_start(Schedule.of(BATCH, TIME, lengths=np.full(BATCH, 3)), padded, WORDS) is None
+    assert shared_start(Schedule.of(1, TIME), padded[:1], WORDS) is None
 
 
 def test_the_run_that_saves_most_is_shared_not_the_commonest_beginning() -> None:
     tokens = np.random.default_rng(0).integers(PAD + 2, WORDS, (BATCH, TIME))
     tokens[:, 0] = PAD + 1  # every review begins so, but the padded ones
     tokens[:5, : TIME - 3] = PAD
-    shared = shared_start(Schedule.of(BATCH, TIME), tokens)
+    shared = shared_start(Schedule.of(BATCH, TIME), tokens, WORDS)
     assert shared is not None
     assert shared.joins is not None
     assert shared.joins.tolist() == 5 * [TIME - 3] + (BATCH - 5) * [0]

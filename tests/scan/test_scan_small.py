@@ -1,43 +1,73 @@
-"""The small kernels beside NumPy: copies across, rows added, runs of a first token, distinct tokens."""
+"""The small kernels beside NumPy: arrays moved, rows added, shared starts, distinct tokens."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepfold._scan import _lists, _pack
+from stepfold._scan import Schedule, _lists
+from stepfold._scan._calls import chain, clearing
+from stepfold._scan._groups import Batch, Tokens
+from stepfold._scan._moves import Move, Moves
 
 Array = np.ndarray
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(1, 64, 64), (3, 117, 203), (2, 16, 300), (1, 300, 15), (5, 33, 32)])
-def test_copies_across(dtype: str, shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    turned: list[Any] = []
-    real = _lists.turn
-    monkeypatch.setattr(_pack, "turn", lambda target, source: (turned.append(1), real(target, source)))
-    blocks, rows, columns = shape
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (2, 1, 0)])
+@pytest.mark.parametrize("times", [1, 3])
+def test_moves(dtype: str, shape: tuple[int, ...], order: tuple[int, ...], times: int) -> None:
     random = np.random.default_rng(0)
-    source = random.standard_normal((blocks, columns, rows)).astype(dtype).swapaxes(1, 2)
-    memory = np.full((blocks, rows + 2, columns + 3), np.nan, dtype)
-    target = memory[:, 1:-1, 1:-2]
-    _pack.copy_all([(target, source)], 1)
-    np.testing.assert_array_equal(target, source)
-    assert np.isnan(memory).sum() == memory.size - target.size
-    assert len(turned) == (source.size >= _pack._LARGE)
+
+    def arrays() -> dict[str, Array]:
+        found = {f"from {k}": _strided(random, shape, order).astype(dtype, order="K") for k in range(times)}
+        return {**found, "to": np.full((shape[0], shape[1] + 2, shape[2] + 3), np.nan, dtype)}
+
+    def inner(to: Array) -> Array:
+        return to[:, 1:-1, 1:-2]
+
+    planned = arrays()
+    moves = Moves(planned, [Move("to", inner(planned["to"]), of, planned[of]) for of in planned if of != "to"])
+    for threads in (1, 3):
+        there = arrays()
+        moves.make(there.values(), threads)
+        *sources, to = there.values()
+        np.testing.assert_allclose(inner(to), sum(sources), rtol=1e-6)
+        assert np.isnan(to).sum() == to.size - sources[0].size
 
 
-def test_copies_shared_by_threads() -> None:
-    random = np.random.default_rng(0)
-    sources = [random.standard_normal((1, 200, 300)).swapaxes(1, 2) for _ in range(5)]
-    targets = [np.full((1, 300, 200), np.nan) for _ in sources]
-    _pack.copy_all(list(zip(targets, sources, strict=True)), 3)
-    for target, source in zip(targets, sources, strict=True):
-        np.testing.assert_array_equal(target, source)
+def _strided(random: np.random.Generator, shape: tuple[int, ...], order: tuple[int, ...]) -> Array:
+    """An array whose axes lie in memory in another order."""
+    made = random.standard_normal([shape[axis] for axis in order])
+    return made.transpose(np.argsort(order))
+
+
+@given(
+    st.lists(st.integers(1, 20), min_size=1, max_size=3),
+    st.lists(st.sampled_from([1, 2, -1]), min_size=3, max_size=3),
+    st.permutations(range(3)),
+)
+def test_moves_between_any_strides(shape: list[int], steps: list[int], order: list[int]) -> None:
+    axes = len(shape)
+    source = np.arange(np.prod(shape) * 2**axes, dtype=np.float32).reshape([2 * n for n in shape])
+    source = source[tuple(slice(None, None, step) for step in steps[:axes])][tuple(slice(n) for n in shape)]
+    source = source.transpose([axis for axis in order if axis < axes])
+    target = np.full([n + 1 for n in source.shape], np.nan, np.float32)
+    place = target[tuple(slice(n) for n in source.shape)]
+    Moves({"a": target, "b": source}, [Move("a", place, "b", source)]).make([target, source], 1)
+    np.testing.assert_array_equal(place, source)
+    assert np.isnan(target).sum() == target.size - source.size
+
+
+def test_moves_of_unequal_shapes() -> None:
+    a, b = np.zeros((3, 4)), np.zeros((4, 3))
+    with pytest.raises(ValueError, match=r"cannot move \(4, 3\) to \(3, 4\)"):
+        Moves({"a": a, "b": b}, [Move("a", a, "b", b)])
+    with pytest.raises(ValueError, match="more than 3 axes"):
+        Moves({"a": a}, [Move("a", a.reshape(3, 2, 2, 1)[None].repeat(2, 0), "a", np.zeros((2, 3, 2, 2, 1)))])
 
 
 @given(
@@ -68,17 +98,43 @@ def tokens(draw: st.DrawFn) -> Array:
 
 
 @given(tokens())
-def test_runs_of_the_first_token(given_: Array) -> None:
-    expected = [
-        next((t for t, word in enumerate(row) if word != row[0]), len(row)) for row in given_.tolist()
-    ]
-    assert _lists.depths(given_).tolist() == expected
+def test_shared_runs(given_: Array) -> None:
+    lines = given_.tolist()
+    runs = [next((t for t, word in enumerate(row) if word != row[0]), len(row)) for row in lines]
+
+    def saved(word: int) -> int:
+        mine = [run for row, run in zip(lines, runs, strict=True) if row[0] == word]
+        return sum(mine) - max(mine)
+
+    best = max(dict.fromkeys(row[0] for row in lines), key=saved)
+    expected = [run if row[0] == best else 0 for row, run in zip(lines, runs, strict=True)]
+    for _ in range(2):  # the second time with the index that the first has left
+        joins, rows, counts, saves = _lists.share(given_, 3)
+        assert joins.tolist() == expected
+        assert rows.tolist() == np.argsort(expected, kind="stable").tolist()
+        assert counts.tolist() == [len(lines[0]) - expected[row] for row in rows]
+        assert saves == saved(best)
 
 
-@given(tokens(), st.integers(0, 99))
-def test_distinct_tokens(given_: Array, seed: int) -> None:
-    flat = np.ascontiguousarray(given_)
-    places = np.random.default_rng(seed).integers(0, flat.size, 7)
-    different, source = _lists.distinct(flat, places, 3)
-    assert sorted(different.tolist()) == sorted(set(flat.reshape(-1)[places].tolist()))
-    assert different[source].tolist() == flat.reshape(-1)[places].tolist()
+@given(tokens(), st.booleans())
+def test_lists_of_a_group(given_: Array, reverse: bool) -> None:
+    ids = np.ascontiguousarray(given_)
+    schedule = Schedule.of(*ids.shape, reverse=reverse)
+    expected = schedule.positions[schedule.rows].T.reshape(-1)
+    for _ in range(2):  # the second time with the index that the first has left
+        (group,) = Batch(schedule, Tokens(ids, 3)).groups(1)
+        lists = group.lists
+        assert group.positions.tolist() == expected.tolist()
+        different = lists.distinct.tolist()
+        assert len(set(different)) == len(different)
+        source = lists.array("source", group.work)
+        assert [different[s] for s in source] == ids.reshape(-1)[expected].tolist()
+        assert lists.calls == []
+        assert group.planned() is lists
+
+
+def test_a_chain_of_calls() -> None:
+    arrays = [np.ones(n) for n in (3, 5, 1)]
+    chain([clearing(array[:1]) for array in arrays])()
+    assert [array.tolist() for array in arrays] == [[0, 1, 1], [0, 1, 1, 1, 1], [0]]
+    chain([])()

@@ -55,13 +55,13 @@ BACKWARD_WORDS = (
     "column_gradients",
     "vector_gradients",
 )
-PROJECT_WORDS = ("inputs", "features", "source", "count", "input_panel", "input_bias", "projection")
+PROJECT_WORDS = ("inputs", "features", "source", "found", "input_panel", "input_bias", "projection")
 TABLE_WORDS = (
     "inputs",
     "features",
     "source",
     "target",
-    "count",
+    "found",
     "deltas",
     "packed",
     "input_panel",
@@ -84,18 +84,19 @@ STREAM_WORDS = (
 
 
 def project_kernel(layout: Layout) -> Kernel:
-    """The projection of `count` rows of a table."""
+    """The projection of rows of a table; `found` holds how many."""
     w = Writer(layout, "project", PROJECT_WORDS)
-    w.project(w.w["count"], w.w["projection"], w.input_row)
+    w.project(w.index("found", 0), w.w["projection"], w.input_row)
     return w.finish()
 
 
 def table_kernel(layout: Layout) -> Kernel:
     """From the gradients of a table's projections to those of its rows and of the kernels."""
     w = Writer(layout, "table", TABLE_WORDS)
+    count = w.index("found", 0)
     with w.f.when(w.f.emit("i1", f"icmp ne {w.w['inputs_gradient']}, null")):
-        w.input_gradient(0, w.w["count"])
-    w.kernel_gradient(0, w.w["count"], layout.delta_row)
+        w.input_gradient(0, count)
+    w.kernel_gradient(0, count, layout.delta_row)
     return w.finish()
 
 

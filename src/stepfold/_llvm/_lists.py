@@ -23,7 +23,24 @@ LAY_WORDS = (
     "places",
     "previous",
 )
-DEPTHS_WORDS = ("batch", "time", "row_place", "time_place", "tokens", "depths")
+SHARE_WORDS = (
+    "batch",
+    "time",
+    "row_place",
+    "time_place",
+    "tokens",
+    "index",
+    "leaders",
+    "total",
+    "longest",
+    "begins",
+    "joins",
+    "rows_in_order",
+    "counts",
+    "saved",
+)
+CHAIN_WORDS = ("count", "calls")
+CLEAR_WORDS = ("target", "bytes")
 DISTINCT_WORDS = ("count", "places", "tokens", "index", "distinct", "source", "found")
 _NUMBERS = {
     "batch",
@@ -44,6 +61,7 @@ _NUMBERS = {
     "source_column",
     "target_block",
     "target_row",
+    "bytes",
 }
 
 
@@ -145,20 +163,63 @@ def lay_kernel() -> Kernel:
     return lists.finish()
 
 
-def depths_kernel(bits: int) -> Kernel:
-    """For each row of tokens of so many bits, how many times its first one stands at its front."""
-    lists = Lists(f"depths{bits}", DEPTHS_WORDS)
+def share_kernel(bits: int) -> Kernel:
+    """Which rows of tokens (of so many bits) share their start: those that begin with a run of the token by which
+    most work is saved.
+
+    Written: `joins`, for each row how long its run of that token is, or 0; `rows_in_order`, those with the shortest
+    first; `counts`, how many timesteps each of these has left; `saved`, the sum of all runs but the longest.
+    `leaders`, `total`, `longest` (batch) and `begins` (time + 2) are to work in; `index` holds -1 for every word,
+    before and after.
+    """
+    lists = Lists(f"share{bits}", SHARE_WORDS)
     f, w = lists.f, lists.w
     with f.loop(0, w["batch"]) as rows:
-        line = f.mul(rows.index, w["row_place"])
+        line, row = f.mul(rows.index, w["row_place"]), rows.index
         first = lists.token(line, bits)
-        with f.loop(0, w["time"], 1, [f.integer(0), f.integer(1)]) as steps:
-            depth, so_far = steps.carried
+        with f.loop(0, w["time"], 1, [f.integer(0)]) as steps:
             token = lists.token(f.add(line, f.mul(steps.index, w["time_place"])), bits)
-            same = f.emit("i64", f"zext {f.compare('eq', token, first)} to i64")
-            so_far = f.emit("i64", f"and {so_far}, {same.name}")
-            steps.next([f.add(depth, so_far), so_far])
-        lists.write(steps.results[0], "depths", rows.index)
+            same = f.compare("eq", token, first)
+            steps.next([f.add(steps.carried[0], f.emit("i64", f"zext {same} to i64"))], same)
+        depth = steps.results[0]
+        known = lists.read("index", first)
+        new = f.compare("slt", known, 0)
+        leader = f.select(new, row, known)  # the first row that begins with this token
+        lists.write(leader, "index", first)
+        lists.write(0, "total", row)
+        lists.write(0, "longest", row)
+        lists.write(f.add(lists.read("total", leader), depth), "total", leader)
+        longest = lists.read("longest", leader)
+        lists.write(f.select(f.compare("sgt", depth, longest), depth, longest), "longest", leader)
+        lists.write(leader, "leaders", row)
+        lists.write(depth, "joins", row)
+    with f.loop(0, w["batch"], 1, [f.integer(0), f.integer(-1)]) as rows:
+        row, (best, saved) = rows.index, rows.carried
+        saves = f.sub(lists.read("total", row), lists.read("longest", row))
+        leads = f.compare("eq", lists.read("leaders", row), row)
+        better = f.emit("i1", f"and {leads}, {f.compare('sgt', saves, saved).name}")
+        rows.next([f.select(better, row, best), f.select(better, saves, saved)])
+    best, saved = rows.results
+    lists.write(saved, "saved", 0)
+    with f.loop(0, f.add(w["time"], 2)) as steps:
+        lists.write(0, "begins", steps.index)
+    with f.loop(0, w["batch"]) as rows:  # how many rows join one timestep before each, for now
+        row = rows.index
+        lists.write(-1, "index", lists.token(f.mul(row, w["row_place"]), bits))
+        chosen = f.compare("eq", lists.read("leaders", row), best)
+        depth = f.select(chosen, lists.read("joins", row), f.integer(0))
+        lists.write(depth, "joins", row)
+        after = f.add(depth, 1)
+        lists.write(f.add(lists.read("begins", after), 1), "begins", after)
+    with f.loop(0, w["time"]) as steps:
+        after = f.add(steps.index, 1)
+        lists.write(f.add(lists.read("begins", steps.index), lists.read("begins", after)), "begins", after)
+    with f.loop(0, w["batch"]) as rows:
+        depth = lists.read("joins", rows.index)
+        at = lists.read("begins", depth)
+        lists.write(f.add(at, 1), "begins", depth)
+        lists.write(rows.index, "rows_in_order", at)
+        lists.write(f.sub(w["time"], depth), "counts", at)
     return lists.finish()
 
 
@@ -166,11 +227,11 @@ def distinct_kernel(bits: int) -> Kernel:
     """The tokens at some places: each new one joins `distinct`, and `source` says which of them each place
     has.
 
-    `index` holds a number a word, -1 for one not met yet; `found` how many there are, before and after.
+    `index` holds -1 for every word, before and after; `found` is how many different ones there are.
     """
     lists = Lists(f"distinct{bits}", DISTINCT_WORDS)
     f, w = lists.f, lists.w
-    with f.loop(0, w["count"], 1, [lists.read("found", 0)]) as loop:
+    with f.loop(0, w["count"], 1, [f.integer(0)]) as loop:
         token = lists.token(lists.read("places", loop.index), bits)
         known = lists.read("index", token)
         new = f.compare("slt", known, 0)
@@ -181,4 +242,26 @@ def distinct_kernel(bits: int) -> Kernel:
         lists.write(f.select(new, number, known), "source", loop.index)
         loop.next([f.add(number, f.emit("i64", f"zext {new} to i64"))])
     lists.write(loop.results[0], "found", 0)
+    with f.loop(0, loop.results[0]) as loop:
+        lists.write(-1, "index", lists.read("distinct", loop.index))
+    return lists.finish()
+
+
+def chain_kernel() -> Kernel:
+    """Call kernels one after the other: `calls` are pairs of a kernel's address and that of its block of words."""
+    lists = Lists("chain", CHAIN_WORDS)
+    f, w = lists.f, lists.w
+    with f.loop(0, w["count"]) as loop:
+        pair = f.offset(w["calls"], f.mul(loop.index, 2), "ptr")
+        kernel, block = f.load("ptr", pair, 8), f.load("ptr", f.offset(pair, 1, "ptr"), 8)
+        f.line(f"call void {kernel.name}({block})")
+    return lists.finish()
+
+
+def clear_kernel() -> Kernel:
+    """Write zeros."""
+    lists = Lists("clear", CLEAR_WORDS)
+    f, w = lists.f, lists.w
+    f.module.declare_void("llvm.memset.p0.i64", ["ptr", "i8", "i64", "i1"])
+    f.line(f"call void @llvm.memset.p0.i64({w['target']}, i8 0, {w['bytes']}, i1 false)")
     return lists.finish()

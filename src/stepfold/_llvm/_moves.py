@@ -1,4 +1,4 @@
-"""Kernels that move numbers: rows added to chosen rows, matrices turned from one layout to another."""
+"""Kernels that move numbers: rows added to chosen rows, arrays from one layout to another."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from ._tiles import add_row
 from ._vectors import Vectors
 
 ADD_WORDS = ("count", "width", "lines", "source", "target")
-TURN_WORDS = (
-    "blocks",
-    "rows",
-    "columns",
-    "source",
-    "source_block",
-    "source_column",
-    "target",
-    "target_block",
-    "target_row",
+MOVE_WORDS = ("count", "moves", "arrays")
+MOVE = (
+    "target_array",
+    "target_offset",
+    "source_array",
+    "source_offset",
+    *(f"{what}{axis}" for what in ("size", "target_stride", "source_stride") for axis in range(3)),
+    "adds",
 )
+"""What a line of `moves` says: which of the arrays, bytes from its first number on, three axes, strides in bytes;
+whether the target keeps what it holds and the source is added."""
 
 
 def add_kernel(bits: int, lanes: int) -> Kernel:
@@ -34,41 +34,100 @@ def add_kernel(bits: int, lanes: int) -> Kernel:
     return lists.finish()
 
 
-def turn_kernel(bits: int, lanes: int) -> Kernel:
-    """Copy blocks whose rows lie side by side in the source to where their columns do: squares of vectors are
-    turned in registers. Strides count numbers."""
-    lists = Lists(f"turn{bits}", TURN_WORDS)
-    f, w, kind = lists.f, lists.w, f"i{bits}"
-    vector, align = f"<{lanes} x {kind}>", bits // 8
+def move_kernel(bits: int, lanes: int) -> Kernel:
+    """Copies and sums from arrays to arrays, one after the other, as a table of `MOVE` lines says."""
+    lists = Lists(f"move{bits}", MOVE_WORDS)
+    f, v = lists.f, Vectors(lists.f, bits, lanes)
+    with f.loop(0, lists.w["count"]) as loop:
+        line = f.mul(loop.index, len(MOVE))
+        m = {word: lists.read("moves", f.add(line, k)) for k, word in enumerate(MOVE)}
+        places = []
+        for end in ("target", "source"):
+            array = f.load("ptr", f.offset(lists.w["arrays"], m[f"{end}_array"], "ptr"), 8)
+            places.append(_Part(f, f.offset(array, m[f"{end}_offset"], "i8"), end, m))
+        target, source = places
+        plain = _both(f, target.runs_along(2, bits), source.runs_along(2, bits))
+        across = _both(f, _not(f, plain), _both(f, target.runs_along(2, bits), source.runs_along(1, bits)))
+        neither = _not(f, f.emit("i1", f"or {plain}, {across.name}"))
+        for adds in (False, True):
+            wanted = f.compare("eq", m["adds"], int(adds))
+            with f.when(_both(f, wanted, plain)), f.loop(0, m["size0"]) as i, f.loop(0, m["size1"]) as j:
+                at = i.index, j.index, 0
+                add_row(v, source.at(*at), target.at(*at), m["size2"], keep=adds)
+            with f.when(_both(f, wanted, across)):
+                _turn(v, target, source, m, adds)
+            with (
+                f.when(_both(f, wanted, neither)),
+                f.loop(0, m["size0"]) as i,
+                f.loop(0, m["size1"]) as j,
+                f.loop(0, m["size2"]) as k,
+            ):
+                number = i.index, j.index, k.index
+                _move(v, v.element, source.at(*number), target.at(*number), adds)
+    return lists.finish()
 
-    def source(block: Value, row: Value, column: Integer) -> Value:
-        at = f.add(f.mul(block, w["source_block"]), f.mul(column, w["source_column"]))
-        return f.offset(w["source"], f.add(at, row), kind)
 
-    def target(block: Value, row: Integer, column: Value) -> Value:
-        at = f.add(f.mul(block, w["target_block"]), f.mul(row, w["target_row"]))
-        return f.offset(w["target"], f.add(at, column), kind)
+class _Part:
+    """A part of an array with three axes, as a line of moves describes it."""
 
+    def __init__(self, f: Function, first: Value, end: str, move: dict[str, Value]) -> None:
+        self._f, self._first = f, first
+        self._strides = [move[f"{end}_stride{axis}"] for axis in range(3)]
+
+    def at(self, i: Integer, j: Integer, k: Integer) -> Value:
+        """Where a number lies."""
+        place = self._first
+        for index, stride in zip((i, j, k), self._strides, strict=True):
+            place = self._f.offset(place, self._f.mul(index, stride), "i8")
+        return place
+
+    def runs_along(self, axis: int, bits: int) -> Value:
+        """Whether the numbers along an axis lie side by side."""
+        return self._f.compare("eq", self._strides[axis], bits // 8)
+
+
+def _both(f: Function, a: Value, b: Value) -> Value:
+    return f.emit("i1", f"and {a}, {b.name}")
+
+
+def _not(f: Function, a: Value) -> Value:
+    return f.emit("i1", f"xor {a}, true")
+
+
+def _move(v: Vectors, kind: str, source: Value, target: Value, adds: bool) -> None:
+    _put(v, v.function.load(kind, source, v.bits // 8), target, adds)
+
+
+def _put(v: Vectors, value: Value, target: Value, adds: bool) -> None:
+    f, align = v.function, v.bits // 8
+    if adds:
+        value = f.emit(value.type, f"fadd {f.load(value.type, target, align)}, {value.name}")
+    f.store(value, target, align)
+
+
+def _turn(v: Vectors, target: _Part, source: _Part, m: dict[str, Value], adds: bool) -> None:
+    """Move what lies side by side along axis 1 in the source and along axis 2 in the target: squares of vectors
+    are turned in registers."""
+    f, lanes = v.function, v.lanes
     with (
-        f.loop(0, w["blocks"]) as block,
-        f.loop(0, w["rows"], lanes) as tall,
-        f.loop(0, w["columns"], lanes) as wide,
+        f.loop(0, m["size0"]) as block,
+        f.loop(0, m["size1"], lanes) as tall,
+        f.loop(0, m["size2"], lanes) as wide,
     ):
         b, below, right = block.index, f.add(tall.index, lanes), f.add(wide.index, lanes)
-        fits = f.compare("sle", below, w["rows"]), f.compare("sle", right, w["columns"])
-        whole = f.emit("i1", f"and {fits[0]}, {fits[1].name}")
+        whole = _both(f, f.compare("sle", below, m["size1"]), f.compare("sle", right, m["size2"]))
         with f.when(whole):
-            read = [f.load(vector, source(b, tall.index, f.add(wide.index, i)), align) for i in range(lanes)]
+            columns = [source.at(b, tall.index, f.add(wide.index, i)) for i in range(lanes)]
+            read = [f.load(v.type, column, v.bits // 8) for column in columns]
             for i, value in enumerate(_turned(f, read)):
-                f.store(value, target(b, f.add(tall.index, i), wide.index), align)
+                _put(v, value, target.at(b, f.add(tall.index, i), wide.index), adds)
         with (
-            f.when(f.emit("i1", f"xor {whole}, true")),
-            f.loop(tall.index, f.minimum(below, w["rows"])) as row,
-            f.loop(wide.index, f.minimum(right, w["columns"])) as column,
+            f.when(_not(f, whole)),
+            f.loop(tall.index, f.minimum(below, m["size1"])) as row,
+            f.loop(wide.index, f.minimum(right, m["size2"])) as column,
         ):
-            number = f.load(kind, source(b, row.index, column.index), align)
-            f.store(number, target(b, row.index, column.index), align)
-    return lists.finish()
+            at = b, row.index, column.index
+            _move(v, v.element, source.at(*at), target.at(*at), adds)
 
 
 def _turned(f: Function, rows: list[Value]) -> list[Value]:

@@ -198,6 +198,7 @@ class Loop:
         self._down = isinstance(step, int) and step < 0
         self._first = list(carried)
         self._next: list[Value] = list(carried)
+        self._again: Value | None = None
         self.results: list[Value] = []
 
     def __enter__(self) -> Loop:
@@ -215,9 +216,9 @@ class Loop:
         self._places = [f.reserve() for _ in range(1 + len(self._first))]
         return self
 
-    def next(self, values: Sequence[Value]) -> None:
-        """Give the values that the next turn starts from."""
-        self._next = list(values)
+    def next(self, values: Sequence[Value], again: Value | None = None) -> None:
+        """Give the values that the next turn starts from; there is none unless `again` holds."""
+        self._next, self._again = list(values), again
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -227,6 +228,8 @@ class Loop:
         f = self._f
         after = f.add(self.index, self._step)
         go = f.compare("sgt" if self._down else "slt", after, self._stop)
+        if self._again is not None:
+            go = f.emit("i1", f"and {go}, {self._again.name}")
         latch = f.block
         f.line(f"br {go}, label %{self._body}, label %{self._exit}")
         pairs = [(self.index, self._start, after), *zip(self.carried, self._first, self._next, strict=True)]

@@ -10,7 +10,7 @@ from ._text import Function, Integer, Module, Value
 from ._tiles import Walk, outer, product, store_some, tile_rows
 from ._vectors import Vectors
 
-_WHOLE = {"steps", "rows", "chunk", "dense", "features", "ring", "count", "member", "members"}
+_WHOLE = {"steps", "rows", "chunk", "dense", "features", "ring", "member", "members"}
 
 
 class Writer:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._masked import gather_job, repeat_job
+from ._calls import chain
+from ._masked import gather_call, repeat_call
 from ._memory import aligned
 from ._recurrence import Recurrence
 from ._schedule import Schedule
@@ -78,7 +79,7 @@ class Checkpoints:
             if wanted is not None:
                 wanted[...] = state
         if outputs is not None and not schedule.whole:
-            repeat_job(schedule, schedule.rows, outputs, self._starts[0][0])()
+            chain([repeat_call(schedule, schedule.rows, outputs, self._starts[0][0])])()
 
     def _zeros(self) -> Array:
         return np.zeros((self._schedule.batch, self._recurrence.units), self._recurrence.dtype)
@@ -101,7 +102,7 @@ class Checkpoints:
                 np.empty_like(output_gradient),
                 self._zeros(),
             )
-            gather_job(schedule, schedule.rows, given, output_gradient, to_initial)()
+            chain([gather_call(schedule, schedule.rows, given, output_gradient, to_initial)])()
         states = recurrence.step.states
         carried = [self._zeros() if g is None else g for g in last_gradient or [None] * len(states)]
         for total in (inputs_gradient, *params_gradient.values()):

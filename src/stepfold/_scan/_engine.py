@@ -19,6 +19,7 @@ from . import _pool
 from ._calls import Compiled
 from ._groups import Group
 from ._memory import Space
+from ._moves import Planned
 
 Array = NDArray[Any]
 _TEAMS = sys.platform != "win32"  # whose threads wait for one another by sched_yield
@@ -38,6 +39,7 @@ class Engine:
         self._compiled: dict[str, Compiled] = {}
         self._lock = threading.Lock()
         self._spare: list[Space] = []
+        self.moves = Planned()
 
     def kernel(self, kind: str) -> Compiled:
         """The kernel of a kind ("infer", "train", "back", "project", "table"), compiled once."""

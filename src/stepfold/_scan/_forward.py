@@ -9,25 +9,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._calls import Compiled, Job, run_all, run_jobs
+from ._calls import Call, Compiled, Job, chain, run_jobs
 from ._engine import Engine
-from ._groups import Group, groups, tokens_of
-from ._masked import repeat_job
+from ._groups import Batch, Group
+from ._masked import repeat_call
 from ._memory import Address, Space
-from ._pack import copy_all, input_panel_size, pack_panels, pack_projection, pack_vectors
-from ._schedule import Schedule
+from ._pack import forward_moves, forward_room
 
 Array = NDArray[Any]
 
 
 def forward(
     engine: Engine,
-    schedule: Schedule,
+    batch: Batch,
     inputs: Array,
     params: Mapping[str, Array],
     initial: Sequence[Array | None] | None,
     *,
-    tokens: Array | None,
     extra: Mapping[tuple[str, str], Array] | None,
     outputs: Array | None,
     last: Sequence[Array | None] | None,
@@ -35,73 +33,69 @@ def forward(
     threads: int | None,
 ) -> None:
     """Run a batch forward; see `Recurrence.forward`."""
-    layout = engine.layout
+    layout, schedule, features = engine.layout, batch.schedule, inputs.shape[-1]
     count = engine.threads(int(schedule.counts.sum()), schedule.batch, threads)
     members = engine.members(schedule.batch, threads) if kept is None else 1
     compiled = engine.kernel("train" if kept is not None else "team" if members > 1 else "infer")
-    parts = groups(schedule, count)
+    parts = batch.groups(count)
+    with_tokens = batch.tokens is not None and bool(layout.plan.projections)
     if kept is not None:
         kept[-1] = count  # how the batch was cut: the way back may have other threads
     with engine.space() as space:
-        panels = space.take("panels", compiled.kernel.panel_size)
-        input_panel = space.take("input_panel", input_panel_size(layout, inputs.shape[-1]))
-        copies, bias = pack_projection(layout, params, inputs.shape[-1], input_panel)
-        copies += pack_panels(compiled.kernel.panels, layout.shape.lanes, params, panels)
-        copy_all(copies, count)
+        room = forward_room(layout, compiled.kernel, features, space)
+        lay_out = functools.partial(forward_moves, layout, compiled.kernel, features, params, room)
+        engine.moves.make((compiled.kernel.name, features), params, room, lay_out, count)
         common: dict[str, Any] = {
-            "dense": 1,
             "inputs": inputs,
-            "features": inputs.shape[-1],
-            "panels": panels,
-            "vectors": pack_vectors(layout.plan.vectors, layout.shape.padded, params),
-            "input_panel": input_panel,
-            "input_bias": bias,
+            "features": features,
+            **room,
             "outputs": 0 if outputs is None else outputs,
             "ring": int(kept is None),
         }
         common = {word: Address(w) if isinstance(w, np.ndarray) else w for word, w in common.items()}
-        with_tokens = tokens is not None and bool(layout.plan.projections)
-        chosen = tokens_of(parts, tokens, len(inputs)) if with_tokens and tokens is not None else None
-        jobs, homes = [], []
-        for k, group in enumerate(parts):
+
+        calls: list[list[Call]] = [[] for _ in range(count)]
+        listed = [group.lists if layout.plan.step_inputs else group.planned() for group in parts]
+        homes = []
+        for k, (group, lists) in enumerate(zip(parts, listed, strict=True)):
+            rows, mine = len(group.rows), calls[k % count]
             states, keep = _states(engine, space, parts, k, kept)
             homes.append(states)
             for s in range(layout.plan.states):
                 given = None if initial is None else initial[s]
-                states[: len(group.rows), s, : engine.units] = 0 if given is None else given[group.rows]
-            chunk = layout.chunk(len(group.rows))
-            room = chunk * len(group.rows) if chosen is None else len(chosen[k][0])
+                states[:rows, s, : engine.units] = 0 if given is None else given[group.rows]
+            mine += lists.calls
             words = {
-                **group.words,
-                "chunk": chunk,
+                "dense": 1,
+                "chunk": layout.chunk(rows),
                 "states": states,
                 "kept": keep,
-                "scratch": space.take(f"scratch{k}", members * len(group.rows) * compiled.kernel.scratch),
-                "projection": space.take(f"projection{k}", room * layout.projection_row),
+                "scratch": space.take(f"scratch{k}", members * rows * compiled.kernel.scratch),
+                **group.words(lists),
                 **common,
                 **engine.extras(extra, group),
             }
             if group.joined and outputs is not None:
                 words["waiting"] = group.waiting
-            first: list[Job] = []
-            if chosen is not None:
-                different, source = chosen[k]
-                first.append(
-                    engine.kernel("project").job({**words, "source": different, "count": len(different)})
-                )
-                words |= {"source": source, "dense": 0}
-            after: list[Job] = []
+            if with_tokens:
+                words["projection"] = space.take(f"projection{k}", lists.most_distinct * layout.projection_row)
+                words["found"], words["source"] = lists.at["found"], lists.at["distinct"]
+                mine.append(Call(engine.kernel("project"), words))
+                words = words | {"source": lists.at["source"], "dense": 0}
+            else:
+                words["projection"] = space.take(f"projection{k}", words["chunk"] * rows * layout.projection_row)
+            if members > 1:
+                run_jobs([chain(mine)], 1)
+                mine.clear()
+                run_jobs(_shared(compiled, words, members), members)
+            else:
+                mine.append(Call(compiled, words))
             if outputs is not None and not schedule.whole:
                 given = None if initial is None else initial[0]
-                after.append(repeat_job(schedule, group.rows, outputs, given))
-            if members > 1:
-                run_all(first)
-                run_jobs(_shared(compiled, words, members), members)
-                run_all(after)
-            else:
-                jobs.append(functools.partial(run_all, [*first, compiled.job(words), *after]))
-        run_jobs(jobs, count)
-        for group, states in zip(parts, homes, strict=True):
+                mine.append(repeat_call(schedule, group.rows, outputs, given))
+        run_jobs([chain(mine) for mine in calls], count)
+        for group, lists, states in zip(parts, listed, homes, strict=True):
+            group.made(lists)
             final = group.last(ring=kept is None)
             for s, wanted in enumerate(last or ()):
                 if wanted is not None:

@@ -1,64 +1,155 @@
-"""A schedule cut into groups of rows, each a kernel call: threads take groups, nothing waits in between."""
+"""A batch cut into groups of rows, each a chain of kernel calls: threads take groups, nothing waits in between."""
 
 from __future__ import annotations
 
 import functools
 import weakref
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._lists import Recent, distinct, lay
-from ._memory import Address
+from ._calls import Call, chain, small
+from ._lists import Index, Recent
+from ._memory import address
 from ._schedule import Schedule
+from ._shared import shared_start
 
 Array = NDArray[Any]
 Whole = NDArray[np.int64]
 MOST_ROWS = 64
 
 
-@dataclass(frozen=True, eq=False)
+class Tokens(NamedTuple):
+    """Word numbers, laid out as a schedule's places, all below the number of words."""
+
+    ids: Array
+    words: int
+
+
+class Lists:
+    """A group's work, timestep after timestep, as lists in one memory, which `calls` write.
+
+    `offsets` and `slots` (steps + 1,): where each timestep's work begins, and where the states before it lie;
+    `positions` and `previous` (work,): each piece's place in the batch, and where the states before it lie; with
+    tokens `source` (work,): which of the `distinct` ones each piece has, and in `found` how many these are."""
+
+    def __init__(self, group: Group, positions: Whole, starts: Whole, tokens: Tokens | None) -> None:
+        steps, work = group.steps, group.work
+        sizes = {"offsets": steps + 1, "slots": steps + 1, "positions": work, "previous": work}
+        if tokens is not None:
+            sizes |= {"source": work, "found": 1, "distinct": min(work, tokens.words)}
+        self._memory = np.empty(sum(sizes.values()), np.int64)
+        self._begins: dict[str, int] = {}
+        self.most_distinct = sizes.get("distinct", 0)
+        self.at: dict[str, int] = {}  # addresses
+        first, begin = address(self._memory), 0
+        for word, size in sizes.items():
+            self._begins[word], self.at[word] = begin, first + 8 * begin
+            begin += size
+        lay = {
+            "steps": steps,
+            "rows": len(group.rows),
+            "joined": int(group.joined),
+            "counts": group.counts,
+            "stride": positions.shape[1],
+            "positions": positions,
+            "lines": group.rows,
+            "starts": starts,
+            "offsets": self.at["offsets"],
+            "slots": self.at["slots"],
+            "places": self.at["positions"],
+            "previous": self.at["previous"],
+        }
+        self.calls = [Call(small("lay"), lay)]
+        self._index = None
+        if tokens is not None:
+            self._index = Index(tokens.words)
+            distinct = {
+                "count": work,
+                "places": self.at["positions"],
+                "tokens": tokens.ids,
+                "index": self._index.array,
+                "distinct": self.at["distinct"],
+                "source": self.at["source"],
+                "found": self.at["found"],
+            }
+            self.calls.append(Call(small(f"distinct{8 * tokens.ids.itemsize}"), distinct))
+
+    def array(self, word: str, size: int) -> Whole:
+        """The first numbers of a list; the calls must have been made."""
+        begin = self._begins[word]
+        return self._memory[begin : begin + size]
+
+    def finish(self) -> None:
+        """The calls have been made."""
+        self.calls = []
+        if self._index is not None:
+            self._index.give_back()
+            self._index = None
+
+    @functools.cached_property
+    def distinct(self) -> Whole:
+        """The distinct tokens."""
+        return self.array("distinct", int(self.array("found", 1)[0]))
+
+
 class Group:
-    """Some rows of a batch and their work as one list, timestep after timestep.
+    """Some rows of a batch and their work.
 
-    `rows`: their numbers in the batch, longest first; `counts`: how many timesteps each works; `offsets`
-    (steps + 1,): where each timestep's work begins in the list; `slots` (steps + 1,): where the states before
-    each timestep lie; `positions`: each piece of work's place in the batch; `previous`: where the states
-    before it lie; `joined`: whether rows join row 0 later; `before`: how many slots and pieces of work the
-    groups before this one have; `all_positions`: the schedule's."""
+    `rows`: their numbers in the batch, the one that works longest first; `counts`: how many timesteps each works;
+    `steps`: how many the longest does; `work`: how many pieces of work (a row at a timestep) there are; `joined`:
+    whether rows join row 0 later; `before`: how many slots of states and pieces of work the groups before this one
+    have."""
 
-    rows: Whole
-    counts: Whole
-    offsets: Whole
-    slots: Whole
-    positions: Whole
-    previous: Whole
-    joined: bool
-    before: tuple[int, int]
-    all_positions: Whole
-
-    @property
-    def steps(self) -> int:
-        """How many timesteps the longest row works."""
-        return len(self.offsets) - 1
+    def __init__(self, schedule: Schedule, part: slice, before: tuple[int, int], tokens: Tokens | None) -> None:
+        rows, counts = schedule.rows[part], schedule.counts[part]
+        self.joined, self.before = schedule.joins is not None, before
+        if self.joined:
+            # last comes the row whose start the others share: it goes first, and works from the first timestep on
+            rows = np.concatenate((rows[-1:], rows[:-1]))
+            counts = np.concatenate(([schedule.time], counts[:-1]))
+        self.rows, self.counts = np.ascontiguousarray(rows), np.ascontiguousarray(counts)
+        self.steps, self.work = int(self.counts[0]), int(self.counts.sum())
+        self._given = schedule.positions, schedule.starts, tokens
+        self._lists: Lists | None = None
 
     @property
-    def work(self) -> int:
-        """How many pieces of work (a row at a timestep) there are."""
-        return len(self.positions)
+    def size(self) -> int:
+        """How many slots of states there are, at most: one for every row, for every piece of work, and for every
+        row that joins."""
+        return self.work + (2 if self.joined else 1) * len(self.rows)
+
+    def planned(self) -> Lists:
+        """Its lists, whose calls, if there are any, must still be made: then say so to `made`.
+
+        Two that ask at once may both get lists of their own."""
+        return self._lists or Lists(self, *self._given)
+
+    def made(self, lists: Lists) -> None:
+        """These lists are written."""
+        lists.finish()
+        self._lists = lists
+
+    @property
+    def lists(self) -> Lists:
+        """Its lists, written."""
+        lists = self.planned()
+        if lists.calls:
+            chain(lists.calls)()
+            self.made(lists)
+        return lists
+
+    @property
+    def positions(self) -> Whole:
+        """Each piece of work's place in the batch, (work,)."""
+        return self.lists.array("positions", self.work)
 
     @functools.cached_property
     def waiting(self) -> Whole:
         """All places of each row, (rows, steps): those before it joins are given row 0's outputs."""
-        return np.ascontiguousarray(self.all_positions[self.rows])
-
-    @property
-    def size(self) -> int:
-        """How many slots of states there are."""
-        steps = self.steps
-        return int(self.slots[-1] + self.offsets[-1] - self.offsets[-2]) if steps else len(self.rows)
+        return np.ascontiguousarray(self._given[0][self.rows])
 
     def last(self, *, ring: bool) -> Whole:
         """Where each row's last states lie, of all slots or in a ring of two."""
@@ -67,63 +158,61 @@ class Group:
         if self.joined:
             number = np.where(self.counts > 0, number, 0)
             ended = np.full(len(self.rows), self.steps)
-        found: Whole = (ended % 2 * len(self.rows) if ring else self.slots[ended]) + number
-        return found
+        if ring:
+            return ended % 2 * len(self.rows) + number
+        return self.lists.array("slots", self.steps + 1)[ended] + number
 
-    @functools.cached_property
-    def words(self) -> dict[str, Any]:
+    def words(self, lists: Lists) -> dict[str, Any]:
         """What every kernel is told of a group."""
         return {
             "steps": self.steps,
             "rows": len(self.rows),
-            "offsets": Address(self.offsets),
-            "slots": Address(self.slots),
             "waiting": 0,
-            "source": Address(self.positions),
-            "target": Address(self.positions),
-            "previous": Address(self.previous),
+            "offsets": lists.at["offsets"],
+            "slots": lists.at["slots"],
+            "source": lists.at["positions"],
+            "target": lists.at["positions"],
+            "previous": lists.at["previous"],
+            "lists": lists,  # to hold the memory
         }
 
 
 _known: weakref.WeakKeyDictionary[Schedule, dict[int, list[Group]]] = weakref.WeakKeyDictionary()
 
 
-def groups(schedule: Schedule, threads: int) -> list[Group]:
-    """Cut a schedule for a number of threads: rows of all lengths in each group, at most `MOST_ROWS`."""
-    made = _known.setdefault(schedule, {})
-    if threads not in made:
-        batch = schedule.batch
-        each = threads * max(1, -(-batch // (threads * MOST_ROWS)))
-        count = min(batch, each)
-        found: list[Group] = []
-        before = (0, 0)
-        for first in range(count):
-            group = _group(schedule, slice(first, None, count), before)
-            before = (before[0] + group.size, before[1] + group.work)
-            found.append(group)
-        made[threads] = found
-    return made[threads]
+class Batch:
+    """A schedule, perhaps of tokens, cut into groups: once for each number of threads."""
 
+    def __init__(self, schedule: Schedule, tokens: Tokens | None = None) -> None:
+        self.schedule, self.tokens = schedule, tokens
+        self._cut: dict[int, list[Group]] = {} if tokens else _known.setdefault(schedule, {})
 
-def _group(schedule: Schedule, part: slice, before: tuple[int, int]) -> Group:
-    rows, joined = np.ascontiguousarray(schedule.rows[part]), schedule.joins is not None
-    if schedule.joins is None:
-        counts = np.ascontiguousarray(schedule.counts[part])
-        steps = int(counts[0])
-    else:
-        steps = schedule.time
-        # last comes the row whose start the others share: it goes first, and works from the first timestep on
-        rows = np.concatenate([rows[-1:], rows[:-1]])
-        counts = steps - schedule.joins[rows]
-        counts[0] = steps
-    lists = lay(steps, joined, rows, counts, schedule.positions, schedule.starts)
-    offsets, slots, places, previous = lists
-    return Group(rows, counts, offsets, slots, places, previous, joined, before, schedule.positions)
+    def groups(self, threads: int) -> list[Group]:
+        """Rows of all lengths in each group, at most `MOST_ROWS`; every thread gets as many groups."""
+        found = self._cut.get(threads)
+        if found is None:
+            rows = self.schedule.batch
+            count = min(rows, threads * max(1, -(-rows // (threads * MOST_ROWS))))
+            found, before = [], (0, 0)
+            for first in range(count):
+                group = Group(self.schedule, slice(first, None, count), before, self.tokens)
+                before = before[0] + group.size, before[1] + group.work
+                found.append(group)
+            self._cut[threads] = found
+        return found
 
 
 _recent = Recent()
 
 
-def tokens_of(parts: list[Group], tokens: Array, words: int) -> list[tuple[Whole, Whole]]:
-    """For each group the distinct tokens where it works, and which of them each piece of its work has."""
-    return _recent.get(parts, tokens, lambda: [distinct(tokens, group.positions, words) for group in parts])
+def batch_of(schedule: Schedule, tokens: Array | None, words: int, *, share: bool) -> Batch:
+    """Return the batch of a schedule: the same for the way there and the way back.
+
+    With `share` rows may share their start, if that saves enough: then the batch's schedule is another.
+    """
+
+    def make(ids: Array) -> Batch:
+        shared = shared_start(schedule, ids, words) if share else None
+        return Batch(shared or schedule, Tokens(ids, words))
+
+    return Batch(schedule) if tokens is None else _recent.get(schedule, share, tokens, make)

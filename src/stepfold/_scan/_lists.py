@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._llvm import SMALL, load, target
-from ._calls import Compiled
+from ._calls import small
 
 Array = NDArray[Any]
 Whole = NDArray[np.int64]
@@ -19,19 +17,6 @@ T = TypeVar("T")
 _lock = threading.Lock()
 _SAMPLE, _RECENT = 257, 8
 _LONG = 100_000  # numbers from which on other threads shall run meanwhile
-
-
-@functools.cache
-def _kernel(name: str) -> Compiled:
-    on = target()
-    kernel, library, _ = load(f"small {name}", on, lambda: SMALL[name](on))
-    return Compiled(kernel, library)
-
-
-def small(name: str) -> Compiled:
-    """A small kernel, compiled once."""
-    with _lock:
-        return _kernel(name)
 
 
 def _call(name: str, words: Mapping[str, Any], work: int) -> None:
@@ -63,67 +48,52 @@ def compress(mask: NDArray[np.bool_], reverse: bool, time_major: bool) -> tuple[
     return counts, positions
 
 
-def lay(
-    steps: int, joined: bool, lines: Whole, counts: Whole, positions: Whole, starts: Whole
-) -> tuple[Whole, Whole, Whole, Whole]:
-    """A group's work as one list: where each timestep's begins and where its states lie, (steps + 1,) each;
-    the place of each piece of work, and where the states before it lie, (work,) each.
+def share(tokens: Array, words: int) -> tuple[Whole, Whole, Whole, int]:
+    """Which rows of tokens (batch, time), of any strides, share a run of one token at their start.
 
-    `lines` are the group's rows, `counts` how many timesteps each of them works, falling.
+    Returns for each row how long its part is, (batch,); the rows with the shortest first; how many timesteps these
+    have left; and how many timesteps are saved. There is at least one timestep, and no token but 0…words - 1.
     """
-    offsets, slots = np.empty(steps + 1, np.int64), np.empty(steps + 1, np.int64)
-    work = int(counts.sum())
-    places, previous = np.empty(work, np.int64), np.empty(work, np.int64)
-    words = {
-        "steps": steps,
-        "rows": len(lines),
-        "joined": int(joined),
-        "counts": counts,
-        "stride": positions.shape[1],
-        "positions": positions,
-        "lines": lines,
-        "starts": starts,
-        "offsets": offsets,
-        "slots": slots,
-        "places": places,
-        "previous": previous,
-    }
-    _call("lay", words, work)
-    return offsets, slots, places, previous
-
-
-def depths(tokens: Array) -> Whole:
-    """How many times its first token stands at the front of each row of tokens (batch, time), of any
-    strides; there is at least one timestep."""
-    found = np.empty(len(tokens), np.int64)
-    size = tokens.itemsize
-    words = {
-        "batch": tokens.shape[0],
-        "time": tokens.shape[1],
+    (batch, time), size = tokens.shape, tokens.itemsize
+    memory = np.empty(6 * batch + time + 3, np.int64)
+    leaders, total, longest, joins, rows, counts = memory[: 6 * batch].reshape(6, batch)
+    call = {
+        "batch": batch,
+        "time": time,
         "row_place": tokens.strides[0] // size,
         "time_place": tokens.strides[1] // size,
         "tokens": tokens,
-        "depths": found,
+        "leaders": leaders,
+        "total": total,
+        "longest": longest,
+        "joins": joins,
+        "rows_in_order": rows,
+        "counts": counts,
+        "begins": memory[6 * batch : -1],
+        "saved": memory[-1:],
     }
-    _call(f"depths{8 * size}", words, tokens.size)
-    return found
+    index = Index(words)
+    _call(f"share{8 * size}", {**call, "index": index.array}, tokens.size)
+    index.give_back()
+    return joins, rows, counts, int(memory[-1])
 
 
-def distinct(tokens: Array, places: Whole, words: int) -> tuple[Whole, Whole]:
-    """Return the distinct tokens at some places, and for each place which of them stands there."""
-    index, found = np.full(words, -1, np.int64), np.zeros(1, np.int64)
-    different, source = np.empty(max(1, min(words, len(places))), np.int64), np.empty(len(places), np.int64)
-    call = {
-        "count": len(places),
-        "places": places,
-        "tokens": np.ascontiguousarray(tokens),
-        "index": index,
-        "distinct": different,
-        "source": source,
-        "found": found,
-    }
-    _call(f"distinct{8 * tokens.itemsize}", call, len(places))
-    return different[: found[0]], source
+class Index:
+    """A list of -1 for each word, lent to a kernel that leaves it as it was: to write it anew would cost more than to
+    sort a batch's tokens."""
+
+    _spare: ClassVar[dict[int, list[Array]]] = {}
+
+    def __init__(self, words: int) -> None:
+        self._held = self._spare.setdefault(words, [])
+        try:
+            self.array = self._held.pop()
+        except IndexError:
+            self.array = np.full(words, -1, np.int64)
+
+    def give_back(self) -> None:
+        """Lend it to the next."""
+        self._held.append(self.array)
 
 
 def add_rows(target: Array, rows: Whole, source: Array) -> None:
@@ -138,42 +108,27 @@ def add_rows(target: Array, rows: Whole, source: Array) -> None:
     _call(f"add{8 * target.itemsize}", words, len(rows) * target.shape[1])
 
 
-def turn(target: Array, source: Array) -> None:
-    """`target[...] = source` for arrays (blocks, rows, columns) of one dtype, where columns lie side by side
-    in the target and rows in the source."""
-    size = target.itemsize
-    words = dict(zip(("blocks", "rows", "columns"), target.shape, strict=True))
-    call: dict[str, Any] = {
-        **words,
-        "source": source,
-        "source_block": source.strides[0] // size,
-        "source_column": source.strides[2] // size,
-        "target": target,
-        "target_block": target.strides[0] // size,
-        "target_row": target.strides[1] // size,
-    }
-    _call(f"turn{8 * size}", call, _LONG)
-
-
 class Recent:
     """What was worked out for the last few batches of tokens: the way back asks what the way forward
     asked."""
 
     def __init__(self) -> None:
-        self._entries: dict[tuple[int, bytes], tuple[object, Array, Any]] = {}
+        self._entries: dict[tuple[object, bytes], tuple[object, Array, Any]] = {}
 
-    def get(self, owner: object, tokens: Array, make: Callable[[], T]) -> T:
-        """Return what `make` returned for the same owner and equal tokens, or make it."""
+    def get(self, owner: object, what: object, tokens: Array, make: Callable[[Array], T]) -> T:
+        """Return what `make` returned for the same owner, the same question and equal tokens; or make it, from a
+        copy of the tokens."""
         # some of the tokens tell most batches apart
-        key = id(owner), tokens.reshape(-1)[::_SAMPLE].tobytes()
+        key = (id(owner), what), tokens.reshape(-1)[::_SAMPLE].tobytes()
         whose, same, value = self._entries.get(key, (None, tokens, None))
         if whose is owner and np.array_equal(same, tokens):
             found: T = value
             return found
-        made = make()
+        own = tokens.copy()
+        made = make(own)
         with _lock:
             self._entries.pop(key, None)
-            self._entries[key] = owner, tokens.copy(), made
+            self._entries[key] = owner, own, made
             while len(self._entries) > _RECENT:
                 del self._entries[next(iter(self._entries))]
         return made

@@ -1,7 +1,7 @@
 """What stands at masked places: outputs repeated, their gradients brought back to where they were made,
 zeros.
 
-Each is a job for some rows of a batch, to be run by the thread that works on them."""
+Each is a call for some rows of a batch, to be made by the thread that works on them."""
 
 from __future__ import annotations
 
@@ -10,35 +10,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._calls import Job
-from ._lists import small
+from ._calls import Call, small
 from ._schedule import Schedule
 
 Array = NDArray[Any]
 Whole = NDArray[np.int64]
 
 
-def repeat_job(schedule: Schedule, rows: Whole, outputs: Array, initial: Array | None) -> Job:
+def repeat_call(schedule: Schedule, rows: Whole, outputs: Array, initial: Array | None) -> Call:
     """Write into the rows' masked places of `outputs` what the last working timestep before gave, or the
     initial state."""
     start = np.zeros(outputs.shape[-1], outputs.dtype) if initial is None else np.ascontiguousarray(initial)
     words = {"start": start, "start_row": 0 if initial is None else outputs.shape[-1], "outputs": outputs}
-    return _job("repeat", schedule, rows, outputs, words)
+    return _call("repeat", schedule, rows, outputs, words)
 
 
-def gather_job(schedule: Schedule, rows: Whole, gradient: Array, gathered: Array, initial: Array) -> Job:
+def gather_call(schedule: Schedule, rows: Whole, gradient: Array, gathered: Array, initial: Array) -> Call:
     """Sum the rows' gradient of outputs over runs of equal outputs: into `gathered`, laid out alike, where
     the outputs were made, and into `initial` (batch, units) for the initial state."""
     words = {"gradient": gradient, "gathered": gathered, "start": initial}
-    return _job("gather", schedule, rows, gradient, words)
+    return _call("gather", schedule, rows, gradient, words)
 
 
-def blank_job(schedule: Schedule, rows: Whole, target: Array) -> Job:
+def blank_call(schedule: Schedule, rows: Whole, target: Array) -> Call:
     """Write zeros into the rows' masked places."""
-    return _job("blank", schedule, rows, target, {"target": target})
+    return _call("blank", schedule, rows, target, {"target": target})
 
 
-def _job(name: str, schedule: Schedule, rows: Whole, like: Array, words: dict[str, Any]) -> Job:
+def _call(name: str, schedule: Schedule, rows: Whole, like: Array, words: dict[str, Any]) -> Call:
     assert schedule.mask is not None
     batch, time = schedule.mask.shape
     common = {
@@ -52,4 +51,4 @@ def _job(name: str, schedule: Schedule, rows: Whole, like: Array, words: dict[st
         "reverse": int(schedule.reverse),
         "zeros": np.zeros(like.shape[-1], like.dtype),
     }
-    return small(f"{name}{8 * like.itemsize}").job(common | words)
+    return Call(small(f"{name}{8 * like.itemsize}"), common | words)

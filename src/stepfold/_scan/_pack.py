@@ -1,68 +1,168 @@
-"""Parameters laid out as the kernels read them, and gradients taken out of the kernels' sums."""
+"""Parameters laid out as the kernels read them, and gradients taken out of the kernels' sums: as moves between
+named arrays, planned once for each form of the parameters."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._llvm import INPUT_BLOCKS, Layout, Panel
-from ._calls import Job, run_jobs
-from ._lists import turn
+from .._llvm import INPUT_BLOCKS, Kernel, Layout
+from ._memory import Space
+from ._moves import Move, named
 
 Array = NDArray[Any]
 Params = Mapping[str, Array]
-Pair = tuple[Array, Array]
-"""(to, from), of one shape with three axes: a copy still to be made."""
-_LARGE = 4096  # numbers from which on a matrix is copied by a kernel of our own
-_SHARED = 100_000  # numbers from which on a second thread helps to copy
+Room = dict[str, Array]
+"""The arrays of a kernel that parameters are moved to, named by the kernel's words; beside them `CONSTANTS`."""
+CONSTANTS = "0 and 1"
 
 
-def copy_all(pairs: Sequence[Pair], threads: int) -> None:
-    """Make copies, on so many threads if there is much to copy."""
-    if threads == 1 or sum([target.size for target, _ in pairs]) < _SHARED:
-        for pair in pairs:
-            _copy(*pair)
-        return
-    pairs = sorted(pairs, key=lambda pair: -pair[0].size)
-    run_jobs([functools.partial(_copy, *pair) for pair in pairs], threads)
+@functools.cache
+def constants(dtype: np.dtype[Any]) -> Array:
+    """The array called `CONSTANTS`."""
+    return np.arange(2, dtype=dtype)
 
 
-def _copy(target: Array, source: Array) -> None:
-    """Make a copy; what lies across in the other is turned by a kernel, which NumPy does slowly."""
-    side = target.itemsize
-    if target.strides[1] == side:
-        target, source = target.swapaxes(1, 2), source.swapaxes(1, 2)
-    if target.size >= _LARGE and target.strides[2] == source.strides[1] == side:
-        turn(target, source)
-    else:
-        target[...] = source
+def forward_room(layout: Layout, kernel: Kernel, features: int, space: Space) -> Room:
+    """Room for the parameters of a kernel of the way forward."""
+    return {
+        "panels": space.take("panels", kernel.panel_size),
+        "input_panel": space.take("input_panel", features * layout.projection_row),
+        "vectors": space.take("vectors", len(layout.plan.vectors) * layout.shape.padded),
+        "input_bias": space.take("input_bias", layout.projection_row),
+        CONSTANTS: constants(space.dtype),
+    }
 
 
-def pack_panels(panels: Sequence[Panel], lanes: int, params: Params, out: Array) -> list[Pair]:
-    """The copies that write recurrent matrices as panels [groups][parts · length][terms][blocks · lanes],
-    zeros where units end."""
-    pairs: list[Pair] = []
-    for panel in panels:
+def forward_moves(
+    layout: Layout, kernel: Kernel, features: int, params: Params, room: Room
+) -> Iterator[Move]:
+    """What lays the parameters out in `forward_room`."""
+    yield from _to_panels(kernel, layout.shape.lanes, params, room)
+    yield from _to_vectors(layout.plan.vectors, layout.shape.padded, params, room)
+    padded, units, projections = layout.shape.padded, layout.shape.units, layout.plan.projections
+    # [groups][features][blocks · lanes] over all projections
+    wide = layout.projection_blocks[1] * layout.shape.lanes
+    panels = room["input_panel"][: features * layout.projection_row].reshape(-1, features, wide)
+    bias = room["input_bias"][: layout.projection_row].reshape(-1, padded)
+    for k, projection in enumerate(projections):
+        for name in projection.kernels:
+            yield from _across("input_panel", panels, named(name), params[name], k * padded)
+        yield from _across(
+            "input_panel", panels, *_constant(room, 0, (padded - units, features)), k * padded + units
+        )
+        yield Move("input_bias", bias[k, units:], *_constant(room, 0, (padded - units,)))
+        yield Move("input_bias", bias[k, :units], *_constant(room, 0, (units,)))
+        for name in projection.vectors:
+            yield Move("input_bias", bias[k, :units], named(name), params[name])
+
+
+def backward_room(layout: Layout, kernel: Kernel, features: int, space: Space) -> Room:
+    """Room for the parameters of the kernels of the way back."""
+    wide = INPUT_BLOCKS * layout.shape.lanes
+    inputs = -(-features // wide) * wide * layout.shape.units * len(_input_matrices(layout))
+    return {
+        "panels": space.take("panels", kernel.panel_size),
+        "input_panel": space.take("input_panel", inputs),
+        "vectors": space.take("vectors", len(layout.plan.back_vectors) * layout.shape.padded),
+        CONSTANTS: constants(space.dtype),
+    }
+
+
+def backward_moves(
+    layout: Layout, kernel: Kernel, features: int, params: Params, room: Room
+) -> Iterator[Move]:
+    """What lays the parameters out in `backward_room`."""
+    yield from _to_panels(kernel, layout.shape.lanes, params, room)
+    yield from _to_vectors(layout.plan.back_vectors, layout.shape.padded, params, room)
+    # the input's kernels, transposed: [groups][terms · units][blocks · lanes] over the features
+    terms, units = _input_matrices(layout), layout.shape.units
+    wide = INPUT_BLOCKS * layout.shape.lanes
+    groups = -(-features // wide)
+    panels = room["input_panel"][: groups * len(terms) * units * wide]
+    panels = panels.reshape(groups, len(terms), units, wide)
+    for t, name in enumerate(terms):
+        yield from _across("input_panel", panels[:, t], named(name), params[name].T, 0)
+        nothing = _constant(room, 0, (groups * wide - features, units))
+        yield from _across("input_panel", panels[:, t], *nothing, features)
+
+
+def sums_of(layout: Layout, features: int) -> dict[str, slice]:
+    """Where in one thread's sums of gradients those lie that the kernels' words name."""
+    plan, padded = layout.plan, layout.shape.padded
+    sizes = {
+        "kernel_gradients": features * plan.input_deltas * padded,
+        "recurrent_gradients": layout.recurrent_size,
+        "column_gradients": len(plan.column_sums) * padded,
+        "vector_gradients": len(plan.vector_gradients) * padded,
+    }
+    ends = itertools.accumulate(sizes.values())
+    return {word: slice(end - size, end) for (word, size), end in zip(sizes.items(), ends, strict=True)}
+
+
+def gradient_moves(
+    layout: Layout, features: int, targets: Params, sums: Mapping[str, Array]
+) -> Iterator[Move]:
+    """What writes the sums of all threads, of any names, into the parameters' gradients."""
+    plan, units, padded = layout.plan, layout.shape.units, layout.shape.padded
+    places, written = sums_of(layout, features), set()
+    for of, mine in sums.items():
+        if of == CONSTANTS:
+            continue
+        kernels = mine[places["kernel_gradients"]].reshape(features, -1, padded)
+        columns = mine[places["column_gradients"]].reshape(-1, padded)
+        vectors = mine[places["vector_gradients"]].reshape(-1, padded)
+        found = [(o.matrix, kernels[:, o.delta, :units].T) for o in plan.outers if o.operand.kind == "input"]
+        for g in layout.recurrent_groups:
+            block = mine[places["recurrent_gradients"]][g.offset : g.offset + units * g.slots * padded]
+            block = block.reshape(units, g.slots, padded)
+            found += [(o.matrix, block[:, o.delta - g.first_delta, :units].T) for o in g.outers]
+        found += [(name, columns[k, :units]) for k, (name, _) in enumerate(plan.column_sums)]
+        found += [(name, vectors[k, :units]) for k, name in enumerate(plan.vector_gradients)]
+        for name, value in found:
+            if name in targets:
+                yield Move(named(name), targets[name], of, value)
+                written.add(name)
+    for name in targets.keys() - written:
+        yield Move(named(name), targets[name], *_constant(sums, 0, targets[name].shape))
+
+
+def _constant(room: Mapping[str, Array], number: int, shape: tuple[int, ...]) -> tuple[str, Array]:
+    return CONSTANTS, np.broadcast_to(room[CONSTANTS][number : number + 1], shape)
+
+
+def _to_vectors(names: Sequence[str], padded: int, params: Params, room: Room) -> Iterator[Move]:
+    """Vectors [names][padded units]; what pads is 1, so that nothing is divided by zero there."""
+    vectors = room["vectors"][: len(names) * padded].reshape(-1, padded)
+    for vector, name in zip(vectors, names, strict=True):
+        units = len(params[name])
+        yield Move("vectors", vector[:units], named(name), params[name])
+        yield Move("vectors", vector[units:], *_constant(room, 1, (padded - units,)))
+
+
+def _to_panels(kernel: Kernel, lanes: int, params: Params, room: Room) -> Iterator[Move]:
+    """Recurrent matrices as panels [groups][parts · length][terms][blocks · lanes], zeros where units end."""
+    for panel in kernel.panels:
         wide, length = panel.blocks * lanes, panel.length
-        block = out[panel.offset : panel.offset + panel.size(lanes)]
+        block = room["panels"][panel.offset : panel.offset + panel.size(lanes)]
         block = block.reshape(panel.groups, len(panel.parts), length, len(panel.parts[0]), wide)
-        if length % wide:
-            block[-1] = 0
         for p, part in enumerate(panel.parts):
             for t, (name, transposed) in enumerate(part):
-                matrix = params[name]
-                pairs += _across(block[:, p, :, t], matrix.T if transposed else matrix, 0)
-    return pairs
+                target, matrix = block[:, p, :, t], params[name].T if transposed else params[name]
+                yield from _across("panels", target, named(name), matrix, 0)
+                nothing = _constant(room, 0, (panel.groups * wide - len(matrix), length))
+                yield from _across("panels", target, *nothing, len(matrix))
 
 
-def _across(target: Array, matrix: Array, first: int) -> list[Pair]:
-    """The copies that lay the rows of a matrix (units, length) across target [groups][length][wide], the
-    first of them in lane `first` of all groups' lanes."""
-    pairs, row = [], 0
+def _across(to: str, target: Array, of: str, matrix: Array, first: int) -> Iterator[Move]:
+    """Lay the rows of a matrix (units, length) across target [groups][length][wide], the first of them in lane
+    `first` of all groups' lanes."""
+    row = 0
     units, length = matrix.shape
     wide = target.shape[2]
     while row < units:
@@ -72,105 +172,11 @@ def _across(target: Array, matrix: Array, first: int) -> list[Pair]:
         rows = matrix[row : row + some]
         if whole:
             rows = rows.reshape(whole, wide, length).transpose(0, 2, 1)
-            pairs.append((target[group : group + whole], rows))
+            yield Move(to, target[group : group + whole], of, rows)
         else:
-            pairs.append((target[group : group + 1, :, lane : lane + some], rows.T[None]))
+            yield Move(to, target[group, :, lane : lane + some], of, rows.T)
         row += some
-    return pairs
-
-
-def pack_vectors(names: Sequence[str], padded: int, params: Params) -> Array:
-    """Vectors [names][padded units]; what pads is 1, so that nothing is divided by zero there."""
-    out: Array = np.ones(
-        (max(1, len(names)), padded), next(iter(params.values())).dtype if params else np.float32
-    )
-    for k, name in enumerate(names):
-        out[k, : len(params[name])] = params[name]
-    return out
-
-
-def input_panel_size(layout: Layout, features: int) -> int:
-    """How many numbers the panels of `pack_projection` hold."""
-    return features * layout.projection_row
-
-
-def pack_projection(layout: Layout, params: Params, features: int, out: Array) -> tuple[list[Pair], Array]:
-    """The copies that write the input's kernels as panels [groups][features][blocks · lanes] over all
-    projections, and their vectors."""
-    padded, units = layout.shape.padded, layout.shape.units
-    projections = layout.plan.projections
-    wide = layout.projection_blocks[1] * layout.shape.lanes
-    panels = out[: input_panel_size(layout, features)].reshape(-1, features, wide)
-    bias = np.zeros((max(1, len(projections)), padded), out.dtype)
-    if units < padded:
-        panels[...] = 0
-    pairs: list[Pair] = []
-    for k, projection in enumerate(projections):
-        matrices = [params[name] for name in projection.kernels]
-        pairs += _across(panels, functools.reduce(np.add, matrices), k * padded)
-        for name in projection.vectors:
-            bias[k, :units] += params[name]
-    return pairs, bias
-
-
-def input_gradient_size(layout: Layout, features: int) -> int:
-    """How many numbers the panels of `pack_input_gradient` hold."""
-    wide = INPUT_BLOCKS * layout.shape.lanes
-    return -(-features // wide) * wide * layout.shape.units * len(_input_matrices(layout))
-
-
-def pack_input_gradient(layout: Layout, params: Params, features: int, out: Array) -> list[Pair]:
-    """The copies that write the input's kernels, transposed, as panels [groups][terms · units][blocks ·
-    lanes] over the features."""
-    terms = _input_matrices(layout)
-    wide = INPUT_BLOCKS * layout.shape.lanes
-    panels = out[: input_gradient_size(layout, features)]
-    panels = panels.reshape(-(-features // wide), len(terms), layout.shape.units, wide)
-    if features % wide:
-        panels[-1] = 0
-    pairs: list[Pair] = []
-    for t, name in enumerate(terms):
-        pairs += _across(panels[:, t], params[name].T, 0)
-    return pairs
 
 
 def _input_matrices(layout: Layout) -> list[str]:
     return [o.matrix for o in layout.plan.outers if o.operand.kind == "input"]
-
-
-def write_gradients(layout: Layout, features: int, sums: Mapping[str, Array], target: Params) -> list[Job]:
-    """Return two jobs that write sums into the parameters' gradients, of any strides, each overwritten.
-
-    The first is for the input's kernels, the second for everything else.
-    """
-    plan, units, padded = layout.plan, layout.shape.units, layout.shape.padded
-    recurrent = sums["recurrent_gradients"]
-    kernels = sums["kernel_gradients"][: features * plan.input_deltas * padded].reshape(features, -1, padded)
-    columns = sums["column_gradients"][: len(plan.column_sums) * padded].reshape(-1, padded)
-    vectors = sums["vector_gradients"][: len(plan.vector_gradients) * padded].reshape(-1, padded)
-    of_inputs = [(o.matrix, kernels[:, o.delta, :units].T) for o in plan.outers if o.operand.kind == "input"]
-    others: list[tuple[str, Array]] = []
-    for g in layout.recurrent_groups:
-        size = units * g.slots * padded
-        block = recurrent[g.offset : g.offset + size].reshape(units, g.slots, padded)
-        others += [(o.matrix, block[:, o.delta - g.first_delta, :units].T) for o in g.outers]
-    others += [(name, columns[k, :units]) for k, (name, _) in enumerate(plan.column_sums)]
-    others += [(name, vectors[k, :units]) for k, name in enumerate(plan.vector_gradients)]
-    for name in target.keys() - dict(of_inputs + others).keys():
-        target[name][...] = 0
-    return [functools.partial(_write, pairs, target) for pairs in (of_inputs, others)]
-
-
-def _write(pairs: Sequence[tuple[str, Array]], target: Params) -> None:
-    """Write each value, or add it if its parameter has one already."""
-    written: set[str] = set()
-    for name, value in pairs:
-        if name not in target:
-            continue
-        if name in written:
-            target[name][...] += value
-        elif value.ndim == 2:
-            _copy(target[name][None], value[None])
-        else:
-            target[name][...] = value
-        written.add(name)

@@ -14,8 +14,8 @@ from .._step import Step
 from ._backward import backward
 from ._engine import Engine
 from ._forward import forward
+from ._groups import batch_of
 from ._schedule import Schedule
-from ._shared import shared_start
 
 Array = NDArray[Any]
 Extra = Mapping[tuple[str, str], Array]
@@ -71,18 +71,16 @@ class Recurrence:
         `outputs` (*schedule.shape, units), the first state after every timestep (at a masked one: as it was
         before); `last` one (batch, units) a state; `kept` (kept_size,), what `backward` needs; leave it out
         for inference, which is faster."""
-        shared = None
-        if tokens is not None and not extra and all(state is None for state in initial or ()):
-            shared = shared_start(schedule, tokens)
+        share = not extra and all(state is None for state in initial or ())
+        batch = batch_of(schedule, tokens, len(inputs), share=share)
         if kept is not None:
-            kept[-1] = shared is not None
+            kept[-1] = share  # the way back must ask for the same batch
         forward(
             self._engine,
-            shared or schedule,
+            batch,
             inputs,
             params,
             initial,
-            tokens=tokens,
             extra=extra,
             outputs=outputs,
             last=last,
@@ -112,16 +110,15 @@ class Recurrence:
         (overwritten, not added to): `inputs_gradient` like `inputs` (with tokens: like the table),
         `params_gradient` name → array of any strides (only the names given are written), `initial_gradient`
         like `initial`."""
-        shared = shared_start(schedule, tokens) if kept[-1] and tokens is not None else None
-        if shared is not None and any(wanted is not None for wanted in initial_gradient or ()):
+        batch = batch_of(schedule, tokens, len(inputs), share=bool(kept[-1]))
+        if batch.schedule is not schedule and any(wanted is not None for wanted in initial_gradient or ()):
             raise ValueError("the forward run had no initial state, so there is no gradient of it")
         backward(
             self._engine,
-            shared or schedule,
+            batch,
             inputs,
             params,
             kept[:-1],
-            tokens=tokens,
             extra=extra,
             output_gradient=output_gradient,
             last_gradient=last_gradient,

@@ -1,0 +1,119 @@
+"""Copies and sums between arrays, planned once and made again wherever arrays of the same form lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._calls import run_jobs, small
+from ._memory import Address, address
+
+Array = NDArray[Any]
+_SHARED = 100_000  # numbers from which on a second thread helps
+_LONG = 10_000  # numbers from which on other threads of Python shall run meanwhile
+_REMEMBERED = 64
+_AXES = 3
+
+
+class Move(NamedTuple):
+    """`place`, a view of the array called `to`, is to hold `value`, a view of the array called `of`: or the
+    sum of all values that are moved to the same place."""
+
+    to: str
+    place: Array
+    of: str
+    value: Array
+
+
+def named(parameter: str) -> str:
+    """What the array of a parameter is called: like no other array."""
+    return f"parameter {parameter}"
+
+
+class Moves:
+    """Moves written down as distances within the arrays, which are given by name."""
+
+    def __init__(self, arrays: Mapping[str, Array], moves: Iterable[Move]) -> None:
+        numbers = {name: k for k, name in enumerate(arrays)}
+        itemsize = next(iter(arrays.values())).itemsize
+        chains: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+        sizes: dict[tuple[int, ...], int] = {}
+        for move in moves:
+            if not move.place.size:
+                continue
+            target = numbers[move.to], address(move.place) - address(arrays[move.to])
+            source = numbers[move.of], address(move.value) - address(arrays[move.of])
+            form = _form(move.place, move.value)
+            chain = chains.setdefault((*target, *form[: 2 * _AXES]), [])
+            chain.append((*target, *source, *form, int(bool(chain))))
+            sizes[(*target, *form[: 2 * _AXES])] = move.place.size
+        self._kernel = f"move{8 * itemsize}"
+        self._numbers = sum(sizes.values())
+        # a place belongs to one thread; the largest come first, so that all threads end together
+        self._chains = [chains[key] for key in sorted(chains, key=lambda key: -sizes[key])]
+        self._tables: dict[int, list[Array]] = {}
+
+    def make(self, arrays: Iterable[Array], threads: int) -> None:
+        """Make the moves among these arrays, in the order and of the form of those that were given, on at most
+        so many threads."""
+        threads = threads if self._numbers >= _SHARED else 1
+        tables = self._tables.get(threads)
+        if tables is None:
+            tables = self._tables[threads] = [self._table(k, threads) for k in range(threads)]
+        found = np.array([address(array) for array in arrays], np.int64)
+        words = [{"count": len(t), "moves": Address(t), "arrays": Address(found)} for t in tables]
+        kernel = small(self._kernel)
+        if self._numbers < _LONG:
+            kernel.at_once(words[0])
+        else:
+            run_jobs([kernel.job(block) for block in words], threads)
+
+    def _table(self, number: int, threads: int) -> Array:
+        return np.array([line for chain in self._chains[number::threads] for line in chain], np.int64)
+
+
+def _form(place: Array, value: Array) -> tuple[int, ...]:
+    """The sizes, the target's strides and the source's: the axis along which the target's numbers lie side by
+    side last, before it the one along which the source's do."""
+    if place.shape != value.shape:
+        raise ValueError(f"cannot move {value.shape} to {place.shape}")
+    axes = [(n, *strides) for n, *strides in zip(place.shape, place.strides, value.strides, strict=True) if n > 1]
+    side = place.itemsize
+    if len(axes) > _AXES:
+        raise ValueError(f"cannot move {value.shape}: more than {_AXES} axes")
+    axes.sort(key=lambda axis: (axis[1] == side, axis[2] == side, abs(axis[1])))
+    axes = [(1, 0, 0)] * (_AXES - len(axes)) + axes
+    return tuple(axis[k] for k in range(3) for axis in axes)
+
+
+def together(params: Mapping[str, Array], others: Mapping[str, Array]) -> dict[str, Array]:
+    """All arrays by the names that moves give them."""
+    return {**{named(name): array for name, array in params.items()}, **others}
+
+
+class Planned:
+    """Moves remembered by what they are for and by the form of the parameters that take part."""
+
+    def __init__(self) -> None:
+        self._known: dict[object, Moves] = {}
+
+    def make(
+        self,
+        what: object,
+        params: Mapping[str, Array],
+        others: Mapping[str, Array],
+        plan: Callable[[], Iterable[Move]],
+        threads: int,
+    ) -> None:
+        """Make the moves that `plan` returns, between parameters and other arrays, whose form `what` tells."""
+        key = what, *params, *[(array.shape, array.strides) for array in params.values()]
+        moves = self._known.get(key)
+        if moves is None:
+            moves = Moves(together(params, others), plan())
+            while len(self._known) >= _REMEMBERED:
+                self._known.pop(next(iter(self._known)), None)
+            self._known[key] = moves
+        moves.make([*params.values(), *others.values()], threads)
