@@ -13,7 +13,7 @@ from ._cell import Cell, checked_dtype
 from ._llvm import STREAM_WORDS, layout_for, load, stream_kernel, target
 from ._plan import plan
 from ._scan import aligned, checked_params
-from ._scan._memory import Space
+from ._scan._memory import Space, address
 from ._scan._moves import Moves, together
 from ._scan._pack import forward_moves, forward_room
 
@@ -55,8 +55,10 @@ class Stream:
         memory = layout.states_of(aligned(2 * batch * layout.state_row, dtype))
         self._memory = memory.reshape(2, batch, self._states, -1)
         room = forward_room(layout, kernel, features, Space(dtype))
-        laid_out = together(checked, room)
-        Moves(laid_out, forward_moves(layout, kernel, features, checked, room)).make(laid_out.values(), 1)
+        given = {name: [value] for name, value in checked.items()}
+        laid_out = together(given, room)
+        moves = Moves(laid_out, forward_moves(layout, kernel, features, room, given))
+        moves.make(list(map(address, laid_out.values())), 1)
         words = {
             "features": features,
             "inputs": self._input,

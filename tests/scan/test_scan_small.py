@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from stepfold._scan import Schedule, _lists
 from stepfold._scan._calls import chain, clearing
 from stepfold._scan._groups import Batch, Tokens
+from stepfold._scan._memory import address
 from stepfold._scan._moves import Move, Moves
 
 Array = np.ndarray
@@ -30,10 +31,12 @@ def test_moves(dtype: str, shape: tuple[int, ...], order: tuple[int, ...], times
         return to[:, 1:-1, 1:-2]
 
     planned = arrays()
-    moves = Moves(planned, [Move("to", inner(planned["to"]), of, planned[of]) for of in planned if of != "to"])
+    moves = Moves(
+        planned, [Move("to", inner(planned["to"]), of, planned[of]) for of in planned if of != "to"]
+    )
     for threads in (1, 3):
         there = arrays()
-        moves.make(there.values(), threads)
+        moves.make([address(array) for array in there.values()], threads)
         *sources, to = there.values()
         np.testing.assert_allclose(inner(to), sum(sources), rtol=1e-6)
         assert np.isnan(to).sum() == to.size - sources[0].size
@@ -57,7 +60,9 @@ def test_moves_between_any_strides(shape: list[int], steps: list[int], order: li
     source = source.transpose([axis for axis in order if axis < axes])
     target = np.full([n + 1 for n in source.shape], np.nan, np.float32)
     place = target[tuple(slice(n) for n in source.shape)]
-    Moves({"a": target, "b": source}, [Move("a", place, "b", source)]).make([target, source], 1)
+    Moves({"a": target, "b": source}, [Move("a", place, "b", source)]).make(
+        [address(target), address(source)], 1
+    )
     np.testing.assert_array_equal(place, source)
     assert np.isnan(target).sum() == target.size - source.size
 
@@ -135,6 +140,6 @@ def test_lists_of_a_group(given_: Array, reverse: bool) -> None:
 
 def test_a_chain_of_calls() -> None:
     arrays = [np.ones(n) for n in (3, 5, 1)]
-    chain([clearing(array[:1]) for array in arrays])()
+    chain([clearing(address(array), array.itemsize) for array in arrays])()
     assert [array.tolist() for array in arrays] == [[0, 1, 1], [0, 1, 1, 1, 1], [0]]
     chain([])()

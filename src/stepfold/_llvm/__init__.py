@@ -5,7 +5,7 @@ from ._compile import Library, Target, assembly, target
 from ._kernels import KERNELS, STREAM_WORDS, stream_kernel
 from ._layout import INPUT_BLOCKS, Kernel, Layout, layout_for
 from ._small import SMALL
-from ._stage import Panel
+from ._stage import Panel, Shape
 
 __all__ = [
     "INPUT_BLOCKS",
@@ -16,6 +16,7 @@ __all__ = [
     "Layout",
     "Library",
     "Panel",
+    "Shape",
     "Target",
     "assembly",
     "layout_for",

@@ -55,13 +55,9 @@ _NUMBERS = {
     "joined",
     "width",
     "start_row",
-    "blocks",
-    "columns",
-    "source_block",
-    "source_column",
-    "target_block",
-    "target_row",
     "bytes",
+    "state_row",
+    "ring",
 }
 
 
@@ -164,13 +160,13 @@ def lay_kernel() -> Kernel:
 
 
 def share_kernel(bits: int) -> Kernel:
-    """Which rows of tokens (of so many bits) share their start: those that begin with a run of the token by which
-    most work is saved.
+    """Which rows of tokens (of so many bits) share their start: those that begin with a run of the token by
+    which most work is saved.
 
-    Written: `joins`, for each row how long its run of that token is, or 0; `rows_in_order`, those with the shortest
-    first; `counts`, how many timesteps each of these has left; `saved`, the sum of all runs but the longest.
-    `leaders`, `total`, `longest` (batch) and `begins` (time + 2) are to work in; `index` holds -1 for every word,
-    before and after.
+    Written: `joins`, for each row how long its run of that token is, or 0; `rows_in_order`, those with the
+    shortest first; `counts`, how many timesteps each of these has left; `saved`, the sum of all runs but the
+    longest. `leaders`, `total`, `longest` (batch) and `begins` (time + 2) are to work in; `index` holds -1
+    for every word, before and after.
     """
     lists = Lists(f"share{bits}", SHARE_WORDS)
     f, w = lists.f, lists.w
@@ -248,7 +244,8 @@ def distinct_kernel(bits: int) -> Kernel:
 
 
 def chain_kernel() -> Kernel:
-    """Call kernels one after the other: `calls` are pairs of a kernel's address and that of its block of words."""
+    """Call kernels one after the other: `calls` are pairs of a kernel's address and that of its block of
+    words."""
     lists = Lists("chain", CHAIN_WORDS)
     f, w = lists.f, lists.w
     with f.loop(0, w["count"]) as loop:

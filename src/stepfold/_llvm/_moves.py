@@ -18,8 +18,8 @@ MOVE = (
     *(f"{what}{axis}" for what in ("size", "target_stride", "source_stride") for axis in range(3)),
     "adds",
 )
-"""What a line of `moves` says: which of the arrays, bytes from its first number on, three axes, strides in bytes;
-whether the target keeps what it holds and the source is added."""
+"""What a line of `moves` says: which of the arrays, bytes from its first number on, three axes, strides in
+bytes; whether the target keeps what it holds and the source is added."""
 
 
 def add_kernel(bits: int, lanes: int) -> Kernel:
@@ -106,8 +106,8 @@ def _put(v: Vectors, value: Value, target: Value, adds: bool) -> None:
 
 
 def _turn(v: Vectors, target: _Part, source: _Part, m: dict[str, Value], adds: bool) -> None:
-    """Move what lies side by side along axis 1 in the source and along axis 2 in the target: squares of vectors
-    are turned in registers."""
+    """Move what lies side by side along axis 1 in the source and along axis 2 in the target: squares of
+    vectors are turned in registers."""
     f, lanes = v.function, v.lanes
     with (
         f.loop(0, m["size0"]) as block,

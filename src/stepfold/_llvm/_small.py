@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ._compile import Target
+from ._ends import begin_kernel, end_kernel
 from ._layout import Kernel
 from ._lists import (
     chain_kernel,
@@ -30,6 +31,10 @@ SMALL: dict[str, Callable[[Target], Kernel]] = {
     "add64": lambda on: add_kernel(64, on.lanes(64)),
     "move32": lambda on: move_kernel(32, on.lanes(32)),
     "move64": lambda on: move_kernel(64, on.lanes(64)),
+    "begin32": lambda on: begin_kernel(32, on.lanes(32)),
+    "begin64": lambda on: begin_kernel(64, on.lanes(64)),
+    "end32": lambda on: end_kernel(32, on.lanes(32)),
+    "end64": lambda on: end_kernel(64, on.lanes(64)),
     "repeat32": lambda on: repeat_kernel(32, on.lanes(32)),
     "repeat64": lambda on: repeat_kernel(64, on.lanes(64)),
     "gather32": lambda on: gather_kernel(32, on.lanes(32)),

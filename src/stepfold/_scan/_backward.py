@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from ._calls import Call, chain, clearing, run_jobs
 from ._engine import Engine
-from ._groups import Batch, Group
+from ._groups import Batch
 from ._lists import add_rows
 from ._masked import blank_call, gather_call
-from ._memory import Address, Space
+from ._memory import Address, address
+from ._moves import Params
 from ._pack import CONSTANTS, backward_moves, backward_room, constants, gradient_moves, sums_of
 
 Array = NDArray[Any]
@@ -24,14 +25,14 @@ def backward(
     engine: Engine,
     batch: Batch,
     inputs: Array,
-    params: Mapping[str, Array],
+    params: Params | Mapping[str, Array],
     kept: Array,
     *,
     extra: Mapping[tuple[str, str], Array] | None,
     output_gradient: Array | None,
     last_gradient: Sequence[Array | None] | None,
     inputs_gradient: Array | None,
-    params_gradient: Mapping[str, Array],
+    params_gradient: Params | Mapping[str, Array],
     initial_gradient: Sequence[Array | None] | None,
     threads: int | None,
 ) -> None:
@@ -49,45 +50,46 @@ def backward(
             arriving = space.take("gathered", output_gradient.size)
             to_initial = np.empty((schedule.batch, engine.units), engine.dtype)
         room = backward_room(layout, compiled.kernel, features, space)
-        lay_out = functools.partial(backward_moves, layout, compiled.kernel, features, params, room)
-        engine.moves.make(("back", features), params, room, lay_out, count)
+        lay_out = functools.partial(backward_moves, layout, compiled.kernel, features, room)
+        engine.moves.make(("back", features), Params.of(params), room, lay_out, count)
         common: dict[str, Any] = {
-            "inputs": inputs,
+            "inputs": Address(inputs),
             "features": features,
             **room,
-            "output_gradient": 0 if arriving is None else arriving,
-            "inputs_gradient": 0 if inputs_gradient is None else inputs_gradient,
+            "output_gradient": 0 if arriving is None else Address(arriving),
+            "inputs_gradient": 0 if inputs_gradient is None else Address(inputs_gradient),
             "table_gradient": 0,
         }
-        common = {word: Address(w) if isinstance(w, np.ndarray) else w for word, w in common.items()}
         places = sums_of(layout, features)
         size = max(place.stop for place in places.values())
         sums = {f"sums {k}": space.take(f"sums {k}", size)[:size] for k in range(count)}
         words_of_sums = [
             {word: Address(mine[place]) for word, place in places.items()} for mine in sums.values()
         ]
-        calls = [[clearing(mine)] for mine in sums.values()]
+        calls = [[clearing(address(mine), mine.nbytes)] for mine in sums.values()]
         if with_tokens and inputs_gradient is not None:
-            flat = inputs_gradient.reshape(-1)
+            first, size = address(inputs_gradient), inputs_gradient.nbytes
             for k, mine in enumerate(calls):
-                mine.append(clearing(flat[k * len(flat) // count : (k + 1) * len(flat) // count]))
-        cotangents, tables = [], []
+                begin = k * size // count
+                mine.append(clearing(first + begin, (k + 1) * size // count - begin))
+        tables = []
         for k, group in enumerate(parts):
             rows, lists, mine = len(group.rows), group.lists, calls[k % count]
-            chunk = layout.chunk(rows)
-            states, keep = engine.places(kept, parts, group)
-            carried = _carried(engine, group, last_gradient)
-            cotangents.append(carried)
+            chunk, of_states = layout.chunk(rows), rows * layout.state_row
+            states, keep = engine.places(address(kept), parts, group)
+            cotangents = space.at(f"cotangents{k}", 2 * of_states)
+            for half in (cotangents, cotangents + of_states * engine.dtype.itemsize):
+                mine += engine.begin(group, half, last_gradient)
             words = {
                 "dense": 1,
                 "chunk": chunk,
                 "states": states,
                 "kept": keep,
-                "scratch": space.take(f"scratch{k}", rows * compiled.kernel.scratch),
-                "cotangents": carried,
-                "deltas": space.take(f"deltas{k}", chunk * rows * layout.delta_row),
-                "packed": space.take(f"packed{k % count}", layout.packed_size),
-                "operands": space.take(f"operands{k}", chunk * rows * layout.operand_row),
+                "scratch": space.at(f"scratch{k}", rows * compiled.kernel.scratch),
+                "cotangents": cotangents,
+                "deltas": space.at(f"deltas{k}", chunk * rows * layout.delta_row),
+                "packed": space.at(f"packed{k % count}", layout.packed_size),
+                "operands": space.at(f"operands{k}", chunk * rows * layout.operand_row),
                 **group.words(lists),
                 **common,
                 **words_of_sums[k % count],
@@ -104,7 +106,7 @@ def backward(
                 continue
             different = lists.distinct
             size = len(different) * layout.delta_row
-            table = space.take(f"table{k}", size)[:size]
+            table = space.at(f"table{k}", size)
             of_rows = space.take(f"rows{k}", len(different) * features)
             tables.append((different, of_rows))
             words |= {"source": lists.at["source"], "dense": 0, "table_gradient": table}
@@ -116,29 +118,22 @@ def backward(
                 "deltas": table,
                 "inputs_gradient": 0 if inputs_gradient is None else of_rows,
             }
-            mine += [clearing(table), Call(compiled, words), Call(engine.kernel("table"), after)]
+            mine += [
+                clearing(table, size * engine.dtype.itemsize),
+                Call(compiled, words),
+                Call(engine.kernel("table"), after),
+            ]
         run_jobs([chain(mine) for mine in calls], count)
         if inputs_gradient is not None:
             for different, of_rows in tables:
                 add_rows(inputs_gradient, different, of_rows)
         sums[CONSTANTS] = constants(engine.dtype)
-        write = functools.partial(gradient_moves, layout, features, params_gradient, sums)
-        engine.moves.make(("gradients", features, count), params_gradient, sums, write, count)
-    for s, wanted in enumerate(initial_gradient or ()):
-        if wanted is not None:
-            wanted[...] = to_initial if s == 0 and to_initial is not None else 0
-            for group, carried in zip(parts, cotangents, strict=True):
-                wanted[group.rows] += carried[0, :, s, : engine.units]
-
-
-def _carried(engine: Engine, group: Group, last_gradient: Sequence[Array | None] | None) -> Array:
-    """What arrives at a group's last states, and room for what passes on: (2, rows, states, padded)."""
-    rows, layout = len(group.rows), engine.layout
-    flat = layout.states_of(np.zeros(2 * rows * layout.state_row, engine.dtype))
-    carried = flat.reshape(2, rows, *flat.shape[1:])
-    for s, given in enumerate(last_gradient or ()):
-        if given is not None:
-            carried[:, :, s, : engine.units] = given[group.rows]
-    if group.joined:  # rows that never join end with row 0's states
-        carried[:, 0] += carried[:, group.counts == 0].sum(axis=1)
-    return carried
+        write = functools.partial(gradient_moves, layout, features, sums)
+        engine.moves.make(("gradients", features, count), Params.of(params_gradient), sums, write, count)
+        for s, wanted in enumerate(initial_gradient or ()):
+            if wanted is not None:
+                wanted[...] = to_initial if s == 0 and to_initial is not None else 0
+                for k, group in enumerate(parts):
+                    size = len(group.rows) * layout.state_row
+                    carried = layout.states_of(space.take(f"cotangents{k}", size)[:size])
+                    wanted[group.rows] += carried[:, s, : engine.units]

@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .._llvm import SMALL, Kernel, load, target
 from . import _pool
-from ._memory import Address, address
+from ._memory import address
 
 Job = Callable[[], None]
 
@@ -55,8 +54,8 @@ class Call(NamedTuple):
 
 
 def chain(calls: Sequence[Call]) -> Job:
-    """Return the calls, one after the other, as one job: in between the thread need not wait until it is Python's
-    turn again."""
+    """Return the calls, one after the other, as one job: in between the thread need not wait until it is
+    Python's turn again."""
     blocks = [call.kernel.values(call.words) for call in calls]
     at = 2 * len(calls)
     memory = np.empty(at + sum(map(len, blocks)), np.int64)
@@ -64,13 +63,13 @@ def chain(calls: Sequence[Call]) -> Job:
     for call, block in zip(calls, blocks, strict=True):
         head += [call.kernel.address, first + 8 * at]
         at += len(block)
-    struct.pack_into(f"{at}q", memory, 0, *head, *itertools.chain(*blocks))
+    struct.pack_into(f"{at}q", memory.data, 0, *head, *itertools.chain(*blocks))
     return small("chain").job({"count": len(calls), "calls": memory, "held": calls})
 
 
-def clearing(array: NDArray[Any]) -> Call:
-    """The call that writes zeros over an array whose numbers lie side by side."""
-    return Call(small("clear"), {"target": Address(array), "bytes": array.nbytes})
+def clearing(first: int, size: int) -> Call:
+    """The call that writes zeros over so many bytes from an address on."""
+    return Call(small("clear"), {"target": first, "bytes": size})
 
 
 _lock = threading.Lock()

@@ -16,7 +16,7 @@ from .._llvm import KERNELS, Layout, Target, layout_for, load, target
 from .._plan import plan
 from .._step import Step
 from . import _pool
-from ._calls import Compiled
+from ._calls import Call, Compiled, clearing, small
 from ._groups import Group
 from ._memory import Space
 from ._moves import Planned
@@ -83,15 +83,53 @@ class Engine:
             return 1
         return max(1, min(wanted or _pool.processors(), self.layout.shape.blocks, worth))
 
-    def places(self, kept: Array, parts: Sequence[Group], group: Group) -> tuple[Array, Array]:
-        """A group's part of `kept`: states (slots, states, padded) and kept values."""
-        layout = self.layout
+    def places(self, kept: int, parts: Sequence[Group], group: Group) -> tuple[int, int]:
+        """Where a group's part of `kept`, which begins at an address, lies: states and kept values."""
+        layout, last, size = self.layout, parts[-1], self.dtype.itemsize
         slots_before, work_before = group.before
-        last = parts[-1]
-        first = slots_before * layout.state_row
-        states = layout.states_of(kept[first : first + group.size * layout.state_row])
         second = (last.before[0] + last.size) * layout.state_row + work_before * layout.kept_row
-        return states, kept[second : second + group.work * layout.kept_row]
+        return kept + size * slots_before * layout.state_row, kept + size * second
+
+    def begin(self, group: Group, states: int, given: Sequence[Array | None] | None) -> list[Call]:
+        """The calls that put what is given of a batch's rows, (batch, units) a state (None: zeros), to the
+        states of a group at an address."""
+        calls = [clearing(states, len(group.rows) * self.layout.state_row * self.dtype.itemsize)]
+        copies = [None if array is None else np.ascontiguousarray(array) for array in given or ()]
+        return calls + self._ends("begin", group, states, "source", copies)
+
+    def end(
+        self, group: Group, states: int, slots: int, wanted: Sequence[Array | None] | None, *, ring: bool
+    ) -> list[Call]:
+        """The calls that take the last states of a group out, (batch, units) each (None: not wanted): from
+        the slots in a list at an address, or from a ring of the last two timesteps'."""
+        more = {"steps": group.steps, "slots": slots, "ring": int(ring)}
+        return self._ends("end", group, states, "target", wanted, **more)
+
+    def _ends(
+        self,
+        name: str,
+        group: Group,
+        states: int,
+        other: str,
+        arrays: Sequence[Array | None] | None,
+        **more: int,
+    ) -> list[Call]:
+        calls, size = [], self.dtype.itemsize
+        for s, array in enumerate(arrays or ()):
+            if array is not None:
+                words = {
+                    "rows": len(group.rows),
+                    "lines": group.rows,
+                    "counts": group.counts,
+                    "joined": int(group.joined),
+                    "width": self.units,
+                    "states": states + s * self.layout.shape.padded * size,
+                    "state_row": self.layout.state_row,
+                    other: array,
+                    **more,
+                }
+                calls.append(Call(small(f"{name}{8 * size}"), words))
+        return calls
 
     def extras(self, extra: Mapping[tuple[str, str], Array] | None, group: Group) -> dict[str, Any]:
         """The words for what transforms of a step ask for: vectors a row and vectors a timestep."""

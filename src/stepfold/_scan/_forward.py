@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from ._calls import Call, Compiled, Job, chain, run_jobs
 from ._engine import Engine
-from ._groups import Batch, Group
+from ._groups import Batch
 from ._masked import repeat_call
-from ._memory import Address, Space
+from ._memory import Address, address
+from ._moves import Params
 from ._pack import forward_moves, forward_room
 
 Array = NDArray[Any]
@@ -23,7 +24,7 @@ def forward(
     engine: Engine,
     batch: Batch,
     inputs: Array,
-    params: Mapping[str, Array],
+    params: Params | Mapping[str, Array],
     initial: Sequence[Array | None] | None,
     *,
     extra: Mapping[tuple[str, str], Array] | None,
@@ -43,47 +44,44 @@ def forward(
         kept[-1] = count  # how the batch was cut: the way back may have other threads
     with engine.space() as space:
         room = forward_room(layout, compiled.kernel, features, space)
-        lay_out = functools.partial(forward_moves, layout, compiled.kernel, features, params, room)
-        engine.moves.make((compiled.kernel.name, features), params, room, lay_out, count)
+        lay_out = functools.partial(forward_moves, layout, compiled.kernel, features, room)
+        engine.moves.make((compiled.kernel.name, features), Params.of(params), room, lay_out, count)
         common: dict[str, Any] = {
-            "inputs": inputs,
+            "inputs": Address(inputs),
             "features": features,
             **room,
-            "outputs": 0 if outputs is None else outputs,
+            "outputs": 0 if outputs is None else Address(outputs),
             "ring": int(kept is None),
         }
-        common = {word: Address(w) if isinstance(w, np.ndarray) else w for word, w in common.items()}
-
         calls: list[list[Call]] = [[] for _ in range(count)]
         listed = [group.lists if layout.plan.step_inputs else group.planned() for group in parts]
-        homes = []
         for k, (group, lists) in enumerate(zip(parts, listed, strict=True)):
-            rows, mine = len(group.rows), calls[k % count]
-            states, keep = _states(engine, space, parts, k, kept)
-            homes.append(states)
-            for s in range(layout.plan.states):
-                given = None if initial is None else initial[s]
-                states[:rows, s, : engine.units] = 0 if given is None else given[group.rows]
+            rows, mine, chunk = len(group.rows), calls[k % count], layout.chunk(len(group.rows))
+            states, keep = (
+                (space.at(f"states{k}", 2 * rows * layout.state_row), 0)  # the last two timesteps'
+                if kept is None
+                else engine.places(address(kept), parts, group)
+            )
             mine += lists.calls
+            mine += engine.begin(group, states, initial)
             words = {
                 "dense": 1,
-                "chunk": layout.chunk(rows),
+                "chunk": chunk,
                 "states": states,
                 "kept": keep,
-                "scratch": space.take(f"scratch{k}", members * rows * compiled.kernel.scratch),
+                "scratch": space.at(f"scratch{k}", members * rows * compiled.kernel.scratch),
                 **group.words(lists),
                 **common,
                 **engine.extras(extra, group),
             }
             if group.joined and outputs is not None:
                 words["waiting"] = group.waiting
+            most = lists.most_distinct if with_tokens else chunk * rows
+            words["projection"] = space.at(f"projection{k}", most * layout.projection_row)
             if with_tokens:
-                words["projection"] = space.take(f"projection{k}", lists.most_distinct * layout.projection_row)
-                words["found"], words["source"] = lists.at["found"], lists.at["distinct"]
-                mine.append(Call(engine.kernel("project"), words))
-                words = words | {"source": lists.at["source"], "dense": 0}
-            else:
-                words["projection"] = space.take(f"projection{k}", words["chunk"] * rows * layout.projection_row)
+                of_tokens = {"found": lists.at["found"], "source": lists.at["distinct"]}
+                mine.append(Call(engine.kernel("project"), words | of_tokens))
+                words |= {"source": lists.at["source"], "dense": 0}
             if members > 1:
                 run_jobs([chain(mine)], 1)
                 mine.clear()
@@ -91,31 +89,14 @@ def forward(
             else:
                 mine.append(Call(compiled, words))
             if outputs is not None and not schedule.whole:
-                given = None if initial is None else initial[0]
-                mine.append(repeat_call(schedule, group.rows, outputs, given))
+                mine.append(repeat_call(schedule, group.rows, outputs, initial[0] if initial else None))
+            mine += engine.end(group, states, lists.at["slots"], last, ring=kept is None)
         run_jobs([chain(mine) for mine in calls], count)
-        for group, lists, states in zip(parts, listed, homes, strict=True):
+        for group, lists in zip(parts, listed, strict=True):
             group.made(lists)
-            final = group.last(ring=kept is None)
-            for s, wanted in enumerate(last or ()):
-                if wanted is not None:
-                    wanted[group.rows] = states[final, s, : engine.units]
 
 
 def _shared(compiled: Compiled, words: Mapping[str, Any], members: int) -> list[Job]:
     """The jobs of a team that shares a group: all must run at one time, for they wait for one another."""
     team = {"members": members, "counter": np.zeros(1, np.int64)}
     return [compiled.job({**words, **team, "member": member}) for member in range(members)]
-
-
-def _states(
-    engine: Engine, space: Space, parts: Sequence[Group], number: int, kept: Array | None
-) -> tuple[Array, Array]:
-    """Where a group's states lie, (slots, states, padded), and its kept values: nothing but a ring of two if
-    none are."""
-    group = parts[number]
-    if kept is not None:
-        return engine.places(kept, parts, group)
-    slots, row = 2 * len(group.rows), engine.layout.state_row
-    memory = space.take(f"states{number}", slots * row)[: slots * row]
-    return engine.layout.states_of(memory), memory

@@ -1,10 +1,10 @@
-"""A batch cut into groups of rows, each a chain of kernel calls: threads take groups, nothing waits in between."""
+"""A batch cut into groups of rows, each a chain of kernel calls: threads take groups, nothing waits in
+between."""
 
 from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,8 +32,9 @@ class Lists:
     """A group's work, timestep after timestep, as lists in one memory, which `calls` write.
 
     `offsets` and `slots` (steps + 1,): where each timestep's work begins, and where the states before it lie;
-    `positions` and `previous` (work,): each piece's place in the batch, and where the states before it lie; with
-    tokens `source` (work,): which of the `distinct` ones each piece has, and in `found` how many these are."""
+    `positions` and `previous` (work,): each piece's place in the batch, and where the states before it lie;
+    with tokens `source` (work,): which of the `distinct` ones each piece has, and in `found` how many these
+    are."""
 
     def __init__(self, group: Group, positions: Whole, starts: Whole, tokens: Tokens | None) -> None:
         steps, work = group.steps, group.work
@@ -98,16 +99,19 @@ class Lists:
 class Group:
     """Some rows of a batch and their work.
 
-    `rows`: their numbers in the batch, the one that works longest first; `counts`: how many timesteps each works;
-    `steps`: how many the longest does; `work`: how many pieces of work (a row at a timestep) there are; `joined`:
-    whether rows join row 0 later; `before`: how many slots of states and pieces of work the groups before this one
-    have."""
+    `rows`: their numbers in the batch, the one that works longest first; `counts`: how many timesteps each
+    works; `steps`: how many the longest does; `work`: how many pieces of work (a row at a timestep) there
+    are; `joined`: whether rows join row 0 later; `before`: how many slots of states and pieces of work the
+    groups before this one have."""
 
-    def __init__(self, schedule: Schedule, part: slice, before: tuple[int, int], tokens: Tokens | None) -> None:
+    def __init__(
+        self, schedule: Schedule, part: slice, before: tuple[int, int], tokens: Tokens | None
+    ) -> None:
         rows, counts = schedule.rows[part], schedule.counts[part]
         self.joined, self.before = schedule.joins is not None, before
         if self.joined:
-            # last comes the row whose start the others share: it goes first, and works from the first timestep on
+            # last comes the row whose start the others share: it goes first, and works from the first
+            # timestep on
             rows = np.concatenate((rows[-1:], rows[:-1]))
             counts = np.concatenate(([schedule.time], counts[:-1]))
         self.rows, self.counts = np.ascontiguousarray(rows), np.ascontiguousarray(counts)
@@ -117,8 +121,8 @@ class Group:
 
     @property
     def size(self) -> int:
-        """How many slots of states there are, at most: one for every row, for every piece of work, and for every
-        row that joins."""
+        """How many slots of states there are, at most: one for every row, for every piece of work, and for
+        every row that joins."""
         return self.work + (2 if self.joined else 1) * len(self.rows)
 
     def planned(self) -> Lists:
@@ -150,17 +154,6 @@ class Group:
     def waiting(self) -> Whole:
         """All places of each row, (rows, steps): those before it joins are given row 0's outputs."""
         return np.ascontiguousarray(self._given[0][self.rows])
-
-    def last(self, *, ring: bool) -> Whole:
-        """Where each row's last states lie, of all slots or in a ring of two."""
-        number = np.arange(len(self.rows))
-        ended = self.counts
-        if self.joined:
-            number = np.where(self.counts > 0, number, 0)
-            ended = np.full(len(self.rows), self.steps)
-        if ring:
-            return ended % 2 * len(self.rows) + number
-        return self.lists.array("slots", self.steps + 1)[ended] + number
 
     def words(self, lists: Lists) -> dict[str, Any]:
         """What every kernel is told of a group."""

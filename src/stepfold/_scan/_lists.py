@@ -51,8 +51,9 @@ def compress(mask: NDArray[np.bool_], reverse: bool, time_major: bool) -> tuple[
 def share(tokens: Array, words: int) -> tuple[Whole, Whole, Whole, int]:
     """Which rows of tokens (batch, time), of any strides, share a run of one token at their start.
 
-    Returns for each row how long its part is, (batch,); the rows with the shortest first; how many timesteps these
-    have left; and how many timesteps are saved. There is at least one timestep, and no token but 0…words - 1.
+    Returns for each row how long its part is, (batch,); the rows with the shortest first; how many timesteps
+    these have left; and how many timesteps are saved. There is at least one timestep, and no token but
+    0…words - 1.
     """
     (batch, time), size = tokens.shape, tokens.itemsize
     memory = np.empty(6 * batch + time + 3, np.int64)
@@ -79,8 +80,8 @@ def share(tokens: Array, words: int) -> tuple[Whole, Whole, Whole, int]:
 
 
 class Index:
-    """A list of -1 for each word, lent to a kernel that leaves it as it was: to write it anew would cost more than to
-    sort a batch's tokens."""
+    """A list of -1 for each word, lent to a kernel that leaves it as it was: to write it anew would cost more
+    than to sort a batch's tokens."""
 
     _spare: ClassVar[dict[int, list[Array]]] = {}
 
@@ -116,8 +117,8 @@ class Recent:
         self._entries: dict[tuple[object, bytes], tuple[object, Array, Any]] = {}
 
     def get(self, owner: object, what: object, tokens: Array, make: Callable[[Array], T]) -> T:
-        """Return what `make` returned for the same owner, the same question and equal tokens; or make it, from a
-        copy of the tokens."""
+        """Return what `make` returned for the same owner, the same question and equal tokens; or make it,
+        from a copy of the tokens."""
         # some of the tokens tell most batches apart
         key = (id(owner), what), tokens.reshape(-1)[::_SAMPLE].tobytes()
         whose, same, value = self._entries.get(key, (None, tokens, None))

@@ -75,11 +75,19 @@ class Space:
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype = dtype
-        self._held: dict[str, Array] = {}
+        self._held: dict[str, tuple[Array, Address]] = {}
 
     def take(self, name: str, count: int) -> Array:
         """At least `count` numbers, with whatever they held."""
+        return self._take(name, count)[0]
+
+    def at(self, name: str, count: int) -> Address:
+        """The address of what `take` gives."""
+        return self._take(name, count)[1]
+
+    def _take(self, name: str, count: int) -> tuple[Array, Address]:
         found = self._held.get(name)
-        if found is None or len(found) < count:
-            found = self._held[name] = aligned(max(1, count), self.dtype)
+        if found is None or len(found[0]) < count:
+            array = aligned(max(1, count), self.dtype)
+            found = self._held[name] = array, Address(array)
         return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from ._memory import Address, address
 Array = NDArray[Any]
 _SHARED = 100_000  # numbers from which on a second thread helps
 _LONG = 10_000  # numbers from which on other threads of Python shall run meanwhile
-_REMEMBERED = 64
+_REMEMBERED = 256
 _AXES = 3
 
 
@@ -28,9 +29,13 @@ class Move(NamedTuple):
     value: Array
 
 
-def named(parameter: str) -> str:
-    """What the array of a parameter is called: like no other array."""
-    return f"parameter {parameter}"
+Pieces = Mapping[str, Sequence[Array]]
+"""For each parameter the arrays whose sum it is (none: zeros), or to each of which its gradient goes."""
+
+
+def named(parameter: str, piece: int) -> str:
+    """What a piece of a parameter is called: like no other array."""
+    return f"parameter {parameter} {piece}"
 
 
 class Moves:
@@ -56,14 +61,14 @@ class Moves:
         self._chains = [chains[key] for key in sorted(chains, key=lambda key: -sizes[key])]
         self._tables: dict[int, list[Array]] = {}
 
-    def make(self, arrays: Iterable[Array], threads: int) -> None:
-        """Make the moves among these arrays, in the order and of the form of those that were given, on at most
-        so many threads."""
+    def make(self, addresses: list[int], threads: int) -> None:
+        """Make the moves among the arrays at these addresses, in the order and of the form of those that were
+        given, on at most so many threads."""
         threads = threads if self._numbers >= _SHARED else 1
         tables = self._tables.get(threads)
         if tables is None:
             tables = self._tables[threads] = [self._table(k, threads) for k in range(threads)]
-        found = np.array([address(array) for array in arrays], np.int64)
+        found = np.array(addresses, np.int64)
         words = [{"count": len(t), "moves": Address(t), "arrays": Address(found)} for t in tables]
         kernel = small(self._kernel)
         if self._numbers < _LONG:
@@ -80,7 +85,9 @@ def _form(place: Array, value: Array) -> tuple[int, ...]:
     side last, before it the one along which the source's do."""
     if place.shape != value.shape:
         raise ValueError(f"cannot move {value.shape} to {place.shape}")
-    axes = [(n, *strides) for n, *strides in zip(place.shape, place.strides, value.strides, strict=True) if n > 1]
+    axes = [
+        (n, *strides) for n, *strides in zip(place.shape, place.strides, value.strides, strict=True) if n > 1
+    ]
     side = place.itemsize
     if len(axes) > _AXES:
         raise ValueError(f"cannot move {value.shape}: more than {_AXES} axes")
@@ -89,9 +96,34 @@ def _form(place: Array, value: Array) -> tuple[int, ...]:
     return tuple(axis[k] for k in range(3) for axis in axes)
 
 
-def together(params: Mapping[str, Array], others: Mapping[str, Array]) -> dict[str, Array]:
+@dataclass(frozen=True, eq=False)
+class Params:
+    """Parameters that moves read or write: something that tells their form (names, shapes, strides), where
+    their pieces lie, and the pieces themselves, which are asked for once for a form."""
+
+    form: Hashable
+    addresses: list[int]
+    pieces: Callable[[], Pieces]
+
+    def __len__(self) -> int:
+        return len(self.addresses)
+
+    @classmethod
+    def of(cls, params: Params | Mapping[str, Array]) -> Params:
+        """Return the parameters as this class; a mapping holds them whole."""
+        if isinstance(params, Params):
+            return params
+        arrays = params.values()
+        form = *params, *[(array.shape, array.strides) for array in arrays]
+        return cls(
+            form, list(map(address, arrays)), lambda: {name: [array] for name, array in params.items()}
+        )
+
+
+def together(pieces: Pieces, others: Mapping[str, Array]) -> dict[str, Array]:
     """All arrays by the names that moves give them."""
-    return {**{named(name): array for name, array in params.items()}, **others}
+    of_params = {named(name, k): piece for name in pieces for k, piece in enumerate(pieces[name])}
+    return {**of_params, **others}
 
 
 class Planned:
@@ -103,17 +135,19 @@ class Planned:
     def make(
         self,
         what: object,
-        params: Mapping[str, Array],
+        params: Params,
         others: Mapping[str, Array],
-        plan: Callable[[], Iterable[Move]],
+        plan: Callable[[Pieces], Iterable[Move]],
         threads: int,
     ) -> None:
-        """Make the moves that `plan` returns, between parameters and other arrays, whose form `what` tells."""
-        key = what, *params, *[(array.shape, array.strides) for array in params.values()]
+        """Make the moves that `plan` returns for the parameters, between them and other arrays, whose form
+        `what` tells."""
+        key = what, params.form
         moves = self._known.get(key)
         if moves is None:
-            moves = Moves(together(params, others), plan())
+            pieces = params.pieces()
+            moves = Moves(together(pieces, others), plan(pieces))
             while len(self._known) >= _REMEMBERED:
                 self._known.pop(next(iter(self._known)), None)
             self._known[key] = moves
-        moves.make([*params.values(), *others.values()], threads)
+        moves.make([*params.addresses, *map(address, others.values())], threads)

@@ -1,5 +1,5 @@
-"""Parameters laid out as the kernels read them, and gradients taken out of the kernels' sums: as moves between
-named arrays, planned once for each form of the parameters."""
+"""Parameters laid out as the kernels read them, and gradients taken out of the kernels' sums: as moves
+between named arrays, planned once for each form of the parameters."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._llvm import INPUT_BLOCKS, Kernel, Layout
+from .._llvm import INPUT_BLOCKS, Kernel, Layout, Shape
 from ._memory import Space
-from ._moves import Move, named
+from ._moves import Move, Pieces, named
 
 Array = NDArray[Any]
-Params = Mapping[str, Array]
 Room = dict[str, Array]
-"""The arrays of a kernel that parameters are moved to, named by the kernel's words; beside them `CONSTANTS`."""
+"""The arrays of a kernel that parameters are moved to, named by the kernel's words; beside them
+`CONSTANTS`."""
 CONSTANTS = "0 and 1"
 
 
@@ -40,11 +40,11 @@ def forward_room(layout: Layout, kernel: Kernel, features: int, space: Space) ->
 
 
 def forward_moves(
-    layout: Layout, kernel: Kernel, features: int, params: Params, room: Room
+    layout: Layout, kernel: Kernel, features: int, room: Room, params: Pieces
 ) -> Iterator[Move]:
     """What lays the parameters out in `forward_room`."""
     yield from _to_panels(kernel, layout.shape.lanes, params, room)
-    yield from _to_vectors(layout.plan.vectors, layout.shape.padded, params, room)
+    yield from _to_vectors(layout.plan.vectors, layout.shape, params, room)
     padded, units, projections = layout.shape.padded, layout.shape.units, layout.plan.projections
     # [groups][features][blocks · lanes] over all projections
     wide = layout.projection_blocks[1] * layout.shape.lanes
@@ -52,14 +52,16 @@ def forward_moves(
     bias = room["input_bias"][: layout.projection_row].reshape(-1, padded)
     for k, projection in enumerate(projections):
         for name in projection.kernels:
-            yield from _across("input_panel", panels, named(name), params[name], k * padded)
+            for of, matrix in _pieces(params, name, room, (units, features)):
+                yield from _across("input_panel", panels, of, matrix, k * padded)
         yield from _across(
             "input_panel", panels, *_constant(room, 0, (padded - units, features)), k * padded + units
         )
         yield Move("input_bias", bias[k, units:], *_constant(room, 0, (padded - units,)))
         yield Move("input_bias", bias[k, :units], *_constant(room, 0, (units,)))
         for name in projection.vectors:
-            yield Move("input_bias", bias[k, :units], named(name), params[name])
+            for of, vector in _pieces(params, name, room, (units,)):
+                yield Move("input_bias", bias[k, :units], of, vector)
 
 
 def backward_room(layout: Layout, kernel: Kernel, features: int, space: Space) -> Room:
@@ -75,11 +77,11 @@ def backward_room(layout: Layout, kernel: Kernel, features: int, space: Space) -
 
 
 def backward_moves(
-    layout: Layout, kernel: Kernel, features: int, params: Params, room: Room
+    layout: Layout, kernel: Kernel, features: int, room: Room, params: Pieces
 ) -> Iterator[Move]:
     """What lays the parameters out in `backward_room`."""
     yield from _to_panels(kernel, layout.shape.lanes, params, room)
-    yield from _to_vectors(layout.plan.back_vectors, layout.shape.padded, params, room)
+    yield from _to_vectors(layout.plan.back_vectors, layout.shape, params, room)
     # the input's kernels, transposed: [groups][terms · units][blocks · lanes] over the features
     terms, units = _input_matrices(layout), layout.shape.units
     wide = INPUT_BLOCKS * layout.shape.lanes
@@ -87,7 +89,8 @@ def backward_moves(
     panels = room["input_panel"][: groups * len(terms) * units * wide]
     panels = panels.reshape(groups, len(terms), units, wide)
     for t, name in enumerate(terms):
-        yield from _across("input_panel", panels[:, t], named(name), params[name].T, 0)
+        for of, matrix in _pieces(params, name, room, (units, features)):
+            yield from _across("input_panel", panels[:, t], of, matrix.T, 0)
         nothing = _constant(room, 0, (groups * wide - features, units))
         yield from _across("input_panel", panels[:, t], *nothing, features)
 
@@ -106,11 +109,11 @@ def sums_of(layout: Layout, features: int) -> dict[str, slice]:
 
 
 def gradient_moves(
-    layout: Layout, features: int, targets: Params, sums: Mapping[str, Array]
+    layout: Layout, features: int, sums: Mapping[str, Array], targets: Pieces
 ) -> Iterator[Move]:
     """What writes the sums of all threads, of any names, into the parameters' gradients."""
     plan, units, padded = layout.plan, layout.shape.units, layout.shape.padded
-    places, written = sums_of(layout, features), set()
+    places, untouched = sums_of(layout, features), set(targets)
     for of, mine in sums.items():
         if of == CONSTANTS:
             continue
@@ -125,27 +128,37 @@ def gradient_moves(
         found += [(name, columns[k, :units]) for k, (name, _) in enumerate(plan.column_sums)]
         found += [(name, vectors[k, :units]) for k, name in enumerate(plan.vector_gradients)]
         for name, value in found:
-            if name in targets:
-                yield Move(named(name), targets[name], of, value)
-                written.add(name)
-    for name in targets.keys() - written:
-        yield Move(named(name), targets[name], *_constant(sums, 0, targets[name].shape))
+            untouched.discard(name)
+            for k, piece in enumerate(targets.get(name, ())):
+                yield Move(named(name, k), piece, of, value)
+    for name in untouched:
+        for k, piece in enumerate(targets[name]):
+            yield Move(named(name, k), piece, *_constant(sums, 0, piece.shape))
 
 
 def _constant(room: Mapping[str, Array], number: int, shape: tuple[int, ...]) -> tuple[str, Array]:
     return CONSTANTS, np.broadcast_to(room[CONSTANTS][number : number + 1], shape)
 
 
-def _to_vectors(names: Sequence[str], padded: int, params: Params, room: Room) -> Iterator[Move]:
+def _pieces(
+    params: Pieces, name: str, room: Mapping[str, Array], shape: tuple[int, ...]
+) -> list[tuple[str, Array]]:
+    """What adds up to a parameter of this shape."""
+    found = [(named(name, k), piece) for k, piece in enumerate(params[name])]
+    return found or [_constant(room, 0, shape)]
+
+
+def _to_vectors(names: Sequence[str], shape: Shape, params: Pieces, room: Room) -> Iterator[Move]:
     """Vectors [names][padded units]; what pads is 1, so that nothing is divided by zero there."""
+    units, padded = shape.units, shape.padded
     vectors = room["vectors"][: len(names) * padded].reshape(-1, padded)
     for vector, name in zip(vectors, names, strict=True):
-        units = len(params[name])
-        yield Move("vectors", vector[:units], named(name), params[name])
+        for of, piece in _pieces(params, name, room, (units,)):
+            yield Move("vectors", vector[:units], of, piece)
         yield Move("vectors", vector[units:], *_constant(room, 1, (padded - units,)))
 
 
-def _to_panels(kernel: Kernel, lanes: int, params: Params, room: Room) -> Iterator[Move]:
+def _to_panels(kernel: Kernel, lanes: int, params: Pieces, room: Room) -> Iterator[Move]:
     """Recurrent matrices as panels [groups][parts · length][terms][blocks · lanes], zeros where units end."""
     for panel in kernel.panels:
         wide, length = panel.blocks * lanes, panel.length
@@ -153,15 +166,16 @@ def _to_panels(kernel: Kernel, lanes: int, params: Params, room: Room) -> Iterat
         block = block.reshape(panel.groups, len(panel.parts), length, len(panel.parts[0]), wide)
         for p, part in enumerate(panel.parts):
             for t, (name, transposed) in enumerate(part):
-                target, matrix = block[:, p, :, t], params[name].T if transposed else params[name]
-                yield from _across("panels", target, named(name), matrix, 0)
-                nothing = _constant(room, 0, (panel.groups * wide - len(matrix), length))
-                yield from _across("panels", target, *nothing, len(matrix))
+                target = block[:, p, :, t]
+                for of, matrix in _pieces(params, name, room, (length, length)):
+                    yield from _across("panels", target, of, matrix.T if transposed else matrix, 0)
+                nothing = _constant(room, 0, (panel.groups * wide - length, length))
+                yield from _across("panels", target, *nothing, length)
 
 
 def _across(to: str, target: Array, of: str, matrix: Array, first: int) -> Iterator[Move]:
-    """Lay the rows of a matrix (units, length) across target [groups][length][wide], the first of them in lane
-    `first` of all groups' lanes."""
+    """Lay the rows of a matrix (units, length) across target [groups][length][wide], the first of them in
+    lane `first` of all groups' lanes."""
     row = 0
     units, length = matrix.shape
     wide = target.shape[2]

@@ -15,6 +15,7 @@ from ._backward import backward
 from ._engine import Engine
 from ._forward import forward
 from ._groups import batch_of
+from ._moves import Params
 from ._schedule import Schedule
 
 Array = NDArray[Any]
@@ -52,7 +53,7 @@ class Recurrence:
         self,
         schedule: Schedule,
         inputs: Array,
-        params: Mapping[str, Array],
+        params: Params | Mapping[str, Array],
         initial: Sequence[Array | None] | None = None,
         *,
         tokens: Array | None = None,
@@ -69,8 +70,8 @@ class Recurrence:
         `initial` one array (batch, units) a state, None for zeros. `extra`: what transforms of the step ask
         for, ("row_input", name) → (batch, units), ("step_input", name) → (*schedule.shape, units). Written:
         `outputs` (*schedule.shape, units), the first state after every timestep (at a masked one: as it was
-        before); `last` one (batch, units) a state; `kept` (kept_size,), what `backward` needs; leave it out
-        for inference, which is faster."""
+        before); `last` one (batch, units) a state, contiguous; `kept` (kept_size,), what `backward` needs;
+        leave it out for inference, which is faster."""
         share = not extra and all(state is None for state in initial or ())
         batch = batch_of(schedule, tokens, len(inputs), share=share)
         if kept is not None:
@@ -92,7 +93,7 @@ class Recurrence:
         self,
         schedule: Schedule,
         inputs: Array,
-        params: Mapping[str, Array],
+        params: Params | Mapping[str, Array],
         kept: Array,
         *,
         tokens: Array | None = None,
@@ -100,7 +101,7 @@ class Recurrence:
         output_gradient: Array | None = None,
         last_gradient: Sequence[Array | None] | None = None,
         inputs_gradient: Array | None = None,
-        params_gradient: Mapping[str, Array],
+        params_gradient: Params | Mapping[str, Array],
         initial_gradient: Sequence[Array | None] | None = None,
         threads: int | None = None,
     ) -> None:

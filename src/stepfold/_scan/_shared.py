@@ -17,9 +17,10 @@ from ._schedule import Schedule
 Array = NDArray[Any]
 _WORTH = 0.05  # the part of the work that must be shared for it to pay
 
+
 def shared_start(schedule: Schedule, tokens: Array, words: int) -> Schedule | None:
-    """Return the schedule of rows that share their start, None if too few begin with the same token; no token but
-    0…words - 1."""
+    """Return the schedule of rows that share their start, None if too few begin with the same token; no token
+    but 0…words - 1."""
     if not schedule.whole or schedule.ragged or not tokens.size or schedule.joins is not None:
         return None
     in_order = tokens.T if schedule.time_major else tokens

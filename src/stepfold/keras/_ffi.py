@@ -8,6 +8,8 @@ integer attribute.
 from __future__ import annotations
 
 import ctypes
+import functools
+import math
 import struct
 from ctypes import string_at
 from typing import Any, Protocol
@@ -71,14 +73,19 @@ def _views(address: int, count: int) -> list[Array]:
     views = []
     for buffer in _POINTERS[count].unpack(string_at(address, 8 * count)):
         _, _, dtype, data, rank, dims = _BUFFER.unpack(string_at(buffer, 48))
-        shape = _SIZES[rank].unpack(string_at(dims, 8 * rank))
-        found = _DTYPES[dtype]
-        size = found.itemsize
-        for n in shape:
-            size *= n
-        memory: Any = (ctypes.c_char * size).from_address(data) if size else b""
-        views.append(np.ndarray(shape, found, memory))
+        views.append(_view(data, dtype, string_at(dims, 8 * rank)))
     return views
+
+
+@functools.lru_cache(maxsize=1024)
+def _view(data: int, dtype: int, dims: bytes) -> Array:
+    """XLA's memory as an array. It gives the same few buffers again and again, and an array holds nothing
+    else."""
+    shape = _SIZES[len(dims) // 8].unpack(dims)
+    found = _DTYPES[dtype]
+    size = found.itemsize * math.prod(shape)
+    memory: Any = (ctypes.c_char * size).from_address(data) if size else b""
+    return np.ndarray(shape, found, memory)
 
 
 def _handle(frame: int) -> int:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .._scan import Schedule, recurrence
+from .._scan import Params, Schedule, address, recurrence
 from .._step import Step
 
 Array = NDArray[Any]
@@ -47,6 +47,13 @@ Layout = tuple[tuple[str, tuple[Part, ...]], ...]
 """For each parameter of the step the pieces whose sum it is; none for a parameter that stays zero."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Places:
+    """For each piece of a parameter the weight that it is of, and how many bytes into it."""
+
+    distances: tuple[tuple[int, int], ...]
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A step, and how a layer feeds it; all that is fixed before numbers flow.
@@ -65,37 +72,44 @@ class Recipe:
     initial: bool = False
     extra: tuple[tuple[str, str], ...] = ()
 
-    def params(self, weights: Sequence[Array], dtype: Any) -> dict[str, Array]:
-        """Return the step's parameters, views of the weights wherever they can be."""
-        params: dict[str, Array] = {}
-        for name, parts in self.layout:
-            pieces = [piece for part in parts if (piece := part.of(weights)) is not None]
-            if not pieces:
-                params[name] = np.zeros(self.units, dtype)
-            else:
-                params[name] = pieces[0] if len(pieces) == 1 else functools.reduce(np.add, pieces)
-        return params
+    def params(self, weights: Sequence[Array | None]) -> Params:
+        """Return the step's parameters, or where their gradients go, as pieces of the weights, or of the
+        weights' gradients (None: not there)."""
+        form = tuple([None if weight is None else (weight.shape, weight.strides) for weight in weights])
+        places = self._places.get(form)
+        if places is None:
+            places = self._places[form] = self._placed(weights)
+        first = [0 if weight is None else address(weight) for weight in weights]
+        addresses = [first[weight] + far for weight, far in places.distances]
+        return Params(places, addresses, functools.partial(self._pieces, weights))
 
-    def targets(
-        self, gradients: Sequence[Array | None]
-    ) -> tuple[dict[str, Array], list[tuple[Array, Array]]]:
-        """Return where the parameters' gradients go, and (from, to) pairs to be copied after that."""
-        targets: dict[str, Array] = {}
-        copies: list[tuple[Array, Array]] = []
-        for name, parts in self.layout:
-            pieces = [piece for part in parts if (piece := part.of(gradients)) is not None]
-            if pieces:
-                targets[name] = pieces[0]
-                copies += [(pieces[0], other) for other in pieces[1:]]
-        return targets, copies
+    def _pieces(self, weights: Sequence[Array | None]) -> dict[str, list[Array]]:
+        return {
+            name: [piece for part in parts if (piece := part.of(weights)) is not None]
+            for name, parts in self.layout
+        }
 
-    def read(self, operands: Iterator[Array]) -> tuple[Array, Array | None, Schedule]:
-        """Take the inputs, the tokens and the schedule from the front of a job's operands."""
+    def _placed(self, weights: Sequence[Array | None]) -> _Places:
+        found = []
+        for _, parts in self.layout:
+            for part in parts:
+                piece, weight = part.of(weights), weights[part.weight]
+                if piece is not None and weight is not None:
+                    found.append((part.weight, address(piece) - address(weight)))
+        return _Places(tuple(found))
+
+    @functools.cached_property
+    def _places(self) -> dict[tuple[Any, ...], _Places]:
+        return {}
+
+    def read(self, operands: Iterator[Array], *, check: bool) -> tuple[Array, Array | None, Schedule]:
+        """Take the inputs, the tokens and the schedule from the front of a job's operands; `check` the
+        tokens."""
         inputs = next(operands)
         tokens = next(operands) if self.tokens else None
         mask = next(operands) if self.mask else None
         batch, time = (inputs if tokens is None else tokens).shape[:2]
-        if tokens is not None:
+        if tokens is not None and check:
             _check(tokens, len(inputs))
         if mask is None or mask.all():
             return inputs, tokens, Schedule.of(batch, time, reverse=self.reverse)
@@ -142,7 +156,7 @@ class Forward(_Job):
     def run(self, arguments: list[Array], results: list[Array]) -> None:
         """Read the arguments, write every result."""
         recipe, operands = self.recipe, iter(arguments)
-        inputs, tokens, schedule = recipe.read(operands)
+        inputs, tokens, schedule = recipe.read(operands, check=True)
         initial = [next(operands) for _ in recipe.step.states] if recipe.initial else None
         extra = {leaf: next(operands) for leaf in recipe.extra}
         to_write = iter(results)
@@ -151,7 +165,7 @@ class Forward(_Job):
         recurrence(recipe.step, recipe.units, inputs.dtype).forward(
             schedule,
             inputs,
-            recipe.params(list(operands), inputs.dtype),
+            recipe.params(list(operands)),
             initial=initial,
             tokens=tokens,
             extra=extra,
@@ -177,15 +191,15 @@ class Backward(_Job):
     def run(self, arguments: list[Array], results: list[Array]) -> None:
         """Read the arguments, write every result."""
         recipe, operands, to_write = self.recipe, iter(arguments), iter(results)
-        inputs, tokens, schedule = recipe.read(operands)
+        inputs, tokens, schedule = recipe.read(operands, check=False)  # as they were on the way there
         extra = {leaf: next(operands) for leaf in recipe.extra}
-        params = recipe.params([next(operands) for _ in range(recipe.weights)], inputs.dtype)
+        params = recipe.params([next(operands) for _ in range(recipe.weights)])
         kept = next(operands)
         output_gradient = next(operands) if self.outputs else None
         last_gradient = [next(operands) if given else None for given in self.last]
         inputs_gradient = next(to_write) if self.inputs else None
         initial_gradient = [next(to_write) for _ in recipe.step.states] if recipe.initial else None
-        targets, copies = recipe.targets([next(to_write) if wanted else None for wanted in self.weights])
+        targets = recipe.params([next(to_write) if wanted else None for wanted in self.weights])
         recurrence(recipe.step, recipe.units, inputs.dtype).backward(
             schedule,
             inputs,
@@ -199,8 +213,6 @@ class Backward(_Job):
             params_gradient=targets,
             initial_gradient=initial_gradient,
         )
-        for source, target in copies:
-            target[...] = source
 
 
 def kept_size(recipe: Recipe, batch: int, time: int, dtype: Any) -> int:
