@@ -111,6 +111,24 @@ class Layout:
         return self._apart(self.plan.operands * self.shape.padded)
 
     @functools.cached_property
+    def sums(self) -> dict[str, int]:
+        """Where in one thread's sums of gradients those begin that the kernels' words name; those of the
+        input's kernels come last, for their number depends on the features."""
+        padded = self.shape.padded
+        columns = self.recurrent_size
+        vectors = columns + len(self.plan.column_sums) * padded
+        return {
+            "recurrent_gradients": 0,
+            "column_gradients": columns,
+            "vector_gradients": vectors,
+            "kernel_gradients": vectors + len(self.plan.vector_gradients) * padded,
+        }
+
+    def sums_size(self, features: int) -> int:
+        """How many numbers one thread's sums are."""
+        return self.sums["kernel_gradients"] + features * self.plan.input_deltas * self.shape.padded
+
+    @functools.cached_property
     def recurrent_groups(self) -> tuple[OuterGroup, ...]:
         """The matrix gradients with an operand of units, by operand and neighbouring deltas."""
         groups, offset = [], 0

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._calls import Call, chain, clearing, run_jobs
+from ._calls import Call, clearing, run_chains
 from ._engine import Engine
 from ._groups import Batch
 from ._lists import add_rows
 from ._masked import blank_call, gather_call
 from ._memory import Address, address
 from ._moves import Params
-from ._pack import CONSTANTS, backward_moves, backward_room, constants, gradient_moves, sums_of
+from ._pack import CONSTANTS, backward_moves, backward_room, constants, gradient_moves
 
 Array = NDArray[Any]
 
@@ -60,13 +60,10 @@ def backward(
             "inputs_gradient": 0 if inputs_gradient is None else Address(inputs_gradient),
             "table_gradient": 0,
         }
-        places = sums_of(layout, features)
-        size = max(place.stop for place in places.values())
-        sums = {f"sums {k}": space.take(f"sums {k}", size)[:size] for k in range(count)}
-        words_of_sums = [
-            {word: Address(mine[place]) for word, place in places.items()} for mine in sums.values()
-        ]
-        calls = [[clearing(address(mine), mine.nbytes)] for mine in sums.values()]
+        size, itemsize = layout.sums_size(features), engine.dtype.itemsize
+        sums = {f"sums {k}": space.take(f"sums {k}", size) for k in range(count)}
+        of_sums = [space.at(f"sums {k}", size) for k in range(count)]
+        calls = [[clearing(mine, size * itemsize)] for mine in of_sums]
         if with_tokens and inputs_gradient is not None:
             first, size = address(inputs_gradient), inputs_gradient.nbytes
             for k, mine in enumerate(calls):
@@ -78,7 +75,7 @@ def backward(
             chunk, of_states = layout.chunk(rows), rows * layout.state_row
             states, keep = engine.places(address(kept), parts, group)
             cotangents = space.at(f"cotangents{k}", 2 * of_states)
-            for half in (cotangents, cotangents + of_states * engine.dtype.itemsize):
+            for half in (cotangents, cotangents + of_states * itemsize):
                 mine += engine.begin(group, half, last_gradient)
             words = {
                 "dense": 1,
@@ -92,7 +89,7 @@ def backward(
                 "operands": space.at(f"operands{k}", chunk * rows * layout.operand_row),
                 **group.words(lists),
                 **common,
-                **words_of_sums[k % count],
+                **{word: of_sums[k % count] + begin * itemsize for word, begin in layout.sums.items()},
                 **engine.extras(extra, group),
             }
             if group.joined and output_gradient is not None:
@@ -119,11 +116,11 @@ def backward(
                 "inputs_gradient": 0 if inputs_gradient is None else of_rows,
             }
             mine += [
-                clearing(table, size * engine.dtype.itemsize),
+                clearing(table, size * itemsize),
                 Call(compiled, words),
                 Call(engine.kernel("table"), after),
             ]
-        run_jobs([chain(mine) for mine in calls], count)
+        run_chains(calls)
         if inputs_gradient is not None:
             for different, of_rows in tables:
                 add_rows(inputs_gradient, different, of_rows)

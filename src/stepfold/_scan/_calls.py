@@ -67,6 +67,11 @@ def chain(calls: Sequence[Call]) -> Job:
     return small("chain").job({"count": len(calls), "calls": memory, "held": calls})
 
 
+def run_chains(chains: Sequence[Sequence[Call]]) -> None:
+    """Make the calls of each chain one after the other, every chain on a thread of its own."""
+    run_jobs([chain(calls) for calls in chains], len(chains))
+
+
 def clearing(first: int, size: int) -> Call:
     """The call that writes zeros over so many bytes from an address on."""
     return Call(small("clear"), {"target": first, "bytes": size})

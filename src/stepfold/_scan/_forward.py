@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._calls import Call, Compiled, Job, chain, run_jobs
+from ._calls import Call, Compiled, Job, run_chains, run_jobs
 from ._engine import Engine
 from ._groups import Batch
 from ._masked import repeat_call
@@ -83,7 +83,7 @@ def forward(
                 mine.append(Call(engine.kernel("project"), words | of_tokens))
                 words |= {"source": lists.at["source"], "dense": 0}
             if members > 1:
-                run_jobs([chain(mine)], 1)
+                run_chains([mine])
                 mine.clear()
                 run_jobs(_shared(compiled, words, members), members)
             else:
@@ -91,7 +91,7 @@ def forward(
             if outputs is not None and not schedule.whole:
                 mine.append(repeat_call(schedule, group.rows, outputs, initial[0] if initial else None))
             mine += engine.end(group, states, lists.at["slots"], last, ring=kept is None)
-        run_jobs([chain(mine) for mine in calls], count)
+        run_chains(calls)
         for group, lists in zip(parts, listed, strict=True):
             group.made(lists)
 

@@ -4,6 +4,8 @@ between."""
 from __future__ import annotations
 
 import functools
+import itertools
+import secrets
 import weakref
 from typing import Any, NamedTuple
 
@@ -11,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._calls import Call, chain, small
-from ._lists import Index, Recent
+from ._lists import Index
 from ._memory import address
 from ._schedule import Schedule
 from ._shared import shared_start
@@ -19,6 +21,7 @@ from ._shared import shared_start
 Array = NDArray[Any]
 Whole = NDArray[np.int64]
 MOST_ROWS = 64
+_EXACT, _RECENT = 1 << 24, 16
 
 
 class Tokens(NamedTuple):
@@ -105,7 +108,7 @@ class Group:
     groups before this one have."""
 
     def __init__(
-        self, schedule: Schedule, part: slice, before: tuple[int, int], tokens: Tokens | None
+        self, schedule: Schedule, part: Whole, before: tuple[int, int], tokens: Tokens | None
     ) -> None:
         rows, counts = schedule.rows[part], schedule.counts[part]
         self.joined, self.before = schedule.joins is not None, before
@@ -114,7 +117,7 @@ class Group:
             # timestep on
             rows = np.concatenate((rows[-1:], rows[:-1]))
             counts = np.concatenate(([schedule.time], counts[:-1]))
-        self.rows, self.counts = np.ascontiguousarray(rows), np.ascontiguousarray(counts)
+        self.rows, self.counts = rows, counts
         self.steps, self.work = int(self.counts[0]), int(self.counts.sum())
         self._given = schedule.positions, schedule.starts, tokens
         self._lists: Lists | None = None
@@ -132,9 +135,10 @@ class Group:
         return self._lists or Lists(self, *self._given)
 
     def made(self, lists: Lists) -> None:
-        """These lists are written."""
+        """These lists are written, and the tokens, which may be somebody else's memory, needed no more."""
         lists.finish()
         self._lists = lists
+        self._given = (*self._given[:2], None)
 
     @property
     def lists(self) -> Lists:
@@ -187,25 +191,64 @@ class Batch:
             rows = self.schedule.batch
             count = min(rows, threads * max(1, -(-rows // (threads * MOST_ROWS))))
             found, before = [], (0, 0)
-            for first in range(count):
-                group = Group(self.schedule, slice(first, None, count), before, self.tokens)
+            for part in _dealt(rows, count):
+                group = Group(self.schedule, part, before, self.tokens)
                 before = before[0] + group.size, before[1] + group.work
                 found.append(group)
             self._cut[threads] = found
         return found
 
 
-_recent = Recent()
+@functools.lru_cache(maxsize=64)
+def _dealt(rows: int, groups: int) -> list[Whole]:
+    """Rows dealt to groups, there and back again: they become shorter, and every group shall have as much
+    to do."""
+    turns = -(-rows // max(1, groups))
+    order = np.arange(turns * groups).reshape(turns, groups)
+    order[1::2] = order[1::2, ::-1]
+    return [part[part < rows] for part in order.T]
 
 
 def batch_of(schedule: Schedule, tokens: Array | None, words: int, *, share: bool) -> Batch:
-    """Return the batch of a schedule: the same for the way there and the way back.
+    """Return the batch of a schedule.
 
     With `share` rows may share their start, if that saves enough: then the batch's schedule is another.
     """
+    if tokens is None:
+        return Batch(schedule)
+    shared = shared_start(schedule, tokens, words) if share else None
+    return Batch(shared or schedule, Tokens(np.ascontiguousarray(tokens), words))
 
-    def make(ids: Array) -> Batch:
-        shared = shared_start(schedule, ids, words) if share else None
-        return Batch(shared or schedule, Tokens(ids, words))
 
-    return Batch(schedule) if tokens is None else _recent.get(schedule, share, tokens, make)
+class Ticket(NamedTuple):
+    """Whole numbers that single precision holds exactly: which process, and which of its batches."""
+
+    process: int
+    again: int
+    number: int
+
+
+class Tickets:
+    """The last batches of tokens that were cut and listed: a run leaves a ticket for its way back.
+
+    Where the ticket is of another process, or too old, the batch is made anew."""
+
+    def __init__(self) -> None:
+        self._mine = secrets.randbelow(_EXACT), secrets.randbelow(_EXACT)
+        self._numbers = itertools.cycle(range(1, _EXACT))
+        self._held: dict[Ticket, Batch] = {}
+
+    def leave(self, batch: Batch) -> Ticket:
+        """Return a ticket for a batch."""
+        ticket = Ticket(*self._mine, next(self._numbers))
+        self._held[ticket] = batch
+        while len(self._held) > _RECENT:
+            self._held.pop(next(iter(self._held)), None)
+        return ticket
+
+    def batch(self, ticket: Ticket) -> Batch | None:
+        """Return the batch of a ticket, None if it is not held."""
+        return self._held.get(ticket)
+
+
+tickets = Tickets()

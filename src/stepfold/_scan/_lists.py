@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +12,6 @@ from ._calls import small
 
 Array = NDArray[Any]
 Whole = NDArray[np.int64]
-T = TypeVar("T")
-_lock = threading.Lock()
-_SAMPLE, _RECENT = 257, 8
 _LONG = 100_000  # numbers from which on other threads shall run meanwhile
 
 
@@ -107,29 +103,3 @@ def add_rows(target: Array, rows: Whole, source: Array) -> None:
         "target": target,
     }
     _call(f"add{8 * target.itemsize}", words, len(rows) * target.shape[1])
-
-
-class Recent:
-    """What was worked out for the last few batches of tokens: the way back asks what the way forward
-    asked."""
-
-    def __init__(self) -> None:
-        self._entries: dict[tuple[object, bytes], tuple[object, Array, Any]] = {}
-
-    def get(self, owner: object, what: object, tokens: Array, make: Callable[[Array], T]) -> T:
-        """Return what `make` returned for the same owner, the same question and equal tokens; or make it,
-        from a copy of the tokens."""
-        # some of the tokens tell most batches apart
-        key = (id(owner), what), tokens.reshape(-1)[::_SAMPLE].tobytes()
-        whose, same, value = self._entries.get(key, (None, tokens, None))
-        if whose is owner and np.array_equal(same, tokens):
-            found: T = value
-            return found
-        own = tokens.copy()
-        made = make(own)
-        with _lock:
-            self._entries.pop(key, None)
-            self._entries[key] = owner, own, made
-            while len(self._entries) > _RECENT:
-                del self._entries[next(iter(self._entries))]
-        return made

@@ -4,7 +4,6 @@ between named arrays, planned once for each form of the parameters."""
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -95,34 +94,23 @@ def backward_moves(
         yield from _across("input_panel", panels[:, t], *nothing, features)
 
 
-def sums_of(layout: Layout, features: int) -> dict[str, slice]:
-    """Where in one thread's sums of gradients those lie that the kernels' words name."""
-    plan, padded = layout.plan, layout.shape.padded
-    sizes = {
-        "kernel_gradients": features * plan.input_deltas * padded,
-        "recurrent_gradients": layout.recurrent_size,
-        "column_gradients": len(plan.column_sums) * padded,
-        "vector_gradients": len(plan.vector_gradients) * padded,
-    }
-    ends = itertools.accumulate(sizes.values())
-    return {word: slice(end - size, end) for (word, size), end in zip(sizes.items(), ends, strict=True)}
-
-
 def gradient_moves(
     layout: Layout, features: int, sums: Mapping[str, Array], targets: Pieces
 ) -> Iterator[Move]:
     """What writes the sums of all threads, of any names, into the parameters' gradients."""
     plan, units, padded = layout.plan, layout.shape.units, layout.shape.padded
-    places, untouched = sums_of(layout, features), set(targets)
+    begins, untouched = layout.sums, set(targets)
     for of, mine in sums.items():
         if of == CONSTANTS:
             continue
-        kernels = mine[places["kernel_gradients"]].reshape(features, -1, padded)
-        columns = mine[places["column_gradients"]].reshape(-1, padded)
-        vectors = mine[places["vector_gradients"]].reshape(-1, padded)
+        recurrent, columns, vectors, kernels = np.split(
+            mine[: layout.sums_size(features)], [*begins.values()][1:]
+        )
+        columns, vectors = columns.reshape(-1, padded), vectors.reshape(-1, padded)
+        kernels = kernels.reshape(features, -1, padded)
         found = [(o.matrix, kernels[:, o.delta, :units].T) for o in plan.outers if o.operand.kind == "input"]
         for g in layout.recurrent_groups:
-            block = mine[places["recurrent_gradients"]][g.offset : g.offset + units * g.slots * padded]
+            block = recurrent[g.offset : g.offset + units * g.slots * padded]
             block = block.reshape(units, g.slots, padded)
             found += [(o.matrix, block[:, o.delta - g.first_delta, :units].T) for o in g.outers]
         found += [(name, columns[k, :units]) for k, (name, _) in enumerate(plan.column_sums)]

@@ -14,15 +14,17 @@ from .._step import Step
 from ._backward import backward
 from ._engine import Engine
 from ._forward import forward
-from ._groups import batch_of
+from ._groups import Ticket, batch_of, tickets
 from ._moves import Params
 from ._schedule import Schedule
 
 Array = NDArray[Any]
 Extra = Mapping[tuple[str, str], Array]
 
-KEPT_FORM = 2
+KEPT_FORM = 3
 """Raised whenever `kept_size` or what `kept` holds changes: compilers that remember sizes go by it."""
+_NO_TICKET = Ticket(0, 0, 0)
+_TAIL = 1 + len(_NO_TICKET)  # numbers at the end of `kept`: whether rows could share their start, the ticket
 
 
 class Recurrence:
@@ -46,8 +48,8 @@ class Recurrence:
         """How many numbers (of this dtype) `kept` must have room for, at most, for a batch of this shape."""
         work = batch * time
         # a slot of states for every row before and after every timestep, one more for each that joins late;
-        # two numbers say how the batch was cut
-        return (2 * batch + work) * self.layout.state_row + work * self.layout.kept_row + 2
+        # one number says how the batch was cut, some more which batch it was
+        return (2 * batch + work) * self.layout.state_row + work * self.layout.kept_row + 1 + _TAIL
 
     def forward(
         self,
@@ -75,7 +77,7 @@ class Recurrence:
         share = not extra and all(state is None for state in initial or ())
         batch = batch_of(schedule, tokens, len(inputs), share=share)
         if kept is not None:
-            kept[-1] = share  # the way back must ask for the same batch
+            kept[-_TAIL:] = (share, *(tickets.leave(batch) if tokens is not None else _NO_TICKET))
         forward(
             self._engine,
             batch,
@@ -85,7 +87,7 @@ class Recurrence:
             extra=extra,
             outputs=outputs,
             last=last,
-            kept=None if kept is None else kept[:-1],
+            kept=None if kept is None else kept[:-_TAIL],
             threads=threads,
         )
 
@@ -111,7 +113,9 @@ class Recurrence:
         (overwritten, not added to): `inputs_gradient` like `inputs` (with tokens: like the table),
         `params_gradient` name → array of any strides (only the names given are written), `initial_gradient`
         like `initial`."""
-        batch = batch_of(schedule, tokens, len(inputs), share=bool(kept[-1]))
+        share, *ticket = map(int, kept[-_TAIL:].tolist())
+        batch = tickets.batch(Ticket(*ticket)) if tokens is not None else None
+        batch = batch or batch_of(schedule, tokens, len(inputs), share=bool(share))
         if batch.schedule is not schedule and any(wanted is not None for wanted in initial_gradient or ()):
             raise ValueError("the forward run had no initial state, so there is no gradient of it")
         backward(
@@ -119,7 +123,7 @@ class Recurrence:
             batch,
             inputs,
             params,
-            kept[:-1],
+            kept[:-_TAIL],
             extra=extra,
             output_gradient=output_gradient,
             last_gradient=last_gradient,
