@@ -67,7 +67,7 @@ def _gradients(forget: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str,
     last = [np.full((BATCH, UNITS), np.nan)]
     recurrence.forward(schedule, table, params, tokens=tokens, last=last, kept=kept)
     if forget:
-        monkeypatch.setattr(_groups.tickets, "_held", {})
+        monkeypatch.setattr(_groups.tickets, "_held", [None] * 16)
     found = {"table": np.full_like(table, np.nan), **{n: np.full_like(v, np.nan) for n, v in params.items()}}
     to_params = {name: value for name, value in found.items() if name != "table"}
     recurrence.backward(
@@ -87,7 +87,7 @@ def test_the_way_back_finds_its_batch_or_makes_it_anew(monkeypatch: pytest.Monke
         np.testing.assert_array_equal(anew[name], value, err_msg=name)
 
 
-def test_tickets() -> None:
+def test_tickets(monkeypatch: pytest.MonkeyPatch) -> None:
     tickets, others = Tickets(), Tickets()
     batches = [Batch(Schedule.of(1, n + 1)) for n in range(20)]
     left = [tickets.leave(batch) for batch in batches]
@@ -97,3 +97,6 @@ def test_tickets() -> None:
     assert all(others.batch(ticket) is None for ticket in left)
     assert all(np.float32(number) == number for ticket in left for number in ticket)
     assert tickets.batch(Ticket(0, 0, 0)) is None
+    monkeypatch.setattr(_groups, "_LISTED", 19)
+    assert tickets.batch(tickets.leave(batches[18])) is batches[18]
+    assert tickets.batch(tickets.leave(batches[19])) is None

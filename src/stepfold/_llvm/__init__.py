@@ -4,12 +4,14 @@ from ._cache import load
 from ._compile import Library, Target, assembly, target
 from ._kernels import KERNELS, STREAM_WORDS, stream_kernel
 from ._layout import INPUT_BLOCKS, Kernel, Layout, layout_for
+from ._moves import MOVE
 from ._small import SMALL
 from ._stage import Panel, Shape
 
 __all__ = [
     "INPUT_BLOCKS",
     "KERNELS",
+    "MOVE",
     "SMALL",
     "STREAM_WORDS",
     "Kernel",

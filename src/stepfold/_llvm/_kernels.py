@@ -164,9 +164,10 @@ def _forward(w: Writer, arrangement: Arrangement, team: Team | None = None) -> K
             joining = f.sub(w.index("offsets", following), w.index("offsets", f.add(step.index, 1)))
             with f.loop(rows, joining) as row:
                 add_row(v, new, w.at(new, row.index, layout.state_row), layout.state_row, keep=False)
-            leads = f.compare("eq", team.member, 0) if team else f.compare("eq", rows, rows)
             wanted = f.emit("i1", f"icmp ne {w.w['outputs']}, null")
-            with f.when(f.emit("i1", f"and {leads}, {wanted.name}")):
+            if team:  # its first member writes for all
+                wanted = f.emit("i1", f"and {wanted}, {f.compare('eq', team.member, 0).name}")
+            with f.when(wanted):
                 with f.loop(0, rows) as row:
                     target = w.at(w.w["outputs"], w.index("target", f.add(n, row.index)), layout.shape.units)
                     source = w.at(new, row.index, layout.state_row)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from ._layout import Kernel
 from ._lists import Lists
 from ._text import Function, Integer, Value
@@ -21,6 +24,8 @@ MOVE = (
 """What a line of `moves` says: which of the arrays, bytes from its first number on, three axes, strides in
 bytes; whether the target keeps what it holds and the source is added."""
 
+_SQUARE = 8  # greater squares compile for longer and turn no faster
+
 
 def add_kernel(bits: int, lanes: int) -> Kernel:
     """Add rows of numbers of so many bits, one after the other, to chosen rows of a matrix."""
@@ -36,35 +41,51 @@ def add_kernel(bits: int, lanes: int) -> Kernel:
 
 def move_kernel(bits: int, lanes: int) -> Kernel:
     """Copies and sums from arrays to arrays, one after the other, as a table of `MOVE` lines says."""
-    lists = Lists(f"move{bits}", MOVE_WORDS)
-    f, v = lists.f, Vectors(lists.f, bits, lanes)
-    with f.loop(0, lists.w["count"]) as loop:
-        line = f.mul(loop.index, len(MOVE))
-        m = {word: lists.read("moves", f.add(line, k)) for k, word in enumerate(MOVE)}
-        places = []
-        for end in ("target", "source"):
-            array = f.load("ptr", f.offset(lists.w["arrays"], m[f"{end}_array"], "ptr"), 8)
-            places.append(_Part(f, f.offset(array, m[f"{end}_offset"], "i8"), end, m))
-        target, source = places
+    table = _Table("move", bits)
+    f, v = table.f, Vectors(table.f, bits, lanes)
+    with table.lines() as (target, source, m, adds):
         plain = _both(f, target.runs_along(2, bits), source.runs_along(2, bits))
-        across = _both(f, _not(f, plain), _both(f, target.runs_along(2, bits), source.runs_along(1, bits)))
-        neither = _not(f, f.emit("i1", f"or {plain}, {across.name}"))
-        for adds in (False, True):
-            wanted = f.compare("eq", m["adds"], int(adds))
-            with f.when(_both(f, wanted, plain)), f.loop(0, m["size0"]) as i, f.loop(0, m["size1"]) as j:
-                at = i.index, j.index, 0
-                add_row(v, source.at(*at), target.at(*at), m["size2"], keep=adds)
-            with f.when(_both(f, wanted, across)):
-                _turn(v, target, source, m, adds)
-            with (
-                f.when(_both(f, wanted, neither)),
-                f.loop(0, m["size0"]) as i,
-                f.loop(0, m["size1"]) as j,
-                f.loop(0, m["size2"]) as k,
-            ):
-                number = i.index, j.index, k.index
-                _move(v, v.element, source.at(*number), target.at(*number), adds)
-    return lists.finish()
+        with f.when(plain):
+            _row_by_row(v, target, source, m, adds)
+        with (
+            f.when(_not(f, plain)),
+            f.loop(0, m["size0"]) as i,
+            f.loop(0, m["size1"]) as j,
+            f.loop(0, m["size2"]) as k,
+        ):
+            number = i.index, j.index, k.index
+            _move(v, v.element, source.at(*number), target.at(*number), adds)
+    return table.finish()
+
+
+def turn_kernel(bits: int, lanes: int) -> Kernel:
+    """Like `move_kernel`, where all lines are of numbers that lie side by side along axis 1 in the source and
+    along axis 2 in the target: squares of vectors are turned in registers."""
+    table = _Table("turn", bits)
+    v = Vectors(table.f, bits, min(lanes, _SQUARE))
+    with table.lines() as (target, source, m, adds):
+        _turn(v, target, source, m, adds)
+    return table.finish()
+
+
+class _Table(Lists):
+    """A kernel that goes over a table of `MOVE` lines."""
+
+    def __init__(self, name: str, bits: int) -> None:
+        super().__init__(f"{name}{bits}", MOVE_WORDS)
+
+    @contextmanager
+    def lines(self) -> Iterator[tuple[_Part, _Part, dict[str, Value], Value]]:
+        """`with table.lines() as (target, source, move, adds):` over the lines."""
+        f = self.f
+        with f.loop(0, self.w["count"]) as loop:
+            line = f.mul(loop.index, len(MOVE))
+            m = {word: self.read("moves", f.add(line, k)) for k, word in enumerate(MOVE)}
+            places = []
+            for end in ("target", "source"):
+                array = f.load("ptr", f.offset(self.w["arrays"], m[f"{end}_array"], "ptr"), 8)
+                places.append(_Part(f, f.offset(array, m[f"{end}_offset"], "i8"), end, m))
+            yield places[0], places[1], m, f.compare("ne", m["adds"], 0)
 
 
 class _Part:
@@ -81,6 +102,13 @@ class _Part:
             place = self._f.offset(place, self._f.mul(index, stride), "i8")
         return place
 
+    def along(self, axis: int, first: Value, count: int) -> list[Value]:
+        """Where the numbers along an axis lie, from one on."""
+        places = [first]
+        while len(places) < count:
+            places.append(self._f.offset(places[-1], self._strides[axis], "i8"))
+        return places
+
     def runs_along(self, axis: int, bits: int) -> Value:
         """Whether the numbers along an axis lie side by side."""
         return self._f.compare("eq", self._strides[axis], bits // 8)
@@ -94,20 +122,28 @@ def _not(f: Function, a: Value) -> Value:
     return f.emit("i1", f"xor {a}, true")
 
 
-def _move(v: Vectors, kind: str, source: Value, target: Value, adds: bool) -> None:
+def _move(v: Vectors, kind: str, source: Value, target: Value, adds: Value) -> None:
     _put(v, v.function.load(kind, source, v.bits // 8), target, adds)
 
 
-def _put(v: Vectors, value: Value, target: Value, adds: bool) -> None:
+def _put(v: Vectors, value: Value, target: Value, adds: Value) -> None:
     f, align = v.function, v.bits // 8
-    if adds:
-        value = f.emit(value.type, f"fadd {f.load(value.type, target, align)}, {value.name}")
-    f.store(value, target, align)
+    total = f.emit(value.type, f"fadd {f.load(value.type, target, align)}, {value.name}")
+    f.store(f.select(adds, total, value), target, align)
 
 
-def _turn(v: Vectors, target: _Part, source: _Part, m: dict[str, Value], adds: bool) -> None:
-    """Move what lies side by side along axis 1 in the source and along axis 2 in the target: squares of
-    vectors are turned in registers."""
+def _row_by_row(v: Vectors, target: _Part, source: _Part, m: dict[str, Value], adds: Value) -> None:
+    f = v.function
+    whole = f.emit("i64", f"and {m['size2']}, {-v.lanes}")
+    with f.loop(0, m["size0"]) as i, f.loop(0, m["size1"]) as j:
+        first = source.at(i.index, j.index, 0), target.at(i.index, j.index, 0)
+        for begin, end, step, kind in ((0, whole, v.lanes, v.type), (whole, m["size2"], 1, v.element)):
+            with f.loop(begin, end, step) as k:
+                here, there = (f.offset(place, k.index, v.element) for place in first)
+                _move(v, kind, here, there, adds)
+
+
+def _turn(v: Vectors, target: _Part, source: _Part, m: dict[str, Value], adds: Value) -> None:
     f, lanes = v.function, v.lanes
     with (
         f.loop(0, m["size0"]) as block,
@@ -117,10 +153,11 @@ def _turn(v: Vectors, target: _Part, source: _Part, m: dict[str, Value], adds: b
         b, below, right = block.index, f.add(tall.index, lanes), f.add(wide.index, lanes)
         whole = _both(f, f.compare("sle", below, m["size1"]), f.compare("sle", right, m["size2"]))
         with f.when(whole):
-            columns = [source.at(b, tall.index, f.add(wide.index, i)) for i in range(lanes)]
+            columns = source.along(2, source.at(b, tall.index, wide.index), lanes)
+            lines = target.along(1, target.at(b, tall.index, wide.index), lanes)
             read = [f.load(v.type, column, v.bits // 8) for column in columns]
-            for i, value in enumerate(_turned(f, read)):
-                _put(v, value, target.at(b, f.add(tall.index, i), wide.index), adds)
+            for line, value in zip(lines, _turned(f, read), strict=True):
+                _put(v, value, line, adds)
         with (
             f.when(_not(f, whole)),
             f.loop(tall.index, f.minimum(below, m["size1"])) as row,

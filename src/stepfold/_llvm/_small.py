@@ -16,7 +16,7 @@ from ._lists import (
     share_kernel,
 )
 from ._masked import blank_kernel, gather_kernel, repeat_kernel
-from ._moves import add_kernel, move_kernel
+from ._moves import add_kernel, move_kernel, turn_kernel
 
 SMALL: dict[str, Callable[[Target], Kernel]] = {
     "chain": lambda on: chain_kernel(),
@@ -35,6 +35,8 @@ SMALL: dict[str, Callable[[Target], Kernel]] = {
     "begin64": lambda on: begin_kernel(64, on.lanes(64)),
     "end32": lambda on: end_kernel(32, on.lanes(32)),
     "end64": lambda on: end_kernel(64, on.lanes(64)),
+    "turn32": lambda on: turn_kernel(32, on.lanes(32)),
+    "turn64": lambda on: turn_kernel(64, on.lanes(64)),
     "repeat32": lambda on: repeat_kernel(32, on.lanes(32)),
     "repeat64": lambda on: repeat_kernel(64, on.lanes(64)),
     "gather32": lambda on: gather_kernel(32, on.lanes(32)),

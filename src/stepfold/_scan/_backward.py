@@ -87,13 +87,11 @@ def backward(
                 "deltas": space.at(f"deltas{k}", chunk * rows * layout.delta_row),
                 "packed": space.at(f"packed{k % count}", layout.packed_size),
                 "operands": space.at(f"operands{k}", chunk * rows * layout.operand_row),
-                **group.words(lists),
+                **group.words(lists, waits=output_gradient is not None),
                 **common,
                 **{word: of_sums[k % count] + begin * itemsize for word, begin in layout.sums.items()},
                 **engine.extras(extra, group),
             }
-            if group.joined and output_gradient is not None:
-                words["waiting"] = group.waiting
             if output_gradient is not None and arriving is not None and to_initial is not None:
                 mine.append(gather_call(schedule, group.rows, output_gradient, arriving, to_initial))
             if inputs_gradient is not None and not schedule.whole and not with_tokens:

@@ -70,12 +70,10 @@ def forward(
                 "states": states,
                 "kept": keep,
                 "scratch": space.at(f"scratch{k}", members * rows * compiled.kernel.scratch),
-                **group.words(lists),
+                **group.words(lists, waits=outputs is not None),
                 **common,
                 **engine.extras(extra, group),
             }
-            if group.joined and outputs is not None:
-                words["waiting"] = group.waiting
             most = lists.most_distinct if with_tokens else chunk * rows
             words["projection"] = space.at(f"projection{k}", most * layout.projection_row)
             if with_tokens:

@@ -21,7 +21,8 @@ from ._shared import shared_start
 Array = NDArray[Any]
 Whole = NDArray[np.int64]
 MOST_ROWS = 64
-_EXACT, _RECENT = 1 << 24, 16
+_EXACT = 1 << 24  # below it single precision holds every whole number
+_HELD, _LISTED = 16, 250_000  # batches, and pieces of work of the largest
 
 
 class Tokens(NamedTuple):
@@ -159,12 +160,12 @@ class Group:
         """All places of each row, (rows, steps): those before it joins are given row 0's outputs."""
         return np.ascontiguousarray(self._given[0][self.rows])
 
-    def words(self, lists: Lists) -> dict[str, Any]:
-        """What every kernel is told of a group."""
+    def words(self, lists: Lists, *, waits: bool) -> dict[str, Any]:
+        """What every kernel is told of a group; `waits`: whether rows have outputs before they join."""
         return {
             "steps": self.steps,
             "rows": len(self.rows),
-            "waiting": 0,
+            "waiting": self.waiting if waits and self.joined else 0,
             "offsets": lists.at["offsets"],
             "slots": lists.at["slots"],
             "source": lists.at["positions"],
@@ -231,24 +232,25 @@ class Ticket(NamedTuple):
 class Tickets:
     """The last batches of tokens that were cut and listed: a run leaves a ticket for its way back.
 
-    Where the ticket is of another process, or too old, the batch is made anew."""
+    Where the ticket is of another process, or too old, or the batch so large that its lists are better made
+    again than held, the batch is made anew."""
 
     def __init__(self) -> None:
         self._mine = secrets.randbelow(_EXACT), secrets.randbelow(_EXACT)
-        self._numbers = itertools.cycle(range(1, _EXACT))
-        self._held: dict[Ticket, Batch] = {}
+        self._counter = itertools.count()
+        self._held: list[tuple[Ticket, Batch] | None] = [None] * _HELD
 
     def leave(self, batch: Batch) -> Ticket:
         """Return a ticket for a batch."""
-        ticket = Ticket(*self._mine, next(self._numbers))
-        self._held[ticket] = batch
-        while len(self._held) > _RECENT:
-            self._held.pop(next(iter(self._held)), None)
+        ticket = Ticket(*self._mine, next(self._counter) % _EXACT)
+        if batch.schedule.counts.sum() <= _LISTED:
+            self._held[ticket.number % _HELD] = ticket, batch
         return ticket
 
     def batch(self, ticket: Ticket) -> Batch | None:
         """Return the batch of a ticket, None if it is not held."""
-        return self._held.get(ticket)
+        whose, batch = self._held[ticket.number % _HELD] or (None, None)
+        return batch if whose == ticket else None
 
 
 tickets = Tickets()

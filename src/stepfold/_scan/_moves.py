@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -9,12 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._calls import run_jobs, small
-from ._memory import Address, address
+from .._llvm import MOVE
+from ._calls import Call, Compiled, run_chains, small
+from ._memory import address
 
 Array = NDArray[Any]
 _SHARED = 100_000  # numbers from which on a second thread helps
 _LONG = 10_000  # numbers from which on other threads of Python shall run meanwhile
+_MANY = 4096  # numbers from which on a matrix is turned in squares
 _REMEMBERED = 256
 _AXES = 3
 
@@ -55,11 +58,14 @@ class Moves:
             chain = chains.setdefault((*target, *form[: 2 * _AXES]), [])
             chain.append((*target, *source, *form, int(bool(chain))))
             sizes[(*target, *form[: 2 * _AXES])] = move.place.size
-        self._kernel = f"move{8 * itemsize}"
+        self._bits = 8 * itemsize
         self._numbers = sum(sizes.values())
         # a place belongs to one thread; the largest come first, so that all threads end together
-        self._chains = [chains[key] for key in sorted(chains, key=lambda key: -sizes[key])]
-        self._tables: dict[int, list[Array]] = {}
+        order = sorted(chains, key=lambda key: -sizes[key])
+        self._chains = [
+            ("turn" if _turns(chains[key], sizes[key], itemsize) else "move", chains[key]) for key in order
+        ]
+        self._tables: dict[int, list[list[tuple[Compiled, Array]]]] = {}
 
     def make(self, addresses: list[int], threads: int) -> None:
         """Make the moves among the arrays at these addresses, in the order and of the form of those that were
@@ -69,15 +75,30 @@ class Moves:
         if tables is None:
             tables = self._tables[threads] = [self._table(k, threads) for k in range(threads)]
         found = np.array(addresses, np.int64)
-        words = [{"count": len(t), "moves": Address(t), "arrays": Address(found)} for t in tables]
-        kernel = small(self._kernel)
+        calls = [
+            [Call(kernel, {"count": len(t), "moves": t, "arrays": found}) for kernel, t in mine]
+            for mine in tables
+        ]
         if self._numbers < _LONG:
-            kernel.at_once(words[0])
+            for kernel, words in calls[0]:
+                kernel.at_once(words)
         else:
-            run_jobs([kernel.job(block) for block in words], threads)
+            run_chains(calls)
 
-    def _table(self, number: int, threads: int) -> Array:
-        return np.array([line for chain in self._chains[number::threads] for line in chain], np.int64)
+    def _table(self, number: int, threads: int) -> list[tuple[Compiled, Array]]:
+        found = []
+        for name in ("move", "turn"):
+            lines = [line for how, chain in self._chains[number::threads] if how == name for line in chain]
+            if lines:
+                found.append((small(f"{name}{self._bits}"), np.array(lines, np.int64)))
+        return found
+
+
+def _turns(chain: list[tuple[int, ...]], numbers: int, itemsize: int) -> bool:
+    """Whether a kernel of its own is worth while for moves to one place: there are many numbers, which lie
+    across in all the sources."""
+    target, source = MOVE.index("target_stride2"), MOVE.index("source_stride1")
+    return numbers >= _MANY and all(line[target] == line[source] == itemsize for line in chain)
 
 
 def _form(place: Array, value: Array) -> tuple[int, ...]:
@@ -131,6 +152,7 @@ class Planned:
 
     def __init__(self) -> None:
         self._known: dict[object, Moves] = {}
+        self._lock = threading.Lock()
 
     def make(
         self,
@@ -147,7 +169,8 @@ class Planned:
         if moves is None:
             pieces = params.pieces()
             moves = Moves(together(pieces, others), plan(pieces))
-            while len(self._known) >= _REMEMBERED:
-                self._known.pop(next(iter(self._known)), None)
-            self._known[key] = moves
+            with self._lock:
+                if len(self._known) >= _REMEMBERED:
+                    del self._known[next(iter(self._known))]
+                self._known[key] = moves
         moves.make([*params.addresses, *map(address, others.values())], threads)
