@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepfold._scan import Schedule, _lists
+from stepfold._scan import Schedule, _lists, _moves
 from stepfold._scan._calls import chain, clearing
 from stepfold._scan._groups import Batch, Tokens
 from stepfold._scan._memory import address
@@ -40,6 +40,9 @@ def test_moves(dtype: str, shape: tuple[int, ...], order: tuple[int, ...], times
         *sources, to = there.values()
         np.testing.assert_allclose(inner(to), sum(sources), rtol=1e-6)
         assert np.isnan(to).sum() == to.size - sources[0].size
+    across = order != (0, 1, 2) and sources[0].size >= _moves._MANY
+    (calls,) = moves._tables[1]
+    assert [kernel.kernel.name[:4] for kernel, _ in calls] == ["turn" if across else "move"]
 
 
 def _strided(random: np.random.Generator, shape: tuple[int, ...], order: tuple[int, ...]) -> Array:
