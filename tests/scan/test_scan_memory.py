@@ -10,7 +10,7 @@ import pytest
 from fold_helpers import GUARD, Array, assert_unharmed, close, guarded, problem, ready
 
 from stepfold import _reference as reference_module
-from stepfold import cells, record, scan
+from stepfold import cell, cells, record, scan, tanh
 from stepfold._llvm import _cache, _compile
 from stepfold._scan import Recurrence, _memory
 
@@ -28,6 +28,19 @@ def strided(array: Array) -> tuple[Array, Array]:
 def test_parameters_of_any_strides(name: str, turn) -> None:
     made = problem(cells.by_name(name), 5, 6, 7, 18)
     made.but(params={k: turn(p)[0] for k, p in made.params.items()}).check()
+
+
+@cell
+def two_kernels(x, h, *, W, V, U, b):
+    return tanh(W @ x + V @ x + U @ h + b)
+
+
+@pytest.mark.parametrize("sizes", [(3, 5, 40, 48), (2, 3, 7, 18)])
+def test_kernels_that_add_up_lie_in_different_orders(sizes: tuple[int, ...]) -> None:
+    made = problem(two_kernels, *sizes)
+    for turned in ("W", "V"):
+        params = made.params | {turned: np.asfortranarray(made.params[turned])}
+        made.but(params=params).check()
 
 
 def test_gradients_are_written_into_views_and_nowhere_else() -> None:

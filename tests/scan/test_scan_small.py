@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -68,6 +70,16 @@ def test_moves_between_any_strides(shape: list[int], steps: list[int], order: li
     )
     np.testing.assert_array_equal(place, source)
     assert np.isnan(target).sum() == target.size - source.size
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (1, 64, 80), (2, 40, 1)])
+def test_what_moves_to_one_place_adds_up_whatever_its_order(shape: tuple[int, ...]) -> None:
+    random = np.random.default_rng(0)
+    values = [_strided(random, shape, order) for order in itertools.permutations(range(3))]
+    planned = {"to": np.full(shape, np.nan), **{str(k): value for k, value in enumerate(values)}}
+    moves = Moves(planned, [Move("to", planned["to"], of, planned[of]) for of in planned if of != "to"])
+    moves.make([address(array) for array in planned.values()], 1)
+    np.testing.assert_allclose(planned["to"], sum(values), rtol=1e-12)
 
 
 def test_moves_of_unequal_shapes() -> None:

@@ -69,7 +69,7 @@ def chain(calls: Sequence[Call]) -> Job:
 
 def run_chains(chains: Sequence[Sequence[Call]]) -> None:
     """Make the calls of each chain one after the other, every chain on a thread of its own."""
-    run_jobs([chain(calls) for calls in chains], len(chains))
+    _pool.run([chain(calls) for calls in chains])
 
 
 def clearing(first: int, size: int) -> Call:
@@ -91,14 +91,3 @@ def small(name: str) -> Compiled:
     """A small kernel, compiled once."""
     with _lock:
         return _small(name)
-
-
-def run_jobs(jobs: Sequence[Job], threads: int) -> None:
-    """Run jobs on so many threads, the k-th thread every so manieth from the k-th on."""
-    _pool.run([functools.partial(run_all, jobs[k::threads]) for k in range(min(threads, len(jobs)))])
-
-
-def run_all(jobs: Sequence[Job]) -> None:
-    """Run jobs one after the other."""
-    for job in jobs:
-        job()

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._calls import Call, Compiled, Job, run_chains, run_jobs
+from . import _pool
+from ._calls import Call, Compiled, Job, run_chains
 from ._engine import Engine
 from ._groups import Batch
 from ._masked import repeat_call
@@ -83,7 +84,7 @@ def forward(
             if members > 1:
                 run_chains([mine])
                 mine.clear()
-                run_jobs(_shared(compiled, words, members), members)
+                _pool.run(_shared(compiled, words, members))
             else:
                 mine.append(Call(compiled, words))
             if outputs is not None and not schedule.whole:

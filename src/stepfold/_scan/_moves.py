@@ -54,10 +54,11 @@ class Moves:
                 continue
             target = numbers[move.to], address(move.place) - address(arrays[move.to])
             source = numbers[move.of], address(move.value) - address(arrays[move.of])
-            form = _form(move.place, move.value)
-            chain = chains.setdefault((*target, *form[: 2 * _AXES]), [])
-            chain.append((*target, *source, *form, int(bool(chain))))
-            sizes[(*target, *form[: 2 * _AXES])] = move.place.size
+            # the place as it is, whatever the order in which a value's axes are best walked
+            place = *target, *move.place.shape, *move.place.strides
+            chain = chains.setdefault(place, [])
+            chain.append((*target, *source, *_form(move.place, move.value), int(bool(chain))))
+            sizes[place] = move.place.size
         self._bits = 8 * itemsize
         self._numbers = sum(sizes.values())
         # a place belongs to one thread; the largest come first, so that all threads end together
