@@ -2,7 +2,7 @@
 
 from . import cells
 from ._cell import Cell, cell
-from ._scan import Gradients, Run, record, scan
+from ._runtime import Gradients, Run, record, scan
 from ._stream import Stream
 from ._trace import CellError
 from ._words import (

@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._cell import Cell, checked_dtype
-from ._llvm import STREAM_WORDS, layout_for, load, stream_kernel, target
+from ._llvm import STREAM, Kernel, Layout, layout_for, stream_kernel, target
+from ._native import Packing, Recorder, address, aligned, calling_thread, compiled, forward_sizes
 from ._plan import plan
-from ._scan import aligned, checked_params
-from ._scan._memory import Space, address
-from ._scan._moves import Moves, together
-from ._scan._pack import forward_moves, forward_room
+from ._runtime import checked_params
 
 Array = NDArray[Any]
+_BEFORE = list(STREAM).index("before")
 _LONG = 50_000  # multiply-adds from which on letting other Python threads run is worth its cost
 
 
@@ -47,39 +46,36 @@ class Stream:
         checked, features, units = checked_params(cell, params, dtype)
         on = target()
         layout = layout_for(plan(cell.step), units, dtype.itemsize * 8, on)
-        what = f"{cell.step.key} {units} {dtype.name} stream {batch}"
-        kernel, self._library, self.from_cache = load(what, on, lambda: stream_kernel(layout, batch))
+        name = f"{cell.step.key} {units} {dtype.name} stream {batch}"
+        self._code = compiled(name, on, lambda: stream_kernel(layout, batch))
+        kernel = self._code.kernel
         self._shape, self._units, self._states = (batch, features), units, layout.plan.states
         self._input = aligned(batch * features, dtype).reshape(batch, features)
         self._output = aligned(batch * units, dtype).reshape(batch, units)
         memory = layout.states_of(aligned(2 * batch * layout.state_row, dtype))
         self._memory = memory.reshape(2, batch, self._states, -1)
-        room = forward_room(layout, kernel, features, Space(dtype))
-        given = {name: [value] for name, value in checked.items()}
-        laid_out = together(given, room)
-        moves = Moves(laid_out, forward_moves(layout, kernel, features, room, given))
-        moves.make(list(map(address, laid_out.values())), 1)
-        words = {
-            "features": features,
+        self._held = {
             "inputs": self._input,
-            **room,
+            **_packed(layout, kernel, features, checked),
             "before": self._memory[0],
             "after": self._memory[1],
             "scratch": aligned(kernel.scratch, dtype),
             "projection": aligned(batch * layout.projection_row, dtype),
             "outputs": self._output,
         }
-        self._words = np.array(
-            [w.ctypes.data if isinstance(w, np.ndarray) else w for w in map(words.__getitem__, STREAM_WORDS)],
-            np.int64,
-        )
-        self._held = words
-        self._address = ctypes.c_void_p(self._words.ctypes.data)
+        block = {"features": features} | {name: a.ctypes.data for name, a in self._held.items()}
+        self._block = np.array([block[name] for name in STREAM], np.int64)
+        self._address = ctypes.c_void_p(self._block.ctypes.data)
         short = batch * sum(p.size for p in checked.values()) < _LONG
         prototype = (ctypes.PYFUNCTYPE if short else ctypes.CFUNCTYPE)(None, ctypes.c_void_p)
-        self._call = prototype(self._library.addresses[kernel.name])
+        self._call = prototype(self._code.address)
         self._start = [None] * self._states if initial_state is None else self._checked_state(initial_state)
         self.reset()
+
+    @property
+    def from_cache(self) -> bool:
+        """Whether the kernel's code came from the disk."""
+        return self._code.from_cache
 
     def _checked_state(self, given: Sequence[Any]) -> list[Array | None]:
         shape = (self._shape[0], self._units)
@@ -119,7 +115,7 @@ class Stream:
         self._output[...] = before[:, 0, : self._units]
 
     def _before(self) -> Array:
-        at = int(self._words[STREAM_WORDS.index("before")] != self._memory[0].ctypes.data)
+        at = int(self._block[_BEFORE] != self._memory[0].ctypes.data)
         found: Array = self._memory[at]
         return found
 
@@ -134,3 +130,22 @@ class Stream:
         before = self._before()
         for s, value in enumerate(self._checked_state(values)):
             before[:, s, : self._units] = value
+
+
+def _packed(layout: Layout, kernel: Kernel, features: int, params: Mapping[str, Array]) -> dict[str, Array]:
+    """Weights packed for the kernel."""
+    dtype = next(iter(params.values())).dtype
+    sizes = forward_sizes(layout, kernel, features)
+    arrays = {name: aligned(size, dtype) for name, size in sizes.items()}
+    recorder, packing = Recorder(), Packing(dtype)
+    for name, array in arrays.items():
+        packing.add(name, recorder.operand(), array.shape)
+    pieces = {}
+    for name, value in params.items():
+        pieces[name] = [(f"weight {name}", packing.add(f"weight {name}", recorder.operand(), value.shape))]
+    packing.plan(packing.forward(layout, kernel, features, pieces)).record(recorder.phase())
+    weights = [np.ascontiguousarray(value) for value in params.values()]
+    status = recorder.finish().run(list(map(address, [*arrays.values(), *weights])), calling_thread(), 1)
+    if status is not None:
+        raise MemoryError(f"weights of {kernel.name} could not be packed: {status}")
+    return arrays

@@ -2,18 +2,42 @@
 
 from ._cache import load
 from ._compile import Library, Target, assembly, target
-from ._kernels import KERNELS, STREAM_WORDS, stream_kernel
+from ._copies import COPY
+from ._groups import CHECKED, HEADER, HEADER_WORDS
+from ._kernels import KERNELS, stream_kernel
 from ._layout import INPUT_BLOCKS, Kernel, Layout, layout_for
-from ._moves import MOVE
-from ._small import SMALL
+from ._program import ARGUMENT, CALL, LAUNCH, MOST_ARGUMENTS, PHASE, POOL, POOL_BLOCKS, PROGRAM
+from ._signature import STREAM
 from ._stage import Panel, Shape
+from ._support import ERRORS, GROUP, GROUP_WORDS, STATUS, STATUS_WORDS
+from ._support_kernels import support_kernel
+from ._workers import PROCESSOR_WORDS, SYSTEM_CALLS, WORKER, WORKERS
 
 __all__ = [
+    "ARGUMENT",
+    "CALL",
+    "CHECKED",
+    "COPY",
+    "ERRORS",
+    "GROUP",
+    "GROUP_WORDS",
+    "HEADER",
+    "HEADER_WORDS",
     "INPUT_BLOCKS",
     "KERNELS",
-    "MOVE",
-    "SMALL",
-    "STREAM_WORDS",
+    "LAUNCH",
+    "MOST_ARGUMENTS",
+    "PHASE",
+    "POOL",
+    "POOL_BLOCKS",
+    "PROCESSOR_WORDS",
+    "PROGRAM",
+    "STATUS",
+    "STATUS_WORDS",
+    "STREAM",
+    "SYSTEM_CALLS",
+    "WORKER",
+    "WORKERS",
     "Kernel",
     "Layout",
     "Library",
@@ -24,5 +48,6 @@ __all__ = [
     "layout_for",
     "load",
     "stream_kernel",
+    "support_kernel",
     "target",
 ]

@@ -55,12 +55,12 @@ def load(what: str, target: Target, make: Callable[[], Kernel]) -> tuple[Kernel,
     found = None if path is None else _read(path)
     if found is not None:
         kernel, code = found
-        return kernel, Library(code, [kernel.name]), True
+        return kernel, Library(code, [kernel.name, *kernel.exports]), True
     kernel = make()
     code = compile_text(kernel.text, target)
     if path is not None:
         _write(path, kernel, code)
-    return kernel, Library(code, [kernel.name]), False
+    return kernel, Library(code, [kernel.name, *kernel.exports]), False
 
 
 def _path(key: str) -> Path | None:
@@ -85,7 +85,8 @@ def _read(path: Path) -> tuple[Kernel, bytes] | None:
     about = json.loads(rest[40 : 40 + size])
     panels = tuple(_panel(panel) for panel in about["panels"])
     return Kernel(
-        "", about["name"], tuple(about["words"]), panels, about["panel_size"], about["scratch"]
+        "", about["name"], tuple(about["arguments"]), panels, about["panel_size"], about["scratch"],
+        tuple(about["exports"]),
     ), rest[40 + size :]
 
 

@@ -20,6 +20,11 @@ class Target:
     width: int
     registers: int
 
+    @property
+    def architecture(self) -> str:
+        """The kind of processor, as LLVM calls it: "x86_64", "aarch64"."""
+        return _initialize().split("-")[0]
+
     def lanes(self, bits: int) -> int:
         """How many numbers of so many bits fit into one vector."""
         return self.width // bits

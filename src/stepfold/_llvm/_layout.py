@@ -36,15 +36,19 @@ class OuterGroup:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel's text and what its caller must lay out for it; all sizes in numbers, `scratch` those a
-    row."""
+    """A kernel's text and what its caller must lay out for it; all sizes in elements, `scratch` those a row.
+
+    `arguments`: the names of its arguments, in the order of its argument block; `exports`: what else of its
+    text other code finds by name.
+    """
 
     text: str
     name: str
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     panels: tuple[Panel, ...] = ()
     panel_size: int = 0
     scratch: int = 0
+    exports: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Layout:
     plan: Plan
     shape: Shape
     bits: int
+    architecture: str
 
     def _apart(self, numbers: int) -> int:
         """Rows a round number of bytes apart would all fall into the same few places of the caches."""
@@ -152,4 +157,4 @@ class Layout:
 
 def layout_for(plan: Plan, units: int, bits: int, target: Target) -> Layout:
     """The layout of a plan on a target."""
-    return Layout(plan, Shape(units, target.lanes(bits), target.registers), bits)
+    return Layout(plan, Shape(units, target.lanes(bits), target.registers), bits, target.architecture)

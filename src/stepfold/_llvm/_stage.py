@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from .._graph import Node
 from .._ops import TABLE
 from .._plan import Arrangement, Place, Stage, matrix_terms, operand_place, place_of, start_of
-from ._team import Team
+from ._cooperative import Ranks
 from ._text import Integer, Value
 from ._tiles import Walk, product, tile_rows, tile_shape
 from ._vectors import Vectors
@@ -85,8 +85,8 @@ def accumulator_groups(stage: Stage, arrangement: Arrangement, shape: Shape) -> 
 class StageWriter:
     """Writes the stages of an arrangement; collects the panels that they read."""
 
-    def __init__(self, v: Vectors, arrangement: Arrangement, shape: Shape, team: Team | None = None) -> None:
-        self._v, self._f, self._team = v, v.function, team
+    def __init__(self, v: Vectors, arrangement: Arrangement, shape: Shape, ranks: Ranks | None = None) -> None:
+        self._v, self._f, self._ranks = v, v.function, ranks
         self._arrangement, self._shape = arrangement, shape
         self.panels: list[Panel] = []
         self._panel_size = 0
@@ -111,14 +111,14 @@ class StageWriter:
         """Write all stages for the rows of this timestep."""
         for stage in self._arrangement.stages:
             self._write(stage, frame)
-            if self._team:
-                self._team.meet()
+            if self._ranks:
+                self._ranks.wait()
 
     def _part(self, groups: int, size: int) -> tuple[Integer, Integer]:
-        """Which of a row's groups of so many things to walk over: a team's member walks over its own."""
-        if self._team is None:
+        """Which of a row's groups of so many things to walk over: a rank walks over its own."""
+        if self._ranks is None:
             return 0, groups * size
-        begin, end = self._team.part(groups)
+        begin, end = self._ranks.part(groups)
         return self._f.mul(begin, size), self._f.mul(end, size)
 
     # ---- one stage ----------------------------------------------------------------------------------------

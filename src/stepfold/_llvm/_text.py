@@ -45,6 +45,11 @@ class Module:
         self._globals[name] = f"@{name} = private unnamed_addr constant {type_} {literal}, align 64"
         return Value(f"@{name}", "ptr")
 
+    def variable(self, name: str, size: int) -> Value:
+        """Add memory of so many bytes, zeros at first, that other code finds by name; return its address."""
+        self._globals[name] = f"@{name} = global [{size} x i8] zeroinitializer, align 64"
+        return Value(f"@{name}", "ptr")
+
     def add(self, function: Function) -> None:
         """Add a finished function."""
         self._functions.append(function.text())

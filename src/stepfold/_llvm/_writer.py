@@ -1,48 +1,46 @@
-"""One kernel being written: its words read, and the pieces that several kernels share."""
+"""One kernel of a plan being written: its arguments loaded, and the pieces that several kernels share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from ._layout import INPUT_BLOCKS, Kernel, Layout
+from ._signature import Signature
 from ._stage import Panel
 from ._text import Function, Integer, Module, Value
 from ._tiles import Walk, outer, product, store_some, tile_rows
 from ._vectors import Vectors
 
-_WHOLE = {"steps", "rows", "chunk", "dense", "features", "ring", "member", "members"}
-
-
 class Writer:
-    """One kernel being written: its words read, its vector words at hand."""
+    """One kernel being written: its arguments loaded (`a`), vector operations at hand (`v`)."""
 
-    def __init__(self, layout: Layout, name: str, words: tuple[str, ...]) -> None:
+    def __init__(self, layout: Layout, name: str, signature: Signature) -> None:
         self.layout, self.plan, self.shape = layout, layout.plan, layout.shape
         self.module = Module()
-        self.f = Function(self.module, name, [("words", "ptr")])
+        self.f = Function(self.module, name, [("arguments", "ptr")])
         self.v = Vectors(self.f, layout.bits, layout.shape.lanes)
-        self.name, self.words = name, words
-        self.w: dict[str, Value] = {}
-        for k, word in enumerate(words):
-            kind = "i64" if word in _WHOLE else "ptr"
-            self.w[word] = self.f.load(kind, self.f.offset(self.f.arguments[0], k, "i64"), 8)
+        self.name, self.signature = name, signature
+        self.a: dict[str, Value] = {
+            argument: self.f.load(type_, self.f.offset(self.f.arguments[0], k, "i64"), 8)
+            for k, (argument, type_) in enumerate(signature.items())
+        }
 
     def finish(self, panels: list[Panel] | None = None, panel_size: int = 0, scratch: int = 0) -> Kernel:
         self.module.add(self.f)
-        return Kernel(self.module.text(), self.name, self.words, tuple(panels or ()), panel_size, scratch)
+        return Kernel(self.module.text(), self.name, tuple(self.signature), tuple(panels or ()), panel_size, scratch)
 
     def at(self, base: Value, index: Integer, stride: int) -> Value:
         """The address of the `index`-th row of `stride` numbers."""
         return self.f.offset(base, self.f.mul(index, stride), self.v.element)
 
-    def index(self, word: str, n: Integer) -> Value:
-        """The n-th whole number of a list."""
-        return self.f.load("i64", self.f.offset(self.w[word], n, "i64"), 8)
+    def index(self, array: str, n: Integer) -> Value:
+        """The n-th element of an index array."""
+        return self.f.load("i64", self.f.offset(self.a[array], n, "i64"), 8)
 
     def input_row(self, n: Integer) -> Value:
         """The address of the input of the n-th piece of work."""
         return self.f.offset(
-            self.w["inputs"], self.f.mul(self.index("source", n), self.w["features"]), self.v.element
+            self.a["inputs"], self.f.mul(self.index("source", n), self.a["features"]), self.v.element
         )
 
     def inside(self) -> Value:
@@ -60,9 +58,9 @@ class Writer:
         tile = layout.projection_blocks
         wide = tile[1] * v.lanes
         with f.loop(0, layout.projection_row, wide) as loop:
-            panel = f.offset(self.w["input_panel"], f.mul(loop.index, self.w["features"]), v.element)
-            bias = f.offset(self.w["input_bias"], loop.index, v.element)
-            walk = Walk(input_row, self.w["features"], panel, [0])
+            panel = f.offset(self.a["input_panel"], f.mul(loop.index, self.a["features"]), v.element)
+            bias = f.offset(self.a["input_bias"], loop.index, v.element)
+            walk = Walk(input_row, self.a["features"], panel, [0])
 
             def finish(row: Integer, a: int, b: int, value: Value) -> None:
                 place = f.offset(self.at(out, row, layout.projection_row), loop.index, v.element)
@@ -78,17 +76,17 @@ class Writer:
                 finish,
             )
 
-    def input_gradient(self, first: Integer, count: Value) -> None:
-        """Write the input's gradient for `count` deltas: out[target(first + i)] = sum of kernelᵀ @ delta."""
+    def input_gradient(self, first: Integer, count: Value, position: Callable[[Integer], Value]) -> None:
+        """Write the input's gradient for `count` deltas: out[position(first + i)] = sum of kernelᵀ @ delta."""
         plan, v, f, shape = self.plan, self.v, self.f, self.shape
         terms = [o for o in plan.outers if o.operand.kind == "input"]
         wide = INPUT_BLOCKS * v.lanes
-        features = self.w["features"]
+        features = self.a["features"]
         tile = (tile_rows(INPUT_BLOCKS, shape.registers), INPUT_BLOCKS)
         panel_row = len(terms) * shape.units * wide
         with f.loop(0, features, wide) as loop:
             panel = f.offset(
-                self.w["input_panel"],
+                self.a["input_panel"],
                 f.mul(f.emit("i64", f"udiv {loop.index}, {wide}"), panel_row),
                 v.element,
             )
@@ -98,7 +96,7 @@ class Writer:
 
                 def operand(row: Integer, slot: int = terms[first_term].delta) -> Value:
                     return f.offset(
-                        self.at(self.w["deltas"], row, self.layout.delta_row), slot * shape.padded, v.element
+                        self.at(self.a["deltas"], row, self.layout.delta_row), slot * shape.padded, v.element
                     )
 
                 begin = f.offset(panel, first_term * shape.units * wide, v.element)
@@ -106,8 +104,8 @@ class Writer:
             left = f.sub(features, loop.index)
 
             def finish(row: Integer, a: int, b: int, value: Value) -> None:
-                place = self.index("target", f.add(first, row))
-                out = f.offset(self.w["inputs_gradient"], f.mul(place, features), v.element)
+                place = position(f.add(first, row))
+                out = f.offset(self.a["inputs_gradient"], f.mul(place, features), v.element)
                 at = f.offset(f.offset(out, loop.index, v.element), b * v.lanes, v.element)
                 store_some(v, value, at, f.sub(left, b * v.lanes))
 
@@ -132,14 +130,14 @@ class Writer:
                 self.shape.registers,
                 count,
                 lambda n: self.input_row(self.f.add(first, n)),
-                self.w["features"],
-                lambda n: self.at(self.w["deltas"], n, delta_row),
+                self.a["features"],
+                lambda n: self.at(self.a["deltas"], n, delta_row),
                 slots * self.shape.blocks,
-                self.w["kernel_gradients"],
+                self.a["kernel_gradients"],
                 slots * self.shape.padded,
                 self.packed(),
             )
 
     def packed(self) -> Value | None:
         """Where sums of outer products pack deltas, None where they lie close enough."""
-        return self.w["packed"] if self.layout.packed_size else None
+        return self.a["packed"] if self.layout.packed_size else None

@@ -1,4 +1,4 @@
-"""Kernels that move numbers: rows added to chosen rows, arrays from one layout to another."""
+"""Kernels that copy and add strided arrays, as a table planned once says."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ._layout import Kernel
-from ._lists import Lists
+from ._signature import COPY as SIGNATURE
+from ._support import SupportKernel
 from ._text import Function, Integer, Value
-from ._tiles import add_row
 from ._vectors import Vectors
 
-ADD_WORDS = ("count", "width", "lines", "source", "target")
-MOVE_WORDS = ("count", "moves", "arrays")
-MOVE = (
+COPY = (
     "target_array",
     "target_offset",
     "source_array",
@@ -21,27 +19,15 @@ MOVE = (
     *(f"{what}{axis}" for what in ("size", "target_stride", "source_stride") for axis in range(3)),
     "adds",
 )
-"""What a line of `moves` says: which of the arrays, bytes from its first number on, three axes, strides in
-bytes; whether the target keeps what it holds and the source is added."""
+"""A line of the table: which of the arrays, bytes from its first element on, three axes, strides in bytes;
+whether the source is added to what the target holds."""
 
-_SQUARE = 8  # greater squares compile for longer and turn no faster
-
-
-def add_kernel(bits: int, lanes: int) -> Kernel:
-    """Add rows of numbers of so many bits, one after the other, to chosen rows of a matrix."""
-    lists = Lists(f"add{bits}", ADD_WORDS)
-    f, w = lists.f, lists.w
-    v = Vectors(f, bits, lanes)
-    with f.loop(0, w["count"]) as loop:
-        source = f.offset(w["source"], f.mul(loop.index, w["width"]), v.element)
-        target = f.offset(w["target"], f.mul(lists.read("lines", loop.index), w["width"]), v.element)
-        add_row(v, source, target, w["width"], keep=True)
-    return lists.finish()
+_SQUARE = 8  # greater squares compile for longer and transpose no faster
 
 
-def move_kernel(bits: int, lanes: int) -> Kernel:
-    """Copies and sums from arrays to arrays, one after the other, as a table of `MOVE` lines says."""
-    table = _Table("move", bits)
+def copy_kernel(bits: int, lanes: int) -> Kernel:
+    """Copies and sums from arrays to arrays, one after the other, as a table of `COPY` lines says."""
+    table = _Table("copy", bits)
     f, v = table.f, Vectors(table.f, bits, lanes)
     with table.lines() as (target, source, m, adds):
         plain = _both(f, target.runs_along(2, bits), source.runs_along(2, bits))
@@ -53,64 +39,64 @@ def move_kernel(bits: int, lanes: int) -> Kernel:
             f.loop(0, m["size1"]) as j,
             f.loop(0, m["size2"]) as k,
         ):
-            number = i.index, j.index, k.index
-            _move(v, v.element, source.at(*number), target.at(*number), adds)
+            at = i.index, j.index, k.index
+            _copy_element(v, v.element, source.at(*at), target.at(*at), adds)
     return table.finish()
 
 
-def turn_kernel(bits: int, lanes: int) -> Kernel:
-    """Like `move_kernel`, where all lines are of numbers that lie side by side along axis 1 in the source and
-    along axis 2 in the target: squares of vectors are turned in registers."""
-    table = _Table("turn", bits)
+def transpose_kernel(bits: int, lanes: int) -> Kernel:
+    """Like `copy_kernel`, where all lines are of elements that lie side by side along axis 1 in the source and
+    along axis 2 in the target: squares of vectors are transposed in registers."""
+    table = _Table("transpose", bits)
     v = Vectors(table.f, bits, min(lanes, _SQUARE))
     with table.lines() as (target, source, m, adds):
-        _turn(v, target, source, m, adds)
+        _transpose(v, target, source, m, adds)
     return table.finish()
 
 
-class _Table(Lists):
-    """A kernel that goes over a table of `MOVE` lines."""
+class _Table(SupportKernel):
+    """A kernel that goes over a table of `COPY` lines."""
 
     def __init__(self, name: str, bits: int) -> None:
-        super().__init__(f"{name}{bits}", MOVE_WORDS)
+        super().__init__(f"{name}{bits}", SIGNATURE)
 
     @contextmanager
     def lines(self) -> Iterator[tuple[_Part, _Part, dict[str, Value], Value]]:
-        """`with table.lines() as (target, source, move, adds):` over the lines."""
+        """`with table.lines() as (target, source, copy, adds):` over the lines."""
         f = self.f
-        with f.loop(0, self.w["count"]) as loop:
-            line = f.mul(loop.index, len(MOVE))
-            m = {word: self.read("moves", f.add(line, k)) for k, word in enumerate(MOVE)}
+        with f.loop(0, self.a["count"]) as loop:
+            line = f.mul(loop.index, len(COPY))
+            m = {word: self.read("copies", f.add(line, k)) for k, word in enumerate(COPY)}
             places = []
             for end in ("target", "source"):
-                array = f.load("ptr", f.offset(self.w["arrays"], m[f"{end}_array"], "ptr"), 8)
+                array = f.load("ptr", f.offset(self.a["arrays"], m[f"{end}_array"], "ptr"), 8)
                 places.append(_Part(f, f.offset(array, m[f"{end}_offset"], "i8"), end, m))
             yield places[0], places[1], m, f.compare("ne", m["adds"], 0)
 
 
 class _Part:
-    """A part of an array with three axes, as a line of moves describes it."""
+    """A part of an array with three axes, as a line of the table describes it."""
 
-    def __init__(self, f: Function, first: Value, end: str, move: dict[str, Value]) -> None:
+    def __init__(self, f: Function, first: Value, end: str, copy: dict[str, Value]) -> None:
         self._f, self._first = f, first
-        self._strides = [move[f"{end}_stride{axis}"] for axis in range(3)]
+        self._strides = [copy[f"{end}_stride{axis}"] for axis in range(3)]
 
     def at(self, i: Integer, j: Integer, k: Integer) -> Value:
-        """Where a number lies."""
+        """Where an element lies."""
         place = self._first
         for index, stride in zip((i, j, k), self._strides, strict=True):
             place = self._f.offset(place, self._f.mul(index, stride), "i8")
         return place
 
     def along(self, axis: int, first: Value, count: int) -> list[Value]:
-        """Where the numbers along an axis lie, from one on."""
+        """Where the elements along an axis lie, from one on."""
         places = [first]
         while len(places) < count:
             places.append(self._f.offset(places[-1], self._strides[axis], "i8"))
         return places
 
     def runs_along(self, axis: int, bits: int) -> Value:
-        """Whether the numbers along an axis lie side by side."""
+        """Whether the elements along an axis lie side by side."""
         return self._f.compare("eq", self._strides[axis], bits // 8)
 
 
@@ -122,7 +108,7 @@ def _not(f: Function, a: Value) -> Value:
     return f.emit("i1", f"xor {a}, true")
 
 
-def _move(v: Vectors, kind: str, source: Value, target: Value, adds: Value) -> None:
+def _copy_element(v: Vectors, kind: str, source: Value, target: Value, adds: Value) -> None:
     _put(v, v.function.load(kind, source, v.bits // 8), target, adds)
 
 
@@ -140,10 +126,10 @@ def _row_by_row(v: Vectors, target: _Part, source: _Part, m: dict[str, Value], a
         for begin, end, step, kind in ((0, whole, v.lanes, v.type), (whole, m["size2"], 1, v.element)):
             with f.loop(begin, end, step) as k:
                 here, there = (f.offset(place, k.index, v.element) for place in first)
-                _move(v, kind, here, there, adds)
+                _copy_element(v, kind, here, there, adds)
 
 
-def _turn(v: Vectors, target: _Part, source: _Part, m: dict[str, Value], adds: Value) -> None:
+def _transpose(v: Vectors, target: _Part, source: _Part, m: dict[str, Value], adds: Value) -> None:
     f, lanes = v.function, v.lanes
     with (
         f.loop(0, m["size0"]) as block,
@@ -156,7 +142,7 @@ def _turn(v: Vectors, target: _Part, source: _Part, m: dict[str, Value], adds: V
             columns = source.along(2, source.at(b, tall.index, wide.index), lanes)
             lines = target.along(1, target.at(b, tall.index, wide.index), lanes)
             read = [f.load(v.type, column, v.bits // 8) for column in columns]
-            for line, value in zip(lines, _turned(f, read), strict=True):
+            for line, value in zip(lines, _transposed(f, read), strict=True):
                 _put(v, value, line, adds)
         with (
             f.when(_not(f, whole)),
@@ -164,11 +150,11 @@ def _turn(v: Vectors, target: _Part, source: _Part, m: dict[str, Value], adds: V
             f.loop(wide.index, f.minimum(right, m["size2"])) as column,
         ):
             at = b, row.index, column.index
-            _move(v, v.element, source.at(*at), target.at(*at), adds)
+            _copy_element(v, v.element, source.at(*at), target.at(*at), adds)
 
 
-def _turned(f: Function, rows: list[Value]) -> list[Value]:
-    """Turn a square of as many vectors as a vector has lanes: squares swapped off the diagonal, ever smaller
+def _transposed(f: Function, rows: list[Value]) -> list[Value]:
+    """Transpose a square of as many vectors as a vector has lanes: squares swapped off the diagonal, ever smaller
     ones."""
     lanes = len(rows)
     distance = lanes // 2

@@ -1,0 +1,40 @@
+"""Machine code of kernels, loaded once a process."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from .._llvm import Kernel, Target, load, support_kernel, target
+
+
+class CompiledKernel:
+    """A kernel's code in memory: `kernel` says what it is called with, `addresses` where what it exports
+    lies. It stays loaded to the end of the process, for a thread may still run it."""
+
+    def __init__(self, kernel: Kernel, library: Any, from_cache: bool) -> None:
+        self.kernel, self._library, self.from_cache = kernel, library, from_cache
+        self.addresses: dict[str, int] = library.addresses
+        self.address = self.addresses[kernel.name]
+
+
+def compiled(name: str, on: Target, make: Callable[[], Kernel]) -> CompiledKernel:
+    """Return a kernel's code, from the cache on disk if it is there; `name` tells it from all others."""
+    return CompiledKernel(*load(name, on, make))
+
+
+_lock = threading.RLock()
+
+
+@functools.cache
+def _support(name: str) -> CompiledKernel:
+    on = target()
+    return compiled(f"support {name}", on, lambda: support_kernel(name, on))
+
+
+def support(name: str) -> CompiledKernel:
+    """Return a support kernel's code."""
+    with _lock:
+        return _support(name)

@@ -1,0 +1,57 @@
+"""Running a cell over a batch of sequences.
+
+A `Recipe` says what is scanned and how its operands lie. For a recipe and a `Shape` a forward and a backward
+program are recorded once (`_forward`, `_backward`; `_schedule` records how active steps are found and rows cut
+into groups) and remembered (`_programs`); `Call` runs them on arrays. What the backward pass needs lies in one
+buffer of residuals that describes itself (`_residuals`). `scan` and `record` are the surface for NumPy."""
+
+from ._api import Gradients, Run, record, scan
+from ._backward import Wanted
+from ._call import Call
+from ._checks import checked_batch_sizes, checked_lengths, checked_mask, checked_params
+from ._engine import Engine, engine_for
+from ._programs import programs
+from ._recipe import Part, Parts, Recipe
+from ._residuals import residuals_size
+from ._run import (
+    Operand,
+    Threads,
+    backward_operands,
+    backward_program,
+    backward_results,
+    error_of,
+    forward_operands,
+    forward_program,
+    forward_results,
+)
+from ._shape import Shape
+
+__all__ = [
+    "Call",
+    "Engine",
+    "Gradients",
+    "Operand",
+    "Part",
+    "Parts",
+    "Recipe",
+    "Run",
+    "Shape",
+    "Threads",
+    "Wanted",
+    "backward_operands",
+    "backward_program",
+    "backward_results",
+    "checked_batch_sizes",
+    "checked_lengths",
+    "checked_mask",
+    "checked_params",
+    "engine_for",
+    "error_of",
+    "forward_operands",
+    "forward_program",
+    "forward_results",
+    "programs",
+    "record",
+    "residuals_size",
+    "scan",
+]

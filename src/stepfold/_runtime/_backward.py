@@ -1,0 +1,278 @@
+"""Recording the backward program of a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .._llvm import GROUP, STATUS
+from .._native import (
+    Argument,
+    Launches,
+    Packing,
+    Program,
+    Recorder,
+    backward_sizes,
+    support,
+)
+from ._engine import Engine
+from ._forward import Given, pieces_of, record_packing
+from ._recipe import Recipe
+from ._residuals import expected_header, headers_of, mask_of
+from ._schedule import Groups, pad_extra, padding_arguments
+from ._shape import MOST_ROWS, Shape
+
+_ARRIVING, _DISTINCT_COUNT = STATUS.index("arriving"), GROUP.index("distinct_count")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which gradients there are: those that arrive, of `outputs` and of each of the `last` states, and those
+    that are asked for, of the `inputs` and of each of the `weights` (those of initial states always)."""
+
+    outputs: bool
+    last: tuple[bool, ...]
+    inputs: bool
+    weights: tuple[bool, ...]
+
+
+def record_backward(
+    engine: Engine, recipe: Recipe, shape: Shape, wanted: Wanted, *, windowed: int, threads: int
+) -> Program:
+    """Record the backward program; its operands are in the order that `_recipe` gives. With `windowed` the
+    residuals are those of a window of so many steps."""
+    return _Backward(engine, recipe, shape, wanted, windowed, threads).record()
+
+
+class _Backward:
+    """A backward program being recorded."""
+
+    def __init__(
+        self, engine: Engine, recipe: Recipe, shape: Shape, wanted: Wanted, windowed: int, threads: int
+    ) -> None:
+        self.engine, self.recipe, self.shape, self.wanted = engine, recipe, shape, wanted
+        self.windowed, self.limit = windowed, windowed or shape.time
+        self.recorder = r = Recorder()
+        self.inputs = r.operand()
+        self.extra = {leaf: r.operand() for leaf in recipe.extra}
+        self.weights: list[Argument | None] = [r.operand() for _ in range(recipe.weights)]
+        self.residuals = r.operand()
+        self.output_gradient = r.operand() if wanted.outputs else None
+        self.last_gradients = [r.operand() if given else None for given in wanted.last]
+        self.inputs_gradient = r.operand() if wanted.inputs else None
+        self.initial_gradients = [r.operand() if recipe.initial else None for _ in recipe.step.states]
+        self.weights_gradients = [r.operand() if wish else None for wish in wanted.weights]
+        self.tasks = engine.tasks(shape.held(windowed).steps, shape.batch, threads)
+        self.kernel = engine.kernel("backward")
+        self.groups = Groups(r, shape.most_groups)
+        self.rows = min(shape.batch, MOST_ROWS)
+        self.most_steps = min(self.rows * self.limit, shape.steps)
+        gathers = recipe.masked and recipe.padding == "repeat" and self.output_gradient is not None
+        size = shape.steps * engine.units * engine.itemsize
+        self.gathered = r.workspace(size) if gathers else None
+        self.by_token = recipe.tokens and bool(engine.plan.input_deltas)
+
+    def record(self) -> Program:
+        r = self.recorder
+        first = r.phase()
+        packed = self._pack(first)
+        sums = r.workspace(
+            self.engine.layout.sums_size(self.shape.features) * self.engine.itemsize, tasks=self.tasks
+        )
+        row_gradients = self._row_gradients()
+        self._open(first.once[0], row_gradients)
+        phase = r.phase(self.tasks)
+        for task, launches in enumerate(phase.once):
+            self._clear(launches, task, sums)
+        self._group(phase.each, packed, sums)
+        last = r.phase()
+        if row_gradients is not None:
+            last.each.launch(
+                support(f"add_rows{self.engine.bits}"),
+                width=self.shape.features,
+                group=self.groups.header,
+                target=self.inputs_gradient or 0,
+            )
+        packing = Packing(self.engine.dtype)
+        size = self.engine.layout.sums_size(self.shape.features)
+        names = [f"sums {task}" for task in range(self.tasks)]
+        for task, name in enumerate(names):
+            packing.add(name, Argument(sums.slot, sums.offset + task * sums.per_task), size)
+        targets = pieces_of(self.recipe, packing, self.weights_gradients, self.shape)
+        copies = packing.gradients(self.engine.layout, self.shape.features, names, targets)
+        record_packing(r, last, packing, copies, self.tasks)
+        return r.finish()
+
+    def _pack(self, first: object) -> dict[str, Argument]:
+        engine, features = self.engine, self.shape.features
+        packing = Packing(engine.dtype)
+        kernel = self.kernel.kernel
+        packed = packing.reserve(self.recorder, backward_sizes(engine.layout, kernel, features))
+        params = pieces_of(self.recipe, packing, self.weights, self.shape)
+        copies = packing.backward(engine.layout, kernel, features, params)
+        record_packing(self.recorder, first, packing, copies, self.tasks)  # type: ignore[arg-type]
+        return packed
+
+    def _row_gradients(self) -> Argument | None:
+        """Memory for the gradients of each group's distinct tokens."""
+        if not self.by_token or self.inputs_gradient is None:
+            return None
+        rows = min(self.shape.steps, self.shape.most_groups * self.shape.vocabulary_size)
+        return self.recorder.workspace(rows * self.shape.features * self.engine.itemsize)
+
+    def _open(self, launches: Launches, row_gradients: Argument | None) -> None:
+        engine, shape = self.engine, self.shape
+        held = shape.held(self.windowed)
+        launches.launch(
+            support("open"),
+            **expected_header(engine, self.recipe, held),
+            groups_most=shape.most_groups,
+            gradient_row=shape.features * engine.itemsize if row_gradients else 0,
+            status=self.recorder.status,
+            headers=self.groups.headers,
+            residuals=self.residuals,
+            held_headers=headers_of(self.recipe, held, self.residuals),
+            row_gradients=row_gradients or 0,
+            output_gradient=self.output_gradient or 0,
+            gathered=self.gathered or self.output_gradient or 0,
+        )
+
+    def _clear(self, launches: Launches, task: int, sums: Argument) -> None:
+        """What a task does once: its sums, and its part of what is added to or not written at all."""
+        engine, shape, clear = self.engine, self.shape, support("clear")
+        size = engine.layout.sums_size(shape.features) * engine.itemsize
+        launches.launch(clear, target=sums, bytes=size, part=0, parts=1)
+        if self.inputs_gradient is not None and (self.by_token or not engine.plan.input_deltas):
+            rows = shape.vocabulary_size if self.recipe.tokens else shape.steps
+            launches.launch(
+                clear,
+                target=self.inputs_gradient,
+                bytes=rows * shape.features * engine.itemsize,
+                part=task,
+                parts=self.tasks,
+            )
+
+    def _rows_of(self, states: Argument, number: int) -> dict[str, Given]:
+        layout = self.engine.layout
+        return {
+            "width": self.engine.units,
+            "state_row": layout.state_row,
+            "group": self.groups.header,
+            "states": states + number * layout.shape.padded * self.engine.itemsize,
+        }
+
+    def _group(self, each: Launches, packed: dict[str, Argument], sums: Argument) -> None:
+        engine, bits = self.engine, self.engine.bits
+        layout, size, group = engine.layout, engine.itemsize, self.groups.header
+        mask = mask_of(self.residuals)
+        if self.gathered is not None:
+            start = self.initial_gradients[0]
+            spare = self.recorder.workspace(self.shape.batch * engine.units * size)
+            each.launch(
+                support(f"gather{bits}"),
+                **padding_arguments(self.recorder, self.recipe, self.shape, group, mask, engine.units),
+                gradient=self.output_gradient or 0,
+                gathered=self.gathered,
+                start=start or spare,
+            )
+        if self.recipe.masked and self.inputs_gradient is not None and not self.recipe.tokens:
+            each.launch(
+                support(f"blank{bits}"),
+                **padding_arguments(
+                    self.recorder, self.recipe, self.shape, group, mask, self.shape.features
+                ),
+                target=self.inputs_gradient,
+            )
+        half = self.rows * layout.state_row * size
+        cotangents = self.recorder.workspace(2 * half, tasks=self.tasks)
+        each.launch(
+            support("clear_rows"), row=2 * layout.state_row * size, group=group, target=cotangents
+        )
+        for s, given in enumerate(self.last_gradients):
+            if given is not None:
+                # a row ends at an odd or an even timestep, and its gradient is looked for in either half
+                each.launch(
+                    support(f"load_states{bits}"), **self._rows_of(cotangents, s), source=given, copies=2
+                )
+        self._launch(each, packed, sums, cotangents)
+        for s, target in enumerate(self.initial_gradients):
+            if target is not None:
+                each.launch(
+                    support(f"store_gradient{bits}"),
+                    **self._rows_of(cotangents, s),
+                    accumulate=self._gathered_here() if s == 0 else 0,
+                    target=target,
+                )
+
+    def _gathered_here(self) -> Given:
+        """Whether `gather` has written the gradient of the initial state: not where every step is active."""
+        if self.gathered is None:
+            return 0
+        return self.recorder.status.field(STATUS.index("partial"))
+
+    def _launch(
+        self, each: Launches, packed: dict[str, Argument], sums: Argument, cotangents: Argument
+    ) -> None:
+        engine, shape, recorder, tasks = self.engine, self.shape, self.recorder, self.tasks
+        layout, size, field = engine.layout, engine.itemsize, self.groups.field
+        expected = -(-shape.batch // max(1, shape.groups(tasks)))
+        chunk = layout.chunk(expected)
+        rows = chunk * self.rows
+        distinct = min(self.most_steps, shape.vocabulary_size)
+        table = recorder.workspace(distinct * layout.delta_row * size, tasks=tasks) if self.by_token else None
+        extra = pad_extra(
+            each, engine, recorder, self.groups, self.extra, most_steps=self.most_steps, tasks=tasks
+        )
+        into = {name: sums + begin * size for name, begin in layout.sums.items()}
+        gradient: Given = 0
+        if self.output_gradient is not None:
+            gradient = recorder.status.field(_ARRIVING)
+        common: dict[str, Given] = {
+            **into,
+            "inputs": self.inputs,
+            "features": shape.features,
+            "input_panel": packed["input_panel"],
+            "packed": recorder.workspace(layout.packed_size * size, tasks=tasks),
+        }
+        shares = self.output_gradient is not None and self.recipe.shares
+        row_stride = 1 if self.recipe.time_major or self.recipe.active == "packed" else shape.time
+        if table is not None:
+            each.launch(
+                support("clear_distinct"), row=layout.delta_row * size, group=self.groups.header, target=table
+            )
+        each.launch(
+            self.kernel,
+            **common,
+            **extra,
+            steps=field("steps"),
+            rows=field("rows"),
+            chunk=chunk,
+            dense=int(table is None),
+            row_stride=row_stride,
+            offsets=field("offsets"),
+            slots=field("slots"),
+            source=field("positions" if table is None else "source"),
+            target=field("positions"),
+            row_numbers=field("row_numbers"),
+            prefix_offsets=field("prefix_offsets") if shares else 0,
+            panels=packed["panels"],
+            vectors=packed["vectors"],
+            states=field("states"),
+            residuals=field("residuals"),
+            scratch=recorder.workspace(self.rows * self.kernel.kernel.scratch * size, tasks=tasks),
+            previous=field("previous"),
+            cotangents=cotangents,
+            output_gradient=gradient,
+            deltas=recorder.workspace(rows * layout.delta_row * size, tasks=tasks),
+            operands=recorder.workspace(rows * layout.operand_row * size, tasks=tasks),
+            inputs_gradient=self.inputs_gradient or 0,
+            table_gradient=table or 0,
+        )
+        if table is not None:
+            each.launch(
+                engine.kernel("table"),
+                **common,
+                source=field("distinct"),
+                distinct_count=self.groups.header + 8 * _DISTINCT_COUNT,
+                deltas=table,
+                inputs_gradient=field("row_gradients") if self.inputs_gradient is not None else 0,
+            )

@@ -1,0 +1,147 @@
+"""A batch with everything that it is run with: checked once, then run forward and backward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .._native import Array, acquire
+from ._backward import Wanted
+from ._engine import Engine
+from ._recipe import Recipe
+from ._residuals import total_size
+from ._run import (
+    Operand,
+    Threads,
+    backward_operands,
+    backward_program,
+    backward_results,
+    forward_operands,
+    forward_program,
+    forward_results,
+    run,
+)
+from ._shape import Shape
+
+_POOLED = 1 << 20  # bytes from which on memory that was used before is worth looking for
+
+
+@dataclass(frozen=True)
+class Forward:
+    """What a forward pass gave: `outputs` (None: not asked for), the `last` states, the `residuals`."""
+
+    outputs: Array | None
+    last: list[Array]
+    residuals: Array | None
+
+
+@dataclass(frozen=True)
+class Backward:
+    """Gradients of the `inputs` (None: not asked for), of the `initial` states, of the `weights`."""
+
+    inputs: Array | None
+    initial: list[Array]
+    weights: list[Array | None]
+
+
+@dataclass(frozen=True)
+class Call:
+    """An engine, a recipe, and the operands that both passes read, as `_recipe` describes them.
+
+    `active`: the lengths, mask or batch sizes that the recipe speaks of. Arrays of other layouts are copied.
+    """
+
+    engine: Engine
+    recipe: Recipe
+    inputs: Array
+    weights: Sequence[Array]
+    tokens: Array | None = None
+    active: Array | None = None
+    initial: Sequence[Array] = ()
+    extra: Sequence[Array] = field(default_factory=list)
+    threads: Threads = field(default_factory=Threads.own)
+
+    @property
+    def shape(self) -> Shape:
+        """The sizes of the batch."""
+        recipe, like = self.recipe, self.inputs if self.tokens is None else self.tokens
+        places = None
+        if recipe.active == "packed":
+            assert self.active is not None
+            batch = int(self.active[0]) if self.active.size else 0
+            time, places = len(self.active), like.shape[0]
+        else:
+            batch, time = like.shape[:2]
+            batch, time = (time, batch) if recipe.time_major else (batch, time)
+        return Shape(
+            batch,
+            time,
+            self.inputs.shape[-1],
+            tuple(weight.shape for weight in self.weights),
+            places,
+            0 if self.tokens is None else len(self.inputs),
+            64 if self.tokens is None else self.tokens.itemsize * 8,
+        )
+
+    def forward(self, *, outputs: bool, training: bool) -> Forward:
+        """Run the forward pass."""
+        engine, recipe, shape = self.engine, self.recipe, self.shape
+        wanted = forward_results(engine, recipe, shape, outputs, training)
+        results = [_new(operand, engine) for operand in wanted]
+        if shape.batch:
+            program = forward_program(
+                engine, recipe, shape, outputs=outputs, training=training, threads=self.threads.count
+            )
+            given = [array for array in (self.inputs, self.tokens, self.active) if array is not None]
+            given += [*self.initial, *self.extra, *self.weights]
+            arrays = [*map(np.ascontiguousarray, given), *results]
+            operands = forward_operands(engine, recipe, shape, outputs, training)
+            run(program, operands, arrays, engine.dtype, self.threads)
+        residuals = results.pop() if training else None
+        return Forward(results.pop(0) if outputs else None, results, residuals)
+
+    def backward(
+        self,
+        residuals: Array,
+        *,
+        output_gradient: Array | None,
+        last_gradients: Sequence[Array | None],
+        inputs: bool = True,
+        weights: Sequence[bool] | None = None,
+    ) -> Backward:
+        """Run the backward pass: from the gradients that arrive to those asked for."""
+        engine, recipe, shape = self.engine, self.recipe, self.shape
+        wishes = tuple(True for _ in self.weights) if weights is None else tuple(weights)
+        given = tuple(gradient is not None for gradient in last_gradients)
+        wanted = Wanted(output_gradient is not None, given, inputs, wishes)
+        results = [_new(operand, engine) for operand in backward_results(recipe, shape, wanted)]
+        if shape.batch:
+            program = backward_program(engine, recipe, shape, wanted, threads=self.threads.count)
+            arrays = [self.inputs, *self.extra, *self.weights, residuals]
+            arrays += [g for g in (output_gradient, *last_gradients) if g is not None]
+            arrays = [*map(np.ascontiguousarray, arrays), *results]
+            operands = backward_operands(engine, recipe, shape, wanted)
+            run(program, operands, arrays, engine.dtype, self.threads)
+        else:
+            for result in results:
+                result[...] = 0
+        rest = iter(results)
+        return Backward(
+            next(rest) if inputs else None,
+            [next(rest) for _ in recipe.step.states if recipe.initial],
+            [next(rest) if wish else None for wish in wishes],
+        )
+
+    @property
+    def residuals_size(self) -> int:
+        """How many bytes the residuals take."""
+        return total_size(self.engine, self.recipe, self.shape)
+
+
+def _new(operand: Operand, engine: Engine) -> Array:
+    if operand.dtype == "bytes":
+        (size,) = operand.shape
+        return acquire(size) if size >= _POOLED else np.empty(size, np.uint8)
+    return np.empty(operand.shape, engine.dtype)

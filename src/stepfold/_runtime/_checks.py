@@ -1,0 +1,199 @@
+"""Checking what a user of NumPy gave, with errors that name the array, its shape and what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .._cell import Cell, checked_dtype
+from .._native import Array
+from ._call import Call
+from ._engine import engine_for
+from ._recipe import Recipe
+from ._run import INDEX, TOKENS, Threads
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A checked call of `scan` or `record`; `single`: it was given one sequence without a batch axis."""
+
+    cell: Cell
+    call: Call
+    single: bool
+
+    def single_or_batch(self, array: Array) -> Array:
+        """Without the batch axis, if the call had none."""
+        return array[0] if self.single else array
+
+
+def checked(
+    cell: Cell,
+    inputs: Any,
+    params: Mapping[str, Any],
+    initial_state: Sequence[Any] | None,
+    lengths: Any,
+    mask: Any,
+    reverse: bool,
+    table: Any,
+    threads: int | None,
+) -> Checked:
+    """Return the arguments of `scan` as a call; ValueError or TypeError for what does not fit."""
+    if not isinstance(cell, Cell):
+        raise TypeError(
+            f"the first argument must be a cell (a function under @cell), not {type(cell).__name__}"
+        )
+    values = np.asarray(inputs)
+    vectors = values if table is None else np.asarray(table)
+    dtype = checked_dtype(vectors.dtype)
+    tokens = None
+    if table is not None:
+        tokens, vectors = _checked_tokens(values, vectors)
+        single = tokens.ndim == 1
+        tokens = np.ascontiguousarray(tokens[None] if single else tokens)
+        batch, time = tokens.shape
+    else:
+        if values.ndim not in (2, 3):
+            raise ValueError(
+                f"inputs has shape {values.shape}, expected (batch, time, features) or (time, features)"
+            )
+        single = values.ndim == 2
+        vectors = values[None] if single else values
+        batch, time = vectors.shape[:2]
+    weights, _, units = checked_params(cell, params, dtype, vectors.shape[-1])
+    if lengths is not None and mask is not None:
+        raise ValueError("give lengths or mask, not both")
+    kind, active = "all", None
+    if lengths is not None:
+        kind, active = "lengths", checked_lengths(np.atleast_1d(lengths) if single else lengths, batch)
+    elif mask is not None:
+        kind, active = "mask", checked_mask(np.asarray(mask)[None] if single else mask, batch, time)
+    initial = _checked_states(cell, initial_state, (units,) if single else (batch, units), dtype)
+    recipe = Recipe.of(cell.step, units).but(
+        reverse=bool(reverse), tokens=tokens is not None, active=kind, initial=bool(initial)
+    )
+    call = Call(
+        engine_for(cell.step, units, dtype),
+        recipe,
+        np.ascontiguousarray(vectors),
+        [np.ascontiguousarray(weight) for weight in weights.values()],
+        tokens,
+        active,
+        [np.ascontiguousarray(state.reshape(batch, units)) for state in initial],
+        threads=Threads.own(threads),
+    )
+    return Checked(cell, call, single)
+
+
+def checked_params(
+    cell: Cell, params: Mapping[str, Any], dtype: np.dtype[Any], features: int | None = None
+) -> tuple[dict[str, Array], int, int]:
+    """Return a cell's parameters as arrays, and the features and units that they are for.
+
+    ValueError or TypeError, naming the parameter, if one is missing, unknown, or of another shape or dtype.
+    """
+    wanted = cell.step.parameters
+    if not isinstance(params, Mapping):
+        raise TypeError(f"params must map names to arrays, as cell.init does, not {type(params).__name__}")
+    missing = [name for name in wanted if name not in params]
+    if missing:
+        raise ValueError(
+            f"params lacks {', '.join(missing)}; {cell.name} needs {', '.join(wanted)} (see cell.init)"
+        )
+    extra = sorted(set(params) - set(wanted))
+    if extra:
+        raise ValueError(f"{cell.name} has no parameter {', '.join(extra)}; it has {', '.join(wanted)}")
+    arrays = {name: np.asarray(params[name]) for name in wanted}
+    sizes: dict[str, int] = {} if features is None else {"features": features}
+    for name, dims in wanted.items():
+        if arrays[name].ndim == len(dims):
+            for axis, size in zip(dims, arrays[name].shape, strict=True):
+                sizes.setdefault(axis, size)
+    for axis, size in sizes.items():
+        if size < 1:
+            raise ValueError(
+                f"{cell.name} cannot work with {size} {axis}; inputs and params need at least one"
+            )
+    for name, dims in wanted.items():
+        expected = tuple(sizes.get(axis, -1) for axis in dims)
+        if arrays[name].shape != expected:
+            raise ValueError(
+                f"{name} has shape {arrays[name].shape}, expected ({', '.join(dims)}) = {expected}"
+            )
+        if arrays[name].dtype != dtype:
+            raise TypeError(f"{name} is {arrays[name].dtype}, not {dtype}; convert it with .astype")
+    if "units" not in sizes:
+        raise ValueError(f"{cell.name} has no parameter from which the number of units could be known")
+    return arrays, sizes.get("features", 1), sizes["units"]
+
+
+def checked_lengths(lengths: Any, batch: int) -> Array:
+    """Return lengths as int64; TypeError or ValueError if they are not integers of this shape. Whether they
+    are within the timesteps is checked where they are read."""
+    found = np.asarray(lengths)
+    if found.shape != (batch,):
+        raise ValueError(f"lengths has shape {found.shape}, expected one integer a row, ({batch},)")
+    if batch and not np.issubdtype(found.dtype, np.integer):
+        raise TypeError(f"lengths must be integers, not {found.dtype.name}")
+    return np.ascontiguousarray(found, INDEX)
+
+
+def checked_mask(mask: Any, batch: int, time: int) -> Array:
+    """Return a mask as it is; TypeError or ValueError if it is not of booleans, or of another shape."""
+    found = np.asarray(mask)
+    if found.shape != (batch, time):
+        raise ValueError(f"mask has shape {found.shape}, expected (batch, time) = {(batch, time)}")
+    if found.dtype != np.bool_:
+        raise TypeError(f"mask must be of booleans, not {found.dtype.name}; write mask != 0")
+    return np.ascontiguousarray(found)
+
+
+def checked_batch_sizes(batch_sizes: Any) -> Array:
+    """Return the batch sizes of a packed batch as int64; TypeError or ValueError if they cannot be such.
+    Whether they fall is checked where they are read."""
+    found = np.asarray(batch_sizes)
+    if found.ndim != 1:
+        raise ValueError(f"batch_sizes has shape {found.shape}, expected one integer a timestep, (time,)")
+    if found.size == 0:
+        raise ValueError("the packed batch is empty: batch_sizes has no timestep; pack at least one sequence")
+    if not np.issubdtype(found.dtype, np.integer):
+        raise TypeError(f"batch_sizes must be integers, not {found.dtype.name}")
+    return np.ascontiguousarray(found, INDEX)
+
+
+def _checked_states(
+    cell: Cell, given: Sequence[Any] | None, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> list[Array]:
+    if given is None:
+        return []
+    if not hasattr(given, "__len__"):
+        raise TypeError(f"initial_state must be one array a state, not {type(given).__name__}")
+    if len(given) != len(cell.states):
+        raise ValueError(
+            f"initial_state has {len(given)} array(s), {cell.name} has {len(cell.states)} state(s): "
+            f"{', '.join(cell.states)}"
+        )
+    found = []
+    for name, value in zip(cell.states, given, strict=True):
+        array = np.asarray(value)
+        if array.shape != shape:
+            raise ValueError(f"initial state {name!r} has shape {array.shape}, expected {shape}")
+        if array.dtype != dtype:
+            raise TypeError(f"initial state {name!r} is {array.dtype}, not {dtype}; convert it with .astype")
+        found.append(array)
+    return found
+
+
+def _checked_tokens(tokens: Array, table: Array) -> tuple[Array, Array]:
+    if not np.issubdtype(tokens.dtype, np.integer):
+        raise TypeError(f"with a table, inputs are integers that choose its rows, not {tokens.dtype.name}")
+    if tokens.ndim not in (1, 2) or table.ndim != 2:
+        raise ValueError(
+            f"inputs has shape {tokens.shape} and table {table.shape}, "
+            "expected (batch, time) and (vocabulary_size, features)"
+        )
+    if tokens.dtype == np.uint64 and tokens.size and tokens.max() > np.iinfo(np.int64).max:
+        raise IndexError(f"token ids must lie in 0…{len(table) - 1}; found {tokens.max()}")
+    return tokens if tokens.dtype in TOKENS else tokens.astype(np.int64), table
