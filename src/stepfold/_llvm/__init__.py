@@ -12,8 +12,14 @@ from ._stage import Panel, Shape
 from ._support import ERRORS, GROUP, GROUP_WORDS, STATUS, STATUS_WORDS
 from ._support_kernels import support_kernel
 from ._workers import PROCESSOR_WORDS, SYSTEM_CALLS, WORKER, WORKERS
+from ._xla import ENTRY, MOST_SLOTS, PROBES, TABLE_SIZE, XLA
 
 __all__ = [
+    "ENTRY",
+    "MOST_SLOTS",
+    "PROBES",
+    "TABLE_SIZE",
+    "XLA",
     "ARGUMENT",
     "CALL",
     "CHECKED",

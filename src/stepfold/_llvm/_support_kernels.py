@@ -25,6 +25,7 @@ from ._rows import (
 )
 from ._schedule import lengths_kernel, mask_kernel, packed_kernel, sort_kernel, whole_kernel
 from ._workers import workers_kernel
+from ._xla import xla_kernel
 
 _ROWS: dict[str, Callable[[int, int], Kernel]] = {
     "load_states": load_states_kernel,
@@ -49,6 +50,7 @@ _INTEGERS: dict[str, Callable[[], Kernel]] = {
     "index": index_kernel,
     "seal": seal_kernel,
     "open": open_kernel,
+    "xla": xla_kernel,
     "clear": clear_kernel,
     "clear_rows": clear_rows_kernel,
     "clear_distinct": clear_distinct_kernel,

@@ -1,4 +1,4 @@
-"""The fold in JAX: an XLA custom call with a derivative of its own, under `jit` or not, on the CPU."""
+"""The scan in JAX: an XLA custom call with a derivative of its own, under `jit` or not, on the CPU."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from . import _ffi
-from ._recipe import Backward, Forward, Recipe, kept_size
+from .._runtime import Recipe, Wanted, engine_for, residuals_size
+from . import _xla
+from ._xla import Told
 
 Primal = tuple[Any, Any, Any, tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]
 Result = tuple[Any, tuple[Any, ...]]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def fold(
+def scan(
     recipe: Recipe,
     sequences: bool,
     inputs: Any,
@@ -26,14 +28,14 @@ def fold(
     extra: tuple[Any, ...],
     weights: tuple[Any, ...],
 ) -> Result:
-    """Fold a step over a batch; returns (outputs or None, last states). What is not there is None."""
+    """Run a recipe over a batch; returns (outputs or None, last states). What is not there is None."""
     return _forward(recipe, sequences, False, inputs, tokens, mask, initial, extra, weights)[:2]
 
 
 def _forward(
     recipe: Recipe,
     sequences: bool,
-    keep: bool,
+    training: bool,
     inputs: Any,
     tokens: Any,
     mask: Any,
@@ -42,85 +44,81 @@ def _forward(
     weights: Any,
 ) -> tuple[Any, tuple[Any, ...], Any]:
     batch, time = (inputs if tokens is None else tokens).shape[:2]
-    state = jax.ShapeDtypeStruct((batch, recipe.units), inputs.dtype)
-    results = [state for _ in recipe.step.states]
+    results = [_like(inputs, batch, recipe.units) for _ in recipe.step.states]
     if sequences:
-        results.insert(0, jax.ShapeDtypeStruct((batch, time, recipe.units), inputs.dtype))
-    if keep:
-        size = kept_size(recipe, batch, time, inputs.dtype)
-        results.append(jax.ShapeDtypeStruct((size,), inputs.dtype))
+        results.insert(0, _like(inputs, batch, time, recipe.units))
+    if training:
+        engine = engine_for(recipe.step, recipe.units, np.dtype(inputs.dtype))
+        row = residuals_size(engine, recipe, 1, time)  # by rows, so that a batch can be cut by rows
+        results.append(jax.ShapeDtypeStruct((batch, row), np.uint8))
     given = [value for value in (inputs, tokens, mask) if value is not None]
-    found = _run(Forward(recipe, sequences, keep), [*given, *initial, *extra, *weights], results)
-    kept = found.pop() if keep else None
+    told = Told(recipe.text, sequences, training)
+    found = _run(told, recipe.step.name, results, [*given, *initial, *extra, *weights])
+    residuals = found.pop() if training else None
     outputs = found.pop(0) if sequences else None
-    return outputs, tuple(found), kept
+    return outputs, tuple(found), residuals
+
+
+def _like(array: Any, *shape: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, array.dtype)
 
 
 def _forward_rule(recipe: Recipe, sequences: bool, *primal: Any) -> tuple[Result, Any]:
     inputs, tokens, mask, initial, extra, weights = jax.tree.map(
-        lambda leaf: leaf.value, primal, is_leaf=_is_primal
+        lambda leaf: leaf.value, primal, is_leaf=lambda leaf: hasattr(leaf, "perturbed")
     )
     if any(leaf.perturbed for leaf in primal[4]):
         raise NotImplementedError(
             "the masks of dropout and zoneout have no gradient; wrap them in jax.lax.stop_gradient"
         )
-    # a flag as the structure of a pytree stays known while the way back is traced
+    # a flag as the structure of a pytree stays known while the backward pass is traced
     wanted = tuple(() if leaf.perturbed else None for leaf in (primal[0], *primal[5]))
-    outputs, last, kept = _forward(recipe, sequences, True, inputs, tokens, mask, initial, extra, weights)
-    return (outputs, last), (wanted, inputs, tokens, mask, extra, weights, kept)
+    outputs, last, residuals = _forward(
+        recipe, sequences, True, inputs, tokens, mask, initial, extra, weights
+    )
+    return (outputs, last), (wanted, inputs, extra, weights, residuals)
 
 
-def _backward_rule(recipe: Recipe, sequences: bool, residuals: Any, cotangents: Result) -> Any:
-    wanted, inputs, tokens, mask, extra, weights, kept = residuals
+def _backward_rule(recipe: Recipe, sequences: bool, saved: Any, cotangents: Result) -> Any:
+    flags, inputs, extra, weights, residuals = saved
     from_outputs = _arrived(cotangents[0])
     from_last = [_arrived(c) for c in cotangents[1]]
-    to_inputs, *to_weights = (flag is not None for flag in wanted)
-    job = Backward(
-        recipe,
-        from_outputs is not None,
-        tuple(c is not None for c in from_last),
-        to_inputs,
-        tuple(to_weights),
+    to_inputs, *to_weights = (flag is not None for flag in flags)
+    wanted = Wanted(
+        from_outputs is not None, tuple(c is not None for c in from_last), to_inputs, tuple(to_weights)
     )
-    batch = (inputs if tokens is None else tokens).shape[0]
-    state = jax.ShapeDtypeStruct((batch, recipe.units), inputs.dtype)
-    results = [jax.ShapeDtypeStruct(inputs.shape, inputs.dtype)] if to_inputs else []
-    results += [state for _ in from_last if recipe.initial]
-    results += [
-        jax.ShapeDtypeStruct(w.shape, w.dtype) for w, want in zip(weights, to_weights, strict=True) if want
-    ]
-    given = [value for value in (inputs, tokens, mask) if value is not None]
-    given += [*extra, *weights, kept, *(c for c in (from_outputs, *from_last) if c is not None)]
-    found = iter(_run(job, given, results))
+    results = [_like(inputs, *inputs.shape)] if to_inputs else []
+    results += [_like(inputs, residuals.shape[0], recipe.units) for _ in from_last if recipe.initial]
+    results += [_like(w, *w.shape) for w, wish in zip(weights, to_weights, strict=True) if wish]
+    given = [inputs, *extra, *weights, residuals]
+    given += [c for c in (from_outputs, *from_last) if c is not None]
+    found = iter(_run(Told(recipe.text, wanted=wanted), recipe.step.name, results, given))
     inputs_gradient = next(found) if to_inputs else None
     initial_gradients = tuple(next(found) for _ in from_last if recipe.initial)
-    weights_gradients = tuple(next(found) if want else None for want in to_weights)
+    weights_gradients = tuple(next(found) if wish else None for wish in to_weights)
     return inputs_gradient, None, None, initial_gradients, tuple(None for _ in extra), weights_gradients
 
 
-fold.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)
+scan.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)
 
 
-def _run(job: Forward | Backward, arguments: list[Any], results: list[Any]) -> list[Any]:
-    _ffi.register(job.key, job)
-    return list(_guarded(job, tuple(results), *map(jnp.asarray, arguments)))
+def _run(told: Told, name: str, results: list[Any], arguments: list[Any]) -> list[Any]:
+    if not results:
+        return []
+    return list(_guarded(told, name, tuple(results), *map(jnp.asarray, arguments)))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _guarded(job: Forward | Backward, results: tuple[Any, ...], *arguments: Any) -> list[Any]:
-    return _ffi.call(job.key, list(arguments), list(results))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def _guarded(told: Told, name: str, results: tuple[Any, ...], *arguments: Any) -> list[Any]:
+    return _xla.call(told, list(arguments), list(results))
 
 
 @_guarded.defjvp  # type: ignore[untyped-decorator]
-def _no_second_derivative(job: Forward | Backward, results: Any, primals: Any, tangents: Any) -> Any:
+def _no_second_derivative(told: Told, name: str, results: Any, primals: Any, tangents: Any) -> Any:
     raise NotImplementedError(
-        f"a stepfold layer ({job.recipe.step.name}) has no second derivative yet; take only first "
-        "derivatives through it, or use Keras's own layer there"
+        f"a stepfold layer ({name}) has no second derivative yet; take only first derivatives through it, or "
+        "use Keras's own layer there"
     )
-
-
-def _is_primal(leaf: Any) -> bool:
-    return hasattr(leaf, "perturbed")
 
 
 def _arrived(cotangent: Any) -> Any:
@@ -129,7 +127,7 @@ def _arrived(cotangent: Any) -> Any:
     return None if zero else cotangent
 
 
-def why_not(array: Any) -> str | None:
-    """Return why the fold cannot run where JAX computes, None if it can."""
+def unsupported_reason(array: Any) -> str | None:
+    """Return why the kernels cannot run where JAX computes, None if they can."""
     platform = jax.default_backend()
     return None if platform == "cpu" else f"JAX computes on {platform}, and the kernels are for CPUs"

@@ -1,4 +1,4 @@
-"""The layer that every other one here is: Keras's RNN with the fold in place of its loop."""
+"""The layer that every other one here is: Keras's RNN with a compiled scan in place of its loop."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import keras
 from keras import ops
 
 from .._step import Step
-from ._recipe import Layout, Recipe
+from .._runtime import Parts, Recipe
 from ._tokens import tokens_of
 
-_FOLDS = {"jax": "._jax", "torch": "._torch", "numpy": "._numpy"}
+_BACKENDS = {"jax": "._jax", "torch": "._torch", "numpy": "._numpy"}
 
 _from_zero: ContextVar[bool] = ContextVar("from_zero", default=False)
 """Whether the call under way begins at the zero state."""
@@ -25,22 +25,22 @@ class SlowPathWarning(UserWarning):
 
 
 class Feed(NamedTuple):
-    """What a layer hands to the fold: the step, weights and where parameters lie in them, extra leaves."""
+    """What a layer hands to the scan: the step, weights and where parameters lie in them, extra leaves."""
 
     step: Step
-    layout: Layout
+    parts: Parts
     weights: tuple[Any, ...]
     inputs: Any
     extra: dict[tuple[str, str], Any]
 
 
-class FoldedRNN(keras.layers.RNN):  # type: ignore[misc]
+class CompiledRNN(keras.layers.RNN):  # type: ignore[misc]
     """`keras.layers.RNN` whose loop is one compiled kernel forward and one back.
 
     Input (batch, time, features). The recurrence runs in float32, in float64 if that is the layer's dtype;
     with a half-precision policy the inputs, weights and results are rounded as Keras rounds them, the sums
     between are not. A masked timestep keeps the state, and its output is the state. Where no kernel can serve
-    (another backend, a GPU, an activation without a word) Keras's own loop runs, and one SlowPathWarning says
+    (another backend, a GPU, an activation that stepfold has not) Keras's own loop runs, and one SlowPathWarning says
     why. `unroll` changes nothing.
     """
 
@@ -49,10 +49,10 @@ class FoldedRNN(keras.layers.RNN):  # type: ignore[misc]
         return int(self.state_size[0])
 
     def feed(self, sequences: Any, initial_state: list[Any], training: bool) -> Feed:
-        """Return what the fold needs; `inputs` is `sequences` itself unless something was done to it."""
+        """Return what the scan needs; `inputs` is `sequences` itself unless something was done to it."""
         raise NotImplementedError
 
-    def why_no_kernel(self) -> str | None:
+    def unsupported_reason(self) -> str | None:
         """Return why no kernel serves the layer as it is configured, None if one does."""
         return None
 
@@ -76,7 +76,7 @@ class FoldedRNN(keras.layers.RNN):  # type: ignore[misc]
         if isinstance(mask, (list, tuple)):
             mask = mask[0]
         initial_state = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
-        reason = self._why_not(sequences)
+        reason = self._unsupported(sequences)
         if reason is not None:
             self._warn(reason)
             return self.keras_loop(sequences, initial_state, mask, training)
@@ -89,16 +89,16 @@ class FoldedRNN(keras.layers.RNN):  # type: ignore[misc]
         recipe = Recipe(
             feed.step,
             self.units_of_state(),
-            feed.layout,
+            feed.parts,
             len(feed.weights),
             reverse=self.go_backwards,
             tokens=ids is not None,
-            mask=mask is not None,
+            active="all" if mask is None else "mask",
             initial=not _from_zero.get(),
             extra=tuple(feed.extra),
         )
         mask = None if mask is None else ops.cast(mask, "bool")
-        outputs, states = self._fold().fold(
+        outputs, states = self._backend().scan(
             recipe,
             self.return_sequences,
             inputs,
@@ -122,14 +122,14 @@ class FoldedRNN(keras.layers.RNN):  # type: ignore[misc]
             outputs = ops.where(mask[:, :, None], outputs, ops.zeros_like(outputs))
         return last, ops.flip(outputs, axis=1) if self.go_backwards else outputs, list(states)
 
-    def _fold(self) -> Any:
-        return importlib.import_module(_FOLDS[keras.backend.backend()], __package__)
+    def _backend(self) -> Any:
+        return importlib.import_module(_BACKENDS[keras.backend.backend()], __package__)
 
-    def _why_not(self, sequences: Any) -> str | None:
+    def _unsupported(self, sequences: Any) -> str | None:
         backend = keras.backend.backend()
-        if backend not in _FOLDS:
-            return f"the kernels serve Keras's backends {', '.join(_FOLDS)}, and this is {backend}"
-        reason: str | None = self._fold().why_not(sequences) or self.why_no_kernel()
+        if backend not in _BACKENDS:
+            return f"the kernels serve Keras's backends {', '.join(_BACKENDS)}, and this is {backend}"
+        reason: str | None = self._backend().unsupported_reason(sequences) or self.unsupported_reason()
         return reason
 
     def _warn(self, reason: str) -> None:

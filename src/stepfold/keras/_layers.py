@@ -12,16 +12,16 @@ from keras import ops
 
 from .. import cells
 from .._cell import Cell
+from .._runtime import Part, Parts
 from .._transform import recurrent_dropout, recurrent_dropout_leaf
-from ._layer import Feed, FoldedRNN
-from ._recipe import Layout, Part
+from ._layer import CompiledRNN, Feed
 from ._words import name_of, word_of
 
 _register = keras.saving.register_keras_serializable(package="stepfold")
 _OF_LAYER = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll", "activity_regularizer")
 
 
-class _Borrowed(FoldedRNN):
+class _Borrowed(CompiledRNN):
     """A recurrent layer of Keras with its loop replaced.
 
     Keras's class says which arguments there are, checks them, and makes the cell, which holds the weights.
@@ -77,7 +77,7 @@ class _Borrowed(FoldedRNN):
         """Return the cell that means what this layer is configured to compute, None if a word is missing."""
         raise NotImplementedError
 
-    def why_no_kernel(self) -> str | None:
+    def unsupported_reason(self) -> str | None:
         """Return which activation has no word."""
         for argument in ("activation", "recurrent_activation"):
             activation = getattr(self.cell, argument, None)
@@ -86,9 +86,9 @@ class _Borrowed(FoldedRNN):
         return None
 
     def feed(self, sequences: Any, initial_state: list[Any], training: bool) -> Feed:
-        """Return what the fold needs, dropout as Keras's cell does it."""
+        """Return what the scan needs, dropout as Keras's cell does it."""
         cell, definition = self.cell, self.definition()
-        assert definition is not None, "why_no_kernel was asked first"
+        assert definition is not None, "unsupported_reason was asked first"
         step, extra, inputs, kernel = definition.step, {}, sequences, ops.convert_to_tensor(cell.kernel)
         if training and self._drops(cell.dropout):
             inputs, kernel = _dropped(sequences, kernel, cell.get_dropout_mask(sequences[:, 0, :]))
@@ -102,13 +102,11 @@ class _Borrowed(FoldedRNN):
         weights = [kernel, ops.convert_to_tensor(cell.recurrent_kernel)]
         if cell.use_bias:
             weights.append(ops.convert_to_tensor(cell.bias))
-        return Feed(step, self.layout(tuple(step.parameters)), tuple(weights), inputs, extra)
+        return Feed(step, self.parts(tuple(step.parameters)), tuple(weights), inputs, extra)
 
-    def layout(self, parameters: Sequence[str]) -> Layout:
+    def parts(self, parameters: Sequence[str]) -> Parts:
         """Return where each parameter lies in Keras's weights."""
-        return _layout(
-            self.gates, int(self.cell.units), bool(self.cell.use_bias), self._biases(), tuple(parameters)
-        )
+        return _parts(self.gates, bool(self.cell.use_bias), self._biases(), tuple(parameters))
 
     def _biases(self) -> int:
         """How many rows of biases the layer has; 0 for one vector."""
@@ -133,17 +131,14 @@ def _suffix(gate: str) -> str:
 
 
 @functools.cache
-def _layout(
-    gates: tuple[str, ...], units: int, use_bias: bool, rows: int, parameters: tuple[str, ...]
-) -> Layout:
-    every = slice(None)
+def _parts(gates: tuple[str, ...], use_bias: bool, rows: int, parameters: tuple[str, ...]) -> Parts:
     found: dict[str, tuple[Part, ...]] = {}
     for number, gate in enumerate(gates):
-        end, columns = _suffix(gate), slice(number * units, (number + 1) * units)
-        found[f"W{end}"] = (Part(0, (every, columns), transposed=True),)
-        found[f"U{end}"] = (Part(1, (every, columns), transposed=True),)
+        end = _suffix(gate)
+        found[f"W{end}"] = (Part(0, number, axis=1, transposed=True),)
+        found[f"U{end}"] = (Part(1, number, axis=1, transposed=True),)
         biases = (
-            tuple(Part(2, (row, columns) if rows else (columns,)) for row in range(rows or 1))
+            tuple(Part(2, number, row=row if rows else None) for row in range(rows or 1))
             if use_bias
             else ()
         )

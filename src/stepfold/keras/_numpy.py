@@ -1,15 +1,13 @@
-"""The fold for Keras's NumPy backend, which knows no gradients."""
+"""The scan for Keras's NumPy backend, which knows no gradients."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from ._recipe import Forward, Recipe
+from .._runtime import Call, Recipe, engine_for
 
 
-def fold(
+def scan(
     recipe: Recipe,
     sequences: bool,
     inputs: Any,
@@ -19,16 +17,14 @@ def fold(
     extra: tuple[Any, ...],
     weights: tuple[Any, ...],
 ) -> tuple[Any, tuple[Any, ...]]:
-    """Fold a step over a batch; returns (outputs or None, last states). What is not there is None."""
-    batch, time = (inputs if tokens is None else tokens).shape[:2]
-    states = tuple(np.empty((batch, recipe.units), inputs.dtype) for _ in recipe.step.states)
-    outputs = np.empty((batch, time, recipe.units), inputs.dtype) if sequences else None
-    given = [value for value in (inputs, tokens, mask) if value is not None]
-    arguments = [np.ascontiguousarray(value) for value in (*given, *initial, *extra, *weights)]
-    Forward(recipe, sequences, False).run(arguments, [*([] if outputs is None else [outputs]), *states])
-    return outputs, states
+    """Run a recipe over a batch; returns (outputs or None, last states). What is not there is None."""
+    engine = engine_for(recipe.step, recipe.units, inputs.dtype)
+    found = Call(engine, recipe, inputs, weights, tokens, mask, initial, extra).forward(
+        outputs=sequences, training=False
+    )
+    return found.outputs, tuple(found.last)
 
 
-def why_not(array: Any) -> str | None:
-    """Return why the fold cannot run, None if it can."""
+def unsupported_reason(array: Any) -> str | None:
+    """Return why the kernels cannot run, None if they can."""
     return None

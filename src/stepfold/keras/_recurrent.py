@@ -11,6 +11,7 @@ from keras import ops
 from .. import cells
 from .._cell import Cell
 from .._graph import KERNEL, RECURRENT_KERNEL, Dims
+from .._runtime import Part
 from .._transform import (
     expected_zoneout,
     recurrent_dropout,
@@ -19,8 +20,7 @@ from .._transform import (
     zoneout,
     zoneout_leaf,
 )
-from ._layer import Feed, FoldedRNN
-from ._recipe import Part
+from ._layer import CompiledRNN, Feed
 from ._words import evaluate
 
 _register = keras.saving.register_keras_serializable(package="stepfold")
@@ -173,7 +173,7 @@ with_expected_zoneout = functools.cache(expected_zoneout)
 
 
 @_register
-class Recurrent(FoldedRNN):
+class Recurrent(CompiledRNN):
     """Any cell as a Keras layer, run by kernels compiled from its maths.
 
     Input (batch, time, features), output (batch, units), or (batch, time, units) with `return_sequences`. One
@@ -181,7 +181,7 @@ class Recurrent(FoldedRNN):
     kernels (units, features), recurrent kernels (units, units), vectors (units,).
 
     Args:
-        cell: a `stepfold.cell`, the name of a known one ("layer_norm_lstm"), or a cell's JSON text. units:
+        cell: a `stepfold.cell`, the name of a built-in one ("layer_norm_lstm"), or a cell's JSON text. units:
         the number of units of every state. kernel_initializer: for kernels (units, features);
         recurrent_initializer: for recurrent kernels (units, units);
             bias_initializer: for vectors; None: what the cell says, `@cell(vectors={"b_f": 1.0})`, else zero.
@@ -252,7 +252,7 @@ class Recurrent(FoldedRNN):
         return int(self.cell.units)
 
     def feed(self, sequences: Any, initial_state: list[Any], training: bool) -> Feed:
-        """Return what the fold needs, with what the layer adds to the cell."""
+        """Return what the scan needs, with what the layer adds to the cell."""
         cell, step = self.cell, self.definition.step
         extra: dict[tuple[str, str], Any] = {}
         inputs = self._dropped(sequences) if training and cell.dropout else sequences
@@ -268,8 +268,8 @@ class Recurrent(FoldedRNN):
         elif cell.zoneout:
             step = with_expected_zoneout(step, cell.zoneout)
         weights = cell.values()
-        layout = tuple((name, (Part(number, ()),)) for number, name in enumerate(step.parameters))
-        return Feed(step, layout, weights, inputs, extra)
+        parts = tuple((name, (Part(number),)) for number, name in enumerate(step.parameters))
+        return Feed(step, parts, weights, inputs, extra)
 
     def keras_loop(self, sequences: Any, initial_state: list[Any], mask: Any, training: bool) -> Any:
         """Run Keras's own loop over the cell's graph in Keras's operations."""
