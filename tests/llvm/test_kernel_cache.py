@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,23 @@ def test_units_dtype_cell_and_target_are_kept_apart(cache: Path) -> None:
         made.forward(Schedule.of(1, 1), np.ones((1, 1, 2), dtype), params)
         assert made.from_cache == {"infer": False}
     assert len(entries(cache)) == 5
+
+
+@pytest.mark.parametrize("field", ["cpu", "features", "width", "registers", "triple", "llvmlite", "sources"])
+def test_the_key_names_all_that_decides_the_code(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    on = target("haswell")
+    before = _cache._key("a kernel", on)
+    assert before != _cache._key("another kernel", on)
+    if field == "triple":
+        monkeypatch.setattr(_cache, "triple", lambda: "another")
+    elif field == "llvmlite":
+        monkeypatch.setattr(_cache.llvmlite, "__version__", "another")
+    elif field == "sources":
+        monkeypatch.setattr(_cache, "_sources", lambda: "others")
+    else:
+        value = getattr(on, field)
+        on = replace(on, **{field: value + 1 if isinstance(value, int) else "another"})
+    assert before != _cache._key("a kernel", on)
 
 
 def flipped(at: int) -> Callable[[bytes], bytes]:

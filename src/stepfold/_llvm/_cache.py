@@ -19,7 +19,7 @@ from ._cache_folder import (
     read_file,
     write_file,
 )
-from ._compile import Library, Target, compile_text
+from ._compile import Library, Target, compile_text, triple
 from ._layout import Kernel
 
 _EVERY_PROCESS = "every process compiles its kernels again, some 0.1 s each"
@@ -42,8 +42,7 @@ def load(what: str, target: Target, make: Callable[[], Kernel]) -> tuple[Kernel,
     the cache does not have. Whatever is wrong with the cache, the kernel is compiled; a warning says so once
     where it needs the user.
     """
-    parts = [what, _sources(), target.cpu, target.features, str(target.width), llvmlite.__version__]
-    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    key = _key(what, target)
     folder = _folder()
     if folder is not None:
         found = _read(folder, key)
@@ -54,6 +53,12 @@ def load(what: str, target: Target, make: Callable[[], Kernel]) -> tuple[Kernel,
     if folder is not None:
         _write(folder, key, kernel, code)
     return kernel, Library(code, [kernel.name]), False
+
+
+def _key(what: str, target: Target) -> str:
+    """Return a digest of everything that decides what a kernel's machine code is."""
+    on = triple(), target.cpu, target.features, str(target.width), str(target.registers)
+    return hashlib.sha256("\n".join([what, _sources(), *on, llvmlite.__version__]).encode()).hexdigest()
 
 
 def _folder() -> Path | None:

@@ -27,7 +27,8 @@ class Target:
 
 
 @functools.cache
-def _initialize() -> str:
+def triple() -> str:
+    """Prepare LLVM for this machine, and return LLVM's name of its processor family and system."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return str(llvm.get_process_triple())
@@ -40,7 +41,7 @@ def target(name: str = "host") -> Target:
     Raises:
         ValueError: the name is another.
     """
-    _initialize()
+    triple()
     if name == "x86-64":
         return Target("x86-64", "", 128, 16)
     if name == "haswell":
@@ -48,7 +49,7 @@ def target(name: str = "host") -> Target:
     if name != "host":
         raise ValueError(f"there is no target {name!r}; use one of 'host', 'haswell', 'x86-64'")
     has = llvm.get_host_cpu_features()
-    width, registers = 128, 32 if not _initialize().startswith("x86_64") else 16
+    width, registers = 128, 32 if not triple().startswith("x86_64") else 16
     if has.get("avx512f") and has.get("avx512vl") and has.get("avx512dq"):
         width, registers = 512, 32
     elif has.get("avx2") and has.get("fma"):
@@ -59,8 +60,7 @@ def target(name: str = "host") -> Target:
 @functools.cache
 def machine(for_target: Target) -> llvm.TargetMachine:
     """Return LLVM's target machine for a target."""
-    triple = _initialize()
-    return llvm.Target.from_triple(triple).create_target_machine(
+    return llvm.Target.from_triple(triple()).create_target_machine(
         cpu=for_target.cpu, features=for_target.features, opt=3, reloc="pic", codemodel="default", jit=True
     )
 
@@ -113,7 +113,7 @@ _numbers = iter(range(1 << 62))
 
 @functools.cache
 def _lljit() -> llvm.LLJIT:
-    _initialize()
+    triple()
     # JITLink places an object's sections side by side. LLVM's older linker places each where there is room,
     # and aborts the process if code and constants are over 2 GiB apart, which happens if little room is left.
     return llvm.create_lljit_compiler(use_jit_link=True)
