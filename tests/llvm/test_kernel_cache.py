@@ -1,64 +1,32 @@
-"""The cache of kernels on disk: read again, shared, rebuilt when damaged, told of when it cannot be."""
+"""The cache of compiled kernels: read again, shared by processes, compiled again when an entry is damaged."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from cache_helpers import FEATURES, STEP, entries, outputs
 
 from stepfold import cells
-from stepfold._llvm import KERNELS, SMALL, _cache, layout_for, target
+from stepfold._llvm import KERNELS, _cache, _cache_folder, layout_for, target
 from stepfold._plan import plan
-from stepfold._reference import Reference
 from stepfold._scan import Recurrence, Schedule
-from stepfold._scan._calls import small
-
-STEP, UNITS, FEATURES = cells.simple_rnn.step, 3, 2
-
-
-@pytest.fixture(autouse=True, scope="module")
-def small_kernels() -> None:
-    """What folds call beside their own kernels is loaded already, from where it was before."""
-    for name in SMALL:
-        small(name)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    _cache._tell.cache_clear()
-    return tmp_path / "stepfold"
-
-
-def outputs() -> tuple[np.ndarray, bool]:
-    """Fold with a fresh recurrence: what came out (checked), and whether the kernel came from the cache."""
-    random = np.random.default_rng(0)
-    params = cells.simple_rnn.init(FEATURES, UNITS, seed=0, dtype="float64")
-    inputs = random.standard_normal((2, 4, FEATURES))
-    found = np.full((2, 4, UNITS), np.nan)
-    made = Recurrence(STEP, UNITS, "float64")
-    made.forward(Schedule.of(2, 4), inputs, params, outputs=found)
-    np.testing.assert_allclose(
-        found, Reference(STEP, inputs, params, [np.zeros((2, UNITS))]).outputs, rtol=1e-12
-    )
-    return found, made.from_cache["infer"]
-
-
-def kernels(cache: Path) -> list[Path]:
-    return sorted(cache.rglob("*.kernel"))
 
 
 def test_a_kernel_is_compiled_once(cache: Path) -> None:
     first, cached = outputs()
     assert not cached
-    (path,) = kernels(cache)
+    (path,) = entries(cache)
     written = path.read_bytes()
     again, cached = outputs()
     assert cached
@@ -99,125 +67,185 @@ def test_units_dtype_cell_and_target_are_kept_apart(cache: Path) -> None:
         }
         made.forward(Schedule.of(1, 1), np.ones((1, 1, 2), dtype), params)
         assert made.from_cache == {"infer": False}
-    assert len(kernels(cache)) == 5
+    assert len(entries(cache)) == 5
+
+
+@pytest.mark.parametrize("field", ["cpu", "features", "width", "registers", "triple", "llvmlite", "sources"])
+def test_the_key_names_all_that_decides_the_code(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    on = target("haswell")
+    before = _cache._key("a kernel", on)
+    assert before != _cache._key("another kernel", on)
+    if field == "triple":
+        monkeypatch.setattr(_cache, "triple", lambda: "another")
+    elif field == "llvmlite":
+        monkeypatch.setattr(_cache.llvmlite, "__version__", "another")
+    elif field == "sources":
+        monkeypatch.setattr(_cache, "_sources", lambda: "others")
+    else:
+        value = getattr(on, field)
+        on = replace(on, **{field: value + 1 if isinstance(value, int) else "another"})
+    assert before != _cache._key("a kernel", on)
 
 
 def flipped(at: int) -> Callable[[bytes], bytes]:
-    return lambda data: (
-        data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :] if at >= 0 else flipped(len(data) + at)(data)
-    )
+    def flip(data: bytes) -> bytes:
+        changed = bytearray(data)
+        changed[at] ^= 1
+        return bytes(changed)
+
+    return flip
+
+
+def with_header(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], bytes]:
+    """A change of the header, under a digest that fits."""
+
+    def rewrite(data: bytes) -> bytes:
+        body = data[50:]
+        size = int.from_bytes(body[:8], "little")
+        header = json.loads(body[8 : 8 + size])
+        replaced = change(header)
+        return sealed(json.dumps(header if replaced is None else replaced).encode(), body[8 + size :])
+
+    return rewrite
+
+
+def sealed(header: bytes, code: bytes = b"", size: int | None = None) -> bytes:
+    body = (len(header) if size is None else size).to_bytes(8, "little") + header + code
+    return b"stepfold kernel 2\n" + hashlib.sha256(body).digest() + body
+
+
+def set_field(name: str, value: object) -> Callable[[bytes], bytes]:
+    return with_header(lambda header: header["kernel"].__setitem__(name, value))
 
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda data: b"",
     "cut in the magic": lambda data: data[:9],
     "cut in the digest": lambda data: data[:30],
-    "cut in the description": lambda data: data[:80],
+    "cut in the header's size": lambda data: data[:54],
+    "cut in the header": lambda data: data[:80],
     "cut in the code": lambda data: data[:-200],
     "one byte short": lambda data: data[:-1],
     "longer": lambda data: data + b"\0",
-    "another magic": lambda data: b"stepfold kernel 0\n" + data[18:],
+    "another magic": lambda data: b"stepfold kernel 1\n" + data[18:],
     "another file": lambda data: b"\x89PNG" * 400,
     "a bit of the magic": flipped(3),
     "a bit of the digest": flipped(20),
-    "a bit of a length": flipped(51),
-    "a bit of the description": flipped(80),
+    "a bit of the header's size": flipped(51),
+    "a bit of the header": flipped(80),
     "a bit of the code": flipped(-300),
     "the last bit": flipped(-1),
     "nothing but zeros": lambda data: bytes(len(data)),
+    # from here on the digest fits
+    "no body": lambda data: b"stepfold kernel 2\n" + hashlib.sha256(b"").digest(),
+    "no header": lambda data: sealed(b""),
+    "not UTF-8": lambda data: sealed(b"\xff\xfe\xfd" * 9),
+    "not JSON": lambda data: sealed(b"key: value"),
+    "nested too deeply": lambda data: sealed(b"[" * 1_000_000),
+    "an integer of 5,000 digits": lambda data: sealed(b"1" * 5_000),
+    "a header longer than the file": lambda data: sealed(b"{}", size=2**64 - 1),
+    "a list": with_header(lambda header: [header]),
+    "null": lambda data: sealed(b"null"),
+    "no key": with_header(lambda header: header.pop("key") and None),
+    "a key of another type": with_header(lambda header: header.update(key=5)),
+    "another key": with_header(lambda header: header.update(key="0" * 64)),
+    "no kernel": with_header(lambda header: header.update(kernel=None)),
+    "a field too few": with_header(lambda header: header["kernel"].pop("scratch") and None),
+    "a field too many": set_field("more", 1),
+    "a name that is an integer": set_field("name", 7),
+    "a size that is text": set_field("scratch", "12"),
+    "a size that is true": set_field("scratch", True),
+    "a size that is a float": set_field("scratch", 1.0),
+    "a negative size": set_field("scratch", -1),
+    "a size of 64 bits": set_field("scratch", 1 << 63),
+    "panels that are text": set_field("panels", "none"),
+    "panels of another form": set_field("panels", [[1, 2, 3]]),
+    "a function that the code does not have": set_field("name", "main"),
+    "no code": lambda data: with_header(lambda header: None)(
+        data[: 58 + int.from_bytes(data[50:58], "little")]
+    ),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
 def test_a_damaged_entry_is_built_again(cache: Path, damage: Callable[[bytes], bytes]) -> None:
     outputs()
-    (path,) = kernels(cache)
+    (path,) = entries(cache)
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
     assert path.read_bytes() != whole
     assert not outputs()[1]
-    assert outputs()[1], "the entry was not rebuilt"
+    assert path.read_bytes() == whole, "the entry was not replaced"
+    assert outputs()[1]
+
+
+def test_an_entry_of_another_cell_is_not_used(cache: Path) -> None:
+    """A file of a sound digest, but of another kernel: it would write other results, or out of bounds."""
+    outputs()
+    (path,) = entries(cache)
+    whole = path.read_bytes()
+    other = Recurrence(cells.lstm.step, 40, "float64")
+    params = cells.lstm.init(FEATURES, 40, seed=0, dtype="float64")
+    other.forward(Schedule.of(1, 1), np.ones((1, 1, FEATURES)), params)
+    (stranger,) = set(entries(cache)) - {path}
+    path.write_bytes(stranger.read_bytes())
+    assert not outputs()[1]
+    assert path.read_bytes() == whole, "the entry was not replaced"
+    assert outputs()[1]
+
+
+def test_an_entry_of_huge_size_is_not_read(cache: Path) -> None:
+    outputs()
+    (path,) = entries(cache)
+    with path.open("r+b") as file:
+        file.truncate(1 << 40)  # sparse: it takes no space
+    assert not outputs()[1]
+    assert outputs()[1]
+    assert path.stat().st_size < 1 << 20
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_in_the_place_of_an_entry_is_not_waited_for(cache: Path) -> None:
+    outputs()
+    (path,) = entries(cache)
+    path.unlink()
+    os.mkfifo(path)
+    assert not outputs()[1]
+    assert outputs()[1]
+
+
+def test_an_entry_that_another_process_reads_on_windows(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows refuses to replace an open file. A valid entry is as good; for any other there is a warning."""
+    outputs()
+    (path,) = entries(cache)
+    whole = path.read_bytes()
+
+    def refuse(valid: bytes) -> Callable[[str, Path], None]:
+        def replace(source: str, target: Path) -> None:
+            path.write_bytes(valid)
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        return replace
+
+    path.unlink()
+    monkeypatch.setattr(_cache_folder.os, "replace", refuse(whole))
+    assert not outputs()[1]
+    assert outputs()[1]
+    assert list(cache.rglob("*.part")) == []
+    path.unlink()
+    monkeypatch.setattr(_cache_folder.os, "replace", refuse(whole[:-1]))
+    with pytest.warns(RuntimeWarning, match=r"cannot be kept in .*stepfold \(Permission denied\)"):
+        assert not outputs()[1]
+    assert list(cache.rglob("*.part")) == []
 
 
 def test_a_folder_in_the_place_of_an_entry(cache: Path) -> None:
     outputs()
-    (path,) = kernels(cache)
+    (path,) = entries(cache)
     path.unlink()
     path.mkdir()
     with pytest.warns(RuntimeWarning, match="compiled kernels cannot be kept"):
         assert not outputs()[1]
-
-
-# ---- where nothing can be written --------------------------------------------------------------------
-
-
-def test_an_unwritable_folder_is_told_once_and_work_goes_on(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = cache.parent / "file"
-    file.write_text("not a folder")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(file))
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        assert [outputs()[1] for _ in range(3)] == [False] * 3
-    (warning,) = told
-    assert warning.category is RuntimeWarning
-    assert str(warning.message) == (
-        f"compiled kernels cannot be kept in {file / 'stepfold'} (Not a directory): every process will "
-        "compile them again, some 0.1 s each; free some space there or point XDG_CACHE_HOME at a folder "
-        "that can be written"
-    )
-    assert file.read_text() == "not a folder"
-
-
-def test_a_full_disk_is_told_and_leaves_no_rubbish(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full:
-        def __init__(self, handle: int, mode: str) -> None:
-            self._handle = handle
-
-        def __enter__(self) -> Full:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            os.close(self._handle)
-
-        def write(self, data: bytes) -> None:
-            os.write(self._handle, data[:100])
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(_cache.os, "fdopen", Full)
-    with pytest.warns(RuntimeWarning, match=r"cannot be kept in .*stepfold \(No space left on device\)"):
-        assert not outputs()[1]
-    assert [p for p in cache.rglob("*") if p.is_file()] == []
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the folder's place is this system's")
-def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    def homeless() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr(_cache.Path, "home", staticmethod(homeless))
-    with pytest.warns(
-        RuntimeWarning, match=r"cannot be kept in the home folder \(Could not determine home directory\)"
-    ):
-        assert not outputs()[1]
-
-
-def test_the_folder_of_each_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(_cache.Path, "home", staticmethod(lambda: tmp_path / "me"))
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
-    for platform, expected in (
-        ("linux", "me/.cache/stepfold"),
-        ("darwin", "me/Library/Caches/stepfold"),
-        ("win32", "local/stepfold"),
-    ):
-        monkeypatch.setattr(_cache.sys, "platform", platform)
-        assert _cache.folder() == tmp_path / expected
-    monkeypatch.setattr(_cache.sys, "platform", "linux")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
-    assert _cache.folder() == tmp_path / "elsewhere" / "stepfold"
 
 
 # ---- many processes at once --------------------------------------------------------------------------
@@ -265,5 +293,5 @@ def test_many_processes_fill_one_empty_cache(cache: Path, count: int) -> None:
     assert [process.returncode for process in processes] == [0] * count
     assert [out for out, _ in results] == ["right\n"] * count
     expected = "train", "back", "lay", "chain", "clear", "move", "end"
-    assert len(kernels(cache)) == len(expected)
+    assert len(entries(cache)) == len(expected)
     assert list(cache.rglob("*.part")) == []

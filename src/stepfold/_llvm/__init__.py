@@ -1,6 +1,20 @@
-"""From a plan to machine code: LLVM's language as text, vector words, loops, compiling, the cache on disk."""
+"""From a plan to machine code: LLVM IR as text, vector functions, loops, compiling, the cache on disk.
+
+`_kernels` are those of a cell; the support kernels (`_support_kernels`) know no cell: active steps and groups of
+rows (`_schedule`, `_groups`), rows and copies (`_rows`, `_copies`), running programs (`_program`), threads
+(`_workers`), the handler for XLA (`_xla`)."""
 
 from ._cache import load
+from ._cache_folder import (
+    CACHE_BOUND,
+    FOLDER_VARIABLE,
+    CacheFile,
+    UntrustedError,
+    cache_files,
+    cache_folder,
+    check_folder,
+    clear_folder,
+)
 from ._compile import Library, Target, assembly, target
 from ._copies import COPY
 from ._groups import CHECKED, HEADER, HEADER_WORDS
@@ -10,21 +24,19 @@ from ._program import ARGUMENT, CALL, LAUNCH, MOST_ARGUMENTS, PHASE, POOL, POOL_
 from ._signature import STREAM
 from ._stage import Panel, Shape
 from ._support import ERRORS, GROUP, GROUP_WORDS, STATUS, STATUS_WORDS
-from ._support_kernels import support_kernel
+from ._support_kernels import SUPPORT, support_kernel
 from ._workers import PROCESSOR_WORDS, SYSTEM_CALLS, WORKER, WORKERS
 from ._xla import ENTRY, MOST_SLOTS, PROBES, TABLE_SIZE, XLA
 
 __all__ = [
-    "ENTRY",
-    "MOST_SLOTS",
-    "PROBES",
-    "TABLE_SIZE",
-    "XLA",
     "ARGUMENT",
+    "CACHE_BOUND",
     "CALL",
     "CHECKED",
     "COPY",
+    "ENTRY",
     "ERRORS",
+    "FOLDER_VARIABLE",
     "GROUP",
     "GROUP_WORDS",
     "HEADER",
@@ -33,24 +45,35 @@ __all__ = [
     "KERNELS",
     "LAUNCH",
     "MOST_ARGUMENTS",
+    "MOST_SLOTS",
     "PHASE",
     "POOL",
     "POOL_BLOCKS",
+    "PROBES",
     "PROCESSOR_WORDS",
     "PROGRAM",
     "STATUS",
     "STATUS_WORDS",
     "STREAM",
+    "SUPPORT",
     "SYSTEM_CALLS",
+    "TABLE_SIZE",
     "WORKER",
     "WORKERS",
+    "XLA",
+    "CacheFile",
     "Kernel",
     "Layout",
     "Library",
     "Panel",
     "Shape",
     "Target",
+    "UntrustedError",
     "assembly",
+    "cache_files",
+    "cache_folder",
+    "check_folder",
+    "clear_folder",
     "layout_for",
     "load",
     "stream_kernel",

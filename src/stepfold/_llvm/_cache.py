@@ -1,42 +1,33 @@
-"""Kernels on disk: compiled once a user, shared by processes, never trusted when damaged."""
+"""Kernels compiled once for each user: loaded from the cache folder, or compiled and written to it."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import json
-import os
-import sys
-import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import llvmlite
 
-from ._compile import Library, Target, compile_text
+from ._cache_entry import pack, unpack
+from ._cache_folder import (
+    FOLDER_VARIABLE,
+    UntrustedError,
+    cache_folder,
+    check_folder,
+    read_file,
+    write_file,
+)
+from ._compile import Library, Target, compile_text, triple
 from ._layout import Kernel
-from ._stage import Panel
 
-_MAGIC = b"stepfold kernel 1\n"
-
-
-def folder() -> Path:
-    """The cache folder of this user."""
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "stepfold"
+_EVERY_PROCESS = "every process compiles its kernels again, some 0.1 s each"
 
 
 @functools.cache
 def _sources() -> str:
-    """A digest of everything that decides what a kernel's text is."""
+    """Return a digest of every file of source code that decides what a kernel's text is."""
     package = Path(__file__).parent.parent
     digest = hashlib.sha256()
     for path in sorted([*package.glob("_*.py"), *package.glob("_llvm/*.py"), *package.glob("_plan/*.py")]):
@@ -45,82 +36,110 @@ def _sources() -> str:
 
 
 def load(what: str, target: Target, make: Callable[[], Kernel]) -> tuple[Kernel, Library, bool]:
-    """Return a kernel (without its text) and its machine code, and whether they came from the cache.
+    """Return a kernel, its machine code, and whether they came from the cache.
 
-    `what` names the kernel: the step's key, units, dtype, kind.
+    `what` names the kernel: the step's key, units, dtype, kind. `make` writes its text, which a kernel from
+    the cache does not have. Whatever is wrong with the cache, the kernel is compiled; a warning says so once
+    where it needs the user.
     """
-    parts = [what, _sources(), target.cpu, target.features, str(target.width), llvmlite.__version__]
-    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    path = _path(key)
-    found = None if path is None else _read(path)
-    if found is not None:
-        kernel, code = found
-        return kernel, Library(code, [kernel.name, *kernel.exports]), True
+    key = _key(what, target)
+    folder = _folder()
+    if folder is not None:
+        found = _read(folder, key)
+        if found is not None:
+            return *found, True
     kernel = make()
     code = compile_text(kernel.text, target)
-    if path is not None:
-        _write(path, kernel, code)
+    if folder is not None:
+        _write(folder, key, kernel, code)
     return kernel, Library(code, [kernel.name, *kernel.exports]), False
 
 
-def _path(key: str) -> Path | None:
-    """Where an entry lies; None, and a warning, for a user who has no home folder."""
+def _key(what: str, target: Target) -> str:
+    """Return a digest of everything that decides what a kernel's machine code is."""
+    on = triple(), target.cpu, target.features, str(target.width), str(target.registers)
+    return hashlib.sha256("\n".join([what, _sources(), *on, llvmlite.__version__]).encode()).hexdigest()
+
+
+def _folder() -> Path | None:
+    """Return the folder of the cache; None, and a warning, if there is none that can be trusted."""
     try:
-        return folder() / key[:2] / f"{key}.kernel"
+        folder = cache_folder()
     except RuntimeError as error:
-        _tell("the home folder", str(error).rstrip("."))
+        _warn_not_kept("the home folder", str(error).rstrip("."))
         return None
-
-
-def _read(path: Path) -> tuple[Kernel, bytes] | None:
-    """A kernel from its file, None if there is none or it is damaged."""
     try:
-        data = path.read_bytes()
-    except OSError:
+        check_folder(folder)
+    except UntrustedError as error:
+        _warn_untrusted(folder, str(error))
         return None
-    head, rest = data[: len(_MAGIC)], data[len(_MAGIC) :]
-    if head != _MAGIC or hashlib.sha256(rest[32:]).digest() != rest[:32]:
-        return None
-    size = int.from_bytes(rest[32:40], "little")
-    about = json.loads(rest[40 : 40 + size])
-    panels = tuple(_panel(panel) for panel in about["panels"])
-    return Kernel(
-        "", about["name"], tuple(about["arguments"]), panels, about["panel_size"], about["scratch"],
-        tuple(about["exports"]),
-    ), rest[40 + size :]
+    return folder
 
 
-def _panel(data: dict[str, Any]) -> Panel:
-    parts = tuple(
-        tuple((str(matrix), bool(transposed)) for matrix, transposed in part) for part in data["parts"]
-    )
-    return Panel(data["offset"], data["groups"], data["length"], data["blocks"], parts)
+def _path(folder: Path, key: str) -> Path:
+    return folder / f"{key}.kernel"
 
 
-def _write(path: Path, kernel: Kernel, code: bytes) -> None:
-    about = asdict(kernel)
-    del about["text"]
-    text = json.dumps(about).encode()
-    body = len(text).to_bytes(8, "little") + text + code
+def _read(folder: Path, key: str) -> tuple[Kernel, Library] | None:
+    """Return a kernel from its entry, None if there is no entry or no valid one."""
+    path = _path(folder, key)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(_MAGIC + hashlib.sha256(body).digest() + body)
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
+        data = read_file(path)
+    except UntrustedError as error:
+        _warn_entry(folder, path, str(error))
+        return None
+    found = None if data is None else unpack(key, data)
+    if found is None:
+        return None
+    kernel, code = found
+    try:
+        return kernel, Library(code, [kernel.name, *kernel.exports])
+    except RuntimeError:  # this is no object file, or it does not have the function
+        return None
+
+
+def _write(folder: Path, key: str, kernel: Kernel, code: bytes) -> None:
+    """Write an entry; a warning says why that fails."""
+    try:
+        write_file(_path(folder, key), pack(key, kernel, code))
+    except UntrustedError as error:
+        _warn_untrusted(folder, str(error))
     except OSError as error:
-        _tell(str(path.parent.parent), error.strerror or str(error))
+        # Windows does not replace a file that another process reads. Where that process has found a valid
+        # entry, nothing is lost.
+        if not (isinstance(error, PermissionError) and _read(folder, key)):
+            _warn_not_kept(str(folder), error.strerror or str(error))
 
 
-@functools.cache
-def _tell(where: str, reason: str) -> None:
-    warnings.warn(
-        f"compiled kernels cannot be kept in {where} ({reason}): every process will compile them again, "
-        "some 0.1 s each; free some space there or point XDG_CACHE_HOME at a folder that can be written",
-        RuntimeWarning,
-        stacklevel=2,
+_warned: set[tuple[str, str]] = set()
+
+
+def _warn_not_kept(where: str, reason: str) -> None:
+    _warn_once(
+        (where, reason),
+        f"compiled kernels cannot be kept in {where} ({reason}), so {_EVERY_PROCESS}: free some space there, "
+        f"or let {FOLDER_VARIABLE} name a folder that can be written",
     )
+
+
+def _warn_untrusted(folder: Path, reason: str) -> None:
+    _warn_once(
+        (str(folder), reason),
+        f"the cache of compiled kernels {folder} is not used, because {reason} and what lies there would be "
+        f"run; so {_EVERY_PROCESS}: let {FOLDER_VARIABLE} name a folder of your own, or delete this one; if "
+        "you trust all that lies there, make it yours alone with 'chown -R' and 'chmod -R go-w'",
+    )
+
+
+def _warn_entry(folder: Path, path: Path, reason: str) -> None:
+    _warn_once(
+        (str(folder), "entry"),
+        f"the compiled kernel {path} is not used, because {reason}; it is compiled again and replaced, as "
+        "is every other entry like it: find out who writes to this folder",
+    )
+
+
+def _warn_once(topic: tuple[str, str], message: str) -> None:
+    if topic not in _warned:
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+        _warned.add(topic)

@@ -1,4 +1,4 @@
-"""Text to machine code: the target, LLVM's passes, LLJIT."""
+"""Compiling LLVM's text to machine code: the target, the passes, the loader."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import llvmlite.binding as llvm
 
 @dataclass(frozen=True)
 class Target:
-    """A processor to build for: LLVM's names, and the size of its vectors.
+    """A processor to compile for.
 
-    `width` is the number of bits of a vector register, `registers` how many there are.
+    `cpu` and `features` are LLVM's names; `width` is the size of a vector register in bits, `registers` the
+    number of these registers.
     """
 
     cpu: str
@@ -26,12 +27,13 @@ class Target:
         return _initialize().split("-")[0]
 
     def lanes(self, bits: int) -> int:
-        """How many numbers of so many bits fit into one vector."""
+        """Return how many elements of so many bits one vector register holds."""
         return self.width // bits
 
 
 @functools.cache
-def _initialize() -> str:
+def triple() -> str:
+    """Prepare LLVM for this machine, and return LLVM's name of its processor family and system."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return str(llvm.get_process_triple())
@@ -39,8 +41,12 @@ def _initialize() -> str:
 
 @functools.cache
 def target(name: str = "host") -> Target:
-    """Return the target called `name`: "host", "haswell" (AVX2), or "x86-64" (SSE2)."""
-    _initialize()
+    """Return the target called `name`: "host" (this processor), "haswell" (AVX2), or "x86-64" (SSE2).
+
+    Raises:
+        ValueError: the name is another.
+    """
+    triple()
     if name == "x86-64":
         return Target("x86-64", "", 128, 16)
     if name == "haswell":
@@ -48,7 +54,7 @@ def target(name: str = "host") -> Target:
     if name != "host":
         raise ValueError(f"there is no target {name!r}; use one of 'host', 'haswell', 'x86-64'")
     has = llvm.get_host_cpu_features()
-    width, registers = 128, 32 if not _initialize().startswith("x86_64") else 16
+    width, registers = 128, 32 if not triple().startswith("x86_64") else 16
     if has.get("avx512f") and has.get("avx512vl") and has.get("avx512dq"):
         width, registers = 512, 32
     elif has.get("avx2") and has.get("fma"):
@@ -58,9 +64,8 @@ def target(name: str = "host") -> Target:
 
 @functools.cache
 def machine(for_target: Target) -> llvm.TargetMachine:
-    """LLVM's target machine for a target."""
-    triple = _initialize()
-    return llvm.Target.from_triple(triple).create_target_machine(
+    """Return LLVM's target machine for a target."""
+    return llvm.Target.from_triple(triple()).create_target_machine(
         cpu=for_target.cpu, features=for_target.features, opt=3, reloc="pic", codemodel="default", jit=True
     )
 
@@ -73,7 +78,7 @@ def compile_text(text: str, for_target: Target) -> bytes:
 
 
 def assembly(text: str, for_target: Target) -> str:
-    """Compile a module's text to assembly, for people."""
+    """Compile a module's text to assembly, which is meant to be read."""
     build = machine(for_target)
     return str(build.emit_assembly(_optimized(text, build)))
 
@@ -95,7 +100,7 @@ def _optimized(text: str, build: llvm.TargetMachine) -> llvm.ModuleRef:
 
 
 class Library:
-    """Loaded machine code; keeps the memory alive in which the functions live."""
+    """Loaded machine code and the addresses of its functions, which are valid while this object lives."""
 
     def __init__(self, object_file: bytes, names: list[str]) -> None:
         self._jit = _lljit()
@@ -113,7 +118,7 @@ _numbers = iter(range(1 << 62))
 
 @functools.cache
 def _lljit() -> llvm.LLJIT:
-    _initialize()
-    # JITLink lays an object's sections side by side. LLVM's older linker maps each where there is room, and
-    # aborts the process when code and constants come to lie over 2 GiB apart, as they do in a crowded one.
+    triple()
+    # JITLink places an object's sections side by side. LLVM's older linker places each where there is room,
+    # and aborts the process if code and constants are over 2 GiB apart, which happens if little room is left.
     return llvm.create_lljit_compiler(use_jit_link=True)

@@ -58,6 +58,14 @@ _INTEGERS: dict[str, Callable[[], Kernel]] = {
 _NATIVE: dict[str, Callable[[str], Kernel]] = {"program": program_kernel, "workers": workers_kernel}
 
 
+SUPPORT = (
+    *_NATIVE,
+    *_INTEGERS,
+    *(f"{name}{bits}" for name in (*_TOKENS, *_ROWS) for bits in (32, 64)),
+)
+"""The names of all support kernels."""
+
+
 def support_kernel(name: str, target: Target) -> Kernel:
     """Return a support kernel for a target; KeyError if there is none of this name."""
     if name in _INTEGERS:

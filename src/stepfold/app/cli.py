@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from ..data import DataError, text_of
+from ._cache import add_cache
 from ._run import RunError, RunFolder
 from ._settings import IMDB, NAMES, OPTIMIZERS, Settings
 
@@ -167,6 +168,10 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--target", metavar="NAME", help="the processor, such as haswell; for llvm and asm")
     one.add_argument("--kernel", metavar="NAME", help="which of the kernels; for llvm and asm")
     one.set_defaults(run=_show)
+
+    add_cache(
+        commands.add_parser("cache", help="show, clear or fill the cache of compiled kernels"), _at_least(1)
+    )
     return parser
 
 

@@ -1,0 +1,25 @@
+"""An empty cache of kernels for a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stepfold._llvm import SUPPORT, _cache
+from stepfold._native import support
+
+
+@pytest.fixture(scope="session")
+def support_kernels() -> None:
+    """Load the kernels that every scan calls, so that the tests count a cell's own kernels alone."""
+    for name in SUPPORT:
+        support(name)
+
+
+@pytest.fixture
+def cache(support_kernels: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of an empty cache, which does not exist yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(_cache, "_warned", set())
+    return tmp_path / "stepfold"
