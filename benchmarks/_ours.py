@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,16 @@ def training_step(p: Problem, threads: int, **options: Any) -> Callable[[], Trai
 def prediction(p: Problem, threads: int) -> Callable[[], Array]:
     """Return a prediction of every timestep's output."""
     return lambda: stepfold.scan(p.cell, p.inputs, p.params, return_sequences=True, threads=threads)
+
+
+def last_executor() -> str:
+    """Return what the last call of a kernel ran on ("own threads", "OpenMP", "XLA"), "unknown" if nobody
+    tells."""
+    try:
+        native = importlib.import_module("stepfold._native")
+    except ModuleNotFoundError:
+        return "unknown"
+    return str(native.last_executor()) if hasattr(native, "last_executor") else "unknown"
 
 
 def _with_dropout(p: Problem, mask: Array, threads: int) -> Callable[[], Training]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -65,10 +65,12 @@ def _thirds(value: Any, order: list[int]) -> Any:
 def read_layer(name: str, layer: torch.nn.Module) -> dict[str, Any]:
     """Return the parameters of a layer of `torch.nn`, side by side as in `HandCell.fused`."""
     values = [layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0, layer.bias_hh_l0]
-    return _named(name, [value.detach().numpy() for value in values])
+    return named_weights(name, [value.detach().numpy() for value in values])
 
 
-def _named(name: str, values: list[Any]) -> dict[str, Any]:
+def named_weights(name: str, values: Iterable[Any]) -> dict[str, Any]:
+    """Return the weights of a layer of `torch.nn` (or their gradients), in its order, as `HandCell.fused`
+    does."""
     kernel, recurrent, bias, second = values
     named = {"kernel": kernel, "recurrent": recurrent, "bias": bias}
     if name == "gru":
@@ -81,7 +83,7 @@ def layer_side(p: Problem, *, training: bool) -> Side:
     """`torch.nn.LSTM`, `GRU` or `RNN`."""
     layer = layer_module(p.cell.name, p.shape[2], p.shape[3], p.params)
     own = [layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0, layer.bias_hh_l0]
-    return _side("torch nn", p, lambda x: layer(x)[0], own, lambda g: _named(p.cell.name, g), training)
+    return _side("torch nn", p, lambda x: layer(x)[0], own, lambda g: named_weights(p.cell.name, g), training)
 
 
 def loop_side(p: Problem, *, training: bool, compiled: bool = False) -> Side:
@@ -102,6 +104,22 @@ def loop_side(p: Problem, *, training: bool, compiled: bool = False) -> Side:
 
     name = "torch loop, compiled" if compiled else "torch loop"
     return _side(name, p, run, list(weights.values()), numbers, training)
+
+
+class LoopLayer(torch.nn.Module):  # type: ignore[misc]  # torch has no types here
+    """A Python loop over timesteps as a module: inputs (batch, time, features) → outputs, in a tuple of one.
+
+    Its parameters have the names of `HandCell.fused`.
+    """
+
+    def __init__(self, name: str, params: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.hand = CELLS[name]
+        for key, value in self.hand.fused(params).items():
+            self.register_parameter(key, torch.nn.Parameter(torch.tensor(value)))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        return (_loop(self.hand, self.hand.step, x, dict(self.named_parameters()), None),)
 
 
 def _loop(

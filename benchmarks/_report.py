@@ -74,13 +74,15 @@ class Report:
         *,
         operations: float | None = None,
         apart: Mapping[str, float] | None = None,
+        columns: Mapping[str, Mapping[str, str]] | None = None,
         children: Sequence[int] = (),
         **facts: Any,
     ) -> dict[str, float]:
         """Print and keep one comparison; returns peer → its median ÷ ours.
 
         `operations` is the arithmetic of one call, for the share of the peak; `apart` how far each side's
-        numbers were from ours, relative to the greatest; `children` our processes that still run.
+        numbers were from ours, relative to the greatest; `columns` further ones: title → side → text;
+        `children` our processes that still run.
         """
         if operations:  # a peak measured on a busy machine would flatter every share
             self.peak = max(self.peak, _machine.peak(self.threads, 10))
@@ -99,10 +101,12 @@ class Report:
                     share,
                     str(len(t.seconds)),
                     off,
+                    *(column.get(name, "") for column in (columns or {}).values()),
                 ]
             )
+        head = ["side", "median ms", "min ms", "÷ ours", "of peak", "calls", "apart", *(columns or {})]
         print(f"\n{title}")
-        print(table(["side", "median ms", "min ms", "÷ ours", "of peak", "calls", "apart"], rows), flush=True)
+        print(table(head, rows), flush=True)
         others = self.trust(children)
         self.results.append(
             {
@@ -114,6 +118,7 @@ class Report:
                 if operations and ours and self.peak
                 else None,
                 "apart": dict(apart or {}),
+                "columns": {head: dict(column) for head, column in (columns or {}).items()},
                 "ratios": ratios,
                 "seconds": {
                     name: {"median": t.median, "minimum": t.minimum, "all": t.seconds}
@@ -170,9 +175,10 @@ class Report:
         (self.out / f"{self.name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def begin(name: str, arguments: argparse.Namespace) -> Report:
-    """Limit the threads of this process, and begin a report."""
-    _machine.limit_threads(arguments.threads)
+def begin(name: str, arguments: argparse.Namespace, *, limit: bool = True) -> Report:
+    """Begin a report; without `limit`, this process keeps the default number of threads and processors."""
+    if limit:
+        _machine.limit_threads(arguments.threads)
     report = Report(name, arguments.out, arguments.threads, arguments.quick)
     report.begin()
     return report

@@ -1,0 +1,177 @@
+"""A PyTorch training step in the company that users have: other operations, a data loader, NumPy beside it.
+
+Run it as `python -m benchmarks.company [--quick] [--parts alone program loader] [--cells lstm gru …]`.
+
+`alone` is the layer's training step and nothing else, beside the same kernels called from NumPy; `program` is
+the layer's share of a step of Embedding → layer → Linear → loss → Adam, whose other operations keep PyTorch's
+threads awake; `loader` is the same program, fed by a `DataLoader` with two worker processes. The settings are
+the default ones: no affinity, no environment variable. Steps follow one another without a pause, as in
+training. Outputs and gradients are compared before anything is timed.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+
+from stepfold import cells
+
+from . import _report
+from ._company_program import NUMPY, WORKERS, Step, Tagger, alone, batches, from_numpy, layers
+from ._harness import Side, Times, check, geometric_mean
+from ._problems import SHAPES, Problem, Shape, problem, read_shape
+
+TOLERANCE = 2e-4  # float32 sums of up to 128 × 500 terms in another order, relative to the greatest
+CELLS = ("lstm", "gru", "simple_rnn", "layer_norm_lstm")
+PARTS = ("alone", "program", "loader")
+MEAN_BARS = {"lstm": 1.4, "gru": 3.0, "simple_rnn": 2.7, "layer_norm_lstm": 6.0}
+LEAST_BARS = {"lstm": 1.05}
+NUMPY_BAR, NUMPY_UNITS = 1.15, 128
+"""Ours under PyTorch ÷ the same kernels from NumPy, at most, from so many units on."""
+_PAUSE = 0.01  # lets the idle threads of the side before stop spinning
+_TURN = 0.1  # seconds of one side's steps in a row, and at least `_STEPS` of them
+_STEPS = 3
+
+
+class Found(NamedTuple):
+    """What the steps of one side took: in the layer, and as a whole; and what it ran on."""
+
+    layer: Times
+    whole: Times
+    executor: str
+
+
+class Ratios(NamedTuple):
+    """The ratios of one cell over the shapes: PyTorch's layer ÷ ours, and ours under PyTorch ÷ from NumPy."""
+
+    torch: list[float]
+    numpy: list[float]
+
+
+def timed(sides: Sequence[Side], budget: float) -> dict[str, Found]:
+    """Time the sides A B A B … for about `budget` seconds, in three rounds at least.
+
+    A turn is a pause, one step that is not counted, and then steps without a pause between them.
+    """
+    found: dict[str, list[tuple[float, float]]] = {side.name: [] for side in sides}
+    executors = dict.fromkeys(found, "")
+    begin, rounds = time.perf_counter(), 0
+    while rounds < 3 or time.perf_counter() - begin < budget:
+        for side in sides if rounds % 2 == 0 else sides[::-1]:
+            time.sleep(_PAUSE)
+            side.run()
+            start, steps = time.perf_counter(), 0
+            while steps < _STEPS or time.perf_counter() - start < _TURN:
+                before = time.perf_counter()
+                step: Step = side.run()
+                found[side.name].append((step.layer_seconds, time.perf_counter() - before))
+                executors[side.name] = step.executor
+                steps += 1
+        rounds += 1
+    return {
+        name: Found(
+            Times(tuple(layer for layer, _ in pairs)),
+            Times(tuple(whole for _, whole in pairs)),
+            executors[name],
+        )
+        for name, pairs in found.items()
+    }
+
+
+def sides_of(part: str, p: Problem, threads: int) -> list[Side]:
+    """Return the sides of one part: ours, PyTorch's, and for `alone` ours from NumPy."""
+    runs: dict[str, Callable[[], Step]] = {}
+    for layer in layers(p):
+        if part == "alone":
+            runs[layer.name] = alone(layer, p)
+        else:
+            fed = batches(p.shape, WORKERS if part == "loader" else 0)
+            runs[layer.name] = Tagger(layer, p.shape, fed).step
+    if part == "alone":
+        runs[NUMPY] = from_numpy(p, threads)
+    return [Side(name, run, lambda step: step.numbers()) for name, run in runs.items()]
+
+
+def compare(report: _report.Report, part: str, cell: str, shape: Shape, budget: float) -> tuple[float, float]:
+    """Compare one part for one cell and shape; returns PyTorch ÷ ours, and ours ÷ NumPy (nan elsewhere)."""
+    sides = sides_of(part, problem(cells.by_name(cell), shape), report.threads)
+    apart = check(sides, TOLERANCE)
+    found = timed(sides, budget)
+    columns = {"executor": {name: each.executor for name, each in found.items()}}
+    if part != "alone":
+        columns["program ms"] = {name: f"{1e3 * each.whole.median:.4g}" for name, each in found.items()}
+    ratios = report.compared(
+        f"{cell} {shape}, {part}",
+        {name: each.layer for name, each in found.items()},
+        apart=apart,
+        columns=columns,
+        children=[child.pid for child in multiprocessing.active_children() if child.pid],
+        cell=cell,
+        shape=shape,
+        part=part,
+        program_seconds={name: each.whole.median for name, each in found.items()},
+    )
+    numpy = 1 / ratios.pop(NUMPY) if NUMPY in ratios else float("nan")
+    (to_torch,) = ratios.values()
+    return to_torch, numpy
+
+
+def summary(report: _report.Report, part: str, shapes: Sequence[Shape], results: dict[str, Ratios]) -> None:
+    """Print the mean and the least ratio of every cell, and set the bars if all shapes were measured."""
+    rows = [
+        [
+            name,
+            f"{geometric_mean(ratios.torch):.2f}",
+            f"{min(ratios.torch):.2f}",
+            *(f"{value:.2f}" for value in ratios.numpy),
+        ]
+        for name, ratios in results.items()
+    ]
+    beside = [f"torch ÷ numpy {shape}" for shape in shapes] if part == "alone" else []
+    print(f"\n{part}: PyTorch ÷ ours over {len(shapes)} shapes")
+    print(_report.table(["cell", "mean", "least", *beside], rows), flush=True)
+    if tuple(shapes) != SHAPES or part == "loader":
+        return
+    for name, ratios in results.items():
+        report.bar(f"{name}, {part}: PyTorch ÷ ours, mean", geometric_mean(ratios.torch), MEAN_BARS[name])
+        if name in LEAST_BARS:
+            report.bar(f"{name}, {part}: PyTorch ÷ ours, least", min(ratios.torch), LEAST_BARS[name])
+        large = [r for r, shape in zip(ratios.numpy, shapes, strict=False) if shape[3] >= NUMPY_UNITS]
+        if large:
+            what = f"{name}: ours under PyTorch ÷ from NumPy, from {NUMPY_UNITS} units on"
+            report.bar(what, max(large), NUMPY_BAR, at_most=True)
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = _report.options(__doc__)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--cells", nargs="+", choices=CELLS, default=None)
+    parser.add_argument(
+        "--shapes", nargs="+", type=read_shape, default=None, metavar="BATCH,TIME,FEATURES,UNITS"
+    )
+    parser.add_argument("--seconds", type=float, default=None, help="about so long for a comparison")
+    chosen = parser.parse_args(arguments)
+    report = _report.begin("company", chosen, limit=False)
+    torch.set_num_threads(chosen.threads)
+    shapes = chosen.shapes or ((SHAPES[0], SHAPES[2]) if chosen.quick else SHAPES)
+    budget = chosen.seconds or (0.7 if chosen.quick else 3.0)
+    for part in chosen.parts:
+        results: dict[str, Ratios] = {}
+        for cell in chosen.cells or (CELLS[:1] if chosen.quick else CELLS):
+            pairs = []
+            for shape in shapes:
+                pairs.append(compare(report, part, cell, shape, budget))
+                report.forget()  # the loaders' processes ended with their sides
+            to_torch, numpy = ([pair[n] for pair in pairs] for n in (0, 1))
+            results[cell] = Ratios(to_torch, numpy if part == "alone" else [])
+        summary(report, part, shapes, results)
+    report.end()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
