@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ._cells import CELLS
-from ._program_task import LENGTH, UNITS, WIDTH, WORDS, Task
+from ._program_task import EMBEDDING_SIZE, LENGTH, UNITS, VOCABULARY_SIZE, Task
 
 
 class KerasProgram:
@@ -33,7 +33,7 @@ class KerasProgram:
         self.model = keras.Sequential(
             [
                 keras.Input((LENGTH,), dtype="int32"),
-                embedding(WORDS, WIDTH, mask_zero=self.task.mask),
+                embedding(VOCABULARY_SIZE, EMBEDDING_SIZE, mask_zero=self.task.mask),
                 self._layer(),
                 keras.layers.Dense(1, activation="sigmoid"),
             ]

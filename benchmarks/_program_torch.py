@@ -10,7 +10,7 @@ import torch.nn.functional as functional
 
 from ._cells import CELLS
 from ._peers_torch import TorchWords, has_layer, layer_module, read_layer, set_threads
-from ._program_task import UNITS, WIDTH, Task
+from ._program_task import EMBEDDING_SIZE, UNITS, Task
 
 
 class TorchProgram:
@@ -29,7 +29,7 @@ class TorchProgram:
         first = self.first
         self.embedding = torch.nn.Embedding.from_pretrained(torch.tensor(first["embedding"]), freeze=False)
         if has_layer(self.task.cell):
-            self.layer = layer_module(self.task.cell, WIDTH, UNITS, first["cell"])
+            self.layer = layer_module(self.task.cell, EMBEDDING_SIZE, UNITS, first["cell"])
             own = list(self.layer.parameters())
         else:
             fused = self.hand.fused(first["cell"])
