@@ -17,7 +17,7 @@ import stepfold
 import stepfold.torch
 
 from ._cells import CELLS
-from ._harness import Numbers
+from ._harness import NamedArrays
 from ._ours import last_executor
 from ._peers_torch import LoopLayer, has_layer, layer_module, named_weights
 from ._problems import Problem, Shape
@@ -34,11 +34,11 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Step:
-    """A training step that was made: the seconds in the layer, its executor, and what to compare."""
+    """A finished training step: the seconds in the layer, its executor, and the arrays to compare."""
 
     layer_seconds: float
     executor: str
-    numbers: Callable[[], Numbers]
+    arrays: Callable[[], NamedArrays]
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class Layer:
 
     name: str
     module: nn.Module
-    gradients: Callable[[], Numbers]
+    gradients: Callable[[], NamedArrays]
 
     def __call__(self, x: Tensor) -> Tensor:
         outputs: Tensor = self.module(x)[0]
         return outputs
 
     def executor(self) -> str:
-        """Say what the last call of this layer ran on."""
+        """Return what the last call of this layer ran on, "" for PyTorch's own."""
         return last_executor() if self.name == OURS else ""
 
 
@@ -69,7 +69,7 @@ def layers(p: Problem) -> tuple[Layer, Layer]:
         ours = getattr(stepfold.torch, type(theirs).__name__)(features, units, batch_first=True)
         ours.load_state_dict(theirs.state_dict())
 
-        def drop_in(module: nn.Module) -> Callable[[], Numbers]:
+        def drop_in(module: nn.Module) -> Callable[[], NamedArrays]:
             return lambda: named_weights(name, _gradients(module).values())
 
         label = f"torch.nn.{type(theirs).__name__}"
@@ -78,7 +78,7 @@ def layers(p: Problem) -> tuple[Layer, Layer]:
     ours.load_state_dict({f"{key}_l0": torch.from_numpy(value) for key, value in p.params.items()})
     loop = LoopLayer(name, p.params)
 
-    def own() -> Numbers:
+    def own() -> NamedArrays:
         return CELLS[name].fused({key.removesuffix("_l0"): g for key, g in _gradients(ours).items()})
 
     return Layer(OURS, ours, own), Layer("torch loop", loop, lambda: _gradients(loop))
@@ -94,16 +94,16 @@ def _array(value: Any) -> Any:
 
 def alone(layer: Layer, p: Problem) -> Callable[[], Step]:
     """Return the layer's training step and nothing else."""
-    x, arriving = torch.from_numpy(p.inputs), torch.from_numpy(p.output_gradient)
+    x, output_gradient = torch.from_numpy(p.inputs), torch.from_numpy(p.output_gradient)
 
     def step() -> Step:
         layer.module.zero_grad()
         leaf = x.detach().requires_grad_()
         start = time.perf_counter()
         outputs = layer(leaf)
-        outputs.backward(arriving)
+        outputs.backward(output_gradient)
         seconds = time.perf_counter() - start
-        return Step(seconds, layer.executor(), lambda: _numbers(layer, outputs, leaf))
+        return Step(seconds, layer.executor(), lambda: _arrays(layer, outputs, leaf))
 
     return step
 
@@ -116,14 +116,14 @@ def from_numpy(p: Problem, threads: int) -> Callable[[], Step]:
         run = stepfold.record(p.cell, p.inputs, p.params, return_sequences=True, threads=threads)
         gradients = run.backward(p.output_gradient)
         seconds = time.perf_counter() - start
-        numbers = {"outputs": run.output, "gradient of inputs": gradients.inputs}
-        numbers |= CELLS[p.cell.name].fused(gradients.params)
-        return Step(seconds, last_executor(), lambda: numbers)
+        arrays = {"outputs": run.output, "gradient of inputs": gradients.inputs}
+        arrays |= CELLS[p.cell.name].fused(gradients.params)
+        return Step(seconds, last_executor(), lambda: arrays)
 
     return step
 
 
-def _numbers(layer: Layer, outputs: Tensor, inputs: Tensor) -> dict[str, Any]:
+def _arrays(layer: Layer, outputs: Tensor, inputs: Tensor) -> dict[str, Any]:
     both = {"outputs": _array(outputs), "gradient of inputs": _array(inputs.grad)}
     return {**both, **layer.gradients()}
 
@@ -131,8 +131,8 @@ def _numbers(layer: Layer, outputs: Tensor, inputs: Tensor) -> dict[str, Any]:
 class Tagger:
     """A user's program around the layer: Embedding → layer → Linear, cross-entropy of each token, Adam.
 
-    `step` makes one training step and counts the seconds in the layer: its forward and its backward pass.
-    The other operations run between the two, on PyTorch's threads.
+    `step` makes one training step. Its `layer_seconds` are those of the layer's forward and backward pass;
+    the other operations run before, between and after them, on PyTorch's threads.
     """
 
     def __init__(self, layer: Layer, shape: Shape, batches: Iterator[Batch]) -> None:
@@ -165,17 +165,17 @@ class Tagger:
         embedded.backward(inputs.grad)
         self.optimizer.step()
 
-        def numbers() -> Numbers:
+        def arrays() -> NamedArrays:
             head = {f"gradient of the head's {name}": g for name, g in _gradients(self.head).items()}
             embedding = _array(self.embedding.weight.grad)
-            found = _numbers(self.layer, outputs, inputs)
+            found = _arrays(self.layer, outputs, inputs)
             return {"loss": _array(loss), "gradient of the embedding": embedding, **head, **found}
 
-        return Step(seconds, executor, numbers)
+        return Step(seconds, executor, arrays)
 
 
 class Reviews(Dataset[Batch]):  # type: ignore[misc]  # torch has no types here
-    """Made-up reviews, as many as anybody asks for: random ids, the commonest first, and their classes."""
+    """Random token ids, the first ones the most common, and a class for each token; without an end."""
 
     def __init__(self, time_: int) -> None:
         self.time = time_
@@ -189,7 +189,7 @@ class Reviews(Dataset[Batch]):  # type: ignore[misc]  # torch has no types here
 
 
 def batches(shape: Shape, workers: int) -> Iterator[Batch]:
-    """Return the batches of a program, made by so many worker processes; without any, one batch for ever."""
+    """Return the batches of a program, made by `workers` processes; without any, the same batch each time."""
     loader = DataLoader(Reviews(shape[1]), shape[0], num_workers=workers)
     if workers:
         return iter(loader)

@@ -108,10 +108,10 @@ class KerasProgram:
 
 
 def _layer_norm_cell(keras: Any) -> Any:
-    """Return the layer-norm LSTM as a cell that a Keras user writes."""
+    """Return the layer-norm LSTM as a Keras user writes it."""
     ops = keras.ops
 
-    def normalised(x: Any) -> Any:
+    def normalise(x: Any) -> Any:
         centred = x - ops.mean(x, axis=-1, keepdims=True)
         return centred * ops.rsqrt(ops.mean(centred * centred, axis=-1, keepdims=True) + 1e-3)
 
@@ -130,9 +130,9 @@ def _layer_norm_cell(keras: Any) -> Any:
         def call(self, x: Any, states: Any) -> Any:
             h, c = states
             gates = ops.reshape(ops.matmul(x, self.kernel) + ops.matmul(h, self.recurrent), (-1, 4, UNITS))
-            i, f, g, o = ops.unstack(normalised(gates) * self.gain + self.bias, axis=1)
+            i, f, g, o = ops.unstack(normalise(gates) * self.gain + self.bias, axis=1)
             c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
-            h = ops.sigmoid(o) * ops.tanh(normalised(c) * self.last_gain + self.last_bias)
+            h = ops.sigmoid(o) * ops.tanh(normalise(c) * self.last_gain + self.last_bias)
             return h, [h, c]
 
     return LayerNormLSTMCell()

@@ -1,4 +1,4 @@
-"""What every contestant of `program` gets: the same reviews in the same batches, the same first weights."""
+"""The task of every contestant of `program`: the same reviews in the same batches, the same first weights."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Task:
 
 
 def prepare(folder: Path, steps: int) -> float:
-    """Write the first batches of real reviews, shuffled, to the folder; returns the share that is no
-    padding."""
+    """Write the first batches of real reviews, shuffled, to the folder; returns the share of words, the
+    rest being padding."""
     from stepfold.data import load_imdb, pad
 
     corpus = load_imdb(vocabulary_size=VOCABULARY_SIZE)
@@ -57,8 +57,8 @@ def batches(task: Task) -> tuple[Array, Array]:
 def first_weights(task: Task) -> dict[str, Any]:
     """Return the first weights: the embedding, the cell's parameters under "cell", the dense layer.
 
-    The inputs weigh more, and the state less, than at the start of a real training: with layer normalisation
-    that start is chaotic over 500 timesteps, and a rounding would grow beyond any comparison.
+    The embedding is larger, and the recurrent weights smaller, than at the start of a real training. With
+    layer normalisation that start is chaotic over 500 timesteps: rounding errors grow too large to compare.
     """
     random = np.random.default_rng(5)
     cell = cells.by_name(task.cell)

@@ -1,4 +1,4 @@
-"""A PyTorch training step in the company that users have: other operations, a data loader, NumPy beside it.
+"""A PyTorch training step among the other work of a program: other operations, a data loader; and from NumPy.
 
 Run it as `python -m benchmarks.company [--quick] [--parts alone program loader] [--cells lstm gru …]`.
 
@@ -6,7 +6,7 @@ Run it as `python -m benchmarks.company [--quick] [--parts alone program loader]
 the layer's share of a step of Embedding → layer → Linear → loss → Adam, whose other operations keep PyTorch's
 threads awake; `loader` is the same program, fed by a `DataLoader` with two worker processes. The settings are
 the default ones: no affinity, no environment variable. Steps follow one another without a pause, as in
-training. Outputs and gradients are compared before anything is timed.
+training. Outputs and gradients are compared first.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ MEAN_BARS = {"lstm": 1.4, "gru": 3.0, "simple_rnn": 2.7, "layer_norm_lstm": 6.0}
 LEAST_BARS = {"lstm": 1.05}
 NUMPY_BAR, NUMPY_UNITS = 1.15, 128
 """Ours under PyTorch ÷ the same kernels from NumPy, at most, from so many units on."""
-_PAUSE = 0.01  # lets the idle threads of the side before stop spinning
+_PAUSE = 0.01  # in which the idle threads of the previous side stop spinning
 _TURN = 0.1  # seconds of one side's steps in a row, and at least `_STEPS` of them
 _STEPS = 3
 
 
 class Found(NamedTuple):
-    """What the steps of one side took: in the layer, and as a whole; and what it ran on."""
+    """What the steps of one side took: in the layer, and as a whole; and the executor."""
 
     layer: Times
     whole: Times
@@ -94,13 +94,13 @@ def sides_of(part: str, p: Problem, threads: int) -> list[Side]:
             runs[layer.name] = Tagger(layer, p.shape, fed).step
     if part == "alone":
         runs[NUMPY] = from_numpy(p, threads)
-    return [Side(name, run, lambda step: step.numbers()) for name, run in runs.items()]
+    return [Side(name, run, lambda step: step.arrays()) for name, run in runs.items()]
 
 
 def compare(report: _report.Report, part: str, cell: str, shape: Shape, budget: float) -> tuple[float, float]:
     """Compare one part for one cell and shape; returns PyTorch ÷ ours, and ours ÷ NumPy (nan elsewhere)."""
     sides = sides_of(part, problem(cells.by_name(cell), shape), report.threads)
-    apart = check(sides, TOLERANCE)
+    differences = check(sides, TOLERANCE)
     found = timed(sides, budget)
     columns = {"executor": {name: each.executor for name, each in found.items()}}
     if part != "alone":
@@ -108,7 +108,7 @@ def compare(report: _report.Report, part: str, cell: str, shape: Shape, budget: 
     ratios = report.compared(
         f"{cell} {shape}, {part}",
         {name: each.layer for name, each in found.items()},
-        apart=apart,
+        differences=differences,
         columns=columns,
         children=[child.pid for child in multiprocessing.active_children() if child.pid],
         cell=cell,
@@ -117,8 +117,8 @@ def compare(report: _report.Report, part: str, cell: str, shape: Shape, budget: 
         program_seconds={name: each.whole.median for name, each in found.items()},
     )
     numpy = 1 / ratios.pop(NUMPY) if NUMPY in ratios else float("nan")
-    (to_torch,) = ratios.values()
-    return to_torch, numpy
+    (torch_ratios,) = ratios.values()
+    return torch_ratios, numpy
 
 
 def summary(report: _report.Report, part: str, shapes: Sequence[Shape], results: dict[str, Ratios]) -> None:
@@ -166,9 +166,9 @@ def main(arguments: Sequence[str]) -> None:
             pairs = []
             for shape in shapes:
                 pairs.append(compare(report, part, cell, shape, budget))
-                report.forget()  # the loaders' processes ended with their sides
-            to_torch, numpy = ([pair[n] for pair in pairs] for n in (0, 1))
-            results[cell] = Ratios(to_torch, numpy if part == "alone" else [])
+                report.restart_load()  # the loaders' processes ended with their sides
+            torch_ratios, numpy = ([pair[n] for pair in pairs] for n in (0, 1))
+            results[cell] = Ratios(torch_ratios, numpy if part == "alone" else [])
         summary(report, part, shapes, results)
     report.end()
 

@@ -54,7 +54,7 @@ def test_sides_take_turns_of_several_steps() -> None:
             order.append(name)
             return Step(1.0, f"what {name} ran on", dict)
 
-        return Side(name, run, lambda step: step.numbers())
+        return Side(name, run, lambda step: step.arrays())
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(company, "_TURN", 0.0)
@@ -75,9 +75,9 @@ def test_the_executor_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_summary_sets_the_bars(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = _report.Report("sample", tmp_path, threads=2, quick=False)
     # 2.0 × 1.125 = 1.5², so the geometric mean is 1.5
-    to_torch = [1.5, 1.5, 2.0, 1.125, 1.5, 1.5]
+    torch_ratios = [1.5, 1.5, 2.0, 1.125, 1.5, 1.5]
     to_numpy = [9.0, 9.0, 1.0, 1.1, 1.2, 1.0]  # the first two have fewer than 128 units
-    company.summary(report, "alone", SHAPES, {"lstm": company.Ratios(to_torch, to_numpy)})
+    company.summary(report, "alone", SHAPES, {"lstm": company.Ratios(torch_ratios, to_numpy)})
     printed = capsys.readouterr().out
     assert "lstm  1.50   1.12" in printed
     assert "torch ÷ numpy (32, 500, 32, 32)" in printed
@@ -86,7 +86,7 @@ def test_the_summary_sets_the_bars(tmp_path: Path, capsys: pytest.CaptureFixture
         (1.125, 1.05, True),
         (1.2, 1.15, False),
     ]
-    company.summary(report, "program", SHAPES[:2], {"lstm": company.Ratios(to_torch[:2], [])})
+    company.summary(report, "program", SHAPES[:2], {"lstm": company.Ratios(torch_ratios[:2], [])})
     assert len(report.bars) == 3, "two shapes say nothing about the mean of six"
 
 
@@ -95,7 +95,7 @@ def test_further_columns_are_printed_and_stored(tmp_path: Path, capsys: pytest.C
     times = {_report.OURS: company.Times((0.5,)), "peer": company.Times((1.0,))}
     report.compared("a title", times, columns={"executor": {_report.OURS: "OpenMP"}})
     lines = capsys.readouterr().out.splitlines()
-    assert lines[2].endswith("apart  executor")
+    assert lines[2].endswith("difference  executor")
     assert next(line for line in lines if line.startswith("stepfold")).endswith("OpenMP")
     assert report.results[0]["columns"] == {"executor": {"stepfold": "OpenMP"}}
 
