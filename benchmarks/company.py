@@ -60,8 +60,8 @@ def timed(sides: Sequence[Side], budget: float) -> dict[str, Found]:
     """
     found: dict[str, list[tuple[float, float]]] = {side.name: [] for side in sides}
     executors = dict.fromkeys(found, "")
-    begin, rounds = time.perf_counter(), 0
-    while rounds < 3 or time.perf_counter() - begin < budget:
+    rounds, first = 0, time.perf_counter()
+    while rounds < 3 or time.perf_counter() - first < budget:
         for side in sides if rounds % 2 == 0 else sides[::-1]:
             time.sleep(_PAUSE)
             side.run()
@@ -84,7 +84,7 @@ def timed(sides: Sequence[Side], budget: float) -> dict[str, Found]:
 
 
 def sides_of(part: str, p: Problem, threads: int) -> list[Side]:
-    """Return the sides of one part: ours, PyTorch's, and for `alone` ours from NumPy."""
+    """Return the sides of one part, which compute the same: ours, PyTorch's, in `alone` also from NumPy."""
     runs: dict[str, Callable[[], Step]] = {}
     for layer in layers(p):
         if part == "alone":
@@ -94,17 +94,26 @@ def sides_of(part: str, p: Problem, threads: int) -> list[Side]:
             runs[layer.name] = Tagger(layer, p.shape, fed).step
     if part == "alone":
         runs[NUMPY] = from_numpy(p, threads)
-    return [Side(name, run, lambda step: step.arrays()) for name, run in runs.items()]
+    return [_side(name, run) for name, run in runs.items()]
+
+
+def _side(name: str, run: Callable[[], Step]) -> Side:
+    return Side(name, run, lambda step: step.arrays())
 
 
 def compare(report: _report.Report, part: str, cell: str, shape: Shape, budget: float) -> tuple[float, float]:
-    """Compare one part for one cell and shape; returns PyTorch ÷ ours, and ours ÷ NumPy (nan elsewhere)."""
-    sides = sides_of(part, problem(cells.by_name(cell), shape), report.threads)
+    """Compare one part for one cell and shape; returns PyTorch ÷ ours, and ours ÷ from NumPy or nan."""
+    p = problem(cells.by_name(cell), shape)
+    sides = sides_of(part, p, report.threads)
     differences = check(sides, TOLERANCE)
+    if part == "program":  # of other inputs, but the time does not depend on them
+        sides.append(_side(NUMPY, from_numpy(p, report.threads)))
     found = timed(sides, budget)
     columns = {"executor": {name: each.executor for name, each in found.items()}}
     if part != "alone":
-        columns["program ms"] = {name: f"{1e3 * each.whole.median:.4g}" for name, each in found.items()}
+        columns["program ms"] = {
+            name: f"{1e3 * each.whole.median:.4g}" for name, each in found.items() if name != NUMPY
+        }
     ratios = report.compared(
         f"{cell} {shape}, {part}",
         {name: each.layer for name, each in found.items()},
@@ -114,37 +123,39 @@ def compare(report: _report.Report, part: str, cell: str, shape: Shape, budget: 
         cell=cell,
         shape=shape,
         part=part,
-        program_seconds={name: each.whole.median for name, each in found.items()},
+        program_seconds={name: each.whole.median for name, each in found.items() if name != NUMPY},
     )
-    numpy = 1 / ratios.pop(NUMPY) if NUMPY in ratios else float("nan")
-    (torch_ratios,) = ratios.values()
-    return torch_ratios, numpy
+    (torch_ratio,) = (ratio for name, ratio in ratios.items() if name != NUMPY)
+    return torch_ratio, 1 / ratios.get(NUMPY, float("nan"))
 
 
 def summary(report: _report.Report, part: str, shapes: Sequence[Shape], results: dict[str, Ratios]) -> None:
-    """Print the mean and the least ratio of every cell, and set the bars if all shapes were measured."""
+    """Print the ratios of every cell, and set the bars if all shapes were measured."""
+    names = list(results)
     rows = [
-        [
-            name,
-            f"{geometric_mean(ratios.torch):.2f}",
-            f"{min(ratios.torch):.2f}",
-            *(f"{value:.2f}" for value in ratios.numpy),
-        ]
+        [name, f"{geometric_mean(ratios.torch):.2f}", f"{min(ratios.torch):.2f}"]
         for name, ratios in results.items()
     ]
-    beside = [f"torch ÷ numpy {shape}" for shape in shapes] if part == "alone" else []
-    print(f"\n{part}: PyTorch ÷ ours over {len(shapes)} shapes")
-    print(_report.table(["cell", "mean", "least", *beside], rows), flush=True)
+    print(
+        f"\n{part}, {len(shapes)} shapes\n" + _report.table(["PyTorch ÷ ours", "mean", "least"], rows),
+        flush=True,
+    )
+    if part != "loader":
+        rows = [
+            [str(shape), *(f"{results[name].numpy[n]:.2f}" for name in names)]
+            for n, shape in enumerate(shapes)
+        ]
+        print("\n" + _report.table(["ours ÷ ours from NumPy", *names], rows), flush=True)
     if tuple(shapes) != SHAPES or part == "loader":
         return
     for name, ratios in results.items():
         report.bar(f"{name}, {part}: PyTorch ÷ ours, mean", geometric_mean(ratios.torch), MEAN_BARS[name])
         if name in LEAST_BARS:
             report.bar(f"{name}, {part}: PyTorch ÷ ours, least", min(ratios.torch), LEAST_BARS[name])
-        large = [r for r, shape in zip(ratios.numpy, shapes, strict=False) if shape[3] >= NUMPY_UNITS]
-        if large:
+        if part == "alone":
+            large = max(r for r, shape in zip(ratios.numpy, shapes, strict=True) if shape[3] >= NUMPY_UNITS)
             what = f"{name}: ours under PyTorch ÷ from NumPy, from {NUMPY_UNITS} units on"
-            report.bar(what, max(large), NUMPY_BAR, at_most=True)
+            report.bar(what, large, NUMPY_BAR, at_most=True)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -159,7 +170,7 @@ def main(arguments: Sequence[str]) -> None:
     report = _report.begin("company", chosen, limit=False)
     torch.set_num_threads(chosen.threads)
     shapes = chosen.shapes or ((SHAPES[0], SHAPES[2]) if chosen.quick else SHAPES)
-    budget = chosen.seconds or (0.7 if chosen.quick else 3.0)
+    budget = chosen.seconds if chosen.seconds is not None else 0.7 if chosen.quick else 3.0
     for part in chosen.parts:
         results: dict[str, Ratios] = {}
         for cell in chosen.cells or (CELLS[:1] if chosen.quick else CELLS):
@@ -168,7 +179,7 @@ def main(arguments: Sequence[str]) -> None:
                 pairs.append(compare(report, part, cell, shape, budget))
                 report.restart_load()  # the loaders' processes ended with their sides
             torch_ratios, numpy = ([pair[n] for pair in pairs] for n in (0, 1))
-            results[cell] = Ratios(torch_ratios, numpy if part == "alone" else [])
+            results[cell] = Ratios(torch_ratios, numpy)
         summary(report, part, shapes, results)
     report.end()
 

@@ -87,7 +87,7 @@ class Worker:
         return Side(self.task.contestant, lambda: self.ask("check"), lambda path: dict(np.load(path)))
 
     def seconds(self, steps: int) -> float:
-        """Train so many steps; returns the seconds a step."""
+        """Train `steps` steps; returns the seconds per step."""
         return float(self.ask(f"train {steps}")) / steps
 
 

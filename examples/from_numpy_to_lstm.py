@@ -25,7 +25,7 @@ from stepfold.data import load_imdb, pad, split
 from stepfold.keras import LSTM, Embedding, Recurrent, SimpleRNN
 
 VOCABULARY_SIZE = 10_000  # the most frequent words; rarer ones count as unknown
-LENGTH = 500  # the last so many words of a review
+LENGTH = 500  # words of a review; the last ones count
 UNITS = 32
 
 

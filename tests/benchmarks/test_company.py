@@ -79,14 +79,14 @@ def test_the_summary_sets_the_bars(tmp_path: Path, capsys: pytest.CaptureFixture
     to_numpy = [9.0, 9.0, 1.0, 1.1, 1.2, 1.0]  # the first two have fewer than 128 units
     company.summary(report, "alone", SHAPES, {"lstm": company.Ratios(torch_ratios, to_numpy)})
     printed = capsys.readouterr().out
-    assert "lstm  1.50   1.12" in printed
-    assert "torch ÷ numpy (32, 500, 32, 32)" in printed
+    assert "lstm            1.50   1.12" in printed
+    assert "(32, 500, 32, 32)       9.00" in printed
     assert [(round(bar["found"], 3), bar["wanted"], bar["met"]) for bar in report.bars] == [
         (1.5, 1.4, True),
         (1.125, 1.05, True),
         (1.2, 1.15, False),
     ]
-    company.summary(report, "program", SHAPES[:2], {"lstm": company.Ratios(torch_ratios[:2], [])})
+    company.summary(report, "program", SHAPES[:2], {"lstm": company.Ratios([1.5, 1.5], [1.0, 1.0])})
     assert len(report.bars) == 3, "two shapes say nothing about the mean of six"
 
 
@@ -107,6 +107,7 @@ def test_a_loader_feeds_the_program_on_every_processor(tmp_path: Path) -> None:
         "import os, sys; before = os.environ.copy(), os.sched_getaffinity(0)\n"
         "from benchmarks import company\n"
         f"company.main('--parts loader --cells gru --shapes 3,6,4,5 --seconds 0 --out {tmp_path}'.split())\n"
+        "import multiprocessing; assert not multiprocessing.active_children(), 'the loaders have ended'\n"
         "assert before == (os.environ.copy(), os.sched_getaffinity(0)), 'the settings must be the default'"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ.copy())

@@ -96,7 +96,7 @@ def _predict(options: argparse.Namespace) -> None:
 
 def _standard_input() -> list[str]:
     if sys.stdin.isatty():
-        print("reading a text a line; end with Ctrl-D", file=sys.stderr)
+        print("reading one text per line; end with Ctrl-D", file=sys.stderr)
     content = text_of(sys.stdin.buffer.read(), "standard input").removesuffix("\n")
     return [line.rstrip("\r") for line in content.split("\n")] if content else []
 
@@ -145,13 +145,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(commands.add_parser("train", help="train a classifier on IMDB's reviews or on a file"))
 
-    ask = commands.add_parser("predict", help="label and probability of texts")
-    ask.add_argument("folder", metavar="RUN", help="the folder that train wrote")
-    ask.add_argument(
+    predict = commands.add_parser("predict", help="label and probability of texts")
+    predict.add_argument("folder", metavar="RUN", help="the folder that train wrote")
+    predict.add_argument(
         "texts", metavar="TEXT", nargs="*", help="texts to predict; without any, the lines of standard input"
     )
-    ask.add_argument("--json", action="store_true", help="print an object a line")
-    ask.set_defaults(run=_predict)
+    predict.add_argument("--json", action="store_true", help="print one JSON object per line")
+    predict.set_defaults(run=_predict)
 
     every = commands.add_parser("cells", help="list the built-in cells with their equations")
     every.set_defaults(run=_cells)
