@@ -1,4 +1,4 @@
-"""What `costs` measures in a fresh process: `python -m benchmarks._cost_probes NAME …` prints one number."""
+"""What `costs` measures in a new process: `python -m benchmarks._cost_probes NAME …` prints one value."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def memory(side: str, cell: str, *shape: str) -> float:
 
         return Side(side, training_step(p, 2, checkpoint=side == "checkpoints"), dict)
 
-    make(2).run()  # code and thread pools are there now
+    make(2).run()  # compiles the code and starts the threads
     step = make(time_)
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far

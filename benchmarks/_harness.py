@@ -1,4 +1,4 @@
-"""Comparing sides: first their numbers, then their times, in turn and in one process."""
+"""Compares sides in one process: first their results, then their times, A B A B."""
 
 from __future__ import annotations
 
@@ -11,59 +11,59 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Numbers = Mapping[str, NDArray[Any]]
+NamedArrays = Mapping[str, NDArray[Any]]
 
-_PAUSE = 0.01  # lets the idle threads of the side before stop spinning
+_PAUSE = 0.01  # in which the idle threads of the previous side stop spinning
 _SHORT = 0.05  # a call shorter than this is warmed up again after every pause
 
 
 class DisagreementError(AssertionError):
-    """Two sides that should compute the same do not; their times would compare nothing."""
+    """Two sides differ that should compute the same, so that comparing their times means nothing."""
 
 
 @dataclass(frozen=True)
 class Side:
     """One side of a comparison.
 
-    `run` is what is timed: it has finished its work when it returns. `numbers` turns what it returned into
-    named arrays, the same names on every side.
+    `run` is timed, and returns when its work is finished. `arrays` turns its result into named arrays, with
+    the same names on every side.
     """
 
     name: str
     run: Callable[[], Any]
-    numbers: Callable[[Any], Numbers]
+    arrays: Callable[[Any], NamedArrays]
 
 
 @dataclass(frozen=True)
 class Times:
-    """The seconds that one side took, call by call."""
+    """The seconds of each call of one side."""
 
     seconds: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """The middle one."""
+        """The median."""
         return statistics.median(self.seconds)
 
     @property
     def minimum(self) -> float:
-        """The least one."""
+        """The minimum."""
         return min(self.seconds)
 
 
 def check(sides: Sequence[Side], tolerance: float) -> dict[str, float]:
-    """Run every side once and compare its numbers with the first side's.
+    """Run every side once and compare its arrays with the first side's.
 
-    An array may differ by `tolerance` × the greatest magnitude in the first side's array. Returns the
+    A value may differ by `tolerance` × the greatest magnitude in the first side's array. Returns the
     greatest such difference for each other side; raises DisagreementError, naming the side and the array,
     above the tolerance.
     """
-    first = sides[0].numbers(sides[0].run())
-    return {side.name: _furthest(sides[0].name, first, side, tolerance) for side in sides[1:]}
+    first = sides[0].arrays(sides[0].run())
+    return {side.name: _greatest_difference(sides[0].name, first, side, tolerance) for side in sides[1:]}
 
 
-def _furthest(name: str, first: Numbers, side: Side, tolerance: float) -> float:
-    other = side.numbers(side.run())
+def _greatest_difference(name: str, first: NamedArrays, side: Side, tolerance: float) -> float:
+    other = side.arrays(side.run())
     if set(other) != set(first) or not first:
         raise DisagreementError(f"{name} gives {sorted(first)}, {side.name} gives {sorted(other)}")
     worst = 0.0
@@ -81,32 +81,32 @@ def _furthest(name: str, first: Numbers, side: Side, tolerance: float) -> float:
     return worst
 
 
-def time_in_turn(
-    sides: Sequence[Side], *, budget: float, least: int = 5, most: int = 200
+def time_alternating(
+    sides: Sequence[Side], *, seconds: float, min_rounds: int = 5, max_rounds: int = 200
 ) -> dict[str, Times]:
-    """Time the sides A B A B … for about `budget` seconds, at least `least` rounds and at most `most`.
+    """Time the sides A B A B … for about `seconds`, at least `min_rounds` and at most `max_rounds`.
 
-    Each turn begins with a pause, in which the threads of the side before go to sleep, and for short calls
-    with one more call that is not counted; so every side is timed as it runs in a loop of its own.
+    Each turn begins with a pause, in which the threads of the previous side go to sleep, and for short calls
+    with one more call that is not counted. So every side is timed as it runs in a loop of its own.
     """
     for side in sides:
         side.run()
         side.run()
-    seconds: dict[str, list[float]] = {side.name: [] for side in sides}
+    found: dict[str, list[float]] = {side.name: [] for side in sides}
     start = time.perf_counter()
-    for turn in range(most):
+    for turn in range(max_rounds):
         for side in sides if turn % 2 == 0 else list(reversed(sides)):
             time.sleep(_PAUSE)
-            if not seconds[side.name] or seconds[side.name][-1] < _SHORT:
+            if not found[side.name] or found[side.name][-1] < _SHORT:
                 side.run()
             before = time.perf_counter()
             side.run()
-            seconds[side.name].append(time.perf_counter() - before)
-        if turn + 1 >= least and time.perf_counter() - start > budget:
+            found[side.name].append(time.perf_counter() - before)
+        if turn + 1 >= min_rounds and time.perf_counter() - start > seconds:
             break
-    return {name: Times(tuple(values)) for name, values in seconds.items()}
+    return {name: Times(tuple(values)) for name, values in found.items()}
 
 
 def geometric_mean(values: Sequence[float]) -> float:
-    """The geometric mean of positive numbers."""
+    """The geometric mean of positive values."""
     return float(np.exp(np.mean(np.log(values))))

@@ -1,4 +1,4 @@
-"""The machine: how many threads may run, what it is, and the most that its arithmetic can do."""
+"""The machine: its description, the limit on its threads, its peak of arithmetic, its other processes."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from stepfold._llvm._compile import Library, compile_text, target
 from stepfold._llvm._text import Function, Module, Value
 
 PACKAGES = "numpy llvmlite torch keras jax jaxlib onnxruntime openvino tensorflow"
-_CHAINS = {16: 12, 32: 24}  # sums that do not wait for one another, by the number of registers there are
-_TURNS = 500_000
+_ACCUMULATORS = {16: 12, 32: 24}  # independent sums, by the number of vector registers
+_ITERATIONS = 500_000
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
 def limit_threads(threads: int) -> None:
-    """Give this process, and every library in it, so many processors; call it before importing frameworks.
+    """Give this process, and every library in it, `threads` processors; call it before importing frameworks.
 
-    RuntimeError if the machine has fewer.
+    RuntimeError if this process may use fewer.
     """
     if hasattr(os, "sched_setaffinity"):
         allowed = sorted(os.sched_getaffinity(0))
         if len(allowed) < threads:
             raise RuntimeError(
-                f"{threads} threads need as many processors, this process may use {len(allowed)}"
+                f"{threads} threads need as many processors, this process may use {len(allowed)}; "
+                "give a smaller --threads"
             )
         os.sched_setaffinity(0, allowed[:threads])
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -41,8 +42,7 @@ def limit_threads(threads: int) -> None:
 
 
 def describe(threads: int) -> dict[str, str]:
-    """Return the processor, the system, the threads and the version of every package that a benchmark may
-    use."""
+    """Return the processor, the system, the threads and the versions of the packages that benchmarks use."""
     facts = {
         "processor": _processor(),
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
@@ -59,28 +59,28 @@ def describe(threads: int) -> dict[str, str]:
     return facts
 
 
-class Others:
-    """How busy everybody else keeps the processors; only Linux tells."""
+class OtherProcesses:
+    """The load of all other processes on the processors; known on Linux only."""
 
     def __init__(self) -> None:
         self._before = _seconds()
 
     def share(self, children: Sequence[int] = ()) -> float | None:
-        """Return the share of all processors that others used since the last look, None where nobody tells.
+        """Return the share of all processors that others used since the last call, None where it is unknown.
 
-        `children` are the numbers of our processes that began since then and still run; ended ones are known.
+        `children` are the ids of our processes that began since then and still run; ended ones are counted.
         """
         before, now = self._before, _seconds()
         self._before = now
         if before is None or now is None or now[0] <= before[0]:
             return None
-        whole, busy, ours = (after - earlier for after, earlier in zip(now, before, strict=True))
+        total, busy, ours = (after - earlier for after, earlier in zip(now, before, strict=True))
         ours += sum(map(_seconds_of, children))
-        return max(0.0, busy - ours) / whole
+        return max(0.0, busy - ours) / total
 
 
 def _seconds() -> tuple[float, float, float] | None:
-    """Seconds since the start: of all processors, those in which they worked, those that were ours."""
+    """Seconds since the start: of all processors, the busy ones of them, and those of this process."""
     if not Path("/proc/stat").exists():
         return None
     fields = [int(n) / _TICKS for n in Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]]
@@ -88,8 +88,8 @@ def _seconds() -> tuple[float, float, float] | None:
 
 
 def _seconds_of(process: int) -> float:
-    numbers = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(numbers[11]) + int(numbers[12])) / _TICKS
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def _processor() -> str:
@@ -103,17 +103,17 @@ def _processor() -> str:
 
 
 def peak(threads: int, repeats: int = 40) -> float:
-    """Measure float32 multiply-and-adds in registers on so many threads at once; returns operations a second.
+    """Measure float32 multiply-and-adds in registers on `threads` threads; returns operations per second.
 
-    A multiply-and-add counts as two. The best of many tries is returned, each some milliseconds long.
+    A multiply-and-add counts as two. The best of many tries counts, each some milliseconds long.
     """
-    library, sums = _fma_kernel()
+    library, elements = _fma_kernel()
     kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(library.addresses["fma"])
-    sinks = [np.empty(sums, np.float32) for _ in range(threads)]
-    work = threads * _TURNS * sums * 2
+    sinks = [np.empty(elements, np.float32) for _ in range(threads)]
+    work = threads * _ITERATIONS * elements * 2
     tries = []
     for _ in range(repeats):
-        workers = [threading.Thread(target=kernel, args=(sink.ctypes.data, _TURNS)) for sink in sinks]
+        workers = [threading.Thread(target=kernel, args=(sink.ctypes.data, _ITERATIONS)) for sink in sinks]
         start = time.perf_counter()
         for worker in workers:
             worker.start()
@@ -121,33 +121,33 @@ def peak(threads: int, repeats: int = 40) -> float:
             worker.join()
         tries.append(work / (time.perf_counter() - start))
     if not all(np.all(np.isfinite(sink)) for sink in sinks):
-        raise RuntimeError("the loop that measures the peak left its range; its speed would mean nothing")
+        raise RuntimeError("the loop that measures the peak overflowed, so that its speed means nothing")
     return max(tries)
 
 
 @functools.cache
 def _fma_kernel() -> tuple[Library, int]:
-    """Build `fma(sink, turns)`: numbers held in registers, all replaced by x · 0.5 + 0.25 every turn.
+    """Build `fma(sink, iterations)`: values in registers, each replaced by x · 0.5 + 0.25 in every iteration.
 
-    Returns the code, and how many numbers there are.
+    Returns the code and the number of values.
     """
     host = target("host")
     lanes = host.lanes(32)
     vector = f"<{lanes} x float>"
-    chains = _CHAINS[host.registers]
+    accumulators = _ACCUMULATORS[host.registers]
     module = Module()
-    f = Function(module, "fma", [("sink", "ptr"), ("turns", "i64")])
-    sink, turns = f.arguments
+    f = Function(module, "fma", [("sink", "ptr"), ("iterations", "i64")])
+    sink, iterations = f.arguments
 
     def all_lanes(value: str) -> Value:
         return Value("<" + ", ".join([f"float {value}"] * lanes) + ">", vector)
 
-    with f.loop(0, turns, 1, [all_lanes("1.0")] * chains) as loop:
+    with f.loop(0, iterations, 1, [all_lanes("1.0")] * accumulators) as loop:
         name = f"llvm.fma.v{lanes}f32"
         half, quarter = all_lanes("0.5"), all_lanes("0.25")
         loop.next([f.call(name, vector, [x, half, quarter]) for x in loop.carried])
-    for chain, total in enumerate(loop.results):
-        f.store(total, f.offset(sink, chain * lanes, "float"), 4)
+    for index, total in enumerate(loop.results):
+        f.store(total, f.offset(sink, index * lanes, "float"), 4)
     module.add(f)
     library = Library(compile_text(module.text(), host), ["fma"])
-    return library, chains * lanes
+    return library, accumulators * lanes

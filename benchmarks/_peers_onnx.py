@@ -1,6 +1,6 @@
 """The sides of ONNX Runtime and OpenVINO, which predict only: the operators LSTM, GRU and RNN of ONNX.
 
-Both get the input with time first, as the operators want it, at no cost to them.
+Both get a time-major input, as the operators expect; the transpose is not timed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ._problems import Problem
 Array = NDArray[Any]
 
 _OPERATORS = {"lstm": ("LSTM", [0, 3, 1, 2]), "gru": ("GRU", [0, 1, 2]), "simple_rnn": ("RNN", [0])}
-"""The operator, and where ONNX's gates (LSTM: i, o, f, c) stand among ours (i, f, c, o)."""
+"""The operator, and the index of each of ONNX's gates (LSTM: i, o, f, c) among ours (i, f, c, o)."""
 
 
 def serves(name: str) -> bool:
@@ -79,7 +79,7 @@ def model(p: Problem, *, states: bool = False) -> bytes:
 
 
 def session(content: bytes, threads: int) -> onnxruntime.InferenceSession:
-    """Return an ONNX Runtime session with so many threads."""
+    """Return an ONNX Runtime session with `threads` threads."""
     chosen = onnxruntime.SessionOptions()
     chosen.intra_op_num_threads = threads
     chosen.inter_op_num_threads = 1
@@ -96,7 +96,7 @@ def onnxruntime_side(p: Problem, threads: int) -> Side:
 
 
 def openvino_side(p: Problem, threads: int) -> Side:
-    """OpenVINO, told to keep float32."""
+    """OpenVINO in float32."""
     core = openvino.Core()
     options = {
         "INFERENCE_NUM_THREADS": threads,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as functional
 
 from ._cells import CELLS, HandCell
-from ._harness import Numbers, Side
+from ._harness import NamedArrays, Side
 from ._problems import Problem
 
 _NN = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "simple_rnn": torch.nn.RNN}
 
 
-class TorchWords:
-    """The words of a step in PyTorch."""
+class TorchFunctions:
+    """The functions of a step in PyTorch."""
 
     tanh = staticmethod(torch.tanh)
     sigmoid = staticmethod(torch.sigmoid)
@@ -32,7 +32,7 @@ class TorchWords:
 
 
 def set_threads(threads: int) -> None:
-    """Let PyTorch use so many threads."""
+    """Let PyTorch use `threads` threads."""
     torch.set_num_threads(threads)
 
 
@@ -63,12 +63,14 @@ def _thirds(value: Any, order: list[int]) -> Any:
 
 
 def read_layer(name: str, layer: torch.nn.Module) -> dict[str, Any]:
-    """Return the parameters of a layer of `torch.nn`, side by side as in `HandCell.fused`."""
+    """Return the parameters of a layer of `torch.nn`, in the form of `HandCell.fused`."""
     values = [layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0, layer.bias_hh_l0]
-    return _named(name, [value.detach().numpy() for value in values])
+    return named_weights(name, [value.detach().numpy() for value in values])
 
 
-def _named(name: str, values: list[Any]) -> dict[str, Any]:
+def named_weights(name: str, values: Iterable[Any]) -> dict[str, Any]:
+    """Return the weights of a layer of `torch.nn` (or their gradients), in its order, as `HandCell.fused`
+    does."""
     kernel, recurrent, bias, second = values
     named = {"kernel": kernel, "recurrent": recurrent, "bias": bias}
     if name == "gru":
@@ -81,12 +83,12 @@ def layer_side(p: Problem, *, training: bool) -> Side:
     """`torch.nn.LSTM`, `GRU` or `RNN`."""
     layer = layer_module(p.cell.name, p.shape[2], p.shape[3], p.params)
     own = [layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0, layer.bias_hh_l0]
-    return _side("torch nn", p, lambda x: layer(x)[0], own, lambda g: _named(p.cell.name, g), training)
+    return _side("torch nn", p, lambda x: layer(x)[0], own, lambda g: named_weights(p.cell.name, g), training)
 
 
 def loop_side(p: Problem, *, training: bool, compiled: bool = False) -> Side:
-    """A Python loop over timesteps, the input projected for all of them at once; `compiled`: its step by
-    inductor."""
+    """A Python loop over timesteps, the input projected for all of them at once; `compiled`: its step is
+    compiled by `torch.compile`."""
     hand = CELLS[p.cell.name]
     weights = {name: torch.from_numpy(value.copy()) for name, value in hand.fused(p.params).items()}
     for value in weights.values():
@@ -97,23 +99,39 @@ def loop_side(p: Problem, *, training: bool, compiled: bool = False) -> Side:
     def run(x: torch.Tensor) -> torch.Tensor:
         return _loop(hand, step, x, weights, mask)
 
-    def numbers(gradients: list[Any]) -> Numbers:
+    def arrays(gradients: list[Any]) -> NamedArrays:
         return dict(zip(weights, gradients, strict=True))
 
     name = "torch loop, compiled" if compiled else "torch loop"
-    return _side(name, p, run, list(weights.values()), numbers, training)
+    return _side(name, p, run, list(weights.values()), arrays, training)
+
+
+class LoopLayer(torch.nn.Module):  # type: ignore[misc]  # torch has no types here
+    """A Python loop over timesteps as a module: inputs (batch, time, features) → outputs, in a tuple of one.
+
+    Its parameters have the names of `HandCell.fused`.
+    """
+
+    def __init__(self, name: str, params: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.hand = CELLS[name]
+        for key, value in self.hand.fused(params).items():
+            self.register_parameter(key, torch.nn.Parameter(torch.tensor(value)))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        return (_loop(self.hand, self.hand.step, x, dict(self.named_parameters()), None),)
 
 
 def _loop(
     hand: HandCell, step: Callable[..., Any], x: torch.Tensor, w: Mapping[str, torch.Tensor], mask: Any
 ) -> torch.Tensor:
-    projected = functional.linear(x, w["kernel"], None if hand.late_bias else w["bias"])
+    projected = functional.linear(x, w["kernel"], None if hand.step_adds_bias else w["bias"])
     zero = x.new_zeros(x.shape[0], w["recurrent"].shape[1])
     states: tuple[torch.Tensor, ...] = (zero,) * hand.states
     outputs = []
     for z in projected.unbind(1):
-        seen = states[0] if mask is None else states[0] * mask
-        states = step(TorchWords, z, states, w, seen)
+        h = states[0] if mask is None else states[0] * mask
+        states = step(TorchFunctions, z, states, w, h)
         outputs.append(states[0])
     return torch.stack(outputs, 1)
 
@@ -123,22 +141,22 @@ def _side(
     p: Problem,
     forward: Callable[[torch.Tensor], torch.Tensor],
     weights: list[torch.Tensor],
-    numbers: Callable[[list[Any]], Numbers],
+    arrays: Callable[[list[Any]], NamedArrays],
     training: bool,
 ) -> Side:
     x = torch.from_numpy(p.inputs.copy()).requires_grad_(training)
-    arriving = torch.from_numpy(p.output_gradient)
+    output_gradient = torch.from_numpy(p.output_gradient)
 
     def train() -> Any:
         output = forward(x)
-        return output, torch.autograd.grad(output, [x, *weights], arriving)
+        return output, torch.autograd.grad(output, [x, *weights], output_gradient)
 
-    def train_numbers(result: Any) -> Numbers:
-        output, (to_x, *gradients) = result
+    def train_numbers(result: Any) -> NamedArrays:
+        output, (input_gradient, *gradients) = result
         return {
             "output": output.detach().numpy(),
-            "inputs": to_x.numpy(),
-            **numbers([g.numpy() for g in gradients]),
+            "inputs": input_gradient.numpy(),
+            **arrays([g.numpy() for g in gradients]),
         }
 
     def infer() -> torch.Tensor:

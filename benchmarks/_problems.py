@@ -1,4 +1,4 @@
-"""What is computed: a cell with random weights over a random batch, and how much arithmetic that is."""
+"""The problems: a cell with random weights over a random batch, and its number of operations."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def problem(cell: stepfold.Cell, shape: Shape, *, dropout: float = 0.0, seed: in
     for value in params.values():
         if value.ndim == 1:
             value += 0.1 * random.standard_normal(value.shape)
-    keep = (random.random((batch, units)) >= dropout).astype(np.float32) / np.float32(1 - dropout)
+    mask = (random.random((batch, units)) >= dropout).astype(np.float32) / np.float32(1 - dropout)
     return Problem(
         cell,
         shape,
         random.standard_normal((batch, time, features)).astype(np.float32),
         params,
         random.standard_normal((batch, time, units)).astype(np.float32) / np.float32(time),
-        keep if dropout else None,
+        mask if dropout else None,
     )
 
 
@@ -86,10 +86,12 @@ def operations(cell: stepfold.Cell, shape: Shape, *, training: bool) -> float:
     forward = cell.step.nodes
     total = sum(map(count, forward))
     if training:
-        back = backward(cell.step)
-        known = set(map(id, forward))
-        total += sum(count(node) for node in back.nodes if id(node) not in known)
+        backward_step = backward(cell.step)
+        of_forward = set(map(id, forward))
+        total += sum(count(node) for node in backward_step.nodes if id(node) not in of_forward)
         shapes = cell.parameter_shapes(features=features, units=units)
-        total += sum(2 * len(pairs) * int(np.prod(shapes[name])) for name, pairs in back.matrices.items())
-        total += sum(units for _ in back.vectors)
+        total += sum(
+            2 * len(pairs) * int(np.prod(shapes[name])) for name, pairs in backward_step.matrices.items()
+        )
+        total += sum(units for _ in backward_step.vectors)
     return float(total) * batch * time

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ._cells import CELLS
-from ._program_task import LENGTH, UNITS, WIDTH, WORDS, Task
+from ._program_task import EMBEDDING_SIZE, LENGTH, UNITS, VOCABULARY_SIZE, Task
 
 
 class KerasProgram:
@@ -33,7 +33,7 @@ class KerasProgram:
         self.model = keras.Sequential(
             [
                 keras.Input((LENGTH,), dtype="int32"),
-                embedding(WORDS, WIDTH, mask_zero=self.task.mask),
+                embedding(VOCABULARY_SIZE, EMBEDDING_SIZE, mask_zero=self.task.mask),
                 self._layer(),
                 keras.layers.Dense(1, activation="sigmoid"),
             ]
@@ -108,10 +108,10 @@ class KerasProgram:
 
 
 def _layer_norm_cell(keras: Any) -> Any:
-    """Return the layer-norm LSTM as a cell that a Keras user writes."""
+    """Return the layer-norm LSTM as a Keras user writes it."""
     ops = keras.ops
 
-    def normalised(x: Any) -> Any:
+    def normalise(x: Any) -> Any:
         centred = x - ops.mean(x, axis=-1, keepdims=True)
         return centred * ops.rsqrt(ops.mean(centred * centred, axis=-1, keepdims=True) + 1e-3)
 
@@ -130,9 +130,9 @@ def _layer_norm_cell(keras: Any) -> Any:
         def call(self, x: Any, states: Any) -> Any:
             h, c = states
             gates = ops.reshape(ops.matmul(x, self.kernel) + ops.matmul(h, self.recurrent), (-1, 4, UNITS))
-            i, f, g, o = ops.unstack(normalised(gates) * self.gain + self.bias, axis=1)
+            i, f, g, o = ops.unstack(normalise(gates) * self.gain + self.bias, axis=1)
             c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
-            h = ops.sigmoid(o) * ops.tanh(normalised(c) * self.last_gain + self.last_bias)
+            h = ops.sigmoid(o) * ops.tanh(normalise(c) * self.last_gain + self.last_bias)
             return h, [h, c]
 
     return LayerNormLSTMCell()

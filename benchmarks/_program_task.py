@@ -1,4 +1,4 @@
-"""What every contestant of `program` gets: the same reviews in the same batches, the same first weights."""
+"""The task of every contestant of `program`: the same reviews in the same batches, the same first weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._problems import problem
 
 Array = NDArray[Any]
 
-WORDS, WIDTH, UNITS, LENGTH, BATCH = 10_000, 32, 32, 500, 32
+VOCABULARY_SIZE, EMBEDDING_SIZE, UNITS, LENGTH, BATCH = 10_000, 32, 32, 500, 32
 EPOCH = 625  # steps of 32 in the 20,000 reviews to train on
 
 
@@ -37,11 +37,11 @@ class Task:
 
 
 def prepare(folder: Path, steps: int) -> float:
-    """Write the first batches of real reviews, shuffled, to the folder; returns the share that is no
-    padding."""
+    """Write the first batches of real reviews, shuffled, to the folder; returns the share of words, the
+    rest being padding."""
     from stepfold.data import load_imdb, pad
 
-    corpus = load_imdb(words=WORDS)
+    corpus = load_imdb(vocabulary_size=VOCABULARY_SIZE)
     chosen = np.random.default_rng(3).permutation(len(corpus.sequences))[: steps * BATCH]
     x = pad([corpus.sequences[n] for n in chosen], LENGTH)
     np.savez(folder / "reviews.npz", x=x, y=corpus.labels[chosen].astype(np.float32))
@@ -57,17 +57,17 @@ def batches(task: Task) -> tuple[Array, Array]:
 def first_weights(task: Task) -> dict[str, Any]:
     """Return the first weights: the embedding, the cell's parameters under "cell", the dense layer.
 
-    The inputs weigh more, and the state less, than at the start of a real training: with layer normalisation
-    that start is chaotic over 500 timesteps, and a rounding would grow beyond any comparison.
+    The embedding is larger, and the recurrent weights smaller, than at the start of a real training. With
+    layer normalisation that start is chaotic over 500 timesteps: rounding errors grow too large to compare.
     """
     random = np.random.default_rng(5)
     cell = cells.by_name(task.cell)
-    params = problem(cell, (1, 1, WIDTH, UNITS)).params
+    params = problem(cell, (1, 1, EMBEDDING_SIZE, UNITS)).params
     for name, axes in cell.step.parameters.items():
         if axes == ("units", "units"):
             params[name] *= np.float32(0.3)
     return {
-        "embedding": random.uniform(-0.5, 0.5, (WORDS, WIDTH)).astype(np.float32),
+        "embedding": random.uniform(-0.5, 0.5, (VOCABULARY_SIZE, EMBEDDING_SIZE)).astype(np.float32),
         "cell": params,
         "dense": random.uniform(-0.4, 0.4, (UNITS, 1)).astype(np.float32),
         "dense bias": np.zeros(1, np.float32),

@@ -1,4 +1,4 @@
-"""The tutorial's program as a PyTorch user writes it by hand."""
+"""The tutorial's program as a PyTorch user writes it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as functional
 
 from ._cells import CELLS
-from ._peers_torch import TorchWords, has_layer, layer_module, read_layer, set_threads
-from ._program_task import UNITS, WIDTH, Task
+from ._peers_torch import TorchFunctions, has_layer, layer_module, read_layer, set_threads
+from ._program_task import EMBEDDING_SIZE, UNITS, Task
 
 
 class TorchProgram:
     """Embedding → recurrent layer → one logit, RMSprop on the binary cross-entropy.
 
-    With a mask, the layers of `torch.nn` get packed sequences, and a loop over timesteps keeps the state at
-    padding.
+    With a mask, the layers of `torch.nn` get packed sequences; a loop over timesteps does not change the
+    state at padding.
     """
 
     def __init__(self, task: Task, first: dict[str, Any]) -> None:
@@ -29,7 +29,7 @@ class TorchProgram:
         first = self.first
         self.embedding = torch.nn.Embedding.from_pretrained(torch.tensor(first["embedding"]), freeze=False)
         if has_layer(self.task.cell):
-            self.layer = layer_module(self.task.cell, WIDTH, UNITS, first["cell"])
+            self.layer = layer_module(self.task.cell, EMBEDDING_SIZE, UNITS, first["cell"])
             own = list(self.layer.parameters())
         else:
             fused = self.hand.fused(first["cell"])
@@ -56,8 +56,8 @@ class TorchProgram:
     def _layer(self, ids: torch.Tensor) -> torch.Tensor:
         if self.task.mask:
             lengths = (ids != 0).sum(1)
-            turned = torch.arange(ids.shape[1]) + (ids.shape[1] - lengths)[:, None]
-            ids = ids.gather(1, turned % ids.shape[1])  # padding to the right, as packing wants it
+            rolled = torch.arange(ids.shape[1]) + (ids.shape[1] - lengths)[:, None]
+            ids = ids.gather(1, rolled % ids.shape[1])  # padding to the right, as packing expects it
             x: Any = torch.nn.utils.rnn.pack_padded_sequence(
                 self.embedding(ids), lengths, batch_first=True, enforce_sorted=False
             )
@@ -69,14 +69,14 @@ class TorchProgram:
     def _loop(self, ids: torch.Tensor) -> torch.Tensor:
         w = self.own
         projected = functional.linear(
-            self.embedding(ids), w["kernel"], None if self.hand.late_bias else w["bias"]
+            self.embedding(ids), w["kernel"], None if self.hand.step_adds_bias else w["bias"]
         )
         states: tuple[torch.Tensor, ...] = (projected.new_zeros(len(ids), UNITS),) * self.hand.states
-        on = (ids != 0)[:, :, None].unbind(1)
+        active = (ids != 0)[:, :, None].unbind(1)
         for t, z in enumerate(projected.unbind(1)):
-            new = self.hand.step(TorchWords, z, states, w, states[0])
+            new = self.hand.step(TorchFunctions, z, states, w, states[0])
             states = (
-                tuple(torch.where(on[t], n, s) for n, s in zip(new, states, strict=True))
+                tuple(torch.where(active[t], n, s) for n, s in zip(new, states, strict=True))
                 if self.task.mask
                 else new
             )

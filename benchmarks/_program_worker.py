@@ -1,7 +1,7 @@
-"""One contestant of `program`, in a process of its own: makes its model, then does what standard input asks
-for.
+"""One contestant of `program`, in a process of its own: makes its model, then serves the requests on standard
+input.
 
-A line "check" is answered with the path of an .npz of numbers, "train N" with the seconds that N steps took.
+A line "check" is answered with the path of an .npz of arrays, "train N" with the seconds that N steps took.
 """
 
 from __future__ import annotations
@@ -19,13 +19,11 @@ import numpy as np
 from . import _machine
 from ._program_task import Task, batches, first_weights
 
-CHECK_RATE = (
-    100.0  # one step of plain gradient descent so wide that the difference of the weights is the gradient
-)
+CHECK_RATE = 100.0  # of one step of gradient descent: it changes the weights by this times the gradient
 
 
 class Contestant(Protocol):
-    """What a contestant can do; weights in the form of `first_weights`."""
+    """The interface of a contestant; weights in the form of `first_weights`."""
 
     def predict(self, x: Any) -> Any: ...
     def descend(self, x: Any, y: Any, rate: float) -> float: ...
@@ -37,12 +35,12 @@ class Contestant(Protocol):
 def check(contestant: Contestant, x: Any, y: Any) -> dict[str, Any]:
     """Return predictions, loss and gradients of one batch with the first weights."""
     before = contestant.weights()
-    numbers = {"prediction": np.asarray(contestant.predict(x), np.float32).reshape(-1)}
-    numbers["loss"] = np.array([contestant.descend(x, y, CHECK_RATE)], np.float32)
+    arrays = {"prediction": np.asarray(contestant.predict(x), np.float32).reshape(-1)}
+    arrays["loss"] = np.array([contestant.descend(x, y, CHECK_RATE)], np.float32)
     after = contestant.weights()
-    numbers.update({f"gradient of {name}": (before[name] - after[name]) / CHECK_RATE for name in before})
+    arrays.update({f"gradient of {name}": (before[name] - after[name]) / CHECK_RATE for name in before})
     contestant.reset()
-    return numbers
+    return arrays
 
 
 def make(task: Task) -> Contestant:
@@ -77,7 +75,7 @@ def serve(task: Task, answer: Callable[[str], None]) -> None:
 
 def main() -> None:
     task = Task(**json.loads(sys.argv[1]))
-    # What a framework prints must not be taken for an answer.
+    # What a framework prints goes to standard error: standard output is for the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 

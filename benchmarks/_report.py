@@ -1,4 +1,4 @@
-"""What a benchmark prints and writes: tables, JSON, and the options that all of them share."""
+"""The output of a benchmark, tables and JSON, and the options that all of them share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import _machine
 from ._harness import Times
 
 OURS = "stepfold"
-_BUSY = 0.05  # of all processors: threads that wait for one another then wait for strangers too
+_BUSY = 0.05  # of all processors: above it, our threads wait for other processes
 
 
 def options(description: str | None) -> argparse.ArgumentParser:
@@ -52,7 +52,7 @@ class Report:
     threads: int
     quick: bool
     peak: float = 0.0
-    _others: _machine.Others | None = None
+    _others: _machine.OtherProcesses | None = None
     results: list[dict[str, Any]] = field(default_factory=list)
     bars: list[dict[str, Any]] = field(default_factory=list)
 
@@ -63,7 +63,7 @@ class Report:
         self.machine["float32 peak"] = (
             f"{one / 1e9:.0f} GFLOP/s on one thread, {self.peak / 1e9:.0f} on {self.threads}"
         )
-        self._others = _machine.Others()
+        self._others = _machine.OtherProcesses()
         print(f"== {self.name}{' (quick)' if self.quick else ''}")
         print("\n".join(f"{key:>14}  {value}" for key, value in self.machine.items()), flush=True)
 
@@ -73,16 +73,18 @@ class Report:
         times: Mapping[str, Times],
         *,
         operations: float | None = None,
-        apart: Mapping[str, float] | None = None,
+        differences: Mapping[str, float] | None = None,
+        columns: Mapping[str, Mapping[str, str]] | None = None,
         children: Sequence[int] = (),
         **facts: Any,
     ) -> dict[str, float]:
-        """Print and keep one comparison; returns peer → its median ÷ ours.
+        """Print and store one comparison; returns peer → its median ÷ ours.
 
-        `operations` is the arithmetic of one call, for the share of the peak; `apart` how far each side's
-        numbers were from ours, relative to the greatest; `children` our processes that still run.
+        `operations` is the arithmetic of one call, for the share of the peak; `differences` are those of each
+        side from ours, relative to the greatest value; `columns` are further columns, title → side → text;
+        `children` are the ids of our processes that still run.
         """
-        if operations:  # a peak measured on a busy machine would flatter every share
+        if operations:  # a peak measured on a busy machine is too low, and every share too high
             self.peak = max(self.peak, _machine.peak(self.threads, 10))
         ours = times.get(OURS)
         ratios = {name: t.median / ours.median for name, t in times.items() if ours and name != OURS}
@@ -90,7 +92,7 @@ class Report:
         for name, t in times.items():
             share = f"{operations / t.median / self.peak:.0%}" if operations and self.peak else ""
             ratio = f"{ratios[name]:.2f}" if name in ratios else ""
-            off = f"{apart[name]:.0e}" if apart and name in apart else ""
+            off = f"{differences[name]:.0e}" if differences and name in differences else ""
             rows.append(
                 [
                     name,
@@ -99,11 +101,13 @@ class Report:
                     share,
                     str(len(t.seconds)),
                     off,
+                    *(column.get(name, "") for column in (columns or {}).values()),
                 ]
             )
+        head = ["side", "median ms", "min ms", "÷ ours", "of peak", "calls", "difference", *(columns or {})]
         print(f"\n{title}")
-        print(table(["side", "median ms", "min ms", "÷ ours", "of peak", "calls", "apart"], rows), flush=True)
-        others = self.trust(children)
+        print(table(head, rows), flush=True)
+        others = self.check_load(children)
         self.results.append(
             {
                 "title": title,
@@ -113,7 +117,8 @@ class Report:
                 "share_of_peak": operations / ours.median / self.peak
                 if operations and ours and self.peak
                 else None,
-                "apart": dict(apart or {}),
+                "differences": dict(differences or {}),
+                "columns": {head: dict(column) for head, column in (columns or {}).items()},
                 "ratios": ratios,
                 "seconds": {
                     name: {"median": t.median, "minimum": t.minimum, "all": t.seconds}
@@ -123,23 +128,23 @@ class Report:
         )
         return ratios
 
-    def trust(self, children: Sequence[int] = ()) -> float | None:
-        """Say so if other processes were busy since the last call; `children` as in `Others.share`."""
+    def check_load(self, children: Sequence[int] = ()) -> float | None:
+        """Print a warning if other processes were busy since the last call; returns their share."""
         others = self._others.share(children) if self._others else None
         if others is not None and others > _BUSY:
             print(
-                f"NOT TO BE TRUSTED: other processes used {others:.0%} of the processors meanwhile",
+                f"UNRELIABLE: other processes used {others:.0%} of the processors meanwhile",
                 flush=True,
             )
         return others
 
-    def forget(self) -> None:
-        """Begin the watch of other processes anew, after our own have ended."""
+    def restart_load(self) -> None:
+        """Measure the load of other processes from now on, after our own have ended."""
         if self._others:
             self._others.share()
 
     def bar(self, what: str, found: float, wanted: float, *, at_most: bool = False, unit: str = "×") -> None:
-        """Keep a figure that has a bar; `at_most` for costs, where less is better."""
+        """Store a figure that has a bar; `at_most` for costs, where less is better."""
         met = found <= wanted if at_most else found >= wanted
         self.bars.append(
             {"what": what, "found": found, "wanted": wanted, "at_most": at_most, "unit": unit, "met": met}
@@ -170,9 +175,10 @@ class Report:
         (self.out / f"{self.name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def begin(name: str, arguments: argparse.Namespace) -> Report:
-    """Limit the threads of this process, and begin a report."""
-    _machine.limit_threads(arguments.threads)
+def begin(name: str, arguments: argparse.Namespace, *, limit: bool = True) -> Report:
+    """Begin a report; without `limit`, this process keeps the default number of threads and processors."""
+    if limit:
+        _machine.limit_threads(arguments.threads)
     report = Report(name, arguments.out, arguments.threads, arguments.quick)
     report.begin()
     return report

@@ -1,6 +1,6 @@
-"""How soon `stepfold train imdb` learns, from the loaded reviews on, with no kernel compiled yet.
+"""The time that `stepfold train imdb` needs to learn, after loading the reviews, with an empty kernel cache.
 
-Run it as `python -m benchmarks.accuracy [--quick]`; quick trains one epoch only, which tells its seconds.
+Run it as `python -m benchmarks.accuracy [--quick]`; quick trains one epoch only, and measures its seconds.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Course:
         return min((s for a, s in pairs if a >= accuracy), default=float("inf"))
 
     def slowest(self) -> float:
-        """Seconds of the slowest epoch, the first one with its compiling."""
+        """Seconds of the slowest epoch, the first one with its compilation."""
         return max(after - before for before, after in zip([0.0, *self.seconds], self.seconds, strict=False))
 
 
@@ -63,9 +63,9 @@ def train(arguments: Sequence[str]) -> Course:
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         ) as process:
             assert process.stderr is not None
-            loaded, said = 0.0, []
+            loaded, printed = 0.0, []
             for line in process.stderr:
-                said.append(line)
+                printed.append(line)
                 if _LOADED.search(line):
                     loaded = time.perf_counter()
                 elif found := _EPOCH.search(line):
@@ -73,7 +73,7 @@ def train(arguments: Sequence[str]) -> Course:
                     course.seconds.append(time.perf_counter() - loaded)
         if process.returncode or not course.seconds:
             raise RuntimeError(
-                f"{' '.join(command)} ended with status {process.returncode}:\n{''.join(said)}"
+                f"{' '.join(command)} ended with status {process.returncode}:\n{''.join(printed)}"
             )
     return course
 
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> None:
             f"\n{name}\n" + _report.table(["epoch", "validation accuracy", "seconds so far"], rows),
             flush=True,
         )
-        report.trust()
+        report.check_load()
         report.results.append({"title": name, "accuracies": course.accuracies, "seconds": course.seconds})
         report.bar(f"{name}: slowest epoch", course.slowest(), EPOCH_SECONDS, at_most=True, unit="s")
         if not chosen.quick:

@@ -1,4 +1,4 @@
-"""What stands around the speed: importing, compiling, memory, long sequences, threads, padding.
+"""The costs besides a step's time: importing, compiling, memory, long sequences, threads, padding.
 
 Run it as `python -m benchmarks.costs [--quick] [--only import compile memory length checkpoints threads
 padding]`.
@@ -19,7 +19,7 @@ import numpy as np
 from stepfold import cells
 
 from . import _report
-from ._harness import Side, check, time_in_turn
+from ._harness import Side, check, time_alternating
 from ._ours import training_step
 from ._problems import SHAPES, Shape, problem
 
@@ -27,8 +27,11 @@ TOLERANCE = 2e-4
 
 
 def probe(*arguments: object, cache: str | None = None) -> float:
-    """Measure in a fresh process; `cache` is the folder for what it caches."""
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}  # freed arrays leave the process at once
+    """Measure in a fresh process; `cache` is the folder of its cache."""
+    environment = {
+        **os.environ,
+        "MALLOC_MMAP_THRESHOLD_": "65536",
+    }  # freed arrays return to the system at once
     if cache is not None:
         environment["XDG_CACHE_HOME"] = cache
     command = [sys.executable, "-m", "benchmarks._cost_probes", *map(str, arguments)]
@@ -78,34 +81,41 @@ def memory(report: _report.Report) -> None:
 def length(report: _report.Report) -> None:
     """Time per timestep at growing lengths, one sequence."""
     lengths = (1_000, 10_000, 100_000) if report.quick else (1_000, 10_000, 100_000, 1_000_000)
-    a_step = {}
+    per_timestep = {}
     for n in lengths:
         run = training_step(problem(cells.lstm, (1, n, 32, 32)), 1)
-        times = time_in_turn([Side(str(n), run, _numbers)], budget=0.5, least=2, most=20)[str(n)]
-        a_step[n] = times.minimum / n
-        print(f"lstm, batch 1, {n:>9,} timesteps: {1e9 * a_step[n]:.0f} ns a timestep, forward and backward")
-    # the shortest one is mostly the cost of a call
-    worst = max(a_step[n] for n in lengths[1:]) / a_step[lengths[1]]
-    text = f"time a timestep, {lengths[1]:,} to {lengths[-1]:,}: worst ÷ first"
+        times = time_alternating([Side(str(n), run, _arrays)], seconds=0.5, min_rounds=2, max_rounds=20)[
+            str(n)
+        ]
+        per_timestep[n] = times.minimum / n
+        print(
+            f"lstm, batch 1, {n:>9,} timesteps, forward and backward: "
+            f"{1e9 * per_timestep[n]:.0f} ns per timestep"
+        )
+    # the shortest one consists mostly of the cost of a call
+    worst = max(per_timestep[n] for n in lengths[1:]) / per_timestep[lengths[1]]
+    text = f"time per timestep, {lengths[1]:,} to {lengths[-1]:,}: worst ÷ first"
     report.bar(text, worst, 1.3, at_most=True)
 
 
 def checkpoints(report: _report.Report) -> None:
-    """Time and memory of a training step that keeps only every square-root-th state."""
+    """Time and memory of a training step that saves one state of every √time timesteps."""
     shape = (1, 100_000, 32, 32) if report.quick else (1, 1_000_000, 32, 32)
     p = problem(cells.lstm, shape)
     sides = [
-        Side("checkpoints", training_step(p, 1, checkpoint=True), _numbers),
-        Side("all kept", training_step(p, 1), _numbers),
+        Side("checkpoints", training_step(p, 1, checkpoint=True), _arrays),
+        Side("all residuals", training_step(p, 1), _arrays),
     ]
     check(sides, TOLERANCE)
     report.bar(
         f"lstm {shape}: time with checkpoints ÷ without", _ratio(sides, report.quick), 1.4, at_most=True
     )
     given = 4 * sum(value.size for value in sides[0].run()[:2])  # the output and the gradient of the inputs
-    whole, few = (probe("memory", side, "lstm", *shape) - given for side in (_report.OURS, "checkpoints"))
-    text = f"lstm {shape}: memory for the way back with checkpoints ÷ without"
-    report.bar(text, few / whole, 20 / shape[1] ** 0.5, at_most=True)
+    full, checkpointed = (
+        probe("memory", side, "lstm", *shape) - given for side in (_report.OURS, "checkpoints")
+    )
+    text = f"lstm {shape}: memory for the backward pass with checkpoints ÷ without"
+    report.bar(text, checkpointed / full, 20 / shape[1] ** 0.5, at_most=True)
 
 
 def threads(report: _report.Report) -> None:
@@ -114,8 +124,8 @@ def threads(report: _report.Report) -> None:
         for shape in chosen:
             p = problem(cells.by_name(cell), shape)
             sides = [
-                Side("one thread", training_step(p, 1), _numbers),
-                Side("two threads", training_step(p, 2), _numbers),
+                Side("one thread", training_step(p, 1), _arrays),
+                Side("two threads", training_step(p, 2), _arrays),
             ]
             check(sides, TOLERANCE)
             ratio = _ratio(sides, report.quick)
@@ -123,35 +133,35 @@ def threads(report: _report.Report) -> None:
 
 
 def padding(report: _report.Report) -> None:
-    """Time with the lengths of real reviews beside every place real."""
+    """Time with the lengths of real reviews beside all steps active."""
     for cell in ("lstm",) if report.quick else ("lstm", "gru", "simple_rnn", "layer_norm_lstm"):
         for shape in SHAPES[:1] if report.quick else SHAPES:
             p = problem(cells.by_name(cell), shape)
             lengths = _review_lengths(shape)
             share = float(lengths.mean() / shape[1])
             sides = [
-                Side("all", training_step(p, 2), _numbers),
-                Side("real", training_step(p, 2, lengths=lengths), _numbers),
+                Side("all", training_step(p, 2), _arrays),
+                Side("active", training_step(p, 2, lengths=lengths), _arrays),
             ]
-            text = f"{cell} {shape}: time with {share:.0%} real ÷ full time"
+            text = f"{cell} {shape}: time with {share:.0%} of the steps active ÷ full time"
             report.bar(text, 1 / _ratio(sides, report.quick), 1.1 * share + 0.05, at_most=True)
 
 
 def _review_lengths(shape: Shape) -> Any:
-    """Lengths spread like those of the reviews among 500: a fifth full, the others log-normal."""
+    """Lengths spread like those of the reviews among 500: a fifth of full length, the others log-normal."""
     batch, time = shape[:2]
     drawn = np.exp(np.random.default_rng(11).normal(5.25, 0.65, batch)) / 500
     return np.clip(np.round(drawn * time), 1, time).astype(np.int64)
 
 
-def _numbers(result: Any) -> dict[str, Any]:
-    output, to_inputs, to_params = result
-    return {"output": output, "inputs": to_inputs, **to_params}
+def _arrays(result: Any) -> dict[str, Any]:
+    output, input_gradient, param_gradients = result
+    return {"output": output, "inputs": input_gradient, **param_gradients}
 
 
 def _ratio(sides: list[Side], quick: bool) -> float:
     """The first side's time ÷ the second's."""
-    times = time_in_turn(sides, budget=0.6 if quick else 2, least=5)
+    times = time_alternating(sides, seconds=0.6 if quick else 2, min_rounds=5)
     return times[sides[0].name].median / times[sides[1].name].median
 
 
@@ -175,7 +185,7 @@ def main(arguments: Sequence[str]) -> None:
     for name in chosen.only:
         print(f"measuring {name} …", file=sys.stderr, flush=True)
         QUESTIONS[name](report)
-        report.trust()
+        report.check_load()
     report.end()
 
 

@@ -2,7 +2,7 @@
 
 Run it as `python -m benchmarks.inference [--quick] [--cells lstm gru …] [--shapes 1,500,32,32 …]`.
 
-ONNX Runtime and OpenVINO get the input with time first, as they want it.
+ONNX Runtime and OpenVINO get a time-major input, as their operators expect.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from stepfold import cells
 
 from . import _report
-from ._harness import check, geometric_mean, time_in_turn
+from ._harness import check, geometric_mean, time_alternating
 from ._problems import SHAPES, operations, problem, read_shape
 
 TOLERANCE = 2e-5
@@ -45,11 +45,11 @@ def main(arguments: Sequence[str]) -> None:
                 _peers_onnx.onnxruntime_side(p, chosen.threads),
                 _peers_onnx.openvino_side(p, chosen.threads),
             ]
-            apart = check(sides, TOLERANCE)
-            times = time_in_turn(sides, budget=0.7 if chosen.quick else 4, least=3)
+            differences = check(sides, TOLERANCE)
+            times = time_alternating(sides, seconds=0.7 if chosen.quick else 4, min_rounds=3)
             work = operations(p.cell, shape, training=False)
             ratios = report.compared(
-                f"{name} {shape}", times, operations=work, apart=apart, cell=name, shape=shape
+                f"{name} {shape}", times, operations=work, differences=differences, cell=name, shape=shape
             )
             best[shape] = min(ratios.values())
         if shapes == every:

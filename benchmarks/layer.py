@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from stepfold import cells
 
 from . import _report
-from ._harness import check, geometric_mean, time_in_turn
+from ._harness import check, geometric_mean, time_alternating
 from ._problems import SHAPES, operations, problem, read_shape
 
 TOLERANCE = 2e-4  # float32 sums of up to 128 × 500 terms in another order, relative to the greatest
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
     for name in names:
         base, _, dropout = name.partition("+")
         cell = cells.by_name(base)
-        to_torch, to_best = [], []
+        torch_ratios, best_ratios = [], []
         for each in shapes:
             p = problem(cell, each, dropout=DROPOUT if dropout else 0.0)
             sides = [_ours.ours(p, chosen.threads, training=True)]
@@ -62,27 +62,31 @@ def main(arguments: Sequence[str]) -> None:
             if chosen.compile:
                 sides.append(_peers_torch.loop_side(p, training=True, compiled=True))
             sides.append(_peers_jax.scan_side(p, training=True))
-            apart = check(sides, TOLERANCE)
-            times = time_in_turn(sides, budget=chosen.seconds or (1.5 if chosen.quick else 5), least=3)
+            differences = check(sides, TOLERANCE)
+            times = time_alternating(
+                sides, seconds=chosen.seconds or (1.5 if chosen.quick else 5), min_rounds=3
+            )
             work = operations(cell, each, training=True)
             ratios = report.compared(
                 f"{name} {each}",
                 times,
                 operations=work,
-                apart=apart,
+                differences=differences,
                 cell=name,
                 shape=each,
                 threads=chosen.threads,
             )
-            to_torch.append(min(ratio for peer, ratio in ratios.items() if peer.startswith("torch")))
-            to_best.append(min(ratios.values()))
+            torch_ratios.append(min(ratio for peer, ratio in ratios.items() if peer.startswith("torch")))
+            best_ratios.append(min(ratios.values()))
         if tuple(shapes) == SHAPES:
             (mean, at_first, least), (best_mean, best_least) = BARS[name]
-            report.bar(f"{name}: torch ÷ ours, mean", geometric_mean(to_torch), mean)
-            report.bar(f"{name}: torch ÷ ours, {SHAPES[0]}", to_torch[0], at_first)
-            report.bar(f"{name}: torch ÷ ours, least", min(to_torch), least)
-            report.bar(f"{name}: faster of torch and jax ÷ ours, mean", geometric_mean(to_best), best_mean)
-            report.bar(f"{name}: faster of torch and jax ÷ ours, least", min(to_best), best_least)
+            report.bar(f"{name}: torch ÷ ours, mean", geometric_mean(torch_ratios), mean)
+            report.bar(f"{name}: torch ÷ ours, {SHAPES[0]}", torch_ratios[0], at_first)
+            report.bar(f"{name}: torch ÷ ours, least", min(torch_ratios), least)
+            report.bar(
+                f"{name}: faster of torch and jax ÷ ours, mean", geometric_mean(best_ratios), best_mean
+            )
+            report.bar(f"{name}: faster of torch and jax ÷ ours, least", min(best_ratios), best_least)
     report.end()
 
 

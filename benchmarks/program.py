@@ -28,7 +28,7 @@ from . import _report
 from ._harness import Side, Times, check
 from ._program_task import EPOCH, Task, prepare
 
-TOLERANCE = 1e-3  # gradients read off a step of the weights, through the sums of 32 × 500 timesteps
+TOLERANCE = 1e-3  # gradients taken from the difference of weights, sums over 32 × 500 timesteps
 CELLS = ("lstm", "gru", "simple_rnn", "layer_norm_lstm")
 CONTESTANTS = {
     _report.OURS: ("jax", "stepfold"),
@@ -54,8 +54,8 @@ class Worker:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     @property
-    def number(self) -> int:
-        """The process number."""
+    def process_id(self) -> int:
+        """The id of the process."""
         return self._process.pid
 
     def __enter__(self) -> Worker:
@@ -83,20 +83,20 @@ class Worker:
         return answer.strip()
 
     def side(self) -> Side:
-        """Return what `check` compares."""
+        """Return the side that `check` compares."""
         return Side(self.task.contestant, lambda: self.ask("check"), lambda path: dict(np.load(path)))
 
     def seconds(self, steps: int) -> float:
-        """Train so many steps; returns the seconds a step."""
+        """Train `steps` steps; returns the seconds per step."""
         return float(self.ask(f"train {steps}")) / steps
 
 
-def timed(workers: Sequence[Worker], *, most: int, rounds: int, turn: float) -> dict[str, Times]:
-    """Train in turn, about `turn` seconds a turn (at most `most` steps); the first turns warm up."""
+def timed(workers: Sequence[Worker], *, max_steps: int, rounds: int, turn: float) -> dict[str, Times]:
+    """Train in turn, about `turn` seconds a turn (at most `max_steps` steps); the first turns warm up."""
     steps = {}
     for worker in workers:
         worker.seconds(2)
-        steps[worker] = max(2, min(most, int(turn / worker.seconds(2))))
+        steps[worker] = max(2, min(max_steps, int(turn / worker.seconds(2))))
         worker.seconds(steps[worker])
     found: dict[str, list[float]] = {worker.task.contestant: [] for worker in workers}
     for n in range(rounds):
@@ -106,25 +106,25 @@ def timed(workers: Sequence[Worker], *, most: int, rounds: int, turn: float) -> 
 
 
 def compare(
-    report: _report.Report, cell: str, mask: bool, names: Sequence[str], folder: str, most: int
+    report: _report.Report, cell: str, mask: bool, names: Sequence[str], folder: str, max_steps: int
 ) -> None:
     """Run one cell's contest."""
     with contextlib.ExitStack() as stack:
         tasks = [Task(name, *CONTESTANTS[name], cell, mask, folder, report.threads) for name in names]
         workers = [stack.enter_context(Worker(task)) for task in tasks]
-        apart = check([worker.side() for worker in workers], TOLERANCE)
+        differences = check([worker.side() for worker in workers], TOLERANCE)
         rounds, turn = (3, 0.4) if report.quick else (7, 2.0)
-        times = timed(workers, most=most, rounds=rounds, turn=turn)
+        times = timed(workers, max_steps=max_steps, rounds=rounds, turn=turn)
         masked = "masked" if mask else "padding is input"
         ratios = report.compared(
             f"{cell}, {masked}, a training step",
             times,
-            apart=apart,
-            children=[worker.number for worker in workers],
+            differences=differences,
+            children=[worker.process_id for worker in workers],
             cell=cell,
             mask=mask,
         )
-    report.forget()
+    report.restart_load()
     epochs = {name: f"{EPOCH * t.median:.1f} s" for name, t in times.items()}
     print("an epoch of 20,000 reviews: " + ", ".join(f"{name} {seconds}" for name, seconds in epochs.items()))
     for peer, wanted in BARS[cell].items():
@@ -144,13 +144,13 @@ def main(arguments: Sequence[str]) -> None:
     if importlib.util.find_spec("tensorflow") is None and "keras on tensorflow" in names:
         print("\nTensorFlow is not installed: Keras on TensorFlow does not take part")
         names.remove("keras on tensorflow")
-    most = 20 if report.quick else 200
+    max_steps = 20 if report.quick else 200
     with tempfile.TemporaryDirectory() as folder:
-        words = prepare(Path(folder), most)
-        print(f"\n{words:.0%} of the 500 places of a review are words, the others padding")
+        share = prepare(Path(folder), max_steps)
+        print(f"\n{share:.0%} of the 500 timesteps of a review are words, the others padding")
         for cell in chosen.cells or (CELLS[:1] if report.quick else CELLS):
             for mask in (False,) if report.quick else (False, True):
-                compare(report, cell, mask, names, folder, most)
+                compare(report, cell, mask, names, folder, max_steps)
     report.end()
 
 

@@ -26,13 +26,13 @@ CELLS = ("lstm", "gru", "simple_rnn")
 SIZES = ((32, 32), (128, 512))
 BARS = {("lstm", 32, 32): 6.0, ("lstm", 128, 512): 1.1}
 _CHECKED = 20  # timesteps whose outputs are compared
-_LOOP = 200  # timesteps between two looks at the clock
+_LOOP = 200  # timesteps between two readings of the clock
 
 Step = Callable[[], Any]
 
 
-class NumpyWords:
-    """The words of a step in NumPy."""
+class NumpyFunctions:
+    """The functions of a step in NumPy."""
 
     tanh = np.tanh
 
@@ -52,7 +52,7 @@ class NumpyWords:
 
 @dataclass(frozen=True)
 class Streaming:
-    """One side: `restart()` forgets the state, `step(x)` gives the next output, `read` its array."""
+    """One side: `restart()` resets the states, `step(x)` returns the next output, `read` its array."""
 
     name: str
     restart: Callable[[], None]
@@ -70,7 +70,7 @@ class Streaming:
 
 
 def by_hand(p: Problem) -> Streaming:
-    """NumPy, as a careful user writes it: gates side by side, the states kept."""
+    """NumPy, as an experienced user writes it: fused gates, the states in a list."""
     hand = HAND[p.cell.name]
     weights = hand.fused(p.params)
     kernel, zero = np.ascontiguousarray(weights["kernel"].T), np.zeros((1, p.shape[3]), np.float32)
@@ -81,7 +81,7 @@ def by_hand(p: Problem) -> Streaming:
         states[:] = [zero] * hand.states
 
     def step(x: Any) -> Any:
-        states[:] = hand.step(NumpyWords, x @ kernel + weights["bias"], tuple(states), weights, states[0])
+        states[:] = hand.step(NumpyFunctions, x @ kernel + weights["bias"], tuple(states), weights, states[0])
         return states[0]
 
     return Streaming("numpy by hand", restart, step)
@@ -113,7 +113,7 @@ def with_torch(p: Problem) -> Streaming:
 
 
 def with_onnxruntime(p: Problem, threads: int) -> Streaming:
-    """ONNX Runtime with bound buffers: two sets of states, one read and one written, in turn."""
+    """ONNX Runtime with bound buffers: two sets of states, alternately read and written."""
     import onnxruntime
 
     from ._peers_onnx import model, session
@@ -140,7 +140,7 @@ def with_onnxruntime(p: Problem, threads: int) -> Streaming:
         bindings.append(binding)
     turn = [0]
     result = output.numpy()
-    shared = np.shares_memory(result, output.numpy())  # then it need not be asked for again
+    shared = np.shares_memory(result, output.numpy())  # then it is always current
 
     def restart() -> None:
         turn[0] = 0
@@ -188,12 +188,12 @@ def main(arguments: Sequence[str]) -> None:
         for features, units in SIZES:
             p = problem(cells.by_name(name), (1, _CHECKED, features, units))
             sides = [with_stepfold(p), by_hand(p), with_torch(p), with_onnxruntime(p, chosen.threads)]
-            apart = check([side.side(p) for side in sides], TOLERANCE)
+            differences = check([side.side(p) for side in sides], TOLERANCE)
             times = timed(sides, p, 10 if chosen.quick else 50)
             work = operations(p.cell, (1, 1, features, units), training=False)
             title = f"{name}, one timestep (features {features}, units {units})"
             ratios = report.compared(
-                title, times, operations=work, apart=apart, cell=name, shape=(features, units)
+                title, times, operations=work, differences=differences, cell=name, shape=(features, units)
             )
             if (name, features, units) in BARS:
                 report.bar(

@@ -1,5 +1,4 @@
-"""What users of PyTorch ask: the drop-ins, a packed batch of reviews, a cell of one's own beside
-torch.compile.
+"""The PyTorch modules: the drop-ins, a packed batch of reviews, a user's own cell beside torch.compile.
 
 Run it as `python -m benchmarks.torch_users [--quick] [--parts drop-in packed own]`.
 
@@ -24,7 +23,7 @@ from stepfold import Cell, cell, sigmoid, tanh
 from stepfold.data import load_imdb
 
 from . import _report
-from ._harness import Numbers, Side, check, geometric_mean, time_in_turn
+from ._harness import NamedArrays, Side, check, geometric_mean, time_alternating
 from ._problems import SHAPES, Shape
 
 TOLERANCE = 2e-4  # float32 sums in another order, relative to the greatest
@@ -36,23 +35,23 @@ LONGEST = 500
 
 
 def training_step(
-    name: str, run: Callable[[Tensor], Tensor], module: nn.Module, x: Tensor, arriving: Tensor
+    name: str, run: Callable[[Tensor], Tensor], module: nn.Module, x: Tensor, output_gradient: Tensor
 ) -> Side:
-    """A side that runs forward and backward: the gradients of the input and of the module's parameters are
-    new."""
+    """A side that runs forward and backward: it returns the outputs, and the gradients of the input and of
+    the parameters."""
     leaf = x.clone().requires_grad_()
     wanted = {"inputs": leaf, **dict(module.named_parameters())}
 
     def step() -> tuple[Tensor, tuple[Tensor, ...]]:
         outputs = run(leaf)
-        return outputs, torch.autograd.grad(outputs, list(wanted.values()), arriving)
+        return outputs, torch.autograd.grad(outputs, list(wanted.values()), output_gradient)
 
-    def numbers(result: tuple[Tensor, tuple[Tensor, ...]]) -> Numbers:
+    def arrays(result: tuple[Tensor, tuple[Tensor, ...]]) -> NamedArrays:
         outputs, gradients = result
         named = dict(zip(wanted, gradients, strict=True))
         return {"outputs": outputs.detach().numpy()} | {key: g.numpy() for key, g in named.items()}
 
-    return Side(name, step, numbers)
+    return Side(name, step, arrays)
 
 
 def outputs_of(module: nn.Module, **options: Any) -> Callable[[Tensor], Tensor]:
@@ -79,15 +78,15 @@ def drop_in(report: _report.Report, shapes: Sequence[Shape], budget: float) -> N
         found: list[float] = []
         for batch, steps, features, units in shapes:
             ours, theirs = twins(name, features, units)
-            x, arriving = torch.randn(batch, steps, features), torch.randn(batch, steps, units) / steps
+            x, output_gradient = torch.randn(batch, steps, features), torch.randn(batch, steps, units) / steps
             sides = [
-                training_step(label, outputs_of(module), module, x, arriving)
+                training_step(label, outputs_of(module), module, x, output_gradient)
                 for label, module in ((_report.OURS, ours), (f"torch.nn.{name}", theirs))
             ]
-            apart = check(sides, TOLERANCE)
-            times = time_in_turn(sides, budget=budget, least=3)
+            differences = check(sides, TOLERANCE)
+            times = time_alternating(sides, seconds=budget, min_rounds=3)
             title = f"{name} {(batch, steps, features, units)}"
-            found += report.compared(title, times, apart=apart).values()
+            found += report.compared(title, times, differences=differences).values()
         if tuple(shapes) == SHAPES:
             if name == "LSTM":
                 report.bar("LSTM: torch.nn ÷ ours, least", min(found), bar)
@@ -98,12 +97,12 @@ def drop_in(report: _report.Report, shapes: Sequence[Shape], budget: float) -> N
 def packed(
     report: _report.Report, budget: float, batch: int = 32, features: int = 32, units: int = 32
 ) -> None:
-    """A batch of reviews as they are long, cut at `LONGEST`: packed, and padded with and without lengths."""
+    """A batch with the lengths of real reviews, cut at `LONGEST`: packed, padded with lengths, padded."""
     chosen = random.Random(7).sample(load_imdb().sequences, batch)
     lengths = torch.tensor([min(len(sequence), LONGEST) for sequence in chosen])
     print(f"\nlengths of {batch} reviews: {lengths.sort().values.tolist()}")
     x = torch.randn(batch, LONGEST, features)
-    working = torch.arange(LONGEST) < lengths[:, None]
+    active = torch.arange(LONGEST) < lengths[:, None]
     for name in BARS:
         ours, theirs = twins(name, features, units)
 
@@ -112,37 +111,37 @@ def packed(
                 module(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))[0].data
             )
 
-        arriving = torch.randn(int(lengths.sum()), units) / LONGEST
+        output_gradient = torch.randn(int(lengths.sum()), units) / LONGEST
         sides = [
-            training_step(_report.OURS, through(ours), ours, x, arriving),
-            training_step(f"torch.nn.{name}, packed", through(theirs), theirs, x, arriving),
+            training_step(_report.OURS, through(ours), ours, x, output_gradient),
+            training_step(f"torch.nn.{name}, packed", through(theirs), theirs, x, output_gradient),
         ]
-        apart = check(sides, TOLERANCE)
-        padded = torch.randn(batch, LONGEST, units) / LONGEST * working[..., None]
+        differences = check(sides, TOLERANCE)
+        padded = torch.randn(batch, LONGEST, units) / LONGEST * active[..., None]
         beside = [
             training_step("stepfold, lengths", outputs_of(ours, lengths=lengths), ours, x, padded),
             training_step("stepfold, padded", outputs_of(ours), ours, x, padded),
             training_step(f"torch.nn.{name}, padded", outputs_of(theirs), theirs, x, padded),
         ]
         check(beside[1:], TOLERANCE)
-        times = time_in_turn([*sides, *beside], budget=budget, least=3)
-        ratios = report.compared(f"{name}, packed reviews, {units} units", times, apart=apart)
+        times = time_alternating([*sides, *beside], seconds=budget, min_rounds=3)
+        ratios = report.compared(f"{name}, packed reviews, {units} units", times, differences=differences)
         if name == "LSTM":
             report.bar("packed reviews: torch.nn.LSTM ÷ ours", ratios["torch.nn.LSTM, packed"], PACKED_BAR)
 
 
-def own_cell(new: float) -> Cell:
-    """A cell that nobody has compiled before, if one of its numbers is new."""
+def own_cell(constant: float) -> Cell:
+    """Return a cell that no cache holds, since its constant is new."""
 
     @cell
     def keeper(x, h, *, W_k, U_k, b_k, W_n, U_n, b_n):  # type: ignore[no-untyped-def]
-        keep = sigmoid(W_k @ x + U_k @ h + b_k) * new
+        keep = sigmoid(W_k @ x + U_k @ h + b_k) * constant
         return keep * h + (1 - keep) * tanh(W_n @ x + U_n @ ((1 - keep) * h) + b_n)
 
     return keeper
 
 
-def by_hand(step: Callable[..., Tensor], w: dict[str, Tensor], number: float) -> Callable[[Tensor], Tensor]:
+def by_hand(step: Callable[..., Tensor], w: dict[str, Tensor], constant: float) -> Callable[[Tensor], Tensor]:
     """The layer as a loop of torch over a step."""
 
     def run(x: Tensor) -> Tensor:
@@ -150,44 +149,44 @@ def by_hand(step: Callable[..., Tensor], w: dict[str, Tensor], number: float) ->
         z_n = nn.functional.linear(x, w["W_n_l0"], w["b_n_l0"]).unbind(1)
         h, outputs = x.new_zeros(x.shape[0], w["U_k_l0"].shape[0]), []
         for a, b in zip(z_k, z_n, strict=True):
-            h = step(a, b, h, w["U_k_l0"], w["U_n_l0"], number)
+            h = step(a, b, h, w["U_k_l0"], w["U_n_l0"], constant)
             outputs.append(h)
         return torch.stack(outputs, 1)
 
     return run
 
 
-def torch_step(z_k: Tensor, z_n: Tensor, h: Tensor, u_k: Tensor, u_n: Tensor, number: float) -> Tensor:
-    """One timestep of `own_cell` in torch, its input projected already."""
-    keep = torch.sigmoid(z_k + h @ u_k.T) * number
+def torch_step(z_k: Tensor, z_n: Tensor, h: Tensor, u_k: Tensor, u_n: Tensor, constant: float) -> Tensor:
+    """One timestep of `own_cell` in torch, its input already projected."""
+    keep = torch.sigmoid(z_k + h @ u_k.T) * constant
     return keep * h + (1 - keep) * torch.tanh(z_n + ((1 - keep) * h) @ u_n.T)
 
 
 def own(report: _report.Report, shapes: Sequence[Shape], budget: float) -> None:
-    """A cell of one's own: fused, as a loop of torch, and as a loop over a compiled step, with the times to
+    """A user's own cell: fused, as a loop of torch, and as a loop over a compiled step; with the times to
     compile."""
     for batch, steps, features, units in shapes:
         torch._dynamo.reset()
-        number = 1.0 - 1e-9 * (time.time_ns() % 1_000_000)
-        module = stepfold.torch.Recurrent(own_cell(number), features, units, batch_first=True)
+        constant = 1.0 - 1e-9 * (time.time_ns() % 1_000_000)
+        module = stepfold.torch.Recurrent(own_cell(constant), features, units, batch_first=True)
         w = dict(module.named_parameters())
-        x, arriving = torch.randn(batch, steps, features), torch.randn(batch, steps, units) / steps
+        x, output_gradient = torch.randn(batch, steps, features), torch.randn(batch, steps, units) / steps
         runs = {
             _report.OURS: outputs_of(module),
-            "torch loop": by_hand(torch_step, w, number),
-            "torch loop, compiled step": by_hand(torch.compile(torch_step), w, number),
+            "torch loop": by_hand(torch_step, w, constant),
+            "torch loop, compiled step": by_hand(torch.compile(torch_step), w, constant),
         }
-        sides = [training_step(name, run, module, x, arriving) for name, run in runs.items()]
+        sides = [training_step(name, run, module, x, output_gradient) for name, run in runs.items()]
         first = {}
         for side in sides:
             start = time.perf_counter()
             side.run()
             first[side.name] = time.perf_counter() - start
-        apart = check(sides, TOLERANCE)
-        times = time_in_turn(sides, budget=budget, least=3)
-        title = f"a cell of one's own {(batch, steps, features, units)}"
-        report.compared(title, times, apart=apart, first_call=first)
-        print("first call, with compiling: " + ", ".join(f"{name} {s:.2f} s" for name, s in first.items()))
+        differences = check(sides, TOLERANCE)
+        times = time_alternating(sides, seconds=budget, min_rounds=3)
+        title = f"a user's own cell {(batch, steps, features, units)}"
+        report.compared(title, times, differences=differences, first_call=first)
+        print("first call, with compilation: " + ", ".join(f"{name} {s:.2f} s" for name, s in first.items()))
 
 
 def main(arguments: Sequence[str]) -> None:

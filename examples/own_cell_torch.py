@@ -4,7 +4,7 @@
     python examples/own_cell_torch.py --quick    (a few seconds)
 
 The task is the adding problem (Hochreiter & Schmidhuber 1997): two numbers are marked somewhere in a long
-sequence of random ones, and their sum is asked for at its end. Answering 1 each time has an error of 0.167.
+sequence of random ones, and their sum is the target at its end. Answering 1 each time has an error of 0.167.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from stepfold import cell, sigmoid, tanh
 from stepfold.torch import Recurrent
 
 
-@cell(vectors={"b_k": 2.0})  # it starts out keeping most of what it has
+@cell(vectors={"b_k": 2.0})  # so that at first it keeps most of its state
 def keeper(x, h, *, W_k, U_k, b_k, W_n, U_n, b_n):
-    """Keep a share of each unit, and replace the rest by something new, seen through what is not kept."""
+    """Keep a share of each unit; the rest gets a new value, computed from the share that is replaced."""
     keep = sigmoid(W_k @ x + U_k @ h + b_k)
     new = tanh(W_n @ x + U_n @ ((1 - keep) * h) + b_n)
     return keep * h + (1 - keep) * new
 
 
 class Adder(nn.Module):
-    """The cell over the sequence, and a line through its last state."""
+    """The cell over the sequence, and a linear layer on its last output."""
 
     def __init__(self, units: int) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ def batch(rows: int, timesteps: int) -> tuple[Tensor, Tensor]:
 
 
 def by_hand(layer: Recurrent, x: Tensor) -> Tensor:
-    """The same layer as it is written in plain PyTorch: outputs (rows, timesteps, units)."""
+    """The same layer in plain PyTorch: outputs (rows, timesteps, units)."""
     weights = [getattr(layer, f"{name}_l0") for name in ("W_k", "U_k", "b_k", "W_n", "U_n", "b_n")]
     w_k, u_k, b_k, w_n, u_n, b_n = weights
     h, outputs = x.new_zeros(x.shape[0], layer.hidden_size), []
@@ -76,7 +76,7 @@ def milliseconds(run: Callable[[Tensor], Tensor], x: Tensor, repeats: int = 5) -
 
 def main() -> None:
     """Train it, then time it."""
-    parser = argparse.ArgumentParser(description="Train a cell of one's own on the adding problem.")
+    parser = argparse.ArgumentParser(description="Train your own cell on the adding problem.")
     parser.add_argument("--quick", action="store_true", help="short sequences, a few seconds")
     quick = parser.parse_args().quick
     timesteps, steps, units = (30, 300, 32) if quick else (100, 900, 64)

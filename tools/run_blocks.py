@@ -8,9 +8,9 @@
   block's end.
 * ```sh blocks run in bash from the current folder. In ```console blocks the lines after `$ ` are run, and
   the others are their output.
-* `<!-- not run: reason -->` on the line above a block leaves it out, and the reason is printed.
+* `<!-- not run: reason -->` on the line above a block skips it, and the reason is printed.
 
-In a comparison a number may differ by one in its last digit, spaces may vary, and `...` stands for anything.
+In a comparison a number may differ by one in its last digit, spaces may vary, and `...` matches anything.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ARROW = "# -> "
 
 
 class MismatchError(Exception):
-    """What a block printed is not what the text says."""
+    """A block printed something else than the text says."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Block:
 
 @dataclass
 class Tally:
-    """How many blocks passed, failed and were left out."""
+    """The numbers of blocks that passed, failed and were skipped."""
 
     passed: int = 0
     failed: int = 0
@@ -105,7 +105,7 @@ def _indent(text: str) -> str:
 
 
 def run_python(block: Block, name: str, namespace: dict[str, object]) -> None:
-    """Run a python block statement by statement in a namespace, comparing what it prints."""
+    """Run a python block statement by statement in a namespace, and compare what it prints."""
     lines = block.text.splitlines()
     tree = ast.parse("\n" * (block.line - 1) + block.text, filename=name)
     for statement in tree.body:
@@ -130,16 +130,20 @@ def _expected(lines: list[str], last: int, statement: ast.stmt) -> str | None:
     """The output that the comments at and below the end of a statement promise, or None."""
     comment = lines[last][statement.end_col_offset or 0 :].strip()
     prints = any(isinstance(node, ast.Name) and node.id == "print" for node in ast.walk(statement))
-    said = []
+    promised = []
     if comment.startswith(ARROW) or (prints and comment.startswith("#")):
-        said.append(comment)
-    if prints or said:
+        promised.append(comment)
+    if prints or promised:
         below = last + 1
         while below < len(lines) and lines[below].startswith("#"):
             below += 1
         if below == len(lines) or not lines[below].strip():
-            said += lines[last + 1 : below]
-    return "\n".join(line.removeprefix(ARROW).removeprefix("#").strip() for line in said) if said else None
+            promised += lines[last + 1 : below]
+    return (
+        "\n".join(line.removeprefix(ARROW).removeprefix("#").strip() for line in promised)
+        if promised
+        else None
+    )
 
 
 def run_shell(script: str) -> str:
@@ -169,7 +173,7 @@ def run_console(block: Block) -> None:
 
 
 def commands(text: str) -> Iterator[tuple[str, str]]:
-    """Yield each command of a console block with the output that stands below it."""
+    """Yield each command of a console block with the output below it."""
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         command, _, rest = part.partition("\n")
         while command.endswith("\\"):
@@ -207,7 +211,7 @@ def run_file(path: Path, tally: Tally) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the files named; several files run in a process each, so that none sees another's modules."""
+    """Run the files named; several files run in a process each, so that they share no modules."""
     if not arguments:
         print(__doc__)
         return 2

@@ -1,4 +1,4 @@
-"""The command line: what it prints where, how fast it answers, and what it says to mistakes."""
+"""The command line: what it prints where, how fast it answers, and its errors."""
 
 import io
 import json
@@ -27,7 +27,7 @@ def refused(capsys, *arguments, status=2):
     capsys.readouterr()
     try:
         code = main(list(map(str, arguments)))
-    except SystemExit as leaving:  # argparse's own way
+    except SystemExit as leaving:  # argparse exits by itself
         code = leaving.code
     out, err = capsys.readouterr()
     assert code == status
@@ -48,7 +48,7 @@ def test_help_answers_in_under_a_third_of_a_second(command):
         wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
         assert done.returncode == 0
         assert done.stdout.startswith("usage: stepfold")
-        # Where others keep the machine busy, only the processor's time says what an idle one would take.
+        # On a busy machine only the processor time says how long an idle one would take.
         return min(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
     assert any(seconds() < 0.3 for _ in range(5))
@@ -78,6 +78,7 @@ def test_a_run_leaves_its_folder_and_nothing_else(trained):
     assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3", "4", "5"]
     config = json.loads((trained / "config.json").read_text())
     assert config["settings"]["units"] == 4
+    assert config["settings"]["words"] == 10000, "settings are stored by the names of their options"
     assert config["settings"]["optimizer"] == "rmsprop"
     assert config["classes"] == ["neg", "pos"]
     assert (trained / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -149,7 +150,7 @@ def test_predict_takes_lines_on_standard_input(trained, capsys, monkeypatch):
 
 def test_predict_refuses_what_is_no_text(trained, capsys, monkeypatch):
     stdin(monkeypatch, b"")
-    assert "there is no text to judge" in refused(capsys, "predict", trained)
+    assert "there is no text to predict" in refused(capsys, "predict", trained)
     stdin(monkeypatch, b"fine\ncaf\xe9\n")
     assert "standard input, line 2: byte 0xe9 is not UTF-8" in refused(capsys, "predict", trained)
     argument = os.fsdecode(b"caf\xe9")
@@ -198,17 +199,17 @@ def test_one_cell_is_shown_in_every_view(capsys):
         ([], "the following arguments are required: COMMAND (see stepfold --help)"),
         (["trian"], "invalid choice: 'trian'"),
         (["train"], "stepfold train: error: the following arguments are required: imdb|FILE"),
-        (["train", "imdb", "--units", "0"], "argument --units: '0' is no whole number from 1 to 2147483647"),
-        (["train", "imdb", "--words", "4"], "argument --words: '4' is no whole number from 5"),
-        (["train", "imdb", "--epochs", "two"], "argument --epochs: 'two' is no whole number from 1"),
-        (["train", "imdb", "--seed", "4294967296"], "'4294967296' is no whole number from 0 to 4294967295"),
+        (["train", "imdb", "--units", "0"], "argument --units: '0' is no integer from 1 to 2147483647"),
+        (["train", "imdb", "--words", "4"], "argument --words: '4' is no integer from 5"),
+        (["train", "imdb", "--epochs", "two"], "argument --epochs: 'two' is no integer from 1"),
+        (["train", "imdb", "--seed", "4294967296"], "'4294967296' is no integer from 0 to 4294967295"),
         (["train", "imdb", "--dropout", "1"], "argument --dropout: '1' is no share: give a number from 0"),
         (["train", "imdb", "--learning-rate", "-1"], "argument --learning-rate: '-1' is no number above 0"),
         (["train", "imdb", "--learning-rate", "nan"], "argument --learning-rate: 'nan' is no number above 0"),
         (["train", "imdb", "--optimizer", "x"], "argument --optimizer: invalid choice: 'x'"),
         (["train", "imdb", "--cell", "lsmt"], "there is no cell 'lsmt'; the cells are "),
         (["train", "imdb", "--text", "t"], "--text and --label name the columns of a file"),
-        (["train", "a.csv", "--data", "b"], "--data says where imdb lies; for a file, its path alone"),
+        (["train", "a.csv", "--data", "b"], "--data gives the path of imdb; for a file, its path alone"),
         (["train", "none.csv"], "cannot read none.csv: No such file or directory; check the path"),
         (["train", "imdb", "--data", "none.npz"], "none.npz does not exist; give imdb.npz"),
         (["train", "imdb", "--resume"], "holds no run (there is no config.json); give the folder"),
@@ -220,7 +221,7 @@ def test_mistakes_are_answered_in_one_line(arguments, message, capsys, tmp_path,
     assert message in refused(capsys, *arguments)
 
 
-def test_a_folder_in_use_is_left_alone_and_the_ways_on_are_named(texts, trained, tmp_path, capsys):
+def test_a_folder_in_use_is_left_alone_and_the_alternatives_are_named(texts, trained, tmp_path, capsys):
     before = {file.name: file.read_bytes() for file in trained.iterdir()}
     line = refused(capsys, "train", texts, "--out", trained, *SMALL)
     assert (

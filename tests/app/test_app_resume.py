@@ -67,7 +67,7 @@ def test_an_interrupted_and_continued_run_ends_with_the_same_weights(texts, tmp_
         assert main([*command, "--out", str(cut)]) == 130
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("stepfold: interrupted after 2 of 5 epochs: the best model so far (epoch ")
-    assert f"is kept in {cut}; continue with the same command and --resume" in last
+    assert f"is saved in {cut}; continue with the same command and --resume" in last
     assert figures(cut) == figures(tmp_path / "whole")[:3]
     assert main(["predict", str(cut), "a good film"]) == 0
 
@@ -140,6 +140,8 @@ def test_what_does_not_fit_the_run_is_refused_and_changes_nothing(trained, texts
     before = {file.name: file.read_bytes() for file in run.iterdir()}
     line = refusal(capsys, texts, "--out", run, "--units", "5", "--epochs", "9")
     assert "the run was begun with units 4, not 5: leave it out to continue, or begin another run" in line
+    line = refusal(capsys, texts, "--out", run, "--words", "50")
+    assert "the run was begun with words 10000, not 50: leave it out to continue" in line
     other = write_texts(tmp_path / "other.csv", rows=60)
     assert "the texts differ from those that " in refusal(capsys, other, "--out", run)
     assert {file.name: file.read_bytes() for file in run.iterdir()} == before

@@ -1,4 +1,4 @@
-"""A benchmark compares numbers before times, and takes the sides in turn."""
+"""A benchmark compares results before times, and alternates between the sides."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ import numpy as np
 import pytest
 
 from benchmarks import _machine, _report
-from benchmarks._harness import DisagreementError, Side, Times, check, geometric_mean, time_in_turn
+from benchmarks._harness import DisagreementError, Side, Times, check, geometric_mean, time_alternating
 from benchmarks._problems import operations, problem, read_shape
 from stepfold import cells
 
 
-def side(name: str, **numbers: Any) -> Side:
+def side(name: str, **arrays: Any) -> Side:
     return Side(
-        name, lambda: numbers, lambda result: {key: np.asarray(value) for key, value in result.items()}
+        name, lambda: arrays, lambda result: {key: np.asarray(value) for key, value in result.items()}
     )
 
 
 def test_equal_sides_pass_and_say_how_far_apart_they_are() -> None:
-    apart = check([side("a", x=[1.0, -4.0]), side("b", x=[1.0, -4.002])], 1e-3)
-    assert apart == pytest.approx({"b": 5e-4}, rel=1e-3)
+    differences = check([side("a", x=[1.0, -4.0]), side("b", x=[1.0, -4.002])], 1e-3)
+    assert differences == pytest.approx({"b": 5e-4}, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_sides_that_compute_nothing_are_not_timed() -> None:
 def test_sides_take_turns() -> None:
     order: list[str] = []
     sides = [Side(name, lambda name=name: order.append(name), dict) for name in "ab"]  # type: ignore[misc]
-    times = time_in_turn(sides, budget=0.0, least=3)
+    times = time_alternating(sides, seconds=0.0, min_rounds=3)
     turns = order[4:]  # after two warm-up calls each; a short call is warmed up once more in every turn
     assert "".join(turns) == "aabb" + "bbaa" + "aabb"
     assert {name: len(t.seconds) for name, t in times.items()} == {"a": 3, "b": 3}
@@ -92,7 +92,7 @@ def test_a_report_says_which_bars_are_met(
     report = _report.Report("sample", tmp_path, threads=2, quick=True, peak=80.0)
     report.machine = {"processor": "one"}
     times = {_report.OURS: Times((0.5, 0.25)), "peer": Times((1.5,))}
-    assert report.compared("a title", times, operations=10.0, apart={"peer": 1e-6}, cell="lstm") == {
+    assert report.compared("a title", times, operations=10.0, differences={"peer": 1e-6}, cell="lstm") == {
         "peer": 4.0
     }
     report.bar("speed", 4.0, 3.5)
@@ -113,11 +113,11 @@ def test_the_peak_is_measured() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="only Linux tells how busy the processors are")
-def test_strangers_are_noticed() -> None:
-    others = _machine.Others()
+def test_other_processes_are_noticed() -> None:
+    others = _machine.OtherProcesses()
     spin = "import time\nwhile time.process_time() < 0.6: pass"
-    with subprocess.Popen([sys.executable, "-c", spin]) as stranger:
-        while stranger.poll() is None:
+    with subprocess.Popen([sys.executable, "-c", spin]) as other:
+        while other.poll() is None:
             time.sleep(0.02)
             seen = others.share() or 0.0
             if seen > 0.5 / (os.cpu_count() or 1):
@@ -126,5 +126,7 @@ def test_strangers_are_noticed() -> None:
 
 
 def test_more_threads_than_processors_are_refused() -> None:
-    with pytest.raises(RuntimeError, match="100000 threads need as many processors"):
+    with pytest.raises(
+        RuntimeError, match=r"100000 threads need as many processors, .*; give a smaller --threads"
+    ):
         _machine.limit_threads(100_000)

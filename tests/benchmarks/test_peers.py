@@ -25,13 +25,13 @@ def reference(p: Problem, *, training: bool) -> Side:
         fold = Reference(p.cell.step, p.inputs, p.params, states)
         return fold.outputs, fold.backward(p.output_gradient) if training else None
 
-    def numbers(result: Any) -> Any:
+    def arrays(result: Any) -> Any:
         output, gradients = result
         if gradients is None:
             return {"output": output}
         return {"output": output, "inputs": gradients[0], **CELLS[p.cell.name].fused(gradients[1])}
 
-    return Side("reference", run, numbers)
+    return Side("reference", run, arrays)
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])

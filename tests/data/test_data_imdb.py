@@ -41,7 +41,7 @@ def test_the_installed_reviews_are_the_official_ones():
     assert corpus.classes == ("negative", "positive")
     # The published figures: 5,942,841 words and the official order of the commonest.
     assert sum(map(len, corpus.sequences)) == 5_942_841 + 25000
-    assert corpus.size == 10000
+    assert corpus.vocabulary_size == 10000
     assert corpus.vocabulary is not None
     assert corpus.vocabulary.words[:10] == ("the", "and", "a", "of", "to", "is", "br", "in", "it", "i")
     assert max(ids.max() for ids in corpus.sequences) == 9999
@@ -77,10 +77,10 @@ def test_folder_and_archive_give_the_same_in_the_same_order(tmp_path):
 
 def test_keras_npz_is_shifted_and_cut_as_keras_does(tmp_path):
     path = save_npz(tmp_path / "imdb.npz", [[1, 2, 50, 3], [7]], [0, 1])
-    corpus = load_imdb(path, words=10)
+    corpus = load_imdb(path, vocabulary_size=10)
     assert [ids.tolist() for ids in corpus.sequences] == [[1, 4, 5, 2, 6], [1, 2]]
     assert corpus.labels.tolist() == [0, 1]
-    assert corpus.size == 10
+    assert corpus.vocabulary_size == 10
     assert corpus.vocabulary is None
 
 
@@ -88,7 +88,7 @@ def test_the_word_list_beside_the_npz_gives_the_vocabulary(tmp_path):
     path = save_npz(tmp_path / "imdb.npz", [[1, 2], [3]], [0, 1])
     index = tmp_path / "imdb_word_index.json"
     index.write_text(json.dumps({"and": 2, "the": 1, "a": 3}))
-    corpus = load_imdb(path, words=6)
+    corpus = load_imdb(path, vocabulary_size=6)
     assert corpus.vocabulary is not None
     assert corpus.vocabulary.words == ("the", "and")
     assert corpus.vocabulary.decode(corpus.sequences[0]) == "<start> the and"
@@ -150,11 +150,9 @@ def test_a_pickle_that_calls_something_is_refused_and_nothing_runs(tmp_path, pro
     "entries",
     [[[1], "word"], [[1], [2.0]], [[1], [True]], [[1], {"a": 1}], [[1], [[2]]], [[1], None], [[1], (2,)]],
 )
-def test_anything_but_lists_of_whole_numbers_is_refused(tmp_path, entries):
+def test_anything_but_lists_of_integers_is_refused(tmp_path, entries):
     path = save_npz(tmp_path / "imdb.npz", entries, [0, 1])
-    with pytest.raises(
-        DataError, match=r"x_train\[1\] is no list of whole numbers, and nothing else is accepted"
-    ):
+    with pytest.raises(DataError, match=r"x_train\[1\] is no list of integers, and nothing else is accepted"):
         load_imdb(path)
 
 
@@ -167,7 +165,7 @@ def test_anything_but_lists_of_whole_numbers_is_refused(tmp_path, entries):
         pickle.dumps(object_array([[1], [2]]))[:-20],
         b"not a pickle",
         b"cnumpy\ndtype\n}b.",  # sets the state of a function
-        b"cnumpy\nndarray\n)\x81.",  # makes an object of what is no class
+        b"cnumpy\nndarray\n)\x81.",  # makes an object from a stand-in that is no class
     ],
 )
 def test_other_pickles_are_refused(tmp_path, pickled):

@@ -1,4 +1,4 @@
-"""CSV, TSV and JSON lines: what is read, and what is said when it cannot be."""
+"""CSV, TSV and JSON lines: what is read, and the error when it cannot be."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The main job on the command line: train a classifier of texts, ask it, look at the cells."""
+"""The command line: train a text classifier, predict with it, show the built-in cells."""
 
 from ._run import RunError, RunFolder
 from ._settings import Settings

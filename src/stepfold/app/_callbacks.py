@@ -1,4 +1,4 @@
-"""What happens around Keras's own training loop: the order of the examples, Ctrl-C, the run's files."""
+"""Callbacks of Keras's training loop: the order of the examples, Ctrl-C, the run's files."""
 
 import json
 import signal
@@ -18,7 +18,7 @@ from ._run import RunError, RunFolder
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
-    """Batches in an order that depends on the seed and the epoch alone: a continued run sees the same.
+    """Batches in an order that depends on the seed and the epoch alone: a resumed run sees the same.
 
     Args:
         inputs: (examples, length) int32.
@@ -44,8 +44,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no type
         return self._inputs[rows], self._labels[rows]
 
 
-class Orders(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
-    """Tells the batches which epoch begins."""
+class EpochOrder(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
+    """Sets the order of the batches when an epoch begins."""
 
     def __init__(self, batches: Batches) -> None:
         super().__init__()
@@ -59,53 +59,53 @@ class Orders(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no ty
 class Interruptions(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
     """Turns Ctrl-C into a ``KeyboardInterrupt`` between two batches; a second one interrupts at once.
 
-    Between batches nothing is half written, and no kernel's callback can swallow the exception.
+    Between batches no file is partly written, and no kernel's callback can discard the exception.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._asked = False
+        self._requested = False
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Listen for Ctrl-C while the block runs (in the main thread, the only one that gets signals)."""
+    def handled(self) -> Iterator[None]:
+        """Handle Ctrl-C while the block runs (in the main thread, the only one that receives signals)."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGINT, self._note)
+        before = signal.signal(signal.SIGINT, self._request)
         try:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def _note(self, number: int, frame: object) -> None:
-        if self._asked:
+    def _request(self, number: int, frame: object) -> None:
+        if self._requested:
             raise KeyboardInterrupt
-        self._asked = True
+        self._requested = True
 
-    def _obey(self) -> None:
-        if self._asked:
+    def _stop_if_requested(self) -> None:
+        if self._requested:
             raise KeyboardInterrupt
 
-    # The beginnings of batches are called in the main thread; their ends may be dispatched to another.
+    # Keras calls the beginnings of batches in the main thread; it may call their ends in another.
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Stop here if asked to."""
-        self._obey()
+        """Stop here if Ctrl-C was pressed."""
+        self._stop_if_requested()
 
     def on_test_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Stop here if asked to."""
-        self._obey()
+        """Stop here if Ctrl-C was pressed."""
+        self._stop_if_requested()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Stop here if asked to: the epoch's files are written, since this callback comes last."""
-        self._obey()
+        """Stop here if Ctrl-C was pressed: the epoch's files are written, since this callback comes last."""
+        self._stop_if_requested()
 
 
-class Keeper(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
+class RunWriter(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
     """Writes the run's files after each epoch: the model if it is the best so far, the state, the history.
 
     Attributes:
-        rows: the figures of every epoch of the run, those before a resumption included.
+        rows: the figures of every epoch of the run, those before it was resumed included.
     """
 
     def __init__(self, run: RunFolder) -> None:
@@ -115,23 +115,23 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no ty
         self.rows: list[Row] = []
 
     def restore(self, model: Any) -> int:
-        """Put the state of the last whole epoch into a freshly built model; return how many it has seen.
+        """Load the state after the last complete epoch into a new model; return the number of epochs so far.
 
         Raises:
             RunError: a checkpoint that is damaged or belongs to another model.
         """
         if not self._run.checkpoint.exists():
             return 0
-        again = "begin again with --overwrite"
+        cure = "begin again with --overwrite"
         try:
             with self._run.checkpoint.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 self.rows = json.loads(stored["rows"].tobytes())
                 values = [stored[f"state{k}"] for k in range(len(stored.files) - 1)]
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
-            raise RunError(f"{self._run.checkpoint} is damaged or cut short; {again}") from None
+            raise RunError(f"{self._run.checkpoint} is damaged or cut short; {cure}") from None
         variables = _state(model)
         if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
-            raise RunError(f"{self._run.checkpoint} belongs to another model; {again}")
+            raise RunError(f"{self._run.checkpoint} belongs to another model; {cure}")
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
         return len(self.rows)
@@ -141,7 +141,7 @@ class Keeper(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no ty
         self._began = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write the files; the checkpoint comes after the model, so that no state lacks its best model."""
+        """Write the files: the checkpoint after the model, so that every checkpoint has its best model."""
         figures = {name: float(value) for name, value in (logs or {}).items()}
         row: Row = {"epoch": epoch + 1, **figures, "seconds": round(time.perf_counter() - self._began, 3)}
         self.rows.append(row)

@@ -1,4 +1,4 @@
-"""What each epoch brought: rows of figures, the best of them, and the final line."""
+"""The figures of each epoch as rows: the best row, the final figures, CSV and curves."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ def best(rows: list[Row]) -> Row:
 
 
 def figures(rows: list[Row], parameters: int) -> dict[str, Any]:
-    """Return the final figures: those of the saved (best) model, and what the training took.
+    """Return the final figures: those of the saved (best) model, and the cost of the training.
 
     Seconds are those of the epochs, each with its validation.
     """

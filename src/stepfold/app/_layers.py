@@ -1,4 +1,4 @@
-"""The one place that turns a cell's name into a recurrent layer."""
+"""Makes a recurrent layer from a cell's name."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from .. import keras as layers
 from ..cells import by_name
 
 _OWN = {"gru": layers.GRU, "lstm": layers.LSTM, "simple_rnn": layers.SimpleRNN}
-"""Cells with a layer of their own, whose weights are laid out as Keras's."""
+"""Cells with a layer of their own, whose weights have Keras's layout."""
 
 
 def recurrent_layer(cell: str, units: int, **options: Any) -> Any:

@@ -12,8 +12,8 @@ from ._run import RunError, RunFolder
 from ._settings import Settings
 
 
-def build(settings: Settings, size: int, classes: int) -> Any:
-    """Return the compiled model for word ids (batch, length) below ``size``.
+def build(settings: Settings, vocabulary_size: int, classes: int) -> Any:
+    """Return the compiled model for word ids (batch, length) below ``vocabulary_size``.
 
     Its output is (batch, 1), the probability of the second of two classes, or (batch, classes).
     """
@@ -35,7 +35,7 @@ def build(settings: Settings, size: int, classes: int) -> Any:
     model = keras.Sequential(
         [
             keras.Input((settings.length,), dtype="int32"),
-            Embedding(size, settings.embedding, mask_zero=settings.mask),
+            Embedding(vocabulary_size, settings.embedding, mask_zero=settings.mask),
             *stack,
             top,
         ]
@@ -48,24 +48,24 @@ def build(settings: Settings, size: int, classes: int) -> Any:
 
 
 def parameters(model: Any) -> int:
-    """Return how many numbers the training adjusts."""
+    """Return the number of trainable values."""
     return sum(math.prod(variable.shape) for variable in model.trainable_variables)
 
 
 def load(run: RunFolder) -> Any:
-    """Return the saved model of a run; ``RunError`` if the file is missing, cut short or something else."""
-    again = "train again with --overwrite, or copy the file from where it is whole"
+    """Return the saved model of a run; ``RunError`` if the file is missing, cut short or no model."""
+    cure = "train again with --overwrite, or copy an undamaged file"
     if not run.model.exists():
         raise RunError(f"{run.path} holds no model yet: no epoch was finished; continue it with --resume")
     try:
         with zipfile.ZipFile(run.model) as archive:
             bad = archive.testzip()
     except (OSError, zipfile.BadZipFile) as error:
-        raise RunError(f"{run.model} is damaged or cut short ({error}); {again}") from None
+        raise RunError(f"{run.model} is damaged or cut short ({error}); {cure}") from None
     if bad is not None:
-        raise RunError(f"{run.model} is damaged (its part {bad} does not match its checksum); {again}")
+        raise RunError(f"{run.model} is damaged (its part {bad} does not match its checksum); {cure}")
     try:
         return keras.saving.load_model(run.model)
     except (OSError, KeyError, TypeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise RunError(f"{run.model} cannot be loaded ({reason}); {again}") from None
+        raise RunError(f"{run.model} cannot be loaded ({reason}); {cure}") from None

@@ -1,4 +1,4 @@
-"""Asking a trained model: label and probability of texts."""
+"""Predicts the label and the probability of texts with a trained model."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,18 +11,18 @@ from ._run import RunError, RunFolder
 from ._settings import Settings
 
 
-class Answer(NamedTuple):
+class Prediction(NamedTuple):
     """The likeliest class of a text and its probability."""
 
     label: str
     probability: float
 
 
-def predict(run: RunFolder, texts: Sequence[str]) -> list[Answer]:
-    """Return what the saved model of a run makes of each text.
+def predict(run: RunFolder, texts: Sequence[str]) -> list[Prediction]:
+    """Return the prediction of a run's saved model for each text.
 
     Raises:
-        RunError: no run, a damaged model, or a run that was trained on ids whose words are not known.
+        RunError: no run, a damaged model, or a run that was trained on ids without their words.
         DataError: a damaged vocabulary.
     """
     config = run.read_config()
@@ -43,5 +43,5 @@ def predict(run: RunFolder, texts: Sequence[str]) -> list[Answer]:
     scores = np.asarray(model.predict(pad([vocabulary.encode(text) for text in texts], length), verbose=0))
     if scores.shape[1] == 1:
         scores = np.concatenate((1 - scores, scores), axis=1)
-    places = scores.argmax(axis=1)
-    return [Answer(classes[k], float(row[k])) for k, row in zip(places, scores, strict=True)]
+    likeliest = scores.argmax(axis=1)
+    return [Prediction(classes[k], float(row[k])) for k, row in zip(likeliest, scores, strict=True)]

@@ -1,4 +1,4 @@
-"""The folder that a run leaves: every file is written beside its name first, then renamed into place."""
+"""The folder of a run: every file is written under a temporary name first, then renamed."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class RunError(Exception):
-    """A run that cannot be begun, continued or used; the message names the cure."""
+    """A run that cannot be begun, continued or used; the message says how to correct it."""
 
 
 class RunFolder:
@@ -17,11 +17,11 @@ class RunFolder:
     Attributes:
         path: the folder.
         model: the best model so far, a ``.keras`` file.
-        vocabulary: the words and their ids.
-        config: settings, classes and what else ``predict`` and ``--resume`` must know.
+        vocabulary: the words, in the order of their ids.
+        config: settings, classes and what else ``predict`` and ``--resume`` read.
         history: a line an epoch.
         curves: a picture of the history.
-        checkpoint: the state after the last whole epoch, for ``--resume``.
+        checkpoint: the state after the last complete epoch, for ``--resume``.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -35,41 +35,41 @@ class RunFolder:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Every file that a run may leave."""
+        """Every file that a run may write."""
         return self.model, self.vocabulary, self.config, self.history, self.curves, self.checkpoint
 
     def begin(self, *, overwrite: bool) -> None:
-        """Make the folder for a new run and see that it can be written to; nothing in it is touched.
+        """Make the folder for a new run and check that it can be written to; no file in it changes.
 
         Raises:
             RunError: it holds something (except a run with ``overwrite``), or cannot be written to.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            held = {entry.name for entry in self.path.iterdir()}
+            present = {entry.name for entry in self.path.iterdir()}
             self.write(self.path / "probe", lambda part: part.write_bytes(b""))
             (self.path / "probe").unlink()
         except OSError as error:
             raise RunError(
                 f"cannot write to {self.path}: {error.strerror}; choose another folder with --out"
             ) from None
-        if self.config.name in held:
+        if self.config.name in present:
             if not overwrite:
                 raise RunError(
                     f"{self.path} already holds a run: continue it with --resume, "
                     "replace it with --overwrite, or choose another --out"
                 )
-        elif held:
+        elif present:
             raise RunError(f"{self.path} holds files that are no run; choose another --out")
 
     def clear(self) -> None:
-        """Remove the files of the run that was here before."""
+        """Remove the files of the previous run."""
         for file in self.files:
             file.unlink(missing_ok=True)
 
     def write(self, target: Path, fill: Callable[[Path], object]) -> None:
-        """Let ``fill`` write a file under a temporary name, then put it in the place of ``target``."""
-        # The ending stays last, since some writers look at it.
+        """Let ``fill`` write a file under a temporary name, then rename it to ``target``."""
+        # The suffix stays, since some writers choose the format by it.
         part = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
         try:
             fill(part)
@@ -78,7 +78,7 @@ class RunFolder:
             part.unlink(missing_ok=True)
 
     def write_text(self, target: Path, text: str) -> None:
-        """Write a text as UTF-8 in place of ``target``."""
+        """Write a text as UTF-8 to ``target``."""
         self.write(target, lambda part: part.write_text(text, encoding="utf-8"))
 
     def read_config(self) -> dict[str, Any]:

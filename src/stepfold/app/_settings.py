@@ -1,4 +1,4 @@
-"""What a run is trained with: one place for every setting, its default and its bounds."""
+"""The settings of a run and their defaults."""
 
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -7,6 +7,8 @@ from ._run import RunError
 
 IMDB = "imdb"
 OPTIMIZERS = ("adam", "adamw", "nadam", "rmsprop", "sgd")
+_OPTION_NAMES = {"vocabulary_size": "words"}
+"""Settings whose option, and whose name in a stored run, is another."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Settings:
         source: for IMDB, imdb.npz, aclImdb_v1.tar.gz or its folder; None for the installed reviews.
         text, label: the columns of a file.
         cell: the name of a cell in ``stepfold.cells``.
+        vocabulary_size: every word id is below it; its option is ``--words``.
         learning_rate: None for the optimizer's own.
         mask: whether padding is skipped; the tutorial's program feeds it to the cell.
         seed: decides the split, the first weights, the order of each epoch and the dropout.
@@ -31,7 +34,7 @@ class Settings:
     units: int = 32
     layers: int = 1
     bidirectional: bool = False
-    words: int = 10000
+    vocabulary_size: int = 10000
     length: int = 500
     embedding: int = 32
     batch: int = 32
@@ -44,37 +47,43 @@ class Settings:
     seed: int = 42
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings for JSON."""
-        return asdict(self)
+        """Return the settings for JSON, by the names of their options."""
+        return {option_name(name): value for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> "Settings":
         """Rebuild settings from ``to_dict``; ``RunError`` on a name that is no setting."""
-        unknown = sorted(stored.keys() - set(NAMES))
+        names = {option_name(name): name for name in NAMES}
+        unknown = sorted(stored.keys() - names.keys())
         if unknown:
             raise RunError(
                 f"the run has a setting {unknown[0]!r} from another version of stepfold; use that one"
             )
-        return cls(**stored)
+        return cls(**{names[option]: value for option, value in stored.items()})
 
     def continued(self, given: dict[str, Any]) -> "Settings":
-        """Return the settings for going on with this run: only the number of epochs may change.
+        """Return the settings for resuming this run: only the number of epochs may change.
 
         Args:
-            given: the settings that the user wrote out this time. Where the data lie may differ too, since
+            given: the settings that the user wrote out this time. The path of the data may differ too, since
                 the data themselves are compared.
 
         Raises:
-            RunError: another value than the run was begun with.
+            RunError: a value differs from that of the run's beginning.
         """
         for name in sorted(given.keys() - {"epochs", "data", "source"}):
-            begun = getattr(self, name)
+            begun, option = getattr(self, name), option_name(name).replace("_", "-")
             if given[name] != begun:
                 raise RunError(
-                    f"the run was begun with {name.replace('_', '-')} {begun}, not {given[name]}: "
+                    f"the run was begun with {option} {begun}, not {given[name]}: "
                     "leave it out to continue, or begin another run with another --out"
                 )
         return replace(self, **{name: given[name] for name in ("epochs", "data", "source") if name in given})
+
+
+def option_name(name: str) -> str:
+    """Return the name of a setting's option, with underscores."""
+    return _OPTION_NAMES.get(name, name)
 
 
 NAMES = tuple(field.name for field in fields(Settings))

@@ -1,6 +1,6 @@
 """The command ``stepfold``: results on standard output, progress and errors on standard error.
 
-Exit status: 0 done, 2 something to mend in the call or the data, 130 interrupted.
+Exit status: 0 done, 2 an error in the call or the data, 130 interrupted.
 """
 
 import argparse
@@ -14,20 +14,20 @@ from typing import Any, NoReturn
 from ..data import DataError, text_of
 from ._cache import add_cache
 from ._run import RunError, RunFolder
-from ._settings import IMDB, NAMES, OPTIMIZERS, Settings
+from ._settings import IMDB, NAMES, OPTIMIZERS, Settings, option_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with the given arguments (or those of the process) and return its exit status."""
     options = _parser().parse_args(arguments)
-    # Which backend Keras uses is settled when it is first imported; JAX is what the fast layers are made for.
+    # Keras chooses its backend when it is first imported; the layers are fastest on JAX.
     os.environ.setdefault("KERAS_BACKEND", "jax")
     try:
         options.run(options)
         sys.stdout.flush()
     except (DataError, RunError) as error:
         return _fail(f"error: {error}", 2)
-    except BrokenPipeError:  # whoever read our output has had enough
+    except BrokenPipeError:  # the reader of the output has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -42,7 +42,7 @@ def _fail(message: str, status: int) -> int:
     return status
 
 
-# Frameworks are imported by the command that needs them, so that --help and mistakes are answered at once.
+# Each command imports its own frameworks, so that --help and errors in the call are answered at once.
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -50,12 +50,12 @@ def _train(options: argparse.Namespace) -> None:
     if options.data == IMDB and given.keys() & {"text", "label"}:
         raise RunError("--text and --label name the columns of a file; the reviews of imdb have none")
     if options.data != IMDB and "source" in given:
-        raise RunError("--data says where imdb lies; for a file, its path alone is enough")
+        raise RunError("--data gives the path of imdb; for a file, its path alone is enough")
     settings = replace(Settings(), **given)
     run = RunFolder(options.out or os.path.join("runs", f"{_stem(settings.data)}-{settings.cell}"))
     if options.resume:
         settings = Settings.from_dict(run.read_config()["settings"]).continued(given)
-    _known_cell(settings.cell)
+    _cell_by_name(settings.cell)
     if not options.resume:
         run.begin(overwrite=options.overwrite)
 
@@ -79,7 +79,9 @@ def _stem(data: str) -> str:
 def _predict(options: argparse.Namespace) -> None:
     texts = options.texts or _standard_input()
     if not texts:
-        raise RunError('there is no text to judge: stepfold predict RUN "text" …, or lines on standard input')
+        raise RunError(
+            'there is no text to predict: stepfold predict RUN "text" …, or lines on standard input'
+        )
     for text in texts:
         text_of(os.fsencode(text), "the command line")
 
@@ -95,7 +97,7 @@ def _predict(options: argparse.Namespace) -> None:
 
 def _standard_input() -> list[str]:
     if sys.stdin.isatty():
-        print("reading a text a line; end with Ctrl-D", file=sys.stderr)
+        print("reading one text per line; end with Ctrl-D", file=sys.stderr)
     content = text_of(sys.stdin.buffer.read(), "standard input").removesuffix("\n")
     return [line.rstrip("\r") for line in content.split("\n")] if content else []
 
@@ -109,15 +111,15 @@ def _cells(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    cell = _known_cell(options.cell)
+    cell = _cell_by_name(options.cell)
     given = {name: value for name, value in vars(options).items() if name in _SHOW_OPTIONS}
     try:
         print(cell.show(options.view, **given))
-    except (TypeError, ValueError) as error:  # an option that this view does not take, or a value it cannot
+    except (TypeError, ValueError) as error:  # an option or a value that this view does not take
         raise RunError(str(error)) from None
 
 
-def _known_cell(name: str) -> Any:
+def _cell_by_name(name: str) -> Any:
     from .. import cells
 
     try:
@@ -130,7 +132,7 @@ _SHOW_OPTIONS = ("units", "features", "dtype", "target", "kernel")
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is answered in one line."""
+    """argparse, but with errors of one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
@@ -138,20 +140,21 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="stepfold", description="Train recurrent text classifiers, ask them, look at the cells."
+        prog="stepfold",
+        description="Train recurrent text classifiers, predict with them, show the built-in cells.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(commands.add_parser("train", help="train a classifier on IMDB's reviews or on a file"))
 
-    ask = commands.add_parser("predict", help="label and probability of texts")
-    ask.add_argument("folder", metavar="RUN", help="the folder that train wrote")
-    ask.add_argument(
-        "texts", metavar="TEXT", nargs="*", help="texts to judge; without any, the lines of standard input"
+    predict = commands.add_parser("predict", help="label and probability of texts")
+    predict.add_argument("folder", metavar="RUN", help="the folder that train wrote")
+    predict.add_argument(
+        "texts", metavar="TEXT", nargs="*", help="texts to predict; without any, the lines of standard input"
     )
-    ask.add_argument("--json", action="store_true", help="print an object a line")
-    ask.set_defaults(run=_predict)
+    predict.add_argument("--json", action="store_true", help="print one JSON object per line")
+    predict.set_defaults(run=_predict)
 
-    every = commands.add_parser("cells", help="list the cells with their equations")
+    every = commands.add_parser("cells", help="list the built-in cells with their equations")
     every.set_defaults(run=_cells)
 
     one = commands.add_parser(
@@ -176,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    # No defaults here: what the user wrote must be told from what is left to Settings or to a resumed run.
+    # No defaults here: what the user gave overrides Settings or the resumed run, and nothing else does.
     parser.argument_default = argparse.SUPPRESS
     default = Settings()
     parser.add_argument(
@@ -189,10 +192,10 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label", metavar="COLUMN", help=f"the file's column of classes ({default.label})")
 
     def number(name: str, kind: Callable[[str], object], text: str) -> None:
-        flag = "--" + name.replace("_", "-")
+        flag = "--" + option_name(name).replace("_", "-")
         value = getattr(default, name)
         parser.add_argument(
-            flag, type=kind, metavar="N", help=f"{text} ({'its own' if value is None else value})"
+            flag, dest=name, type=kind, metavar="N", help=f"{text} ({'its own' if value is None else value})"
         )
 
     parser.add_argument(
@@ -203,17 +206,17 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bidirectional", action=argparse.BooleanOptionalAction, help="read in both directions (no)"
     )
-    number("words", _at_least(5), "word ids are below this; rarer words are unknown")
+    number("vocabulary_size", _at_least(5), "word ids are below this; rarer words are unknown")
     number("length", _at_least(1), "the last words of a text that are read")
-    number("embedding", _at_least(1), "numbers a word")
+    number("embedding", _at_least(1), "length of a word's vector")
     number("batch", _at_least(1), "texts a training step")
-    number("epochs", _at_least(1), "times through the training texts")
+    number("epochs", _at_least(1), "passes over the training texts")
     parser.add_argument(
         "--optimizer", choices=OPTIMIZERS, help=f"how weights are adjusted ({default.optimizer})"
     )
     number("learning_rate", _positive, "the optimizer's step size")
-    number("dropout", _share, "share of a layer's inputs left out")
-    number("recurrent_dropout", _share, "share of a layer's state left out")
+    number("dropout", _share, "share of a layer's inputs that is dropped")
+    number("recurrent_dropout", _share, "share of a layer's state that is dropped")
     parser.add_argument(
         "--mask", action=argparse.BooleanOptionalAction, help="skip padding (no, as in the tutorial)"
     )
@@ -232,12 +235,12 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 
 def _at_least(lowest: int, *, below: int = 2**31) -> Callable[[str], int]:
-    def whole(text: str) -> int:
+    def integer(text: str) -> int:
         if not text.isdecimal() or not lowest <= int(text) < below:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {lowest} to {below - 1}")
+            raise argparse.ArgumentTypeError(f"{text!r} is no integer from {lowest} to {below - 1}")
         return int(text)
 
-    return whole
+    return integer
 
 
 def _positive(text: str) -> float:

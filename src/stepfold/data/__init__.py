@@ -4,7 +4,7 @@ from ._corpus import Corpus, pad, split
 from ._errors import DataError, text_of
 from ._imdb import load_imdb
 from ._table import load_table
-from ._words import FIRST_WORD, PADDING, START, UNKNOWN, Vocabulary, encode_all, tokenise
+from ._vocabulary import FIRST_WORD, PADDING, START, UNKNOWN, Vocabulary, encode_all, tokenise
 
 __all__ = [
     "FIRST_WORD",

@@ -1,4 +1,4 @@
-"""Labelled sequences of word ids, padded to one length and split in two."""
+"""Labelled sequences of word ids; padding them to one length, and splitting them in two parts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._errors import DataError
-from ._words import PADDING, Vocabulary, encode_all
+from ._vocabulary import PADDING, Vocabulary, encode_all
 
 
 @dataclass(frozen=True)
@@ -15,25 +15,25 @@ class Corpus:
     """Texts as word ids, with their classes.
 
     Attributes:
-        sequences: one (words + 1,) int32 array a text, beginning with the start mark.
-        labels: (texts,) int32, each a place in ``classes``.
+        sequences: one (words + 1,) int32 array a text, the start mark first.
+        labels: (texts,) int32, each an index into ``classes``.
         classes: the classes' names.
-        vocabulary: what the ids mean; None where the source holds ids only.
-        size: every id is below it.
+        vocabulary: the words of the ids; None where the source holds ids only.
+        vocabulary_size: the number of distinct ids; every id is below it.
     """
 
     sequences: list[NDArray[np.int32]]
     labels: NDArray[np.int32]
     classes: tuple[str, ...]
     vocabulary: Vocabulary | None
-    size: int
+    vocabulary_size: int
 
     @classmethod
     def from_texts(
-        cls, texts: Sequence[str], labels: NDArray[np.int32], classes: tuple[str, ...], words: int
+        cls, texts: Sequence[str], labels: NDArray[np.int32], classes: tuple[str, ...], vocabulary_size: int
     ) -> "Corpus":
-        """Number the words of the texts (see ``encode_all``), all ids below ``words``."""
-        sequences, vocabulary = encode_all(texts, words)
+        """Encode texts as word ids below ``vocabulary_size`` (see ``encode_all``)."""
+        sequences, vocabulary = encode_all(texts, vocabulary_size)
         return cls(sequences, labels, classes, vocabulary, vocabulary.size)
 
 
@@ -60,10 +60,10 @@ def split(
         validation: the share that is held out, rounded for each class but at least one example.
 
     Returns:
-        The places of the training examples and of the validation examples.
+        The indices of the training examples and of the validation examples, int64.
 
     Raises:
-        DataError: a class that has fewer than two examples, or fewer than two classes.
+        DataError: a class has fewer than two examples, or there are fewer than two classes.
     """
     if len(classes) < 2:
         raise DataError(
@@ -71,7 +71,7 @@ def split(
             "a classifier needs two classes at least"
         )
     random = np.random.default_rng(seed)
-    held, rest = [], []
+    held_out, rest = [], []
     for k, name in enumerate(classes):
         members = random.permutation(np.flatnonzero(labels == k))
         if len(members) < 2:
@@ -80,6 +80,6 @@ def split(
                 "add texts of that class or remove it"
             )
         cut = min(max(1, round(validation * len(members))), len(members) - 1)
-        held.append(members[:cut])
+        held_out.append(members[:cut])
         rest.append(members[cut:])
-    return random.permutation(np.concatenate(rest)), random.permutation(np.concatenate(held))
+    return random.permutation(np.concatenate(rest)), random.permutation(np.concatenate(held_out))

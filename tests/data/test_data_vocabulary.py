@@ -25,7 +25,7 @@ def test_only_ascii_becomes_lower_case():
     assert tokenise("ÉTÉ Is HOT") == ["ÉtÉ".encode(), b"is", b"hot"]
 
 
-def test_ids_count_from_four_by_falling_frequency_and_first_appearance():
+def test_ids_count_from_four_by_descending_frequency_and_first_appearance():
     sequences, vocabulary = encode_all(TEXTS, 10000)
     counted = Counter(word for text in TEXTS for word in tokenise(text)).most_common()
     assert vocabulary.words == tuple(word.decode() for word, _ in counted)
@@ -44,14 +44,14 @@ def test_ids_count_from_four_by_falling_frequency_and_first_appearance():
     assert all(sequence.dtype == np.int32 for sequence in sequences)
 
 
-def test_every_id_is_below_the_number_of_words():
+def test_every_id_is_below_the_vocabulary_size():
     sequences, vocabulary = encode_all(TEXTS, 6)
     assert vocabulary.words == ("the", "dog")
     assert vocabulary.size == 6
     assert sequences[1].tolist() == [1, 2, 5, 2, 2, 2]
 
 
-def test_a_vocabulary_goes_to_json_and_back(tmp_path):
+def test_a_vocabulary_is_stored_as_json(tmp_path):
     _, vocabulary = encode_all([*TEXTS, 'quote " back \\ \ud800'], 10000)
     path = tmp_path / "vocabulary.json"
     path.write_text(vocabulary.to_json(), encoding="utf-8")
@@ -84,7 +84,7 @@ def test_texts_without_words_are_refused():
         encode_all(["...", "", "?"], 100)
 
 
-def test_padding_keeps_the_last_words_on_the_right():
+def test_padding_is_on_the_left_of_the_last_words():
     sequences = [np.array(ids, np.int32) for ids in ([1, 5], [1, 5, 6, 7, 8], [1, 5, 6])]
     assert pad(sequences, 3).tolist() == [[0, 1, 5], [6, 7, 8], [1, 5, 6]]
     assert pad(sequences, 3).dtype == np.int32
@@ -92,7 +92,7 @@ def test_padding_keeps_the_last_words_on_the_right():
         pad(sequences, 0)
 
 
-def test_the_split_is_stratified_shuffled_and_whole():
+def test_the_split_is_stratified_shuffled_and_complete():
     labels = np.array([0] * 50 + [1] * 30 + [2] * 2, np.int32)
     train, held = split(labels, "abc", seed=3)
     assert sorted([*train, *held]) == list(range(82))
