@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import stepfold.keras
-from stepfold._scan import Recurrence
+from stepfold._runtime import BackwardKey, ForwardKey, programs
 
 BACKEND = keras.backend.backend()
 LAYERS = ("SimpleRNN", "LSTM", "GRU")
@@ -124,30 +124,42 @@ def _torch_gradients(
 
 
 def compare(own: Any, ours: Any, inputs: Any, states: Sequence[Any] = (), **call: Any) -> None:
-    """Results and every gradient of two layers agree, and ours came from the engine."""
+    """Results and every gradient of two layers agree, and ours came from the kernels."""
     expected = with_gradients(own, inputs, states, **call)
-    with engine() as calls:
+    with kernels() as ran:
         found = with_gradients(ours, inputs, states, **call)
-    directions = [direction for direction, _ in calls]
-    assert directions.count("forward") == directions.count("backward") > 0
+    assert len(ran.forward) == len(ran.backward) > 0
     for one, other in zip(found, expected, strict=True):
         close(one, other)
 
 
+class Ran:
+    """The programs that ran since this object was made, each as often as it did, by what they were recorded
+    for."""
+
+    def __init__(self) -> None:
+        self._before = {key: (program, program.runs) for key, program in programs.items()}
+
+    def _since(self, kind: type) -> list[Any]:
+        found = []
+        for key, program in programs.items():
+            known, runs = self._before.get(key, (program, 0))
+            found += [key] * (program.runs - (runs if known is program else 0) if isinstance(key, kind) else 0)
+        return found
+
+    @property
+    def forward(self) -> list[ForwardKey]:
+        return self._since(ForwardKey)
+
+    @property
+    def backward(self) -> list[BackwardKey]:
+        return self._since(BackwardKey)
+
+    def __len__(self) -> int:
+        return len(self.forward) + len(self.backward)
+
+
 @contextmanager
-def engine() -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    """Note every call of the engine that ran: (direction, keyword arguments)."""
-    calls: list[tuple[str, dict[str, Any]]] = []
-    with pytest.MonkeyPatch.context() as patch:
-        for direction in ("forward", "backward"):
-            original = getattr(Recurrence, direction)
-
-            @functools.wraps(original)
-            def noted(
-                self: Any, *args: Any, _original: Any = original, _name: str = direction, **kwargs: Any
-            ) -> Any:
-                calls.append((_name, kwargs))
-                return _original(self, *args, **kwargs)
-
-            patch.setattr(Recurrence, direction, noted)
-        yield calls
+def kernels() -> Iterator[Ran]:
+    """Note every program that runs."""
+    yield Ran()

@@ -2,70 +2,114 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from typing import Any
 
 import numpy as np
 import pytest
-from keras_helpers import BACKEND, close, engine, only_jax, pair, quiet, random, weights_of
+from keras_helpers import BACKEND, close, kernels, only_jax, pair, quiet, random, weights_of
 
 if BACKEND == "jax":
     import jax
     import jax.numpy as jnp
 
-    from stepfold.keras import _ffi
+    from stepfold import cells
+    from stepfold._llvm import PROBES, TABLE_SIZE
+    from stepfold._runtime import Recipe
+    from stepfold.keras import _xla
+    from stepfold.keras._xla import Told
 
 pytestmark = [quiet, only_jax]
 SHAPE = (4, 6, 3)
 
 
-class Job:
-    """Doubles the first argument; refuses sevens."""
-
-    def run(self, arguments: list[Any], results: list[Any]) -> None:
-        if (arguments[0] == 7).any():
-            raise ValueError("no sevens here: use eights")
-        if (arguments[0] == 13).any():
-            raise KeyError("thirteen")
-        if (arguments[0] == 99).any():
-            raise NotImplementedError("not yet")
-        results[0][...] = 2 * arguments[0]
+TOLD = Told(Recipe.of(cells.simple_rnn.step, 3).text, outputs=True) if BACKEND == "jax" else None
 
 
-def doubled(x: Any, key: int = 11) -> Any:
-    _ffi.register(11, Job())
-    return _ffi.call(key, [x], [jax.ShapeDtypeStruct(x.shape, x.dtype)])[0]
+def raw(told: Any, *arguments: Any, outputs: tuple[int, ...] = (2, 4, 3)) -> Any:
+    """The program that `told` says, on arguments as they are."""
+    results = [jax.ShapeDtypeStruct(shape, "float32") for shape in (outputs, (outputs[0], 3))]
+    return jax.block_until_ready(_xla.call(told, list(arguments), results))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "int32", "bool"])
-@pytest.mark.parametrize("shape", [(), (3,), (2, 0, 3), (2, 3, 1, 2)], ids=str)
-def test_the_call_frame_is_read_right(dtype: str, shape: tuple[int, ...]) -> None:
-    if dtype == "bool":
-        x = jnp.asarray(np.ones(shape, bool))
-        _ffi.register(12, type("Not", (), {"run": lambda self, a, r: np.logical_not(a[0], out=r[0])})())
-        found = _ffi.call(12, [x], [jax.ShapeDtypeStruct(shape, "bool")])[0]
-        assert not np.asarray(found).any()
-        return
-    x = jnp.asarray(100 + np.arange(np.prod(shape, dtype=int)).reshape(shape), dtype)
-    np.testing.assert_array_equal(jax.jit(doubled)(x), 2 * x)
-    np.testing.assert_array_equal(doubled(x), 2 * x)
+def operands(batch: int = 2, time: int = 4) -> list[Any]:
+    shapes = [(batch, time, 2), (3, 2), (3, 3), (3,)]
+    return [jnp.asarray(random(*shape, seed=k)) for k, shape in enumerate(shapes)]
+
+
+def test_the_handler_finds_a_recorded_program_without_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = raw(TOLD, *operands())
+    monkeypatch.setattr(_xla, "_recorded", lambda *_: pytest.fail("Python was asked again"))
+    for one, other in zip(raw(TOLD, *operands()), first, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_call_is_told_apart_by_its_shapes_and_dtypes() -> None:
+    for batch in (1, 2, 5):
+        for time in (1, 4):
+            outputs, last = raw(TOLD, *operands(batch, time), outputs=(batch, time, 3))
+            x, W, U, b = (np.asarray(a, np.float64) for a in operands(batch, time))
+            h = np.zeros((batch, 3))
+            for t in range(time):
+                h = np.tanh(x[:, t] @ W.T + h @ U.T + b)
+                close(outputs[:, t], h.astype(np.float32))
+            close(last, h.astype(np.float32))
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
+    ("change", "text"),
     [
-        (7, "ValueError: no sevens here: use eights"),
-        (13, "KeyError: 'thirteen'"),
-        (99, "NotImplementedError: not yet"),
+        ({0: (2, 4, 5)}, r"weight 0 has shape \(3, 2\), but .* should be parameter 'W' of shape \(3, 5\)"),
+        ({1: (3, 3)}, r"weight 0 has shape \(3, 3\), but .* of shape \(3, 2\)"),
+        ({2: (3, 4)}, r"weight 1 has shape \(3, 4\), but .* of shape \(3, 3\)"),
+        ({3: (4,)}, r"weight 2 has shape \(4,\), but .* of shape \(3,\)"),
+        ({3: (3, 1)}, r"weight 2 has shape \(3, 1\), but .* of shape \(3,\)"),
     ],
 )
-def test_a_job_s_exception_is_xla_s_error(value: int, text: str) -> None:
+def test_buffers_that_do_not_fit_are_an_error(change: dict[int, tuple[int, ...]], text: str) -> None:
+    given = operands()
+    for number, shape in change.items():
+        given[number] = jnp.asarray(random(*shape))
     with pytest.raises(Exception, match=text):
-        jax.jit(doubled)(jnp.full((2,), value)).block_until_ready()
+        raw(TOLD, *given)
 
 
-def test_an_unknown_job_is_an_error() -> None:
-    with pytest.raises(Exception, match="a step that this process has not defined"):
-        doubled(jnp.ones(2), key=404).block_until_ready()
+def test_too_few_buffers_another_dtype_or_another_text_are_errors() -> None:
+    with pytest.raises(Exception, match="stepfold"):
+        raw(Told("no recipe", outputs=True), *operands())
+    with pytest.raises(Exception, match="the call has 5 buffers, expected 6"):
+        raw(TOLD, *operands()[:-1])
+    with pytest.raises(Exception, match="weight 2 has XLA's dtype 4, expected float"):
+        raw(TOLD, *operands()[:-1], jnp.zeros(3, "int32"))
+
+
+def test_the_table_of_programs_is_bounded_and_still_right() -> None:
+    for time in range(1, 4 * PROBES):
+        x = operands(1, time)
+        outputs, _ = raw(TOLD, *x, outputs=(1, time, 3))
+        again, _ = raw(TOLD, *x, outputs=(1, time, 3))
+        np.testing.assert_array_equal(outputs, again)
+    assert len(_xla.table) <= TABLE_SIZE
+    assert len(_xla.table._held) <= TABLE_SIZE
+
+
+def test_an_interruption_while_recording_is_raised_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    original, interrupted = _xla._recorded, []
+
+    def recorded(*arguments: Any) -> Any:
+        if not interrupted:
+            interrupted.append(True)
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(_xla, "_recorded", recorded)
+    with pytest.raises(KeyboardInterrupt):
+        raw(TOLD, *operands(3, 9), outputs=(3, 9, 3))
+        time.sleep(1)  # it is raised as soon as Python runs again
+    assert interrupted
+    assert raw(TOLD, *operands(3, 9), outputs=(3, 9, 3))
 
 
 def test_vmap_and_scan() -> None:
@@ -108,31 +152,29 @@ def test_only_gradients_that_are_asked_for_are_computed() -> None:
         return ours.stateless_call(weights, fixed, x)[0].sum()
 
     for argument, (inputs, params) in {0: (False, True), 1: (True, False)}.items():
-        with engine() as calls:
+        with kernels() as ran:
             jax.jit(jax.grad(loss, argnums=argument))(weights, jnp.asarray(random(*SHAPE)))
-        back = calls[1][1]
-        assert (back["inputs_gradient"] is not None, bool(back["params_gradient"])) == (inputs, params)
-        assert back["output_gradient"] is None
-        assert [g is not None for g in back["last_gradient"]] == [True, False]
+        (key,) = ran.backward
+        assert (key.wanted.inputs, any(key.wanted.weights)) == (inputs, params)
+        assert not key.wanted.outputs
+        assert key.wanted.last == (True, False)
 
 
-def test_inference_keeps_nothing() -> None:
+def test_inference_saves_nothing() -> None:
     _, ours = pair("LSTM", 5, SHAPE)
-    with engine() as calls:
+    with kernels() as ran:
         jax.jit(ours)(random(*SHAPE))
-    assert [(direction, arguments["kept"]) for direction, arguments in calls] == [("forward", None)]
+    assert [key.training for key in ran.forward] == [False]
+    assert not ran.backward
 
 
-def test_a_job_s_number_is_the_same_in_every_process() -> None:
-    import subprocess
-    import sys
-
+def test_what_a_call_says_is_the_same_in_every_process() -> None:
     code = (
         "import os; os.environ['KERAS_BACKEND'] = 'jax';"
-        "from stepfold import cells; from stepfold.keras._recipe import *;"
-        "layout = (('W', (Part(0, (slice(0, 3),), True),)),);"
-        "print(Forward(Recipe(cells.lstm.step, 3, layout, 1), True, False).key,"
-        "Backward(Recipe(cells.gru.step, 3, layout, 1), True, (True,), False, (True,)).key)"
+        "from stepfold import cells; from stepfold._runtime import Recipe; from stepfold.keras._xla import Told;"
+        "from stepfold._runtime import Wanted;"
+        "print(Told(Recipe.of(cells.lstm.step, 3).text, True, False).key,"
+        "Told(Recipe.of(cells.gru.step, 3).text, wanted=Wanted(True, (True,), False, (True,))).key)"
     )
     printed = {
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from keras_helpers import LAYERS, close, compare, engine, mask_of, quiet, random, randomised, weights_of
+from keras_helpers import LAYERS, close, compare, kernels, mask_of, quiet, random, randomised, weights_of
 
 import stepfold
 import stepfold.keras
@@ -87,9 +87,9 @@ def test_masks_travel_through_a_stack(name: str, source: str) -> None:
     inputs = ids if source == "embedding" else vectors
     own, ours = twins(build, inputs)
     compare(own, ours, inputs)
-    with engine() as calls:
+    with kernels() as ran:
         ours(inputs)
-    assert len(calls) == 2
+    assert len(ran) == 2
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -208,9 +208,9 @@ def test_accelerate_gives_the_same_numbers_and_trains_on(compiled: bool) -> None
     faster = stepfold.keras.accelerate(model)
     assert faster.name == "mine"
     assert [layer.name for layer in faster.layers[1:]] == [layer.name for layer in model.layers[1:]]
-    with engine() as calls:
+    with kernels() as ran:
         close(faster.predict(IDS, verbose=0), expected)
-    assert len(calls) == 4
+    assert len(ran) == 4
     close(model.predict(IDS, verbose=0), expected, 1e-6)
     if compiled:
         for trained in (model, faster):

@@ -10,7 +10,7 @@ import pytest
 from keras_helpers import (
     close,
     compare,
-    engine,
+    kernels,
     mask_of,
     quiet,
     random,
@@ -119,15 +119,16 @@ def test_options_and_configuration() -> None:
 def test_recurrent_dropout_drops_what_enters_each_recurrent_kernel() -> None:
     layer = layer_of("peephole_lstm", recurrent_dropout=0.5, seed=3)
     inputs = random(*SHAPE)
-    with engine() as calls:
+    with kernels() as ran:
         with_gradients(layer, inputs, training=True)
-    extra = calls[0][1]["extra"]
-    assert [name for _, name in extra] == [f"recurrent_dropout.U_{gate}" for gate in "ifco"]
-    for number, mask in enumerate(extra.values()):
+    (forward,), (backward,) = ran.forward, ran.backward
+    assert [name for _, name in forward.recipe.extra] == [f"recurrent_dropout.U_{gate}" for gate in "ifco"]
+    assert backward.recipe.extra == forward.recipe.extra
+    masks = [np.asarray(mask) for mask in layer.cell.masks(np.zeros((4, UNITS), "float32")).values()]
+    for number, mask in enumerate(masks):
         assert mask.shape == (4, UNITS)
         assert set(np.unique(mask)) == {0.0, 2.0}
-        assert number == 0 or (mask != next(iter(extra.values()))).any()
-    assert calls[1][1]["extra"].keys() == extra.keys()
+        assert number == 0 or (mask != masks[0]).any()
     compare(
         in_keras_s_loop(layer_of("gru", recurrent_dropout=0.4, seed=5)),
         layer_of("gru", recurrent_dropout=0.4, seed=5),

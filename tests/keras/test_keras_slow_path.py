@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 import pytest
-from keras_helpers import LAYERS, close, engine, pair, quiet, random, randomised
+from keras_helpers import LAYERS, close, kernels, pair, quiet, random, randomised
 
 import stepfold.keras
 from stepfold.keras import SlowPathWarning
@@ -22,7 +22,7 @@ SHAPE = (4, 6, 3)
 def test_an_activation_without_a_word(name: str) -> None:
     own, ours = pair(name, 5, SHAPE, activation="selu", return_sequences=True, go_backwards=True)
     inputs = random(*SHAPE)
-    with engine() as calls:
+    with kernels() as ran:
         with pytest.warns(SlowPathWarning) as caught:
             found = ours(inputs)
         assert len(caught) == 1
@@ -34,7 +34,7 @@ def test_an_activation_without_a_word(name: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error", SlowPathWarning)
             ours(inputs)  # said once
-    assert not calls
+    assert not ran
     close(found, own(inputs))
 
 
@@ -63,11 +63,11 @@ def test_another_backend(layer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = ours(random(*SHAPE))
     monkeypatch.setattr(keras.backend, "backend", lambda: "tensorflow")
     with (
-        engine() as calls,
+        kernels() as ran,
         pytest.warns(SlowPathWarning, match="backends jax, torch, numpy, and this is tensorflow"),
     ):
         found = ours(random(*SHAPE))
-    assert not calls
+    assert not ran
     close(found, expected)
     ours(random(*SHAPE), training=True)
 
@@ -84,8 +84,8 @@ def test_zoneout_needs_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_another_device(monkeypatch: pytest.MonkeyPatch) -> None:
     own, ours = pair("LSTM", 5, SHAPE)
-    fold = ours._fold()
-    monkeypatch.setattr(fold, "why_not", lambda array: "JAX computes on gpu, and the kernels are for CPUs")
+    reason = "JAX computes on gpu, and the kernels are for CPUs"
+    monkeypatch.setattr(ours._backend(), "unsupported_reason", lambda array: reason)
     with pytest.warns(SlowPathWarning, match="computes on gpu, and the kernels are for CPUs"):
         found = ours(random(*SHAPE))
     close(found, own(random(*SHAPE)))

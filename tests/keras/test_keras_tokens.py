@@ -8,11 +8,12 @@ import keras
 import numpy as np
 import pytest
 from keras_helpers import (
+    Ran,
     BACKEND,
     LAYERS,
     arrays,
     close,
-    engine,
+    kernels,
     quiet,
     randomised,
     weights_of,
@@ -38,25 +39,25 @@ def twin(*layers: Any, **embedding: Any) -> Any:
     return model(keras.layers.Embedding(WORDS, FEATURES, **embedding), *layers)
 
 
-def used_tokens(calls: list[Any]) -> set[bool]:
-    assert calls
-    return {arguments["tokens"] is not None for _, arguments in calls}
+def used_tokens(ran: Ran) -> set[bool]:
+    assert ran
+    return {key.recipe.tokens for key in (*ran.forward, *ran.backward)}
 
 
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("mask_zero", [False, True])
-def test_tokens_reach_the_engine_and_gradients_the_embedding(name: str, mask_zero: bool) -> None:
+def test_tokens_reach_the_kernels_and_gradients_the_embedding(name: str, mask_zero: bool) -> None:
     make = getattr(stepfold.keras, name)
     ours = model(
         stepfold.keras.Embedding(WORDS, FEATURES, mask_zero=mask_zero), make(UNITS, return_sequences=True)
     )
     own = twin(make(UNITS, return_sequences=True), mask_zero=mask_zero)
-    with engine() as calls:
+    with kernels() as ran:
         found = with_gradients(ours, IDS)
-    assert used_tokens(calls) == {True}
-    with engine() as calls:
+    assert used_tokens(ran) == {True}
+    with kernels() as ran:
         expected = with_gradients(own, IDS)
-    assert used_tokens(calls) == {False}
+    assert used_tokens(ran) == {False}
     for one, other in zip(found, expected, strict=True):
         close(one, other)
     assert np.abs(found[1][0]).max() > 0.1  # the embedding's own
@@ -66,10 +67,10 @@ def test_both_directions_get_tokens() -> None:
     def two_way() -> Any:
         return keras.layers.Bidirectional(stepfold.keras.GRU(UNITS))
 
-    with engine() as calls:
+    with kernels() as ran:
         found = with_gradients(model(stepfold.keras.Embedding(WORDS, FEATURES), two_way()), IDS)
-    assert used_tokens(calls) == {True}
-    assert len(calls) == 4
+    assert used_tokens(ran) == {True}
+    assert len(ran) == 4
     expected = with_gradients(twin(two_way()), IDS)
     for one, other in zip(found, expected, strict=True):
         close(one, other)
@@ -83,34 +84,34 @@ def test_both_directions_get_tokens() -> None:
 def test_anything_between_takes_the_vectors(between: Any) -> None:
     between = type(between).from_config(between.get_config())
     ours = model(stepfold.keras.Embedding(WORDS, FEATURES), between, stepfold.keras.LSTM(UNITS))
-    with engine() as calls:
+    with kernels() as ran:
         ours(IDS, training=True)
-    assert used_tokens(calls) == {False}
+    assert used_tokens(ran) == {False}
 
 
 def test_dropout_of_inputs_takes_the_vectors_in_training_only() -> None:
     ours = model(stepfold.keras.Embedding(WORDS, FEATURES), stepfold.keras.LSTM(UNITS, dropout=0.5))
-    with engine() as calls:
+    with kernels() as ran:
         ours(IDS, training=True)
-    assert used_tokens(calls) == {False}
-    with engine() as calls:
+    assert used_tokens(ran) == {False}
+    with kernels() as ran:
         ours(IDS)
-    assert used_tokens(calls) == {True}
+    assert used_tokens(ran) == {True}
 
 
 def test_a_frozen_embedding_and_a_frozen_layer() -> None:
     ours = model(stepfold.keras.Embedding(WORDS, FEATURES, trainable=False), stepfold.keras.LSTM(UNITS))
-    with engine() as calls:
+    with kernels() as ran:
         with_gradients(ours, IDS)
-    (back,) = (arguments for direction, arguments in calls if direction == "backward")
-    assert back["inputs_gradient"] is None
-    assert back["params_gradient"]
+    (key,) = ran.backward
+    assert not key.wanted.inputs
+    assert all(key.wanted.weights)
     ours.layers[0].trainable, ours.layers[1].trainable = True, False
-    with engine() as calls:
+    with kernels() as ran:
         with_gradients(ours, IDS)
-    (back,) = (arguments for direction, arguments in calls if direction == "backward")
-    assert back["inputs_gradient"] is not None
-    assert not back["params_gradient"]
+    (key,) = ran.backward
+    assert key.wanted.inputs
+    assert not any(key.wanted.weights)
 
 
 def test_training_moves_the_embedding_as_keras_s_does() -> None:
@@ -127,9 +128,9 @@ def test_training_moves_the_embedding_as_keras_s_does() -> None:
 def test_lora_is_part_of_the_table() -> None:
     ours = model(stepfold.keras.Embedding(WORDS, FEATURES, lora_rank=2), stepfold.keras.LSTM(UNITS))
     own = twin(stepfold.keras.LSTM(UNITS), lora_rank=2)
-    with engine() as calls:
+    with kernels() as ran:
         found = with_gradients(ours, IDS)
-    assert used_tokens(calls) == {True}
+    assert used_tokens(ran) == {True}
     for one, other in zip(found, with_gradients(own, IDS), strict=True):
         close(one, other)
 
@@ -143,7 +144,7 @@ def test_ids_outside_the_vocabulary_are_an_error(bad: int) -> None:
         with pytest.raises(IndexError):
             ours(ids)
         return
-    with pytest.raises(Exception, match="embedding has 11 rows, for ids 0…10; make it Embedding"):
+    with pytest.raises(Exception, match="token ids must lie in 0…10, for the embedding has 11 rows"):
         arrays(ours.predict(ids, verbose=0))
 
 
@@ -155,17 +156,17 @@ def test_other_kinds_of_ids() -> None:
     assert stepfold.keras.Embedding(WORDS, FEATURES)(IDS[0]).shape == (7, FEATURES)
 
 
-def test_padding_for_nothing_reaches_the_engine() -> None:
+def test_a_shared_prefix_reaches_the_kernels() -> None:
     """A layer that begins at zero says so, and rows that begin with the same run of padding share it."""
     ours = model(stepfold.keras.Embedding(WORDS, FEATURES), stepfold.keras.LSTM(UNITS))
     own = twin(keras.layers.LSTM(UNITS))
     ids = np.random.default_rng(5).integers(1, WORDS, size=(6, 40)).astype(np.int32)
     for row, length in enumerate((3, 9, 20, 31, 38, 40)):
         ids[row, : 40 - length] = 0
-    with engine() as calls:
+    with kernels() as ran:
         found = with_gradients(ours, ids)
-    (_, forward), (_, backward) = calls
-    assert forward["initial"] is None
-    assert backward["initial_gradient"] is None
+    (forward,), (backward,) = ran.forward, ran.backward
+    assert forward.recipe.shares
+    assert backward.recipe.shares
     for one, other in zip(found, with_gradients(own, ids), strict=True):
         close(one, other)

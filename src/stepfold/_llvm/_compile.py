@@ -24,7 +24,7 @@ class Target:
     @property
     def architecture(self) -> str:
         """The kind of processor, as LLVM calls it: "x86_64", "aarch64"."""
-        return _initialize().split("-")[0]
+        return triple().split("-")[0]
 
     def lanes(self, bits: int) -> int:
         """Return how many elements of so many bits one vector register holds."""

@@ -22,7 +22,8 @@ from ._support import STATUS, STATUS_WORDS, Struct
 from ._text import Module, Value
 
 CALL = ("program", "slots", "parallel", "host", "threads", "status", "forked")
-PROGRAM = ("workspace", "phases")
+PROGRAM = ("workspace", "runs", "phases")
+"""`runs` counts the calls."""
 PHASE = ("tasks", "once", "each", "cooperative")
 LAUNCH = ("kernel", "count")
 ARGUMENT = ("slot", "offset", "per_group", "per_task", "load", "add")
@@ -302,6 +303,7 @@ def _run(module: Module, architecture: str) -> None:
     program, slots = Struct(f, PROGRAM, call.get("program", "ptr")), call.get("slots", "ptr")
     out, forked = Struct(f, STATUS, call.get("status", "ptr")), f.room(1)
     f.store(f.integer(0), forked, 8)
+    f.atomic_add(program.at("runs"), 1)
     workspace = f.ask("acquire", "ptr", program.get("workspace"))
     memory = f.emit("i1", f"icmp ne {workspace}, null")
     out.set("code", -1)

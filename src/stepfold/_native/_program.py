@@ -26,7 +26,7 @@ from ._buffers import ALIGN, Array, address
 from ._executor import Executor
 from ._kernels import CompiledKernel, support
 
-WORKSPACES = 1 << 26
+WORKSPACES = 1 << 27
 """How many bytes of workspaces are kept for later calls, over all programs."""
 _RESERVED = 3  # slots: zero, the workspace, the slots themselves
 _NAMES = {code: name for name, code in ERRORS.items()}
@@ -153,7 +153,7 @@ class Program:
         self.operands, self.tasks = slots - _RESERVED, max((len(p.once) for p in phases), default=1)
         self.workspace = workspace
         self._held: list[object] = []
-        table = [workspace, len(phases)]
+        table = [workspace, 0, len(phases)]
         for phase in phases:
             once = np.array([self._list(launches) for launches in phase.once], np.int64)
             each = self._list(phase.each) if phase.each.count else 0
@@ -164,6 +164,11 @@ class Program:
         self.address = address(self._table)
         self._memory = ctypes.c_int64 * (_FIRST_SLOT + slots)
         self._run = _runner()
+
+    @property
+    def runs(self) -> int:
+        """How many times the program was run, by whomever."""
+        return int(self._table[PROGRAM.index("runs")])
 
     @property
     def nbytes(self) -> int:

@@ -14,6 +14,8 @@ from ._programs import programs
 from ._recipe import Part, Parts, Recipe
 from ._residuals import residuals_size
 from ._run import (
+    BackwardKey,
+    ForwardKey,
     Operand,
     Threads,
     backward_operands,
@@ -27,8 +29,10 @@ from ._run import (
 from ._shape import Shape
 
 __all__ = [
+    "BackwardKey",
     "Call",
     "Engine",
+    "ForwardKey",
     "Gradients",
     "Operand",
     "Part",

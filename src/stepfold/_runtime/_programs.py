@@ -23,6 +23,11 @@ class Programs:
         self._bytes = 0
         self._lock = threading.Lock()
 
+    def items(self) -> list[tuple[Hashable, Program]]:
+        """The programs that are known, with what each was recorded for."""
+        with self._lock:
+            return list(self._known.items())
+
     def __len__(self) -> int:
         return len(self._known)
 

@@ -132,6 +132,29 @@ def addresses(operands: Sequence[Operand], arrays: Sequence[Array], dtype: np.dt
     return found
 
 
+class ForwardKey(NamedTuple):
+    """What a forward program is recorded for."""
+
+    engine: Engine
+    recipe: Recipe
+    shape: Shape
+    outputs: bool
+    training: bool
+    threads: int
+    windowed: int
+
+
+class BackwardKey(NamedTuple):
+    """What a backward program is recorded for."""
+
+    engine: Engine
+    recipe: Recipe
+    shape: Shape
+    wanted: Wanted
+    threads: int
+    windowed: int
+
+
 def forward_program(
     engine: Engine,
     recipe: Recipe,
@@ -143,7 +166,7 @@ def forward_program(
     windowed: int = 0,
 ) -> Program:
     """Return the forward program, recorded once for a shape."""
-    key = ("forward", engine, recipe, shape, outputs, training, threads, windowed)
+    key = ForwardKey(engine, recipe, shape, outputs, training, threads, windowed)
     return programs.get(
         key,
         lambda: record_forward(
@@ -156,7 +179,7 @@ def backward_program(
     engine: Engine, recipe: Recipe, shape: Shape, wanted: Wanted, *, threads: int, windowed: int = 0
 ) -> Program:
     """Return the backward program, recorded once for a shape."""
-    key = ("backward", engine, recipe, shape, wanted, threads, windowed)
+    key = BackwardKey(engine, recipe, shape, wanted, threads, windowed)
     return programs.get(
         key, lambda: record_backward(engine, recipe, shape, wanted, windowed=windowed, threads=threads)
     )
@@ -218,6 +241,8 @@ def error_of(status: Status) -> Exception:
 
 
 __all__ = [
+    "BackwardKey",
+    "ForwardKey",
     "Operand",
     "Threads",
     "Wanted",

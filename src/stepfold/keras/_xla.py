@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable
 from ctypes import string_at
 from dataclasses import asdict, dataclass
@@ -198,13 +199,17 @@ class _Table:
         return len(self._held)
 
     def _resolve(self, frame: int, key: int, size: int, error: int) -> int:
-        found = _without_interruption(lambda: _recorded(frame, thread_cap(None, size)))
+        interruptions = _Interruptions()
+        found = interruptions.shield(lambda: self._entry(frame, key, size))
         if isinstance(found, BaseException):
             ctypes.c_void_p.from_address(error).value = _error(frame, found)
-            return 0
-        program, buffers = found
-        given = _words(frame + _ARGUMENTS, 1)[0]
-        return self._insert(key, program, buffers, given)
+            found = 0
+        interruptions.raise_later()
+        return int(found)
+
+    def _entry(self, frame: int, key: int, size: int) -> int:
+        program, buffers = _recorded(frame, thread_cap(None, size))
+        return self._insert(key, program, buffers, _words(frame + _ARGUMENTS, 1)[0])
 
     def _insert(self, key: int, program: Program, buffers: list[_Buffer], given: int) -> int:
         signature = [word for b in buffers for word in (b.code, len(b.shape), *b.shape)]
@@ -237,20 +242,33 @@ class _Table:
         return _error(frame, error_of(status_of(seen)))
 
 
-def _without_interruption(work: Callable[[], Any]) -> Any:
-    """The result of `work`, or its exception. XLA cannot pass an interruption on: one is raised in this thread as
-    soon as Python runs there again, and the work is done all the same."""
-    for _ in range(8):
-        try:
-            return work()
-        except Exception as error:
-            return error
-        except BaseException as interruption:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                ctypes.c_ulong(threading.get_ident()), ctypes.py_object(type(interruption))
-            )
-            last = interruption
-    return last
+class _Interruptions:
+    """Keeps interruptions (Ctrl-C, sys.exit in a signal's handler) out of a callback: XLA cannot pass them on, so
+    the work is done all the same, and the first of them is raised when this thread is back in Python."""
+
+    def __init__(self) -> None:
+        self._first: type[BaseException] | None = None
+
+    def shield(self, work: Callable[[], Any]) -> Any:
+        """Return the result of `work`, or its exception."""
+        for _ in range(8):
+            try:
+                return work()
+            except Exception as error:
+                return error
+            except BaseException as interruption:
+                self._first = self._first or type(interruption)
+        return InterruptedError("stepfold was interrupted while it recorded a program")
+
+    def raise_later(self) -> None:
+        """To be called last: from another thread, once this one has left the callback."""
+        if self._first is not None:
+            threading.Thread(target=_raise_in, args=(threading.get_ident(), self._first), daemon=True).start()
+
+
+def _raise_in(thread: int, interruption: type[BaseException]) -> None:
+    time.sleep(0.005)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(interruption))
 
 
 class _ErrorArguments(ctypes.Structure):
