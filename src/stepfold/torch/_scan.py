@@ -72,16 +72,8 @@ def scan(
         initial = None if initial is None else [state.to(dtype) for state in initial]
     if initial is None and batch.kind == "packed":
         initial = [inputs.new_zeros((batch.rows, recipe.units)) for _ in recipe.step.states]
-    recipe = recipe.but(
-        reverse=reverse,
-        time_major=batch.time_major,
-        active=batch.kind,
-        padding=batch.padding,
-        initial=initial is not None,
-    )
-    arguments = Arguments(
-        inputs, list(weights), list(initial or []), list(extra), batch.active, recipe.text
-    )
+    text = _text(recipe, reverse, batch.time_major, batch.kind, batch.padding, initial is not None)
+    arguments = Arguments(inputs, list(weights), list(initial or []), list(extra), batch.active, text)
     reason = unsupported_reason(inputs.device, dtype)
     if reason is None:
         given = [inputs, *weights, *arguments.initial]
@@ -95,6 +87,19 @@ def scan(
         with without_autocast(inputs.device):
             outputs, last = arguments.by_loop()
     return outputs, list(last.unbind(0))
+
+
+def _text(
+    recipe: Recipe, reverse: bool, time_major: bool, active: str, padding: str, initial: bool
+) -> str:
+    changed = recipe.but(
+        reverse=reverse, time_major=time_major, active=active, padding=padding, initial=initial
+    )
+    return changed.text
+
+
+# What torch.compiler.assume_constant_result does; that imports the compiler, which takes seconds.
+_text._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def run(
