@@ -73,7 +73,7 @@ def test_exported_saved_and_loaded(module: nn.Module, strict: bool) -> None:
     program = torch.export.export(
         module, (torch.randn(5, 4, 3),), dynamic_shapes=({0: steps, 1: rows},), strict=strict
     )
-    calls = [node for node in program.graph.nodes if "stepfold.fold" in str(node.target)]
+    calls = [node for node in program.graph.nodes if "stepfold.scan" in str(node.target)]
     assert len(calls) == (4 if isinstance(module, LSTM) and module.bidirectional else module.num_layers)
     file = io.BytesIO()
     torch.export.save(program, file)

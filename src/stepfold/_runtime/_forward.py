@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .._llvm import GROUP, STATUS
 from .._native import (
     Argument,
@@ -28,6 +30,7 @@ Given = int | Argument
 def pieces_of(recipe: Recipe, packing: Packing, weights: list[Argument | None], shape: Shape) -> Pieces:
     """The pieces of each parameter as views of the weights, which become arrays of the packing (None: not
     there)."""
+    check_weights(recipe, shape)
     forms = [
         None if at is None else packing.add(f"weight {k}", at, shape.weights[k])
         for k, at in enumerate(weights)
@@ -40,6 +43,27 @@ def pieces_of(recipe: Recipe, packing: Packing, weights: list[Argument | None], 
         ]
         for name, parts in recipe.parts
     }
+
+
+def check_weights(recipe: Recipe, shape: Shape) -> None:
+    """ValueError unless each piece of a weight has the shape of the parameter that it is a piece of."""
+    if len(shape.weights) != recipe.weights:
+        raise ValueError(f"there are {len(shape.weights)} weights, the recipe has {recipe.weights}")
+    forms = [np.broadcast_to(0, of) for of in shape.weights]
+    sizes = {"features": shape.features, "units": recipe.units}
+    for name, parts in recipe.parts:
+        expected = tuple(sizes[axis] for axis in recipe.step.parameters[name])
+        for part in parts:
+            try:
+                found = part.of(forms[part.weight], recipe.units).shape
+            except IndexError:
+                found = None
+            if found != expected:
+                given = shape.weights[part.weight] if part.weight < recipe.weights else None
+                raise ValueError(
+                    f"weight {part.weight} has shape {given}, but {part} of it should be parameter {name!r} of "
+                    f"shape {expected}"
+                )
 
 
 def record_packing(recorder: Recorder, first: Phase, packing: Packing, copies: object, tasks: int) -> None:

@@ -6,8 +6,8 @@ a model.
 
 from ._accelerate import Accelerated, accelerate
 from ._drop_in import GRU, LSTM, RNN
-from ._fold import run
 from ._recurrent import Recurrent
+from ._scan import run
 from ._warn import SlowPathWarning
 
 __all__ = ["GRU", "LSTM", "RNN", "Accelerated", "Recurrent", "SlowPathWarning", "accelerate", "run"]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ._drop_in import GRU, LSTM, RNN, DropIn
-from ._fold import obstacle
+from ._scan import unsupported_reason
 
 _SWAPS: dict[type[nn.Module], type[DropIn]] = {nn.RNN: RNN, nn.LSTM: LSTM, nn.GRU: GRU}
 
@@ -62,4 +62,4 @@ def _reason_to_leave(child: nn.Module) -> str | None:
     if type(child) not in _SWAPS:
         return f"{type(child).__name__} is a class of its own, which may compute something else"
     weight = child.weight_ih_l0
-    return obstacle(weight.device, weight.dtype)
+    return unsupported_reason(weight.device, weight.dtype)

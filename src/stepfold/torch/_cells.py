@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-
 from .. import cells
 from .._cell import Cell, cell
+from .._runtime import Part, Parts
 from .._words import layer_norm, relu, sigmoid, tanh
-from ._recipe import Part
 
 
 @cell(vectors={"g": 1.0})
@@ -30,9 +28,9 @@ def lstm_from_projection(  # type: ignore[no-untyped-def]
     """LSTM whose first timestep starts from a state that is no output of its own: q_* are added to the gates
     once.
 
-    A projected LSTM (Sak, Senior & Beaufays 2014, arXiv:1402.1128) feeds back P @ m instead of m. Folding P
-    into the recurrent kernels, U_* = R_* @ P, leaves every timestep as it was but the first, which needs R_*
-    @ h for an h that was given: that is q_*.
+    A projected LSTM (Sak, Senior & Beaufays 2014, arXiv:1402.1128) feeds back P @ m instead of m. With P
+    multiplied into the recurrent kernels, U_* = R_* @ P, every timestep is as it was but the first, which needs
+    R_* @ h for an h that was given: that is q_*.
     """
     i = sigmoid(W_i @ x + U_i @ m + b_i + q_i)
     f = sigmoid(W_f @ x + U_f @ m + b_f + q_f)
@@ -69,23 +67,25 @@ def norm_names(mode: str) -> list[str]:
 
 
 @functools.cache
-def layout_of(mode: str, bias: bool, normed: bool) -> Mapping[str, list[Part]]:
-    """Where each parameter of the cell lies in (weight_ih, weight_hh[, bias_ih, bias_hh][, layer norm's])."""
-    layout: dict[str, list[Part]] = {}
+def parts_of(mode: str, bias: bool, normed: bool) -> tuple[Parts, int]:
+    """Where each parameter of the cell lies in (weight_ih, weight_hh[, bias_ih, bias_hh][, layer norm's]), and
+    how many weights there are."""
+    parts: dict[str, list[Part]] = {}
     biases = [2, 3] if bias else []
     norm = 2 + len(biases)
     for number, gate in enumerate(GATES[mode]):
         block = number if gate else None
         end = f"_{gate}" if gate else ""
-        layout[f"W{end}"] = [(0, block)]
-        layout[f"U{end}"] = [(1, block)]
-        layout[f"b{end}"] = [(i, block) for i in biases]
+        parts[f"W{end}"] = [Part(0, block)]
+        parts[f"U{end}"] = [Part(1, block)]
+        parts[f"b{end}"] = [Part(i, block) for i in biases]
         if normed:
-            layout[f"g{end}"] = [(norm, block)]
+            parts[f"g{end}"] = [Part(norm, block)]
     if mode == "GRU" and not normed:
         # the reset gate stands between these two, so they are no sum
-        layout["b_h"] = [(i, 2) for i in biases[:1]]
-        layout["c_h"] = [(i, 2) for i in biases[1:]]
+        parts["b_h"] = [Part(i, 2) for i in biases[:1]]
+        parts["c_h"] = [Part(i, 2) for i in biases[1:]]
     if mode == "LSTM" and normed:
-        layout["g_s"], layout["b_s"] = [(norm + 1, None)], [(norm + 2, None)]
-    return layout
+        parts["g_s"], parts["b_s"] = [Part(norm + 1)], [Part(norm + 2)]
+    weights = norm + (len(norm_names(mode)) if normed else 0)
+    return tuple((name, tuple(pieces)) for name, pieces in parts.items()), weights

@@ -1,4 +1,4 @@
-"""The derivative of `stepfold::fold`, which is `stepfold::fold_backward`; and the derivative of that."""
+"""The derivative of `stepfold::scan`, which is `stepfold::scan_backward`; and the derivative of that."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._call import Call
+from ._arguments import Arguments
 from ._operator import COMMON
 from ._warn import warn_once
 
-_TENSORS = 7
-"""How many of a call's arguments hold tensors: all before its text."""
+_TENSORS = COMMON - 1
+"""How many of the common arguments hold tensors: all before the recipe's text."""
 
 
 def _save(ctx: Any, values: Sequence[Any]) -> None:
@@ -31,44 +31,47 @@ def _saved(ctx: Any) -> list[Any]:
     ]
 
 
-def _remember_fold(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def _save_scan(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(output[2])
     _save(ctx, [*inputs[:_TENSORS], output[2]])
-    ctx.how = inputs[_TENSORS:COMMON]
+    ctx.text = inputs[_TENSORS]
 
 
 def _derivative(
-    ctx: Any, output_gradient: Tensor | None, last_gradient: Tensor | None, _kept: None
+    ctx: Any, output_gradient: Tensor | None, last_gradient: Tensor | None, _residuals: None
 ) -> tuple[Any, ...]:
-    """Gradients of `fold`'s arguments, by the kernel of the way back."""
-    *given, kept = _saved(ctx)
+    """Gradients of the arguments of `scan`, by the backward kernel."""
+    *given, residuals = _saved(ctx)
     weights, initial, extra = given[1:4]
     need = ctx.needs_input_grad
-    wanted = [bool(need[0]), any(need[1]), any(need[2])]
-    if output_gradient is None and last_gradient is None:
-        wanted = [False] * 3
+    if any(need[3]):
+        raise NotImplementedError("the masks of dropout and zoneout have no gradient; detach them")
     to_inputs: Any = None
     to_weights: Any = [None] * len(weights)
-    to_initial: Any = None
-    if any(wanted):
-        to_inputs, to_weights, to_initial = torch.ops.stepfold.fold_backward(
-            *given, *ctx.how, kept, output_gradient, last_gradient, wanted
+    to_initial: Any = [None] * len(initial)
+    if output_gradient is not None or last_gradient is not None:
+        wanted = [bool(need[0]), *map(bool, need[1])]
+        to_inputs, to_weights, stacked = torch.ops.stepfold.scan_backward(
+            *given, ctx.text, residuals, output_gradient, last_gradient, wanted
         )
+        if any(need[2]):
+            to_initial = list(stacked.unbind(0))
     return (
-        to_inputs if wanted[0] else None,
-        [g if wanted[1] and n else None for g, n in zip(to_weights, need[1], strict=True)],
-        list(to_initial.unbind(0)) if wanted[2] else [None] * len(initial),
+        to_inputs if need[0] else None,
+        [gradient if wish else None for gradient, wish in zip(to_weights, need[1], strict=True)],
+        to_initial,
         [None] * len(extra),
-        *[None] * (COMMON - 4),
+        None,
+        None,
         None,
     )
 
 
-def _remember_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
     ctx.set_materialize_grads(False)
     _save(ctx, [*inputs[:_TENSORS], *inputs[COMMON + 1 : COMMON + 3]])
-    ctx.how, ctx.wanted = inputs[_TENSORS:COMMON], inputs[-1]
+    ctx.text, ctx.wanted = inputs[_TENSORS], inputs[-1]
 
 
 def _alias(tensor: Tensor | None) -> Tensor | None:
@@ -81,25 +84,25 @@ def _alias(tensor: Tensor | None) -> Tensor | None:
 def _second_derivative(
     ctx: Any, d_inputs: Tensor | None, d_weights: list[Tensor | None], d_initial: Tensor | None
 ) -> tuple[Any, ...]:
-    """Gradients of `fold_backward`'s arguments: the recurrence as torch operations, derived by torch
-    twice."""
+    """Gradients of the arguments of `scan_backward`: the scan as torch operations, derived by torch twice."""
     warn_once(
         "stepfold has no fused kernel for second derivatives yet: a loop of torch operations computes them, "
         "timestep by timestep"
     )
-    inputs, weights, initial, extra, *rest = _saved(ctx)
+    inputs, weights, initial, extra, active, *arriving = _saved(ctx)
     again = torch.is_grad_enabled()
     with torch.enable_grad():
         variables: list[Any] = [_alias(t) for t in (inputs, *weights, *initial)]
-        arriving = [_alias(g) for g in rest[-2:]]
+        arriving = [_alias(g) for g in arriving]
         count = 1 + len(weights)
-        call = Call(variables[0], variables[1:count], variables[count:], extra, *rest[:-2], *ctx.how)
-        pairs = [(y, d) for y, d in zip(call.by_loop(), arriving, strict=True) if d is not None]
-        gradients = _gradients(pairs, variables, create_graph=True)
-        to_initial = (
-            list(d_initial.unbind(0)) if d_initial is not None and ctx.wanted[2] else [None] * len(initial)
+        arguments = Arguments(
+            variables[0], variables[1:count], variables[count:], extra, active, ctx.text
         )
-        cotangents = [d_inputs, *(d_weights or [None] * len(weights)), *to_initial]
+        pairs = [(y, d) for y, d in zip(arguments.by_loop(), arriving, strict=True) if d is not None]
+        gradients = _gradients(pairs, variables, create_graph=True)
+        given = [d_inputs, *(d_weights or [None] * len(weights))]
+        cotangents = [c if wish else None for c, wish in zip(given, ctx.wanted, strict=True)]
+        cotangents += [None] * len(initial) if d_initial is None else d_initial.unbind(0)
         chosen = [
             (g, c) for g, c in zip(gradients, cotangents, strict=True) if g is not None and c is not None
         ]
@@ -110,7 +113,8 @@ def _second_derivative(
         result[1:count],
         result[count:],
         [None] * len(extra),
-        *[None] * (COMMON - 4),
+        None,
+        None,
         None,
         *found,
         None,
@@ -130,7 +134,5 @@ def _gradients(
     return [None if v is None else next(found) for v in variables]
 
 
-torch.library.register_autograd("stepfold::fold", _derivative, setup_context=_remember_fold)
-torch.library.register_autograd(
-    "stepfold::fold_backward", _second_derivative, setup_context=_remember_backward
-)
+torch.library.register_autograd("stepfold::scan", _derivative, setup_context=_save_scan)
+torch.library.register_autograd("stepfold::scan_backward", _second_derivative, setup_context=_save_backward)

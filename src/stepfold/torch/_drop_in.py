@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from ._cells import GATES, cell_of, layout_of, lstm_from_projection, norm_names
-from ._fold import Batch, as_lengths, fold, obstacle, without_autocast
+from .._runtime import Recipe
+from ._cells import GATES, cell_of, lstm_from_projection, norm_names, parts_of
 from ._noise import Noise
-from ._recipe import Recipe
+from ._scan import Batch, as_lengths, scan, unsupported_reason, without_autocast
 from ._surface import Form, open_input, run_stack
 from ._warn import warn_once
 
@@ -20,7 +20,7 @@ _BEYOND = """
     Beyond torch.nn's: `recurrent_dropout` drops units of what enters the recurrent weights, one mask a
     sequence (Gal & Ghahramani 2016); `zoneout` lets units keep their old state (Krueger et al. 2017);
     `layer_norm` normalises each gate (Ba, Kiros & Hinton 2016). `forward(input, hx=None, *, lengths=None)`
-    takes whole-number lengths (batch,) of sequences padded at their end: outputs behind them are zero, and
+    takes integer lengths (batch,) of sequences padded at their end: outputs behind them are zero, and
     the last states are those at each sequence's end.
 
     Inputs, states and outputs are shaped as torch.nn's; float32 or float64. Under autocast it runs in the
@@ -49,11 +49,11 @@ class DropIn(nn.RNNBase):  # type: ignore[misc]
     def prepare(self) -> None:
         """Write the recipes: for training, for inference, and for a projected LSTM that is given its
         state."""
-        layout = layout_of(self.mode, self.bias, self.layer_norm)
+        parts, weights = parts_of(self.mode, self.bias, self.layer_norm)
         steps = [*self.noise.steps(cell_of(self.mode, self.layer_norm).step)]
         if self.proj_size:
             steps.append(lstm_from_projection.step)
-        self._recipes = [Recipe(step, self.hidden_size, layout) for step in steps]
+        self._recipes = [Recipe.of(step, self.hidden_size, parts=parts, weights=weights) for step in steps]
 
     def _add_layer_norm(self) -> None:
         like = self.weight_ih_l0
@@ -76,7 +76,7 @@ class DropIn(nn.RNNBase):  # type: ignore[misc]
     def forward(self, input: Tensor | PackedSequence, hx: Any = None, *, lengths: Any = None) -> Any:
         """Run the layers over `input`; returns (output, hx), shaped and packed as torch.nn's do."""
         own = self.weight_ih_l0
-        reason = obstacle(own.device, own.dtype)
+        reason = unsupported_reason(own.device, own.dtype)
         if reason is not None and not any(self.noise) and not self.layer_norm:
             if own.device.type == "cpu":
                 warn_once(f"torch's own {self.torch_module.__name__} runs in place of stepfold's: {reason}")
@@ -93,7 +93,7 @@ class DropIn(nn.RNNBase):  # type: ignore[misc]
             own,
         )
         inputs, batch, states, close = open_input(form, input, hx, lengths)
-        if batch.batch_sizes is None and inputs.shape[0 if batch.time_major else 1] == 0:
+        if batch.kind != "packed" and inputs.shape[0 if batch.time_major else 1] == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
         directions = [
             functools.partial(
@@ -109,29 +109,30 @@ class DropIn(nn.RNNBase):  # type: ignore[misc]
     ) -> tuple[Tensor, list[Tensor]]:
         recipe = self._recipes[0 if self.training else 1]
         extra = self.noise.draw(recipe, batch, inputs)
-        return fold(recipe, batch, inputs, weights, initial, extra=extra, reverse=reverse)
+        return scan(recipe, batch, inputs, weights, initial, extra=extra, reverse=reverse)
 
     def _projected(
         self, weights: list[Tensor], batch: Batch, inputs: Tensor, initial: list[Tensor] | None, reverse: bool
     ) -> tuple[Tensor, list[Tensor]]:
-        """The projection folded into the recurrent weights; see `lstm_from_projection`."""
+        """The projection multiplied into the recurrent weights; see `lstm_from_projection`."""
         w_ih, w_hh, *biases, w_hr = weights
         with without_autocast(w_hr.device):
-            folded = [w_ih, w_hh @ w_hr, *biases]
+            merged = [w_ih, w_hh @ w_hr, *biases]
             if initial is None:
-                outputs, (m, c) = fold(
-                    self._recipes[0], batch, inputs.to(w_hr.dtype), folded, reverse=reverse
+                outputs, (m, c) = scan(
+                    self._recipes[0], batch, inputs.to(w_hr.dtype), merged, reverse=reverse
                 )
                 return outputs @ w_hr.mT, [m @ w_hr.mT, c]
             h, before = (state.to(w_hr.dtype) for state in initial)
             first = (h @ w_hh.mT).chunk(4, -1)
             states = [torch.zeros_like(before), before, *first]
-            outputs, (m, c, *_) = fold(
-                self._recipes[2], batch, inputs.to(w_hr.dtype), folded, states, reverse=reverse
+            outputs, (m, c, *_) = scan(
+                self._recipes[2], batch, inputs.to(w_hr.dtype), merged, states, reverse=reverse
             )
             after = m @ w_hr.mT
-            if batch.lengths is not None:
-                after = torch.where((batch.lengths > 0)[:, None], after, h)
+            if batch.kind == "lengths":
+                assert batch.active is not None
+                after = torch.where((batch.active > 0)[:, None], after, h)
             return outputs @ w_hr.mT, [after, c]
 
     def _by_torch(self, input: Any, hx: Any, lengths: Any) -> Any:

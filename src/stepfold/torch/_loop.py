@@ -67,10 +67,10 @@ def loop(
     extra: Mapping[tuple[str, str], Tensor] | None = None,
     reverse: bool = False,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Fold the step over `inputs` (time, batch, features): outputs (time, batch, units) and the last states.
+    """Scan `inputs` (time, batch, features): outputs (time, batch, units) and the last states.
 
-    `mask` (time, batch) of bools: at a timestep without it a row keeps its state. `initial` (batch, units)
-    each; `extra` as in `Recurrence.forward`, time first.
+    `mask` (time, batch) of booleans: where it is false a row keeps its state. `initial` (batch, units) each;
+    `extra` the leaves that a transformed step asks for, time first.
     """
     states, units = list(initial), initial[0].shape[-1]
     fixed, early, late = _stages(step)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .._runtime import Recipe
 from .._step import Step
 from .._transform import expected_zoneout, recurrent_dropout, zoneout
-from ._fold import Batch
-from ._recipe import Recipe
+from ._scan import Batch
 
 
 class Noise(NamedTuple):

@@ -1,120 +1,151 @@
-"""The custom operators: a recipe folded over a batch, and its way back; their kernels are those of the `scan`
-room.
+"""The custom operators `stepfold::scan` and `stepfold::scan_backward` on the CPU.
 
 They have fake implementations, so they are traced, compiled and exported as one operation whatever the number
-of timesteps. A kernel for another device is one more `torch.library.impl` here.
+of timesteps. Whoever calls them: what does not fit the recipe raises an error before native code sees it. A
+kernel for another device is one more `torch.library.impl` here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .._scan import lend
-from ._call import Call, array
+from .._native import acquire, openmp_of, thread_cap
+from .._runtime import Threads, engine_for, error_of, residuals_size
+from ._arguments import Arguments
+from ._prepare import Prepared, float_of, forms_of, prepared_backward, prepared_forward
 
-_CALL = (
-    "Tensor inputs, Tensor[] weights, Tensor[] initial, Tensor[] extra, Tensor? lengths, Tensor? mask, "
-    "Tensor? batch_sizes, str recipe, bool time_major, bool reverse"
-)
-COMMON = 10
-"""How many arguments both operators share: those of `Call`."""
+COMMON = len(Arguments._fields)
+"""How many arguments both operators share: those of `Arguments`."""
+_SHARED = "Tensor inputs, Tensor[] weights, Tensor[] initial, Tensor[] extra, Tensor? active, str recipe"
+_POOLED = 1 << 20
+"""Bytes of residuals from which on it pays to take memory that was used before; PyTorch's is fresh each time."""
+_NAMES = {"darwin": "libtorch_cpu.dylib", "win32": "torch_cpu.dll"}
+_LIBRARY = str(Path(torch.__file__).parent / "lib" / _NAMES.get(sys.platform, "libtorch_cpu.so"))
+"""PyTorch's library of CPU kernels: its OpenMP threads are awake when ours would have to be woken."""
 
-_LENT = 1 << 20
-"""Numbers from which on it pays to take memory that was used before; PyTorch's own is fresh every time."""
-
-torch.library.define("stepfold::fold", f"({_CALL}, bool keep) -> (Tensor outputs, Tensor last, Tensor kept)")
 torch.library.define(
-    "stepfold::fold_backward",
-    f"({_CALL}, Tensor kept, Tensor? output_gradient, Tensor? last_gradient, bool[] wanted) -> "
+    "stepfold::scan", f"({_SHARED}, bool training) -> (Tensor outputs, Tensor last, Tensor residuals)"
+)
+torch.library.define(
+    "stepfold::scan_backward",
+    f"({_SHARED}, Tensor residuals, Tensor? output_gradient, Tensor? last_gradient, bool[] wanted) -> "
     "(Tensor inputs_gradient, Tensor[] weights_gradients, Tensor initial_gradient)",
 )
 
 
-@torch.library.register_fake("stepfold::fold")  # type: ignore[untyped-decorator]
-def _fold_results(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """What `fold` gives, not yet written: outputs, last states (states, batch, units), and what the way back
-    needs."""
-    call, keep = Call(*arguments[:COMMON]), arguments[COMMON]
-    inputs, units = call.inputs, call.recipe.units
-    batch, time = call.batch_and_time
-    if call.batch_sizes is not None and batch:
-        time = -(-time // batch)  # places, as if they were shared out evenly among the rows
-    size = call.recurrence.kept_size(batch, time) if keep else 0
+@torch.library.register_fake("stepfold::scan")  # type: ignore[untyped-decorator]
+def _scan_results(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """The outputs, the last states (states, batch, units), and the residuals, as bytes."""
+    given, training = Arguments(*arguments[:COMMON]), arguments[COMMON]
+    inputs, recipe = given.inputs, given.recipe
+    batch, time, places = given.sizes
+    engine = engine_for(recipe.step, recipe.units, float_of(inputs.dtype))
+    size = residuals_size(engine, recipe, batch, time, places) if training else 0
     return (
-        inputs.new_empty((*inputs.shape[:-1], units)),
-        inputs.new_empty((len(call.recipe.step.states), batch, units)),
-        inputs.new_empty((size,)),
+        inputs.new_empty((*inputs.shape[:-1], recipe.units)),
+        inputs.new_empty((len(recipe.step.states), batch, recipe.units)),
+        inputs.new_empty((size,), dtype=torch.uint8),
     )
 
 
-@torch.library.impl("stepfold::fold", "cpu")  # type: ignore[untyped-decorator]
-def _fold(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    call, keep = Call(*arguments[:COMMON]), arguments[COMMON]
-    outputs, last, kept = _fold_results(*arguments)
-    if kept.numel() >= _LENT and not torch.are_deterministic_algorithms_enabled():
-        kept = torch.from_numpy(lend(kept.numel(), kept.numpy().dtype))
-    if call.lengths is not None:
-        # by NumPy: a parallel torch operation would leave its threads spinning where the kernel wants to run
-        outputs.numpy().fill(0)
-    call.recurrence.forward(
-        call.schedule(),
-        call.in_memory(call.inputs),
-        call.parameters(),
-        [array(state) for state in call.initial] or None,
-        extra=call.leaves(),
-        outputs=call.in_memory(outputs),
-        last=list(last.numpy()),
-        kept=kept.numpy() if keep else None,
-        threads=torch.get_num_threads(),
+@torch.library.impl("stepfold::scan", "cpu")  # type: ignore[untyped-decorator]
+def _scan(
+    inputs: Tensor,
+    weights: list[Tensor],
+    initial: list[Tensor],
+    extra: list[Tensor],
+    active: Tensor | None,
+    text: str,
+    training: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    call = prepared_forward(text, forms_of(inputs, weights, initial, extra, active), training)
+    outputs, last, residuals = inputs.new_empty(call.outputs), inputs.new_empty(call.last), _bytes(call)
+    if call.shape.batch:
+        given = [inputs] if active is None else [inputs, active]
+        given = [tensor.contiguous() for tensor in (*given, *initial, *extra, *weights)]
+        results = [outputs.data_ptr(), *call.states(last)]
+        _run(call, given, results + [residuals.data_ptr()] if training else results)
+    return outputs, last, residuals
+
+
+@torch.library.register_fake("stepfold::scan_backward")  # type: ignore[untyped-decorator]
+def _backward_results(*arguments: Any) -> tuple[Tensor, list[Tensor], Tensor]:
+    """The gradients, without elements where they are not wanted or there is nothing that they are of."""
+    given, wanted = Arguments(*arguments[:COMMON]), arguments[-1]
+    inputs, initial = given.inputs, given.initial
+    states = (len(initial), given.sizes[0], given.recipe.units) if initial else (0,)
+    return (
+        inputs.new_empty(inputs.shape if wanted[0] else (0,)),
+        [w.new_empty(w.shape if wish else (0,)) for w, wish in zip(given.weights, wanted[1:], strict=True)],
+        inputs.new_empty(states),
     )
-    return outputs, last, kept
 
 
-@torch.library.register_fake("stepfold::fold_backward")  # type: ignore[untyped-decorator]
-def _gradients(*arguments: Any) -> tuple[Tensor, list[Tensor], Tensor]:
-    """The gradients, not yet written; of size 0 where they are not wanted."""
-    call, wanted = Call(*arguments[:COMMON]), arguments[-1]
-    shapes = [call.inputs.shape, (len(call.initial), call.batch_and_time[0], call.recipe.units)]
-    inputs, initial = (
-        call.inputs.new_empty(shape if wish else (0,))
-        for shape, wish in zip(shapes, (wanted[0], wanted[2]), strict=True)
+@torch.library.impl("stepfold::scan_backward", "cpu")  # type: ignore[untyped-decorator]
+def _scan_backward(
+    inputs: Tensor,
+    weights: list[Tensor],
+    initial: list[Tensor],
+    extra: list[Tensor],
+    active: Tensor | None,
+    text: str,
+    residuals: Tensor,
+    output_gradient: Tensor | None,
+    last_gradient: Tensor | None,
+    wanted: list[bool],
+) -> tuple[Tensor, list[Tensor], Tensor]:
+    call = prepared_backward(
+        text,
+        forms_of(inputs, weights, initial, extra, active),
+        (residuals.shape, residuals.dtype),
+        None if output_gradient is None else (output_gradient.shape, output_gradient.dtype),
+        None if last_gradient is None else (last_gradient.shape, last_gradient.dtype),
+        tuple(wanted),
     )
-    return inputs, [w.new_empty(w.shape if wanted[1] else (0,)) for w in call.weights], initial
-
-
-@torch.library.impl("stepfold::fold_backward", "cpu")  # type: ignore[untyped-decorator]
-def _fold_backward(*arguments: Any) -> tuple[Tensor, list[Tensor], Tensor]:
-    call = Call(*arguments[:COMMON])
-    kept, output_gradient, last_gradient, wanted = arguments[COMMON:]
-    to_inputs, to_weights, to_initial = _gradients(*arguments)
-    if call.lengths is not None:
-        to_inputs.numpy().fill(0)
-    pieces = _pieces(call, to_weights) if wanted[1] else {}
-    call.recurrence.backward(
-        call.schedule(),
-        call.in_memory(call.inputs),
-        call.parameters(),
-        kept.numpy(),
-        extra=call.leaves(),
-        output_gradient=call.in_memory(output_gradient),
-        last_gradient=None if last_gradient is None else list(array(last_gradient)),
-        inputs_gradient=call.in_memory(to_inputs) if wanted[0] else None,
-        params_gradient={name: parts[0] for name, parts in pieces.items()},
-        initial_gradient=list(to_initial.numpy()) if wanted[2] else None,
-        threads=torch.get_num_threads(),
-    )
-    for first, *others in pieces.values():
-        for other in others:
-            other[...] = first
+    to_inputs = inputs.new_empty(inputs.shape if wanted[0] else 0)
+    to_weights = [
+        weight.new_empty(weight.shape if wish else 0)
+        for weight, wish in zip(weights, wanted[1:], strict=True)
+    ]
+    to_initial = inputs.new_empty(call.last if initial else 0)
+    if not call.shape.batch:
+        return to_inputs, [gradient.zero_() for gradient in to_weights], to_initial
+    given = [tensor.contiguous() for tensor in (inputs, *extra, *weights, residuals)]
+    given += [] if output_gradient is None else [output_gradient.contiguous()]
+    arriving = None if last_gradient is None else last_gradient.contiguous()
+    results = [] if arriving is None else [*call.states(arriving)]
+    results += [to_inputs.data_ptr()] if wanted[0] else []
+    results += call.states(to_initial) if initial else []
+    results += [gradient.data_ptr() for gradient, wish in zip(to_weights, wanted[1:], strict=True) if wish]
+    _run(call, given, results)
     return to_inputs, to_weights, to_initial
 
 
-def _pieces(call: Call, tensors: Sequence[Tensor]) -> dict[str, list[Any]]:
-    """For each parameter the parts of the tensors where its gradient is written, the same into each."""
-    arrays = [t.numpy() for t in tensors]
-    names = (name for name, parts in call.recipe.layout.items() if parts)
-    return {name: call.recipe.pieces(arrays, name) for name in names}
+def _bytes(call: Prepared) -> Tensor:
+    """Memory for residuals."""
+    if call.residuals < _POOLED or torch.are_deterministic_algorithms_enabled():
+        return torch.empty(call.residuals, dtype=torch.uint8)
+    return torch.from_numpy(acquire(call.residuals))
+
+
+def _run(call: Prepared, given: list[Tensor], results: list[int]) -> None:
+    """Run on what is given, contiguous tensors, and on the addresses of the results behind them."""
+    executor = openmp_of(_LIBRARY)
+    threads = thread_cap(None, torch.get_num_threads())
+    addresses = [tensor.data_ptr() for tensor in given]
+    if 0 in addresses:
+        _check_memory(given)
+    status = call.program(threads).run(addresses + results, executor, threads)
+    if status is not None:
+        raise error_of(status)
+
+
+def _check_memory(given: list[Tensor]) -> None:
+    for tensor in given:
+        if tensor.numel() and not tensor.data_ptr():
+            raise RuntimeError(f"a tensor of shape {tuple(tensor.shape)} has no memory: its storage is empty")

@@ -11,17 +11,17 @@ from torch.nn.utils.rnn import PackedSequence
 
 from .._cell import Cell
 from .._graph import KERNEL, RECURRENT_KERNEL, Dims
+from .._runtime import Recipe
 from ..cells import by_name
-from ._fold import Batch, fold
 from ._noise import Noise
-from ._recipe import Recipe
+from ._scan import Batch, scan
 from ._surface import Form, open_input, run_stack
 
 
 class Recurrent(nn.Module):  # type: ignore[misc]
     """Layers of any cell, with the surface of torch.nn.LSTM.
 
-    `cell` is a `stepfold.Cell` or the name of a known one. Layer k's parameters are called `{name}_l{k}`,
+    `cell` is a `stepfold.Cell` or the name of a built-in one. Layer k's parameters are called `{name}_l{k}`,
     with `_reverse` behind it for the other direction, and shaped as `cell.parameter_shapes` says; they start
     as `cell.init` does. `forward(input, hx=None, *, lengths=None)` takes and returns what torch.nn's modules
     do: input (time, batch, features), with `batch_first` (batch, time, features), unbatched (time, features),
@@ -131,7 +131,7 @@ class Recurrent(nn.Module):  # type: ignore[misc]
     ) -> tuple[Tensor, list[Tensor]]:
         recipe = self._recipes[0 if self.training else 1]
         extra = self.noise.draw(recipe, batch, inputs)
-        return fold(recipe, batch, inputs, weights, initial, extra=extra, reverse=reverse)
+        return scan(recipe, batch, inputs, weights, initial, extra=extra, reverse=reverse)
 
     def extra_repr(self) -> str:
         """Say the arguments that differ from their defaults."""

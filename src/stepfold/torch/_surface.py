@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
-from ._fold import Batch, as_lengths, under_autocast
+from ._scan import Batch, as_lengths, under_autocast
 
 Direction = Callable[[Batch, Tensor, "list[Tensor] | None", bool], tuple[Tensor, "list[Tensor]"]]
 """One layer in one direction: (batch, inputs, initial states, reverse) → (outputs, last states)."""
@@ -66,7 +66,9 @@ def open_input(
             last = [s.squeeze(1) for s in last]
         return outputs, tuple(last) if form.many else last[0]
 
-    return value, Batch(rows, not form.batch_first, found), states, close
+    return value, Batch(
+        rows, not form.batch_first, "all" if found is None else "lengths", found, "zero"
+    ), states, close
 
 
 def _open_packed(
@@ -91,7 +93,7 @@ def _open_packed(
             last = [s.index_select(1, back) for s in last]
         return PackedSequence(outputs, batch_sizes, order, back), tuple(last) if form.many else last[0]
 
-    return data, Batch(rows, batch_sizes=batch_sizes), states, close
+    return data, Batch(rows, kind="packed", active=batch_sizes), states, close
 
 
 def run_stack(

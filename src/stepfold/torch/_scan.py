@@ -6,21 +6,18 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .._cell import Cell
-from .._scan._schedule import checked_lengths
+from .._runtime import Recipe
 from ..cells import by_name
 from . import _derivatives  # noqa: F401  (registers the operators and their derivatives)
-from ._call import Call
-from ._recipe import Recipe
+from ._arguments import Arguments
 from ._warn import warn_once
 
 KERNELS = {"cpu": (torch.float32, torch.float64), "meta": (torch.float32, torch.float64)}
-"""The devices with fused kernels, and their dtypes ("meta" has shapes only). Another device's kernels join
-here."""
+"""The devices with fused kernels, and their dtypes ("meta" has shapes only)."""
 
 
 def under_autocast(device: torch.device) -> bool:
@@ -35,16 +32,17 @@ def without_autocast(device: torch.device) -> Any:
 
 
 class Batch(NamedTuple):
-    """How a batch lies in memory and who works when; the tensors as `stepfold::fold` takes them."""
+    """How a batch lies in memory and which steps are active: `kind`, `active` and `padding` as a `Recipe` says
+    them, with the tensor as `stepfold::scan` takes it."""
 
     rows: int
     time_major: bool = False
-    lengths: Tensor | None = None
-    mask: Tensor | None = None
-    batch_sizes: Tensor | None = None
+    kind: str = "all"
+    active: Tensor | None = None
+    padding: str = "repeat"
 
 
-def obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
+def unsupported_reason(device: torch.device, dtype: torch.dtype) -> str | None:
     """Say why no fused kernel serves this device and dtype; None if one does."""
     if device.type not in KERNELS:
         return f"no fused kernel for the device {device.type!r} yet"
@@ -53,7 +51,7 @@ def obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
     return None
 
 
-def fold(
+def scan(
     recipe: Recipe,
     batch: Batch,
     inputs: Tensor,
@@ -63,41 +61,45 @@ def fold(
     extra: Sequence[Tensor] = (),
     reverse: bool = False,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Fold a recipe over a batch: the outputs, laid out as the inputs, and the last states (batch, units).
+    """Scan a batch with a recipe: the outputs, laid out as the inputs, and the last states (batch, units).
 
-    Under autocast everything runs in the dtype of the weights.
+    Under autocast everything runs in the dtype of the weights. How the batch lies, and which way it is scanned,
+    is filled in to the recipe.
     """
     dtype = weights[0].dtype if weights else inputs.dtype
     if under_autocast(inputs.device):
         inputs = inputs.to(dtype)
         initial = None if initial is None else [state.to(dtype) for state in initial]
-    if initial is None and batch.batch_sizes is not None:
+    if initial is None and batch.kind == "packed":
         initial = [inputs.new_zeros((batch.rows, recipe.units)) for _ in recipe.step.states]
-    call = Call(
-        inputs,
-        list(weights),
-        list(initial or []),
-        list(extra),
-        batch.lengths,
-        batch.mask,
-        batch.batch_sizes,
-        recipe.text,
-        batch.time_major,
-        reverse,
-    )
-    reason = obstacle(inputs.device, dtype)
+    text = _text(recipe, reverse, batch.time_major, batch.kind, batch.padding, initial is not None)
+    arguments = Arguments(inputs, list(weights), list(initial or []), list(extra), batch.active, text)
+    reason = unsupported_reason(inputs.device, dtype)
     if reason is None:
-        given = [inputs, *weights, *call.initial]
-        keep = torch.is_grad_enabled() and any(t.requires_grad for t in given)
-        outputs, last, _ = torch.ops.stepfold.fold(*call, keep)
+        given = [inputs, *weights, *arguments.initial]
+        training = torch.is_grad_enabled() and any(t.requires_grad for t in given)
+        outputs, last, _ = torch.ops.stepfold.scan(*arguments, training)
     else:
         warn_once(
             f"stepfold runs the cell {recipe.step.name} as a loop of torch operations, a timestep at a time: "
             f"{reason}"
         )
         with without_autocast(inputs.device):
-            outputs, last = call.by_loop()
+            outputs, last = arguments.by_loop()
     return outputs, list(last.unbind(0))
+
+
+def _text(
+    recipe: Recipe, reverse: bool, time_major: bool, active: str, padding: str, initial: bool
+) -> str:
+    changed = recipe.but(
+        reverse=reverse, time_major=time_major, active=active, padding=padding, initial=initial
+    )
+    return changed.text
+
+
+# What torch.compiler.assume_constant_result does; that imports the compiler, which takes seconds.
+_text._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def run(
@@ -112,12 +114,12 @@ def run(
     time_major: bool = False,
     extra: Mapping[tuple[str, str], Tensor] | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Fold a cell over a batch of sequences, with gradients: a function of tensors, without a module.
+    """Scan a batch of sequences with a cell, with gradients: a function of tensors, without a module.
 
     `inputs` (batch, time, features), or (time, batch, features) with `time_major`; `params` name → tensor,
     shaped as `cell.parameter_shapes` says; `initial_state` one (batch, units) a state, None for zeros;
-    `lengths` (batch,) or `mask` (batch, time) of bools say which timesteps work: at the others a row keeps
-    its state. `extra` holds the leaves that a transformed step asks for. All tensors float32, or all float64.
+    `lengths` (batch,) or `mask` (batch, time) of booleans say which timesteps are active: at the others a row
+    keeps its state, and its output is that state. `extra` holds the leaves that a transformed step asks for. All tensors float32, or all float64.
     Returns the first state after each timestep, laid out as the inputs, and the last states. Raises
     ValueError, RuntimeError or TypeError that name the shapes.
     """
@@ -142,15 +144,16 @@ def run(
     absent = [name for name in recipe.extra if name not in (extra or {})]
     if absent:
         raise ValueError(f"{step.name} needs extra={{{absent[0]!r}: …}}")
-    found = as_lengths(lengths, rows)
-    if found is not None:
+    kind, active = "all", as_lengths(lengths, rows)
+    if active is not None:
         if mask is not None:
             raise ValueError("give lengths or mask, not both")
-        time = inputs.shape[0 if time_major else 1]
-        mask = torch.from_numpy(np.arange(time) < checked_lengths(found, rows, time)[:, None])
-    outputs, last = fold(
+        kind = "lengths"
+    elif mask is not None:
+        kind, active = "mask", _checked_mask(mask, rows, inputs.shape[0 if time_major else 1])
+    outputs, last = scan(
         recipe,
-        Batch(rows, time_major, mask=mask),
+        Batch(rows, time_major, kind, active),
         inputs,
         weights,
         initial_state,
@@ -161,16 +164,23 @@ def run(
 
 
 def as_lengths(lengths: Any, rows: int) -> Tensor | None:
-    """Return lengths as a tensor on the CPU; ValueError or TypeError, with the shape named, if they are
-    none."""
+    """Return lengths as int64 on the CPU; ValueError or TypeError, with the shape named, if they are none."""
     if lengths is None:
         return None
     found = torch.as_tensor(lengths, device="cpu")
     if tuple(found.shape) != (rows,):
-        raise ValueError(f"lengths has shape {tuple(found.shape)}, expected one number a row, ({rows},)")
+        raise ValueError(f"lengths has shape {tuple(found.shape)}, expected one integer a row, ({rows},)")
     if found.is_floating_point() or found.dtype == torch.bool:
-        raise TypeError(f"lengths must be whole numbers, not {found.dtype}")
-    return found
+        raise TypeError(f"lengths must be integers, not {found.dtype}")
+    return found.to(torch.int64)
+
+
+def _checked_mask(mask: Tensor, rows: int, time: int) -> Tensor:
+    if tuple(mask.shape) != (rows, time):
+        raise ValueError(f"mask has shape {tuple(mask.shape)}, expected (batch, time) = {(rows, time)}")
+    if mask.dtype != torch.bool:
+        raise TypeError(f"mask must be of booleans, not {mask.dtype}; write mask != 0")
+    return mask.cpu()
 
 
 def _units(dims: Mapping[str, tuple[str, ...]], weights: Sequence[Tensor], features: int) -> int:

@@ -1,0 +1,91 @@
+"""What both operators are called with, and the scan as a loop of torch operations over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .._runtime import Recipe
+from ._loop import loop
+
+Arrange = Callable[[Tensor], Tensor]
+
+
+class Arguments(NamedTuple):
+    """The arguments that `stepfold::scan` and `stepfold::scan_backward` share, in the order of their schemas.
+
+    `inputs` (batch, time, features), for a time-major recipe (time, batch, features), for a packed one (places,
+    features); `initial` one (batch, units) a state if the recipe says so, which it must for a packed batch:
+    they tell its number of rows; `extra` the leaves that a transformed step asks for, in the recipe's order;
+    `active` the lengths (batch,), mask (batch, time) or batch sizes (time,) that the recipe speaks of.
+    """
+
+    inputs: Tensor
+    weights: list[Tensor]
+    initial: list[Tensor]
+    extra: list[Tensor]
+    active: Tensor | None
+    text: str
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that the text says."""
+        return Recipe.from_text(self.text)
+
+    @property
+    def sizes(self) -> tuple[int, int, int | None]:
+        """The rows, the timesteps and, of a packed batch, the places; they may be symbolic."""
+        recipe = self.recipe
+        if recipe.active == "packed":
+            assert self.active is not None
+            return self.initial[0].shape[0], self.active.shape[0], self.inputs.shape[0]
+        first, second = self.inputs.shape[:2]
+        return (second, first, None) if recipe.time_major else (first, second, None)
+
+    def by_loop(self) -> tuple[Tensor, Tensor]:
+        """Compute (outputs, last) as torch operations, which torch can derive as often as wanted."""
+        inputs, recipe, initial = self.inputs, self.recipe, self.initial
+        if not initial:
+            initial = [inputs.new_zeros((self.sizes[0], recipe.units)) for _ in recipe.step.states]
+        spread, gather, active = self._time_first()
+        extra = {
+            name: spread(value) if name[0] == "step_input" else value
+            for name, value in zip(recipe.extra, self.extra, strict=True)
+        }
+        params = recipe.parameters(self.weights, lambda: inputs.new_zeros(recipe.units))
+        outputs, last = loop(
+            recipe.step, spread(inputs), params, initial, mask=active, extra=extra, reverse=recipe.reverse
+        )
+        if recipe.padding == "zero" and active is not None:
+            outputs = torch.where(active[..., None], outputs, outputs.new_zeros(()))
+        return gather(outputs), torch.stack(last)
+
+    def _time_first(self) -> tuple[Arrange, Arrange, Tensor | None]:
+        """How values become (time, batch, width), how they become as they were, and the mask (time, batch)."""
+        device, recipe, given = self.inputs.device, self.recipe, self.active
+        rows, time, _ = self.sizes
+        active = None if given is None else given.to(device)
+        if recipe.active == "packed":
+            assert active is not None
+            mask = torch.arange(rows, device=device) < active[:, None]
+            # a place behind a row's end reads any place, and is masked
+            places = (active.cumsum(0) - active)[:, None] + torch.arange(rows, device=device)
+            places = places.clamp(max=self.inputs.shape[0] - 1)
+            return (lambda flat: flat[places]), (lambda wide: wide[mask]), mask
+        if recipe.active == "lengths":
+            active = torch.arange(time, device=device)[:, None] < active
+        elif active is not None:
+            active = active.T
+        arrange = _unchanged if recipe.time_major else _swapped
+        return arrange, arrange, active
+
+
+def _unchanged(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _swapped(tensor: Tensor) -> Tensor:
+    return tensor.transpose(0, 1)
