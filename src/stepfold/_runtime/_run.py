@@ -107,7 +107,7 @@ def backward_results(recipe: Recipe, shape: Shape, wanted: Wanted) -> list[Opera
     """The results of a backward program."""
     found = [_inputs(recipe, shape)] if wanted.inputs else []
     if recipe.initial:
-        found += _states(recipe, shape, "the gradient of initial state")
+        found += _states(recipe, shape, "initial state")
     found += [weight for weight, wish in zip(_weights(shape), wanted.weights, strict=True) if wish]
     return [operand._replace(name=f"the gradient of {operand.name}") for operand in found]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stepfold import cells
 from stepfold._scan import Schedule, _groups
 from stepfold._scan._groups import MOST_ROWS, Batch, Ticket, Tickets, Tokens
-from tests.scan.fold_helpers import ready
+from scan_helpers import ready
 
 BATCH, TIME, FEATURES, UNITS, WORDS = 5, 9, 3, 7, 11
 

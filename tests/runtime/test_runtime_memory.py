@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-from fold_helpers import GUARD, Array, assert_unharmed, close, guarded, problem, ready
+from scan_helpers import GUARD, Array, assert_unharmed, close, guarded, problem, ready
 
 from stepfold import _reference as reference_module
 from stepfold import cell, cells, record, scan, tanh

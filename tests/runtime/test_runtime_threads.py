@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fold_helpers import LIMITS, Answer, close, problem, ragged
+from scan_helpers import LIMITS, Answer, close, problem, ragged
 
 from stepfold import cells, record, scan
 from stepfold._scan import _pool

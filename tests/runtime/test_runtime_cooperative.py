@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from fold_helpers import problem
+from scan_helpers import problem
 
 from stepfold import Cell, cells, scan
 from stepfold._scan import Recurrence, _pool

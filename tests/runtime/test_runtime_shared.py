@@ -11,7 +11,7 @@ from stepfold import cells
 from stepfold._scan import Recurrence, Schedule
 from stepfold._scan._groups import Batch
 from stepfold._scan._shared import shared_start
-from tests.scan.fold_helpers import ready
+from scan_helpers import ready
 
 BATCH, TIME, FEATURES, UNITS, WORDS, PAD = 16, 40, 5, 17, 50, 7
 

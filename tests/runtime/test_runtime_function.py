@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fold_helpers import Array, close, problem, ragged
+from scan_helpers import Array, close, problem, ragged
 
 from stepfold import Cell, cells, record, scan
 from stepfold._reference import Reference

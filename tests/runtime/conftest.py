@@ -16,6 +16,6 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _threads_for_little(monkeypatch: pytest.MonkeyPatch) -> None:
+def threads_for_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let batches of a test's size be worth a second thread."""
-    monkeypatch.setattr("stepfold._scan._engine._SMALL", 400_000)
+    monkeypatch.setattr("stepfold._runtime._engine._SMALL", 400_000)
