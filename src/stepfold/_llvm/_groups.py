@@ -50,7 +50,8 @@ def share_kernel(bits: int) -> Kernel:
         f.store(f.emit("i32", f"trunc {row} to i32"), leader_place(first), 4)
 
     zero = f.integer(0)
-    with f.when(f.compare("ne", status.get("all_active"), 0)):
+    steps_active = f.compare("ne", status.get("all_active"), 0)
+    with f.when(k.both(steps_active, f.compare("sgt", a["time"], 0))):
         with f.loop(0, a["batch"]) as rows:
             first = token(rows.index, zero)
             k.write(first, "leaders", rows.index)  # for now
