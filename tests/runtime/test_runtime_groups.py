@@ -1,4 +1,4 @@
-"""A batch cut into groups: rows dealt evenly, and the ticket by which the way back finds what was cut."""
+"""A batch cut into groups of rows: each row in one of them, all with as much to do."""
 
 from __future__ import annotations
 
@@ -6,13 +6,79 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scan_helpers import Array, Problem, groups_of, problem, ragged, ready
 
 from stepfold import cells
-from stepfold._scan import Schedule, _groups
-from stepfold._scan._groups import MOST_ROWS, Batch, Ticket, Tickets, Tokens
-from scan_helpers import ready
+from stepfold._native import own_threads
+from stepfold._runtime import Threads
+from stepfold._runtime._shape import MOST_ROWS
+from tests.strategies import masks
 
-BATCH, TIME, FEATURES, UNITS, WORDS = 5, 9, 3, 7, 11
+UNITS = 3
+
+
+def small(mask: Array | None, batch: int, time: int, **more: object) -> Problem:
+    return problem(cells.simple_rnn, batch, time, 2, UNITS, mask=mask, **more)
+
+
+@pytest.fixture(autouse=True)
+def threads_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let any batch be worth as many tasks as there are threads."""
+    monkeypatch.setattr("stepfold._runtime._engine._SMALL", -1)
+
+
+def places(made: Problem) -> list[list[int]]:
+    """For each row the places of its active steps, in its order: the plain loop."""
+    batch, time = made.batch, made.time
+    mask = np.ones((batch, time), bool) if made.mask is None else made.mask
+    found = []
+    sizes = mask.sum(axis=0)
+    for row in range(batch):
+        steps = [t for t in range(time) if mask[row, t]]
+        if made.layout == "packed":
+            line = [int(sizes[:t].sum()) + row for t in steps]
+        else:
+            line = [t * batch + row if made.layout == "time" else row * time + t for t in steps]
+        found.append(line[::-1] if made.reverse else line)
+    return found
+
+
+def check(made: Problem, threads: int) -> None:
+    expected, seen = places(made), []
+    for group in groups_of(made, threads):
+        arrays, header = group.arrays, group.header
+        rows, counts = arrays["row_numbers"], arrays["counts"]
+        seen += rows
+        assert 1 <= len(rows) <= MOST_ROWS
+        assert counts == [len(expected[row]) for row in rows] == sorted(counts, reverse=True)
+        assert (header["work"], header["steps"], header["shared"]) == (sum(counts), counts[0], 0)
+        found: list[list[int]] = [[] for _ in rows]
+        slot = list(range(len(rows)))
+        for k in range(counts[0]):
+            begin, end = arrays["offsets"][k : k + 2]
+            assert end - begin == sum(count > k for count in counts)
+            for row in range(end - begin):
+                found[row].append(arrays["positions"][begin + row])
+                # the states before are those that the row's last active step wrote
+                assert arrays["previous"][begin + row] == slot[row]
+                slot[row] = arrays["slots"][k + 1] + row
+        assert found == [expected[row] for row in rows]
+    assert sorted(seen) == list(range(made.batch))
+
+
+@given(
+    data=st.data(),
+    batch=st.integers(1, 9),
+    time=st.integers(0, 7),
+    threads=st.integers(1, 4),
+    reverse=st.booleans(),
+    layout=st.sampled_from(("batch", "time")),
+)
+def test_every_active_step_is_in_one_group(
+    data: st.DataObject, batch: int, time: int, threads: int, reverse: bool, layout: str
+) -> None:
+    mask = data.draw(masks(batch, time))
+    check(small(mask, batch, time, reverse=reverse, layout=layout), threads)
 
 
 @given(
@@ -20,83 +86,74 @@ BATCH, TIME, FEATURES, UNITS, WORDS = 5, 9, 3, 7, 11
     threads=st.integers(1, 4),
     reverse=st.booleans(),
 )
-def test_every_row_is_in_one_group(lengths: list[int], threads: int, reverse: bool) -> None:
-    schedule = Schedule.of(len(lengths), 20, lengths=np.array(lengths), reverse=reverse)
-    parts = Batch(schedule).groups(threads)
-    assert sorted(row for part in parts for row in part.rows.tolist()) == list(range(len(lengths)))
-    assert all(part.counts.tolist() == [lengths[row] for row in part.rows] for part in parts)
-    assert all((np.diff(part.counts) <= 0).all() for part in parts)
-    assert sum(part.work for part in parts) == sum(lengths)
-    before = (0, 0)
-    for part in parts:
-        assert part.before == before
-        before = before[0] + part.size, before[1] + part.work
-        slots = part.lists.array("slots", part.steps + 1)
-        working = int((part.counts == part.steps).sum()) if part.steps else len(part.rows)
-        assert slots[-1] + working <= part.size
+def test_lengths(lengths: list[int], threads: int, reverse: bool) -> None:
+    check(small(ragged(lengths, 20), len(lengths), 20, reverse=reverse, lengths=True), threads)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=9),
+    threads=st.integers(1, 4),
+    reverse=st.booleans(),
+)
+def test_packed(lengths: list[int], threads: int, reverse: bool) -> None:
+    lengths = sorted(lengths, reverse=True)
+    mask = ragged(lengths, lengths[0])
+    made = small(mask, *mask.shape, reverse=reverse, layout="packed")
+    check(made.but(output_gradient=made.output_gradient * mask[:, :, None]), threads)
 
 
 def test_groups_have_as_much_to_do() -> None:
     lengths = np.arange(1, 129)
-    parts = Batch(Schedule.of(128, 128, lengths=lengths)).groups(2)
-    assert [part.work for part in parts] == 2 * [int(lengths.sum()) // 2]
+    groups = groups_of(small(ragged(lengths.tolist(), 128), 128, 128), 2)
+    assert [group.header["work"] for group in groups] == 2 * [int(lengths.sum()) // 2]
 
 
 def test_groups_are_no_greater_than_they_may_be() -> None:
-    parts = Batch(Schedule.of(5 * MOST_ROWS + 1, 1)).groups(2)
-    assert len(parts) == 6
-    assert max(len(part.rows) for part in parts) <= MOST_ROWS
+    groups = groups_of(small(None, 5 * MOST_ROWS + 1, 1), 2)
+    assert len(groups) == 6
+    assert max(group.header["rows"] for group in groups) <= MOST_ROWS
 
 
-def _gradients(forget: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, np.ndarray], int]:
-    """The gradients of a run of tokens, and how many batches were made for it."""
-    recurrence, random = ready(cells.gru.step, UNITS), np.random.default_rng(3)
-    sizes = {"units": UNITS, "features": FEATURES}
-    shapes = {name: [sizes[axis] for axis in axes] for name, axes in recurrence.step.parameters.items()}
-    params = {name: random.standard_normal(shape) for name, shape in shapes.items()}
-    table, tokens = random.standard_normal((WORDS, FEATURES)), random.integers(0, WORDS, (BATCH, TIME))
-    made: list[int] = []
-    real = Batch.__init__
-
-    def counting(batch: Batch, schedule: Schedule, tokens: Tokens | None = None) -> None:
-        made.append(1)
-        real(batch, schedule, tokens)
-
-    monkeypatch.setattr(Batch, "__init__", counting)
-    schedule, kept = Schedule.of(BATCH, TIME), np.full(recurrence.kept_size(BATCH, TIME), np.nan)
-    last = [np.full((BATCH, UNITS), np.nan)]
-    recurrence.forward(schedule, table, params, tokens=tokens, last=last, kept=kept)
-    if forget:
-        monkeypatch.setattr(_groups.tickets, "_held", [None] * 16)
-    found = {"table": np.full_like(table, np.nan), **{n: np.full_like(v, np.nan) for n, v in params.items()}}
-    to_params = {name: value for name, value in found.items() if name != "table"}
-    recurrence.backward(
-        schedule, table, params, kept, tokens=tokens, last_gradient=[np.ones((BATCH, UNITS))],
-        inputs_gradient=found["table"], params_gradient=to_params,
-    )  # fmt: skip
-    monkeypatch.undo()
-    return found, len(made)
+@pytest.mark.parametrize("threads", [1, 2, 7, 255])
+@pytest.mark.parametrize("batch", [1, 63, 64, 65, 128, 129, 300])
+def test_any_number_of_rows_and_threads(batch: int, threads: int) -> None:
+    made = small(None, batch, 2)
+    check(made, threads)
+    made.check(threads=threads, backward_threads=1 + threads % 3)
 
 
-def test_the_way_back_finds_its_batch_or_makes_it_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    held, made_once = _gradients(False, monkeypatch)
-    anew, made_twice = _gradients(True, monkeypatch)
-    assert (made_once, made_twice) == (1, 2)
-    for name, value in held.items():
-        assert np.isfinite(value).all()
-        np.testing.assert_array_equal(anew[name], value, err_msg=name)
+def test_rows_of_equal_length_keep_their_order() -> None:
+    (group,) = groups_of(small(ragged([2, 3, 2, 3, 0], 3), 5, 3), 1)
+    assert group.arrays["row_numbers"] == [1, 3, 0, 2, 4]
 
 
-def test_tickets(monkeypatch: pytest.MonkeyPatch) -> None:
-    tickets, others = Tickets(), Tickets()
-    batches = [Batch(Schedule.of(1, n + 1)) for n in range(20)]
-    left = [tickets.leave(batch) for batch in batches]
-    assert len(set(left)) == 20
-    assert [tickets.batch(ticket) for ticket in left[-16:]] == batches[-16:]
-    assert [tickets.batch(ticket) for ticket in left[:-16]] == [None] * 4
-    assert all(others.batch(ticket) is None for ticket in left)
-    assert all(np.float32(number) == number for ticket in left for number in ticket)
-    assert tickets.batch(Ticket(0, 0, 0)) is None
-    monkeypatch.setattr(_groups, "_LISTED", 19)
-    assert tickets.batch(tickets.leave(batches[18])) is batches[18]
-    assert tickets.batch(tickets.leave(batches[19])) is None
+@given(seed=st.integers(0, 99), batch=st.integers(1, 9), time=st.integers(1, 9), reverse=st.booleans())
+def test_distinct_tokens(seed: int, batch: int, time: int, reverse: bool) -> None:
+    random = np.random.default_rng(seed)
+    bits = (np.int32, np.int64)[seed % 2]
+    tokens = random.integers(0, 5, (batch, time)).astype(bits)
+    made = small(random.random((batch, time)) > 0.3, batch, time, reverse=reverse)
+    made = made.but(inputs=random.standard_normal((5, 2)), tokens=tokens)
+    for group in groups_of(made, 2):
+        distinct, source = group.arrays["distinct"], group.arrays["source"]
+        met = tokens.reshape(-1)[group.arrays["positions"]].tolist()
+        assert [distinct[s] for s in source] == met
+        assert distinct == list(dict.fromkeys(met))
+
+
+def test_the_backward_pass_finds_its_groups_in_the_residuals() -> None:
+    """It needs neither tokens nor mask, nor as many threads as the forward pass had."""
+    made = small(np.random.default_rng(0).random((9, 11)) > 0.4, 9, 11)
+    made = made.but(
+        inputs=np.random.default_rng(1).standard_normal((5, 2)),
+        tokens=np.random.default_rng(2).integers(0, 5, (9, 11)),
+    )
+    engine = ready(made.step, UNITS)
+    _, residuals = made.forward(engine, Threads(own_threads(), 3), training=True)
+    assert residuals is not None
+    blind = made.but(tokens=np.full((9, 11), 10**9), mask=np.zeros((9, 11), bool))
+    for threads in (1, 2, 4):
+        found = blind.backward(engine, Threads(own_threads(), threads), residuals)
+        expected = made.reference()
+        for key, value in found.items():
+            np.testing.assert_allclose(value, expected[key], rtol=1e-10, atol=1e-10, err_msg=key)
