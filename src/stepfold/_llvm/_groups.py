@@ -132,8 +132,9 @@ def partition_kernel() -> Kernel:
             there = f.compare("slt", rank, a["batch"])
             rank = f.minimum(rank, f.sub(a["batch"], 1))
             count = k.read("sorted_counts", rank)
-            k.write(k.read("rows", rank), row_numbers, at)
-            k.write(count, counts, at)
+            with f.when(there):
+                k.write(k.read("rows", rank), row_numbers, at)
+                k.write(count, counts, at)
             loop.next(
                 [f.add(at, k.one_if(there)), f.add(work, f.select(there, count, f.integer(0)))]
             )
