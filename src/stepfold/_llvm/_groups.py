@@ -117,7 +117,8 @@ def partition_kernel() -> Kernel:
     shared = f.compare("ne", status.get("shared"), 0)
     late = k.one_if(shared)
     status.set("groups", a["groups"])
-    turns = f.emit("i64", f"udiv {f.sub(f.add(a['batch'], a['groups']), 1)}, {a['groups'].name}")
+    divisor = k.largest(a["groups"], 1)  # an empty batch has none
+    turns = f.emit("i64", f"udiv {f.sub(f.add(a['batch'], divisor), 1)}, {divisor.name}")
     start = [f.integer(0), a["arena"], a["states"], a["residuals"]]
     with f.loop(0, a["groups"], 1, start) as groups:
         g, (dealt, arena, states, residuals) = groups.index, groups.carried
