@@ -253,7 +253,7 @@ class Problem:
     ) -> tuple[Answer, Array | None]:
         """Run the forward program on guarded arrays: its results, and the residuals of training."""
         operands = forward_operands(engine, self.recipe, self.shape, True, training)
-        results = _Results(self.dtype, shift)
+        results = Results(self.dtype, shift)
         arrays = results.arrays(operands, self.operands())
         program = forward_program(
             engine, self.recipe, self.shape, outputs=True, training=training, threads=threads.count
@@ -267,7 +267,7 @@ class Problem:
         """Run the backward program on guarded arrays."""
         wanted, before = self.wanted(), residuals.copy()
         operands = backward_operands(engine, self.recipe, self.shape, wanted)
-        results = _Results(self.dtype)
+        results = Results(self.dtype)
         arrays = results.arrays(operands, self.operands() | {"residuals": residuals})
         program = backward_program(engine, self.recipe, self.shape, wanted, threads=threads.count)
         run(program, operands, arrays, engine.dtype, threads)
@@ -319,7 +319,7 @@ class Problem:
         return found
 
 
-class _Results:
+class Results:
     """The arrays that a program writes, each between guards, by the operands' names."""
 
     def __init__(self, dtype: str, shift: int = 0) -> None:
