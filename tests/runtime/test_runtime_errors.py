@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stepfold import cell, cells, record, scan, tanh
-from stepfold._runtime import checked_batch_sizes
+from stepfold._runtime import Call, Recipe, checked_batch_sizes, engine_for
 
 INPUTS = np.random.default_rng(0).standard_normal((4, 6, 3))
 PARAMS = cells.lstm.init(3, 5, seed=1, dtype="float64")
@@ -298,6 +298,56 @@ WRONG |= {
         TypeError,
         "batch_sizes must be integers, not float64",
         lambda: checked_batch_sizes([2.0, 1.0]),
+    ),
+}
+
+
+def packed(sizes: list[int], places: int = 6) -> Any:
+    """Run a packed batch of so many places."""
+    recipe = Recipe.of(cells.lstm.step, 5).but(active="packed")
+    call = Call(
+        engine_for(cells.lstm.step, 5, np.dtype(np.float64)), recipe, np.zeros((places, 3)),
+        [*PARAMS.values()], active=checked_batch_sizes(sizes),
+    )  # fmt: skip
+    return call.forward(outputs=True, training=True)
+
+
+SIZES = "batch_sizes must be positive, never rise, and add up to the places of the packed data; "
+WRONG |= {
+    "batch sizes that rise": (
+        ValueError,
+        SIZES + "at timestep 2 there are 2, at most 1 can be",
+        lambda: packed([3, 1, 2]),
+    ),
+    "batch sizes of zero": (
+        ValueError,
+        SIZES + "at timestep 1 there are 0, at most 3 can be",
+        lambda: packed([3, 0]),
+    ),
+    "batch sizes below zero": (
+        ValueError,
+        SIZES + "at timestep 0 there are -3, at most 1 can be",
+        lambda: packed([-3]),
+    ),
+    "batch sizes without places": (
+        ValueError,
+        SIZES + "at timestep 0 there are 2, at most 0 can be",
+        lambda: packed([2], 0),
+    ),
+    "more rows than places": (
+        ValueError,
+        SIZES + "at timestep 0 there are 1000000000000, at most 6 can be",
+        lambda: packed([10**12]),
+    ),
+    "batch sizes that need more places": (
+        ValueError,
+        SIZES + "at timestep 2 there are 3, at most 0 can be",
+        lambda: packed([3, 3, 3]),
+    ),
+    "batch sizes that leave places over": (
+        ValueError,
+        SIZES + "they add up to 5, and there are 6",
+        lambda: packed([3, 2]),
     ),
 }
 

@@ -204,9 +204,11 @@ def error_of(status: Status) -> Exception:
             f"{status.value}"
         )
     if status.error == "batch_sizes":
+        seen = f"at timestep {status.step} there are {status.value}, at most {status.limit} can be"
+        if status.row:
+            seen = f"they add up to {status.value}, and there are {status.limit}"
         return ValueError(
-            f"batch_sizes must be positive, never rise, and add up to the places of the packed data; at "
-            f"timestep {status.step} there are {status.value}, at most {status.limit} can be"
+            f"batch_sizes must be positive, never rise, and add up to the places of the packed data; {seen}"
         )
     if status.error == "residuals":
         return ValueError(
