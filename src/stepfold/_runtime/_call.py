@@ -70,8 +70,9 @@ class Call:
         places = None
         if recipe.active == "packed":
             assert self.active is not None
-            batch = int(self.active[0]) if self.active.size else 0
             time, places = len(self.active), like.shape[0]
+            # whatever the sizes say, there is a row for the program to find them wrong, and a place for each
+            batch = max(1, min(int(self.active[0]), places)) if time else 0
         else:
             batch, time = like.shape[:2]
             batch, time = (time, batch) if recipe.time_major else (batch, time)

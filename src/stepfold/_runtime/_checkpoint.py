@@ -33,7 +33,9 @@ class Checkpoints:
         self._call = replace(call, recipe=recipe.but(padding="none", initial=True), initial=states)
         size = max(math.isqrt(max(0, shape.time - 1)) + 1, _LEAST // max(1, shape.batch))
         self._size = max(1, min(size, shape.time))
-        self._begins = range(0, self._most_active(), self._size)
+        # one segment at least, which finds whatever is wrong with lengths or tokens; none of an empty batch
+        most = max(1, self._most_active()) if shape.batch else 0
+        self._begins = range(0, most, self._size)
         axes = (shape.batch, shape.time, engine.units)
         self.outputs: Array | None = np.empty(axes, engine.dtype) if outputs else None
         self._starts = [states]
@@ -45,10 +47,11 @@ class Checkpoints:
 
     def _most_active(self) -> int:
         active = self._given.active
-        if active is None or not active.size:
+        if active is None:
             return self._given.shape.time
-        counts = active if self._given.recipe.active == "lengths" else active.sum(axis=1)
-        return int(counts.max())
+        if self._given.recipe.active == "lengths":
+            return min(int(active.max()), self._given.shape.time)
+        return int((active.view(np.uint8) != 0).sum(axis=1).max(initial=0))
 
     def _forward(
         self, begin: int, initial: Sequence[Array], outputs: Array | None, residuals: Array | None

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from .._cell import Cell, checked_dtype
-from .._native import Array
+from .._native import Array, Status
 from ._call import Call
 from ._engine import engine_for
 from ._recipe import Recipe
-from ._run import INDEX, TOKENS, Threads
+from ._run import INDEX, TOKENS, Threads, error_of
 
 
 @dataclass(frozen=True)
@@ -195,5 +195,5 @@ def _checked_tokens(tokens: Array, table: Array) -> tuple[Array, Array]:
             "expected (batch, time) and (vocabulary_size, features)"
         )
     if tokens.dtype == np.uint64 and tokens.size and tokens.max() > np.iinfo(np.int64).max:
-        raise IndexError(f"token ids must lie in 0…{len(table) - 1}; found {tokens.max()}")
+        raise error_of(Status("token", value=int(tokens.max()), limit=len(table)))
     return tokens if tokens.dtype in TOKENS else tokens.astype(np.int64), table

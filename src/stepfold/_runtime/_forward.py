@@ -96,6 +96,8 @@ class _Forward:
         threads: int,
     ) -> None:
         self.engine, self.recipe, self.shape, self.training = engine, recipe, shape, training
+        if recipe.tokens and shape.steps and not shape.vocabulary_size:
+            raise IndexError("the embedding has no rows, so no token can choose one")
         self.recorder = r = Recorder()
         step = recipe.step
         window = Window(r.operand(), windowed) if windowed else None

@@ -107,7 +107,7 @@ def backward_results(recipe: Recipe, shape: Shape, wanted: Wanted) -> list[Opera
     """The results of a backward program."""
     found = [_inputs(recipe, shape)] if wanted.inputs else []
     if recipe.initial:
-        found += _states(recipe, shape, "the gradient of initial state")
+        found += _states(recipe, shape, "initial state")
     found += [weight for weight, wish in zip(_weights(shape), wanted.weights, strict=True) if wish]
     return [operand._replace(name=f"the gradient of {operand.name}") for operand in found]
 
@@ -227,9 +227,11 @@ def error_of(status: Status) -> Exception:
             f"{status.value}"
         )
     if status.error == "batch_sizes":
+        seen = f"at timestep {status.step} there are {status.value}, at most {status.limit} can be"
+        if status.row:
+            seen = f"they add up to {status.value}, and there are {status.limit}"
         return ValueError(
-            f"batch_sizes must be positive, never rise, and add up to the places of the packed data; at "
-            f"timestep {status.step} there are {status.value}, at most {status.limit} can be"
+            f"batch_sizes must be positive, never rise, and add up to the places of the packed data; {seen}"
         )
     if status.error == "residuals":
         return ValueError(

@@ -1,10 +1,10 @@
-"""Lengths, masks, directions, layouts, states: what works when, and sequences cut in two."""
+"""Lengths, masks, directions, layouts, states: which steps are active, and sequences cut in two."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from fold_helpers import LIMITS, Array, Problem, close, problem, ragged
+from scan_helpers import LIMITS, Array, Problem, close, problem, ragged
 
 from stepfold import cell, cells, tanh
 
@@ -40,6 +40,42 @@ def test_what_is_masked_keeps_the_state(kind: str, layout: str, reverse: bool) -
     made.check()
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("layout", ["batch", "time"])
+@pytest.mark.parametrize("kind", ["all true", "all false", "one length", "right"])
+def test_lengths_say_the_same_as_their_mask(kind: str, layout: str, reverse: bool) -> None:
+    made = problem(cells.lstm, BATCH, TIME, 3, 5, mask=some_mask(kind), reverse=reverse, layout=layout)
+    made.but(lengths=True).check()
+    made.but(lengths=True, initial=[None, None]).check()
+
+
+@pytest.mark.parametrize("padding", ["zero", "none"])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("layout", ["batch", "time"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_outputs_that_are_not_active_are_zero_or_not_written(
+    kind: str, layout: str, reverse: bool, padding: str
+) -> None:
+    made = problem(cells.gru, BATCH, TIME, 3, 5, mask=some_mask(kind), reverse=reverse, layout=layout)
+    made.but(padding=padding).check()
+    if kind in ("one length", "right"):
+        made.but(padding=padding, lengths=True).check()
+
+
+@pytest.mark.parametrize("padding", ["repeat", "zero"])
+@pytest.mark.parametrize("kind", ["holes", "left"])
+def test_any_byte_but_zero_is_true(kind: str, padding: str) -> None:
+    """A mask may come from memory where true is 2 or 255 (NumPy's view, another library's)."""
+    mask = some_mask(kind)
+    assert mask is not None
+    odd = (mask * np.random.default_rng(0).integers(2, 256, mask.shape)).astype(np.uint8).view(bool)
+    made = problem(cells.lstm, BATCH, TIME, 3, 5, mask=mask, padding=padding)
+    expected = made.run()
+    found = made.but(mask=odd).run()
+    for key, value in expected.items():
+        np.testing.assert_array_equal(found[key], value, err_msg=key)
+
+
 @pytest.mark.parametrize("kind", ["right", "holes"])
 @pytest.mark.parametrize("name", ["simple_rnn", "gru_reset_before", "layer_norm_lstm", "min_gru"])
 def test_masks_of_other_cells(name: str, kind: str) -> None:
@@ -60,15 +96,17 @@ def test_packed_batches(lengths: list[int], reverse: bool) -> None:
     mask = ragged(lengths, time)
     made = problem(cells.lstm, len(lengths), time, 3, 5, reverse=reverse, mask=mask, layout="packed")
     assert made.output_gradient is not None
-    # a packed batch has no masked places, so nothing can arrive there
-    made.but(output_gradient=made.output_gradient * mask[:, :, None]).check()
+    # a packed batch has no place for steps that are not active, so nothing can arrive there
+    made = made.but(output_gradient=made.output_gradient * mask[:, :, None])
+    made.check()
+    made.but(initial=[None, None]).check(threads=3, backward_threads=1)
 
 
 @pytest.mark.parametrize("mask", ["whole", "right", "holes"])
 def test_states_start_from_zero_if_none_are_given(mask: str) -> None:
     made = problem(cells.lstm, BATCH, TIME, 3, 5, mask=some_mask(mask))
     made.but(initial=[None, None]).check()
-    made.but(initial=[None, made.initial[1]]).check()
+    made.but(initial=[None, None], padding="zero").check()
 
 
 @pytest.mark.parametrize("mask", ["whole", "right", "holes"])
@@ -78,7 +116,7 @@ def test_gradients_that_are_left_out_are_zero(mask: str) -> None:
     made.but(last_gradient=[None, made.last_gradient[1]]).check()
     zero = np.zeros((BATCH, 5))
     found = made.but(last_gradient=[zero, zero], output_gradient=None).check()
-    assert all(not array.any() for key, array in found.items() if key.startswith("to "))
+    assert all(not array.any() for key, array in found.items() if key.startswith("gradient"))
 
 
 @pytest.mark.parametrize("time", [0, 1, 2])
@@ -88,7 +126,7 @@ def test_few_timesteps_under_a_mask(time: int) -> None:
 
 
 def halves(whole: Problem, cut: int) -> tuple[Problem, Problem]:
-    """The timesteps that are worked first, and those after, still without the states in between."""
+    """The timesteps that come first, and those after, still without the states in between."""
     first, second = slice(None, cut), slice(cut, None)
     if whole.reverse:
         first, second = second, first
@@ -110,20 +148,20 @@ def halves(whole: Problem, cut: int) -> tuple[Problem, Problem]:
 def test_a_sequence_cut_in_two_equals_the_whole(mask: str, reverse: bool, dtype: str) -> None:
     whole = problem(cells.lstm, BATCH, TIME, 3, 5, dtype, mask=some_mask(mask), reverse=reverse)
     before, after = halves(whole, 11)
-    between = before.fold()
+    between = before.run()
     after = after.but(initial=[between["state h"], between["state c"]])
-    late = after.fold()
-    before = before.but(last_gradient=[late["to initial h"], late["to initial c"]])
-    early, all_of_it = before.fold(), whole.fold()
+    late = after.run()
+    before = before.but(last_gradient=[late["gradient of initial h"], late["gradient of initial c"]])
+    early, all_of_it = before.run(), whole.run()
     turn = -1 if reverse else 1
-    for key in ("outputs", "to inputs"):
+    for key in ("outputs", "gradient of inputs"):
         joined = np.concatenate([early[key], late[key]][::turn], axis=1)
         close(joined, all_of_it[key], LIMITS[dtype], key)
     for name in whole.step.parameters:
-        close(early[f"to {name}"] + late[f"to {name}"], all_of_it[f"to {name}"], LIMITS[dtype], name)
+        close(early[f"gradient of {name}"] + late[f"gradient of {name}"], all_of_it[f"gradient of {name}"], LIMITS[dtype], name)
     for name in whole.step.states:
         close(late[f"state {name}"], all_of_it[f"state {name}"], LIMITS[dtype], name)
-        close(early[f"to initial {name}"], all_of_it[f"to initial {name}"], LIMITS[dtype], name)
+        close(early[f"gradient of initial {name}"], all_of_it[f"gradient of initial {name}"], LIMITS[dtype], name)
 
 
 @cell

@@ -13,9 +13,3 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
         yield
-
-
-@pytest.fixture(autouse=True)
-def _threads_for_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let batches of a test's size be worth a second thread."""
-    monkeypatch.setattr("stepfold._scan._engine._SMALL", 400_000)

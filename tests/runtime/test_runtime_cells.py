@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from fold_helpers import TARGETS, problem
+from scan_helpers import TARGETS, problem
 
 import stepfold
 from stepfold import Cell, cell, cells, tanh, where

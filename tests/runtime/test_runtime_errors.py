@@ -1,4 +1,4 @@
-"""What is said of what does not fit: where, which shapes, and the cure."""
+"""Errors about what does not fit: which array, its shape, what was expected, the cure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from stepfold import cell, cells, record, scan, tanh
+from stepfold._runtime import Call, Recipe, checked_batch_sizes, engine_for
 
 INPUTS = np.random.default_rng(0).standard_normal((4, 6, 3))
 PARAMS = cells.lstm.init(3, 5, seed=1, dtype="float64")
@@ -27,6 +28,10 @@ def changed(**params: Any) -> dict[str, Any]:
 F32 = INPUTS.astype("float32")
 TABLE = np.zeros((7, 3))
 NAMES = "W_i, U_i, b_i, W_f, U_f, b_f, W_c, U_c, b_c, W_o, U_o, b_o"
+TOKENS = (
+    "token ids must lie in 0…{}, for the embedding has {} rows; found {}; make it larger or replace rarer "
+    "tokens by the id for unknown ones"
+)
 WRONG: dict[str, tuple[type[Exception], str, Callable[[], Any]]] = {
     "no cell": (
         TypeError,
@@ -80,7 +85,7 @@ WRONG: dict[str, tuple[type[Exception], str, Callable[[], Any]]] = {
         "U_f has shape (5, 4), expected (units, units) = (5, 5)",
         lambda: scan(cells.lstm, INPUTS, changed(U_f=PARAMS["U_f"][:, :4])),
     ),
-    "a number for a vector": (
+    "a scalar for a vector": (
         ValueError,
         "b_f has shape (), expected (units) = (5,)",
         lambda: scan(cells.lstm, INPUTS, changed(b_f=1.0)),
@@ -147,27 +152,27 @@ WRONG: dict[str, tuple[type[Exception], str, Callable[[], Any]]] = {
     ),
     "lengths too many": (
         ValueError,
-        "lengths has shape (5,), expected one number a row, (4,)",
+        "lengths has shape (5,), expected one integer a row, (4,)",
         lambda: scan(cells.lstm, INPUTS, PARAMS, lengths=[1] * 5),
     ),
     "lengths for one sequence": (
         ValueError,
-        "lengths has shape (2,), expected one number a row, (1,)",
+        "lengths has shape (2,), expected one integer a row, (1,)",
         lambda: scan(cells.lstm, INPUTS[0], PARAMS, lengths=[1, 2]),
     ),
     "lengths too long": (
         ValueError,
-        "lengths run from 1 to 7; they must lie in 0…6, the timesteps of the input",
+        "lengths must lie in 0…6, the timesteps of the input; that of row 1 is 7",
         lambda: scan(cells.lstm, INPUTS, PARAMS, lengths=[1, 7, 2, 3]),
     ),
     "lengths below zero": (
         ValueError,
-        "lengths run from -1 to 6; they must lie in 0…6, the timesteps of the input",
+        "lengths must lie in 0…6, the timesteps of the input; that of row 1 is -1",
         lambda: scan(cells.lstm, INPUTS, PARAMS, lengths=[6, -1, 2, 3]),
     ),
     "lengths of floats": (
         TypeError,
-        "lengths must be whole numbers, not float64",
+        "lengths must be integers, not float64",
         lambda: scan(cells.lstm, INPUTS, PARAMS, lengths=[1.0] * 4),
     ),
     "a mask's shape": (
@@ -177,38 +182,73 @@ WRONG: dict[str, tuple[type[Exception], str, Callable[[], Any]]] = {
     ),
     "a mask of numbers": (
         TypeError,
-        "mask must be of bools, not int64; write mask != 0",
+        "mask must be of booleans, not int64; write mask != 0",
         lambda: scan(cells.lstm, INPUTS, PARAMS, mask=np.ones((4, 6), np.int64)),
     ),
-    "tokens that are no whole numbers": (
+    "tokens that are no integers": (
         TypeError,
-        "with a table, inputs are whole numbers that choose its rows, not float64",
+        "with a table, inputs are integers that choose its rows, not float64",
         lambda: scan(cells.lstm, INPUTS, PARAMS, table=TABLE),
     ),
-    "tokens that are bools": (
+    "tokens that are booleans": (
         TypeError,
-        "with a table, inputs are whole numbers that choose its rows, not bool",
+        "with a table, inputs are integers that choose its rows, not bool",
         lambda: scan(cells.lstm, INPUTS[..., 0] > 0, PARAMS, table=TABLE),
     ),
     "tokens with features": (
         ValueError,
-        "inputs has shape (4, 6, 3) and table (7, 3), expected (batch, time) and (words, features)",
+        "inputs has shape (4, 6, 3) and table (7, 3), expected (batch, time) and (vocabulary_size, features)",
         lambda: scan(cells.lstm, INPUTS.astype(np.int64), PARAMS, table=TABLE),
     ),
     "a table of one axis": (
         ValueError,
-        "inputs has shape (4, 6) and table (3,), expected (batch, time) and (words, features)",
+        "inputs has shape (4, 6) and table (3,), expected (batch, time) and (vocabulary_size, features)",
         lambda: scan(cells.lstm, np.zeros((4, 6), np.int64), PARAMS, table=TABLE[0]),
     ),
     "tokens beyond the table": (
-        ValueError,
-        "inputs run from 0 to 7; the table has rows 0…6 only",
+        IndexError,
+        TOKENS.format(6, 7, 7),
         lambda: scan(cells.lstm, np.arange(8).reshape(2, 4), PARAMS, table=TABLE),
     ),
     "tokens below zero": (
-        ValueError,
-        "inputs run from -1 to 2; the table has rows 0…6 only",
+        IndexError,
+        TOKENS.format(6, 7, -1),
         lambda: scan(cells.lstm, np.arange(-1, 3).reshape(2, 2), PARAMS, table=TABLE),
+    ),
+    "tokens of 32 bits below zero": (
+        IndexError,
+        TOKENS.format(6, 7, -1),
+        lambda: scan(cells.lstm, np.full((2, 2), -1, np.int32), PARAMS, table=TABLE),
+    ),
+    "tokens of 64 bits without a sign": (
+        IndexError,
+        TOKENS.format(6, 7, 2**63 + 1),
+        lambda: scan(cells.lstm, np.full((2, 2), 2**63 + 1, np.uint64), PARAMS, table=TABLE),
+    ),
+    "tokens beyond the table in training": (
+        IndexError,
+        TOKENS.format(6, 7, 9),
+        lambda: record(cells.lstm, np.full((2, 4), 9), PARAMS, table=TABLE),
+    ),
+    "tokens beyond the table, with checkpoints": (
+        IndexError,
+        TOKENS.format(6, 7, 9),
+        lambda: record(cells.lstm, np.full((2, 4), 9), PARAMS, table=TABLE, checkpoint=True),
+    ),
+    "an empty table": (
+        IndexError,
+        "the embedding has no rows, so no token can choose one",
+        lambda: scan(cells.lstm, np.zeros((2, 4), int), PARAMS, table=TABLE[:0]),
+    ),
+    "lengths below zero, with checkpoints": (
+        ValueError,
+        "lengths must lie in 0…6, the timesteps of the input; that of row 3 is -1",
+        lambda: record(cells.lstm, INPUTS, PARAMS, lengths=[-1] * 4, checkpoint=True),
+    ),
+    "lengths too long, with checkpoints": (
+        ValueError,
+        "lengths must lie in 0…6, the timesteps of the input; that of row 0 is 7000",
+        lambda: record(cells.lstm, INPUTS, PARAMS, lengths=[7000, 1, 1, 1], checkpoint=True),
     ),
     "a table of integers": (
         TypeError,
@@ -222,7 +262,7 @@ WRONG: dict[str, tuple[type[Exception], str, Callable[[], Any]]] = {
     ),
     "half a thread": (
         TypeError,
-        "threads must be a whole number, not 0.5",
+        "threads must be an integer, not 0.5",
         lambda: scan(cells.lstm, INPUTS, PARAMS, threads=0.5),  # type: ignore[arg-type]
     ),
     "an output's gradient": (
@@ -243,8 +283,77 @@ WRONG: dict[str, tuple[type[Exception], str, Callable[[], Any]]] = {
 }
 
 
+WRONG |= {
+    "batch sizes of two axes": (
+        ValueError,
+        "batch_sizes has shape (1, 2), expected one integer a timestep, (time,)",
+        lambda: checked_batch_sizes([[2, 1]]),
+    ),
+    "no batch sizes": (
+        ValueError,
+        "the packed batch is empty: batch_sizes has no timestep; pack at least one sequence",
+        lambda: checked_batch_sizes([]),
+    ),
+    "batch sizes of floats": (
+        TypeError,
+        "batch_sizes must be integers, not float64",
+        lambda: checked_batch_sizes([2.0, 1.0]),
+    ),
+}
+
+
+def packed(sizes: list[int], places: int = 6) -> Any:
+    """Run a packed batch of so many places."""
+    recipe = Recipe.of(cells.lstm.step, 5).but(active="packed")
+    call = Call(
+        engine_for(cells.lstm.step, 5, np.dtype(np.float64)), recipe, np.zeros((places, 3)),
+        [*PARAMS.values()], active=checked_batch_sizes(sizes),
+    )  # fmt: skip
+    return call.forward(outputs=True, training=True)
+
+
+SIZES = "batch_sizes must be positive, never rise, and add up to the places of the packed data; "
+WRONG |= {
+    "batch sizes that rise": (
+        ValueError,
+        SIZES + "at timestep 2 there are 2, at most 1 can be",
+        lambda: packed([3, 1, 2]),
+    ),
+    "batch sizes of zero": (
+        ValueError,
+        SIZES + "at timestep 1 there are 0, at most 3 can be",
+        lambda: packed([3, 0]),
+    ),
+    "batch sizes below zero": (
+        ValueError,
+        SIZES + "at timestep 0 there are -3, at most 1 can be",
+        lambda: packed([-3]),
+    ),
+    "batch sizes without places": (
+        ValueError,
+        SIZES + "at timestep 0 there are 2, at most 0 can be",
+        lambda: packed([2], 0),
+    ),
+    "more rows than places": (
+        ValueError,
+        SIZES + "at timestep 0 there are 1000000000000, at most 6 can be",
+        lambda: packed([10**12]),
+    ),
+    "batch sizes that need more places": (
+        ValueError,
+        SIZES + "at timestep 2 there are 3, at most 0 can be",
+        lambda: packed([3, 3, 3]),
+    ),
+    "batch sizes that leave places over": (
+        ValueError,
+        SIZES + "they add up to 5, and there are 6",
+        lambda: packed([3, 2]),
+    ),
+}
+
+
 @pytest.mark.parametrize(("error", "text", "call"), WRONG.values(), ids=WRONG.keys())
-def test_what_does_not_fit_is_said(error: type[Exception], text: str, call: Callable[[], Any]) -> None:
+def test_what_does_not_fit_is_told(error: type[Exception], text: str, call: Callable[[], Any]) -> None:
     with pytest.raises(error) as found:
         call()
     assert str(found.value) == text

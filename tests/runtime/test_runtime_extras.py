@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from fold_helpers import problem, ragged
+from scan_helpers import problem, ragged
 
 from stepfold import cells
 from stepfold._graph import UNITS, leaf

@@ -1,4 +1,4 @@
-"""`scan` and `record` as users call them: what comes out, and what may go in."""
+"""`scan` and `record` as users call them: results, and what may be given."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fold_helpers import Array, close, problem, ragged
+from scan_helpers import Array, close, problem, ragged
 
 from stepfold import Cell, cells, record, scan
 from stepfold._reference import Reference
@@ -24,7 +24,7 @@ def truth(states: list[Array] = ZEROS, **options: Any) -> Reference:
     return Reference(cells.lstm.step, INPUTS, PARAMS, states, **options)
 
 
-# ---- what comes out ----------------------------------------------------------------------------------
+# ---- results ----------------------------------------------------------------------------------
 
 
 def test_what_is_returned() -> None:
@@ -103,22 +103,22 @@ def test_gradients(masked: bool, sequences: bool, checkpoint: bool) -> None:
     close(run.output, expected.outputs if sequences else expected.states[0], 1e-10, "output")
     by_output, by_c = random.standard_normal(run.output.shape), random.standard_normal((BATCH, UNITS))
     given = [None, by_c] if sequences else [by_output, by_c]
-    to_inputs, to_params, to_initial = expected.backward(
+    of_inputs, of_params, of_initial = expected.backward(
         by_output if sequences else None, [np.zeros_like(by_c) if g is None else g for g in given]
     )
     found = run.backward(by_output, [None, by_c])
-    close(found.inputs, to_inputs, 1e-10, "inputs")
-    assert found.params.keys() == to_params.keys()
-    for name, wanted in to_params.items():
+    close(found.inputs, of_inputs, 1e-10, "inputs")
+    assert found.params.keys() == of_params.keys()
+    for name, wanted in of_params.items():
         close(found.params[name], wanted, 1e-10, name)
-    for mine, wanted in zip(found.initial_state, to_initial, strict=True):
+    for mine, wanted in zip(found.initial_state, of_initial, strict=True):
         close(mine, wanted, 1e-10, "initial state")
     again = run.backward(by_output, [None, by_c])
     assert np.array_equal(again.inputs, found.inputs)
     # the last output is the first state: a gradient by one is a gradient by the other, and both add up
     if not sequences:
         half = run.backward(by_output / 2, [by_output / 2, by_c])
-        close(half.inputs, to_inputs, 1e-10, "half by output, half by state")
+        close(half.inputs, of_inputs, 1e-10, "half by output, half by state")
 
 
 @pytest.mark.parametrize("time", [0, 1, 2, 30])
@@ -201,11 +201,11 @@ def test_arrays_of_any_layout(turn: Callable[[Array], Any]) -> None:
     found = run.backward(weights)
     plain = {name: np.array(p) for name, p in params.items()}
     expected = Reference(cells.lstm.step, np.array(inputs), plain, [np.array(s) for s in states])
-    to_inputs, to_params, to_initial = expected.backward(np.array(weights))
+    of_inputs, of_params, of_initial = expected.backward(np.array(weights))
     close(run.output, expected.outputs, 1e-10, "outputs")
-    close(found.inputs, to_inputs, 1e-10, "inputs")
-    close(found.params["U_c"], to_params["U_c"], 1e-10, "U_c")
-    close(found.initial_state[1], to_initial[1], 1e-10, "c")
+    close(found.inputs, of_inputs, 1e-10, "inputs")
+    close(found.params["U_c"], of_params["U_c"], 1e-10, "U_c")
+    close(found.initial_state[1], of_initial[1], 1e-10, "c")
 
 
 def test_readonly_arrays() -> None:
@@ -223,7 +223,7 @@ def test_a_cell_loaded_from_json() -> None:
     assert np.array_equal(scan(loaded, INPUTS, PARAMS), scan(cells.lstm, INPUTS, PARAMS))
 
 
-def test_scan_is_the_loop_that_it_says_it_is() -> None:
+def test_scan_is_the_loop_of_its_docstring() -> None:
     states: Any = tuple(s[2] for s in STATES)
     for t in range(TIME):
         states = cells.lstm(INPUTS[2, t], *states, **PARAMS)
@@ -236,7 +236,7 @@ def test_scan_is_the_loop_that_it_says_it_is() -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", cells.names())
-def test_bad_numbers_stay_in_their_row(name: str, bad: float, dtype: str) -> None:
+def test_bad_values_stay_in_their_row(name: str, bad: float, dtype: str) -> None:
     step = cells.by_name(name)
     made = problem(step, 13, 7, 5, 17, dtype)
     inputs = made.inputs
@@ -261,7 +261,7 @@ def test_bad_numbers_stay_in_their_row(name: str, bad: float, dtype: str) -> Non
         assert np.array_equal(np.isnan(found), np.isnan(wanted))
 
 
-def test_bad_numbers_under_a_mask_are_never_seen() -> None:
+def test_bad_values_under_a_mask_are_never_seen() -> None:
     inputs = INPUTS.copy()
     mask = ragged([6, 2, 0, 5], TIME, left=True)
     inputs[~mask] = np.nan

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fold_helpers import TARGETS, problem
+from scan_helpers import TARGETS, problem
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from stepfold import Cell
-from stepfold._llvm._compile import target
-from stepfold._scan import Recurrence
+from stepfold._llvm import target
+from stepfold._runtime import Engine
 from strategies import cells, masks
 
 
@@ -27,15 +27,16 @@ def batches(draw: Any) -> dict[str, Any]:
         "mask": draw(masks(batch, time)),
         "reverse": draw(st.booleans()),
         "layout": draw(st.sampled_from(("batch", "time"))),
+        "padding": draw(st.sampled_from(("repeat", "zero"))),
     }
 
 
 def check(cell: Cell, how: dict[str, Any], on: str = "host") -> None:
     sizes = [how[key] for key in ("batch", "time", "features", "units")]
-    rest = {key: how[key] for key in ("mask", "reverse", "layout", "seed")}
+    rest = {key: how[key] for key in ("mask", "reverse", "layout", "padding", "seed")}
     made = problem(cell, *sizes, **rest)
     # not through the helpers' cache: a random cell is never met again
-    made.check(recurrence=Recurrence(made.step, how["units"], "float64", target(on)))
+    made.check(engine=Engine(made.step, how["units"], "float64", target(on)))
 
 
 plain = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

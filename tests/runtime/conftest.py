@@ -1,0 +1,21 @@
+"""One cache folder for the tests of a session: the user's own is neither read nor filled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = tmp_path_factory.getbasetemp() / "cache-of-kernels"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def threads_for_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let batches of a test's size be worth a second thread."""
+    monkeypatch.setattr("stepfold._runtime._engine._SMALL", 400_000)

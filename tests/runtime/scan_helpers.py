@@ -1,0 +1,451 @@
+"""Batches to scan, by the kernels and by the reference; what a kernel writes stands between guards, what it
+reads between walls of NaN."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from stepfold import Cell
+from stepfold._llvm import GROUP, GROUP_WORDS, HEADER, target
+from stepfold._native import Argument, Executor, aligned, own_threads
+from stepfold._reference import Reference
+from stepfold._runtime import (
+    Engine,
+    Operand,
+    Recipe,
+    Shape,
+    Threads,
+    Wanted,
+    backward_operands,
+    backward_program,
+    forward_operands,
+    forward_program,
+    residuals_size,
+)
+from stepfold._runtime._residuals import headers_of
+from stepfold._runtime._run import run
+from stepfold._step import Step
+
+Array = np.ndarray
+Answer = dict[str, Array]
+"""What a scan gives: "outputs", "state h", "gradient of inputs", "gradient of W", "gradient of initial h" (if
+given)."""
+
+GUARD, MARK = 64, 777.0
+LIMITS = {"float64": 1e-10, "float32": 1e-5}
+TARGETS = [name for name in ("x86-64", "haswell", "host") if target(name).width <= target("host").width]
+
+
+@functools.cache
+def ready(step: Step, units: int, dtype: str = "float64", on: str = "host") -> Engine:
+    """The engine of a step, made once a session."""
+    return Engine(step, units, dtype, target(on))
+
+
+# ---- guards and walls --------------------------------------------------------------------------------------
+
+
+def guarded(shape: tuple[int, ...], dtype: Any) -> tuple[Array, Array]:
+    """An array filled with NaN, and the memory in whose middle it lies, marked before and behind."""
+    size = int(np.prod(shape))
+    memory = np.full(size + 2 * GUARD, MARK, dtype)
+    inner = memory[GUARD : GUARD + size].reshape(shape)
+    inner[...] = np.nan
+    return inner, memory
+
+
+def guarded_integers(shape: int | tuple[int, ...], dtype: Any = np.int64) -> tuple[Array, Array]:
+    """The same with integers, filled with a number that is neither an index nor a count."""
+    size = int(np.prod(shape))
+    memory = np.full(size + 2 * GUARD, 119, dtype)
+    inner = memory[GUARD : GUARD + size].reshape(shape)
+    return inner, memory
+
+
+def guarded_bytes(size: int, shift: int = 0) -> tuple[Array, Array]:
+    """So many bytes on a cache line (or `shift` bytes past one), all of them NaN to who reads floats."""
+    memory = aligned(size + shift + 2 * GUARD, np.uint8)
+    memory[:] = 255
+    memory[: GUARD + shift] = 119
+    memory[GUARD + shift + size :] = 119
+    return memory[GUARD + shift : GUARD + shift + size], memory
+
+
+def walled(array: Array) -> Array:
+    """A copy between walls: whoever reads too far finds NaN in the results, or an integer that is an error."""
+    wall = np.nan if array.dtype.kind == "f" else True if array.dtype == bool else np.iinfo(array.dtype).min
+    memory = np.full(array.size + 2 * GUARD, wall, array.dtype)
+    inner = memory[GUARD : GUARD + array.size].reshape(array.shape)
+    inner[...] = array
+    return inner
+
+
+def assert_unharmed(memory: Array, what: str) -> None:
+    mark = MARK if memory.dtype.kind == "f" else 119
+    assert (memory[:GUARD] == mark).all(), f"{what}: something was written before it"
+    assert (memory[-GUARD:] == mark).all(), f"{what}: something was written behind it"
+
+
+# ---- problems ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A batch of sequences, and the gradients that arrive at its results; all as (batch, time, …).
+
+    With `tokens` (batch, time) the `inputs` are a table (vocabulary_size, features). `lengths`: the mask is
+    told to the kernels as lengths. `padding` as in a recipe."""
+
+    step: Step
+    inputs: Array
+    params: dict[str, Array]
+    initial: list[Array | None]
+    output_gradient: Array | None
+    last_gradient: list[Array | None]
+    mask: Array | None = None
+    reverse: bool = False
+    extra: Mapping[tuple[str, str], Array] = field(default_factory=dict)
+    layout: str = "batch"
+    tokens: Array | None = None
+    lengths: bool = False
+    padding: str = "repeat"
+
+    @property
+    def units(self) -> int:
+        return next(a for a in self.last_gradient if a is not None).shape[-1]
+
+    @property
+    def batch(self) -> int:
+        return len(next(a for a in self.last_gradient if a is not None))
+
+    @property
+    def time(self) -> int:
+        return (self.inputs if self.tokens is None else self.tokens).shape[1]
+
+    @property
+    def dtype(self) -> str:
+        return self.inputs.dtype.name
+
+    def but(self, **changes: Any) -> Problem:
+        return replace(self, **changes)
+
+    # ---- how it lies in memory ------------------------------------------------------------------------
+
+    def laid(self, array: Array) -> Array:
+        """(batch, time, …) as it lies in memory."""
+        if self.layout == "batch":
+            return array
+        turned = np.swapaxes(array, 0, 1)
+        if self.layout == "packed":
+            assert self.mask is not None
+            return turned[self.mask.T]
+        return np.ascontiguousarray(turned)
+
+    @property
+    def active(self) -> str:
+        if self.layout == "packed":
+            return "packed"
+        return "all" if self.mask is None else "lengths" if self.lengths else "mask"
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe.of(self.step, self.units).but(
+            reverse=self.reverse,
+            time_major=self.layout == "time",
+            tokens=self.tokens is not None,
+            active=self.active,
+            padding=self.padding,
+            initial=any(state is not None for state in self.initial),
+        )
+
+    @property
+    def shape(self) -> Shape:
+        packed, time = self.layout == "packed", self.time
+        if packed:
+            assert self.mask is not None
+            time = int(self.mask.any(axis=0).sum())
+        return Shape(
+            self.batch,
+            time,
+            self.inputs.shape[-1],
+            tuple(p.shape for p in self.params.values()),
+            int(self.mask.sum()) if packed and self.mask is not None else None,
+            0 if self.tokens is None else len(self.inputs),
+            64 if self.tokens is None else self.tokens.itemsize * 8,
+        )
+
+    def operands(self) -> dict[str, Array]:
+        """What both passes read, by the operands' names, between walls."""
+        found = {"inputs": self.laid(self.inputs) if self.tokens is None else self.inputs}
+        if self.tokens is not None:
+            found = {"the table of vectors": self.inputs, "tokens": self.laid(self.tokens)}
+        if self.mask is not None:
+            sizes = self.mask.sum(axis=0)
+            found |= {
+                "lengths": self.mask.sum(axis=1),
+                "mask": self.mask,
+                "batch_sizes": sizes[sizes > 0],
+            }
+        zeros = np.zeros((self.batch, self.units), self.dtype)
+        for name, state in zip(self.step.states, self.initial, strict=True):
+            found[f"initial state {name}"] = zeros if state is None else state
+        for (kind, name), value in self.extra.items():
+            found[name] = self.laid(value) if kind == "step_input" else value
+        found |= {f"weight {k}": value for k, value in enumerate(self.params.values())}
+        if self.output_gradient is not None:
+            found["the gradient of outputs"] = self.laid(self.output_gradient)
+        for name, gradient in zip(self.step.states, self.last_gradient, strict=True):
+            if gradient is not None:
+                found[f"the gradient of last state {name}"] = gradient
+        return {name: walled(np.ascontiguousarray(array)) for name, array in found.items()}
+
+    def wanted(self) -> Wanted:
+        given = tuple(gradient is not None for gradient in self.last_gradient)
+        return Wanted(self.output_gradient is not None, given, True, (True,) * len(self.params))
+
+    # ---- both passes ----------------------------------------------------------------------------------
+
+    def reference(self, dtype: str = "float64") -> Answer:
+        """The answer of the reference; what lies as the batch does is laid as the problem's layout wants."""
+
+        def cast(a: Array | None) -> Array:
+            return np.zeros((self.batch, self.units), dtype) if a is None else a.astype(dtype)
+
+        params = {name: p.astype(dtype) for name, p in self.params.items()}
+        inputs = self.inputs.astype(dtype)
+        scan = Reference(
+            self.step, inputs if self.tokens is None else inputs[self.tokens], params,
+            [cast(s) for s in self.initial], mask=self.mask, reverse=self.reverse,
+            extra={k: v.astype(dtype) for k, v in self.extra.items()},
+        )  # fmt: skip
+        gradient = None if self.output_gradient is None else self.output_gradient.astype(dtype)
+        outputs = scan.outputs
+        active = True if self.mask is None else self.mask[:, :, None]
+        if self.padding != "repeat":
+            outputs = np.where(active, outputs, 0 if self.padding == "zero" else np.nan)
+            gradient = None if gradient is None else np.where(active, gradient, 0)
+        of_inputs, of_params, of_initial = scan.backward(gradient, [cast(g) for g in self.last_gradient])
+        if self.tokens is not None:
+            of_table = np.zeros_like(inputs)
+            np.add.at(of_table, self.tokens, of_inputs)
+            of_inputs = of_table
+        else:
+            of_inputs = self.laid(np.where(active, of_inputs, np.nan) if self.padding == "none" else of_inputs)
+        return {
+            "outputs": self.laid(outputs),
+            **{f"state {n}": s for n, s in zip(self.step.states, scan.states, strict=True)},
+            "gradient of inputs": of_inputs,
+            **{f"gradient of {n}": g for n, g in of_params.items()},
+            **{
+                f"gradient of initial {n}": g
+                for n, g, given in zip(self.step.states, of_initial, self.initial, strict=True)
+                if given is not None
+            },
+        }
+
+    def forward(
+        self, engine: Engine, threads: Threads, *, training: bool, shift: int = 0
+    ) -> tuple[Answer, Array | None]:
+        """Run the forward program on guarded arrays: its results, and the residuals of training."""
+        operands = forward_operands(engine, self.recipe, self.shape, True, training)
+        results = Results(self.dtype, shift)
+        arrays = results.arrays(operands, self.operands())
+        program = forward_program(
+            engine, self.recipe, self.shape, outputs=True, training=training, threads=threads.count
+        )
+        run(program, operands, arrays, engine.dtype, threads)
+        results.check()
+        found = {n.replace("last state", "state"): results.made[n] for n in results.made if n != "residuals"}
+        return found, results.made.get("residuals")
+
+    def backward(self, engine: Engine, threads: Threads, residuals: Array) -> Answer:
+        """Run the backward program on guarded arrays."""
+        wanted, before = self.wanted(), residuals.copy()
+        operands = backward_operands(engine, self.recipe, self.shape, wanted)
+        results = Results(self.dtype)
+        arrays = results.arrays(operands, self.operands() | {"residuals": residuals})
+        program = backward_program(engine, self.recipe, self.shape, wanted, threads=threads.count)
+        run(program, operands, arrays, engine.dtype, threads)
+        results.check()
+        assert np.array_equal(before, residuals), "the backward pass has written to its residuals"
+        names = {f"weight {k}": name for k, name in enumerate(self.params)} | {
+            "the table of vectors": "inputs"
+        }
+        found = {}
+        for name, array in results.made.items():
+            what = name.removeprefix("the gradient of ").replace("initial state", "initial")
+            found[f"gradient of {names.get(what, what)}"] = array
+        for name, state in zip(self.step.states, self.initial, strict=True):
+            if state is None:
+                found.pop(f"gradient of initial {name}", None)
+        return found
+
+    def run(
+        self,
+        on: str = "host",
+        *,
+        threads: int = 2,
+        backward_threads: int | None = None,
+        engine: Engine | None = None,
+        executor: Executor | None = None,
+    ) -> Answer:
+        """The kernels' answer. No array may be overrun."""
+        made = engine or ready(self.step, self.units, self.dtype, on)
+        executor = executor or own_threads()
+        answer, _ = self.forward(made, Threads(executor, threads), training=False)
+        trained, residuals = self.forward(made, Threads(executor, threads), training=True)
+        assert residuals is not None
+        for key, array in trained.items():
+            what, nan = f"{key}: inference and training differ", self.padding == "none"
+            close(array, answer[key], LIMITS[self.dtype], what, nan=nan)
+        return trained | self.backward(made, Threads(executor, backward_threads or threads), residuals)
+
+    def check(self, on: str = "host", **options: Any) -> Answer:
+        """Scan by both and compare; return the kernels' answer."""
+        found = self.run(on, **options)
+        expected = self.reference()
+        # float32 may be as far off as NumPy's own float32 is, besides the limit
+        plain = self.reference("float32") if self.dtype == "float32" and _off(found, expected) else None
+        assert found.keys() == expected.keys(), found.keys() ^ expected.keys()
+        for key, array in found.items():
+            slack = 0.0 if plain is None else distance(plain[key], expected[key])
+            what, nan = f"{self.step.name}, {key}", self.padding == "none"
+            close(array, expected[key], LIMITS[self.dtype], what, slack, nan=nan)
+        return found
+
+
+class Results:
+    """The arrays that a program writes, each between guards, by the operands' names."""
+
+    def __init__(self, dtype: str, shift: int = 0) -> None:
+        self._dtype, self._shift = dtype, shift
+        self.made: dict[str, Array] = {}
+        self._guards: dict[str, Array] = {}
+
+    def arrays(self, operands: Sequence[Operand], given: Mapping[str, Array]) -> list[Array]:
+        """The arrays of all operands: those given, or new ones."""
+        return [given[o.name] if o.name in given else self._new(o) for o in operands]
+
+    def _new(self, operand: Operand) -> Array:
+        name = operand.name
+        if operand.dtype == "bytes":
+            (size,) = operand.shape
+            self.made[name], self._guards[name] = guarded_bytes(size, self._shift)
+        else:
+            self.made[name], self._guards[name] = guarded(operand.shape, self._dtype)
+        return self.made[name]
+
+    def check(self) -> None:
+        for what, memory in self._guards.items():
+            assert_unharmed(memory, what)
+
+
+def size_of_residuals(made: Problem, engine: Engine) -> int:
+    """How many bytes the residuals of a problem take."""
+    shape = made.shape
+    return int(residuals_size(engine, made.recipe, shape.batch, shape.time, shape.places))
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of rows as residuals hold it: its header, its index arrays."""
+
+    header: dict[str, int]
+    arrays: dict[str, list[int]]
+
+
+def groups_of(made: Problem, threads: int) -> list[Group]:
+    """The groups that a forward pass of training cuts a batch into."""
+    engine = ready(made.step, made.units, made.dtype)
+    _, residuals = made.forward(engine, Threads(own_threads(), threads), training=True)
+    assert residuals is not None
+    words = residuals[: residuals.size // 8 * 8].view(np.int64)
+    begin = headers_of(made.recipe, made.shape, Argument()).offset // 8
+    found = []
+    for k in range(words[HEADER.index("groups")]):
+        line = words[begin + k * GROUP_WORDS :]
+        header = dict(zip(GROUP, line.tolist(), strict=False))
+        steps, work = header["steps"], header["work"]
+        sizes = {
+            "row_numbers": header["rows"], "counts": header["rows"], "offsets": steps + 1,
+            "slots": steps + 1, "positions": work, "previous": work,
+        }  # fmt: skip
+        if made.tokens is not None:
+            sizes |= {"source": work, "distinct": header["distinct_count"]}
+        arrays = {name: words[header[name] // 8 :][:size].tolist() for name, size in sizes.items()}
+        found.append(Group(header, arrays))
+    return found
+
+
+def _off(found: Answer, expected: Answer) -> bool:
+    return any(
+        not distance(found[k], expected[k]) <= LIMITS["float32"] * _size(expected[k]) for k in expected
+    )
+
+
+def _size(array: Array) -> float:
+    return float(np.max(np.abs(np.nan_to_num(array, nan=0.0)), initial=0.0))
+
+
+def distance(a: Array, b: Array) -> float:
+    """The greatest difference, infinite if only one of them is NaN somewhere."""
+    if a.shape != b.shape or not np.array_equal(np.isnan(a), np.isnan(b)):
+        return np.inf
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(a - b)
+    return float(np.max(difference[~np.isnan(b)], initial=0.0))
+
+
+def close(
+    found: Array, expected: Array, limit: float, what: str, slack: float = 0.0, *, nan: bool = False
+) -> None:
+    """Assert that two arrays are equal within `limit` of the greatest value, which is finite; with `nan` both
+    may be NaN at the same places."""
+    assert found.shape == expected.shape, f"{what}: shape {found.shape}, expected {expected.shape}"
+    known = ~np.isnan(expected) if nan else np.ones(expected.shape, bool)
+    assert np.isfinite(expected[known]).all(), f"{what}: nothing is close to what is expected"
+    off, allowed = distance(found, expected), limit * _size(expected) + slack
+    assert off <= allowed, f"{what}: off by {off:.3g}, allowed {allowed:.3g}"
+
+
+def problem(
+    cell: Cell | Step,
+    batch: int,
+    time: int,
+    features: int,
+    units: int,
+    dtype: str = "float64",
+    *,
+    seed: int = 0,
+    **more: Any,
+) -> Problem:
+    """A random batch for a cell."""
+    step = cell.step if isinstance(cell, Cell) else cell
+    random = np.random.default_rng(seed)
+
+    def some(*shape: int) -> Array:
+        return random.standard_normal(shape).astype(dtype)
+
+    params = {}
+    for name, dims in step.parameters.items():
+        shape = tuple({"units": units, "features": features}[d] for d in dims)
+        params[name] = (some(*shape) * (0.5 if len(shape) == 1 else shape[1] ** -0.5)).astype(dtype)
+    extra = {("row_input", name): some(batch, units) for name in step.leaves("row_input")} | {
+        ("step_input", name): some(batch, time, units) for name in step.leaves("step_input")
+    }
+    made = Problem(
+        step, some(batch, time, features), params, [some(batch, units) for _ in step.states],
+        some(batch, time, units), [some(batch, units) for _ in step.states], extra=extra,
+    )  # fmt: skip
+    return made.but(**more)
+
+
+def ragged(lengths: Sequence[int], time: int, *, left: bool = False) -> Array:
+    """The mask of lengths, padded on the right or on the left."""
+    mask = np.arange(time) < np.asarray(lengths)[:, None]
+    return mask[:, ::-1].copy() if left else mask
