@@ -6,6 +6,8 @@ sequence of the batch) in ONE timestep; batch and time are nowhere in it.
 
 from __future__ import annotations
 
+import os
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -36,24 +38,48 @@ class Node:
     dims: Dims
     boolean: bool = False
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # a node is known by its identity, so unpickling has to find the shared one
+        return node, (self.op, self.inputs, self.attributes, self.dims, self.boolean)
+
+    def __copy__(self) -> Node:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Node:
+        return self
+
     def __repr__(self) -> str:
         inside = [repr(a) for a in self.attributes] + [f"%{id(node) & 0xFFFF:04x}" for node in self.inputs]
         return f"{self.op}({', '.join(inside)}): {'×'.join(self.dims) or 'scalar'}"
 
 
 _shared: weakref.WeakValueDictionary[tuple[object, ...], Node] = weakref.WeakValueDictionary()
+# Looking up and adding are one operation for all threads. Reentrant, because a signal handler or a finalizer
+# may trace a cell while its own thread holds the lock.
+_lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """Give a forked process a lock of its own: the thread that may hold the old one is not in it."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def node(
-    op: str, inputs: tuple[Node, ...], attributes: tuple[Attribute, ...], dims: Dims, *, boolean: bool = False
+    op: str, inputs: tuple[Node, ...], attributes: tuple[Attribute, ...], dims: Dims, boolean: bool = False
 ) -> Node:
-    """Return the one node that stands for this operation on these inputs."""
+    """Return the one node that stands for this operation on these inputs, whichever thread asks."""
     # repr keeps 0.0 and -0.0, and 1 and 1.0, apart
     key = (op, tuple(map(id, inputs)), tuple(map(repr, attributes)), dims)
-    found = _shared.get(key)
-    if found is None:
-        found = _shared[key] = Node(op, inputs, attributes, dims, boolean)
-    return found
+    with _lock:
+        found = _shared.get(key)
+        if found is None:
+            found = _shared[key] = Node(op, inputs, attributes, dims, boolean)
+        return found
 
 
 def leaf(op: str, *attributes: Attribute, dims: Dims = UNITS) -> Node:

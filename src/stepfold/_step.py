@@ -88,6 +88,16 @@ class Step:
         del maths["name"], maths["vectors"]
         return hashlib.sha256(json.dumps(maths).encode()).hexdigest()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # as a list of nodes: a chain of nodes inside nodes would be too deep for pickle
+        return Step.from_json, (self.to_json(),)
+
+    def __copy__(self) -> Step:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Step:
+        return self
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Step) and self.key == other.key
 
