@@ -85,11 +85,7 @@ class Cell:
 
     def parameter_shapes(self, *, features: int, units: int) -> dict[str, tuple[int, ...]]:
         """Return each parameter's name and shape."""
-        for name, size in (("features", features), ("units", units)):
-            if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, not {size!r}")
-        sizes = {"features": int(features), "units": int(units)}
-        return {name: tuple(sizes[d] for d in dims) for name, dims in self.step.parameters.items()}
+        return self.step.parameter_shapes(features=features, units=units)
 
     def init(
         self, features: int, units: int, *, seed: int | None = None, dtype: Any = np.float32
@@ -133,7 +129,13 @@ class Cell:
     @classmethod
     def from_json(cls, text: str) -> Cell:
         """Return the cell that `to_json` wrote, running nobody's code; ValueError if it is no cell."""
-        return cls(Step.from_json(text))
+        step = Step.from_json(text)
+        for n in step.nodes:
+            if n.op in ("row_input", "step_input"):
+                raise ValueError(
+                    f"this is not a saved cell: it asks for {n.attributes[0]!r}, which only a layer can give"
+                )
+        return cls(step)
 
     def __reduce__(self) -> tuple[object, ...]:
         # the decorated function is not to be found by its name: the module has the cell there
@@ -218,9 +220,11 @@ def _read(function: Callable[..., Any], vectors: dict[str, float]) -> Step:
             f"{where}: vectors= names {', '.join(wrong)}, "
             f"but the vector parameters of {name} are {vector_names}"
         )
-    return Step(
-        name, tuple(states), dims, outputs, {vector: float(value) for vector, value in vectors.items()}
-    )
+    start = {vector: float(value) for vector, value in vectors.items()}
+    try:
+        return Step(name, tuple(states), dims, outputs, start)
+    except ValueError as error:
+        raise CellError(f"{where}: {error}") from None
 
 
 def _arguments(function: Callable[..., Any], where: str) -> tuple[list[str], list[str]]:

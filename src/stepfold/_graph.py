@@ -6,6 +6,7 @@ sequence of the batch) in ONE timestep; batch and time are nowhere in it.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import weakref
@@ -16,6 +17,9 @@ Dims = tuple[str, ...]
 """The axes of a value by name: `()` one number a row, `("units",)`, `("features",)`, or two for a matrix."""
 
 Attribute = str | float | int
+
+MAX_NODES = 10_000
+"""The most nodes of one step; every pass over a graph takes time linear in their number."""
 
 SCALAR: Dims = ()
 UNITS: Dims = ("units",)
@@ -90,7 +94,9 @@ def leaf(op: str, *attributes: Attribute, dims: Dims = UNITS) -> Node:
 
 
 def constant(value: float, dims: Dims = SCALAR) -> Node:
-    """Return a number, the same in every row (and every unit, if `dims` has them)."""
+    """Return a number, the same in every row (and every unit, if `dims` has them); ValueError for NaN."""
+    if math.isnan(value):
+        raise ValueError("a constant cannot be NaN")
     return node("constant", (), (float(value),), dims)
 
 

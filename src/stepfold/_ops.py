@@ -87,8 +87,8 @@ def _simplified(op: str, inputs: tuple[Node, ...]) -> Node | None:
     """Return a simpler node of the same value and axes, if a rule knows one; no rule changes NaN or inf."""
     values = [i.attributes[0] if i.op == "constant" else None for i in inputs]
     numbers = [float(v) for v in values if v is not None]
-    if op in _FOLD and len(numbers) == len(inputs):
-        return constant(_FOLD[op](*numbers), max((i.dims for i in inputs), key=len))
+    if op in _FOLD and len(numbers) == len(inputs) and not math.isnan(result := _FOLD[op](*numbers)):
+        return constant(result, max((i.dims for i in inputs), key=len))
     if len(inputs) == 2:
         a, b = inputs
         dims = together(a.dims, b.dims) if TABLE[op].dims is together else None

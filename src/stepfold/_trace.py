@@ -225,6 +225,8 @@ def as_node(value: Any) -> Node:
     if isinstance(value, Traced):
         return value.node
     if isinstance(value, (int, float, np.floating, np.integer)):
+        if math.isnan(value):
+            raise error_here("NaN cannot stand in a step; where(condition, a, b) keeps a value from use")
         return constant(float(value))
     _refuse_array(value)
     raise error_here(

@@ -40,9 +40,9 @@ def test_one_number_a_row_stands_for_all_units() -> None:
 
 @pytest.mark.parametrize("size", [0, -1, 2.0, True, "3"])
 def test_sizes_that_are_none(size: Any) -> None:
-    with pytest.raises(ValueError, match=r"^units must be a whole number of at least 1, not "):
+    with pytest.raises(ValueError, match=r"^units must be an integer of at least 1, not "):
         stepfold.cells.lstm.parameter_shapes(features=2, units=size)
-    with pytest.raises(ValueError, match=r"^features must be a whole number of at least 1, not "):
+    with pytest.raises(ValueError, match=r"^features must be an integer of at least 1, not "):
         stepfold.cells.lstm.parameter_shapes(features=size, units=2)
 
 

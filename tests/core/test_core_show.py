@@ -241,7 +241,7 @@ def test_code(kernel: str) -> None:
             "maths",
             {"units": 0, "features": 3},
             ValueError,
-            "units must be a whole number of at least 1, not 0",
+            "units must be an integer of at least 1, not 0",
         ),
         (
             "llvm",
@@ -255,7 +255,7 @@ def test_code(kernel: str) -> None:
             ValueError,
             "there is no target '6502'; use one of 'host', 'haswell', 'x86-64'",
         ),
-        ("llvm", {"units": 0}, ValueError, "units must be a whole number of at least 1, not 0"),
+        ("llvm", {"units": 0}, ValueError, "units must be an integer of at least 1, not 0"),
     ],
 )
 def test_what_cannot_be_shown(what: str, options: dict[str, Any], error: type[Exception], text: str) -> None:
