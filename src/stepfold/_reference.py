@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._gradient import backward
-from ._graph import UNITS, Node
+from ._graph import Node
+from ._interpret import interpret
 from ._ops import TABLE
 from ._step import Step
 
@@ -21,18 +22,9 @@ def evaluate(
     nodes: Sequence[Node], leaves: Mapping[tuple[str, str], Array], units: int, dtype: Any
 ) -> dict[int, Any]:
     """Compute nodes (each after its inputs) from the leaves' values, (rows, units); by their ids."""
-    values: dict[int, Any] = {}
-    for n in nodes:
-        if n.op == "constant":
-            values[id(n)] = np.full((units,) if n.dims == UNITS else (1,), n.attributes[0], dtype)
-        elif n.op == "size":
-            values[id(n)] = np.full((1,), units, dtype)
-        elif not n.inputs:
-            values[id(n)] = leaves[n.op, str(n.attributes[0]) if n.attributes else ""]
-        else:
-            with np.errstate(all="ignore"):
-                values[id(n)] = TABLE[n.op].numpy(*(values[id(i)] for i in n.inputs))
-    return values
+    implementations = {op: row.numpy for op, row in TABLE.items()}
+    with np.errstate(all="ignore"):
+        return interpret(nodes, leaves, implementations, lambda v, size: np.full(size, v, dtype), units)
 
 
 def _leaves(x: Array, states: Mapping[str, Array], params: Mapping[str, Array]) -> Leaves:

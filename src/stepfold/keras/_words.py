@@ -9,7 +9,8 @@ import keras
 from keras import ops
 
 from .. import _words
-from .._graph import UNITS, Node
+from .._graph import Node
+from .._interpret import interpret
 
 Word = Callable[[Any], Any]
 
@@ -89,14 +90,6 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
 def evaluate(nodes: Sequence[Node], leaves: Mapping[tuple[str, str], Any], units: int) -> dict[int, Any]:
     """Compute nodes (each after its inputs) with Keras's operations; returns id(node) → value."""
     dtype = leaves["input", ""].dtype
-    values: dict[int, Any] = {}
-    for n in nodes:
-        if n.op == "constant":
-            values[id(n)] = ops.full((units,) if n.dims == UNITS else (1,), n.attributes[0], dtype=dtype)
-        elif n.op == "size":
-            values[id(n)] = ops.full((1,), units, dtype=dtype)
-        elif not n.inputs:
-            values[id(n)] = leaves[n.op, str(n.attributes[0]) if n.attributes else ""]
-        else:
-            values[id(n)] = OPERATIONS[n.op](*(values[id(i)] for i in n.inputs))
-    return values
+    return interpret(
+        nodes, leaves, OPERATIONS, lambda value, size: ops.full((size,), value, dtype=dtype), units
+    )
