@@ -1,7 +1,7 @@
-"""The one node type of a step's graph; equal nodes are one node.
+"""The nodes of a step's graph; equal nodes are one node (hash consing).
 
-A graph is a set of frozen nodes that point at their inputs. A node describes one value of ONE row (one
-sequence of the batch) in ONE timestep; batch and time are nowhere in it.
+A graph is a set of immutable nodes that refer to their inputs. A node describes one value of ONE row (one
+sequence of the batch) at ONE timestep; batch and time are not part of it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 Dims = tuple[str, ...]
-"""The axes of a value by name: `()` one number a row, `("units",)`, `("features",)`, or two for a matrix."""
+"""The axes of a value by name: `()` a per-row scalar, `("units",)`, `("features",)`, or two for a matrix."""
 
 Attribute = str | float | int
 
@@ -28,8 +28,8 @@ RECURRENT_KERNEL: Dims = ("units", "units")
 KERNEL: Dims = ("units", "features")
 
 LEAVES = ("input", "state", "parameter", "constant", "size", "cotangent", "row_input", "step_input")
-"""What a step finds ready: this timestep's input, states, parameters, numbers, the size of an axis; on the
-way back the cotangents of the new states; what a layer adds: a vector a sequence, a vector a timestep."""
+"""Nodes without inputs: the input of this timestep, states, parameters, constants, the size of an axis; in a
+backward step the cotangents of the new states; added by a layer, a vector per sequence or per timestep."""
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
@@ -87,14 +87,14 @@ def node(
 
 
 def leaf(op: str, *attributes: Attribute, dims: Dims = UNITS) -> Node:
-    """Return a leaf: what the step finds ready."""
+    """Return a leaf."""
     if op not in LEAVES:
-        raise ValueError(f"{op!r} is no leaf; the leaves are {', '.join(LEAVES)}")
+        raise ValueError(f"{op!r} is not a leaf; the leaves are {', '.join(LEAVES)}")
     return node(op, (), attributes, dims)
 
 
 def constant(value: float, dims: Dims = SCALAR) -> Node:
-    """Return a number, the same in every row (and every unit, if `dims` has them); ValueError for NaN."""
+    """Return a constant: a scalar, or a vector of equal elements; ValueError for NaN."""
     if math.isnan(value):
         raise ValueError("a constant cannot be NaN")
     return node("constant", (), (float(value),), dims)
@@ -104,8 +104,10 @@ def _inputs(of: Node) -> tuple[Node, ...]:
     return of.inputs
 
 
-def in_order(outputs: Iterable[Node], inputs: Callable[[Node], Iterable[Node]] = _inputs) -> list[Node]:
-    """Return every node that the outputs need, each after its inputs; the order is the same on every run."""
+def topological_order(
+    outputs: Iterable[Node], inputs: Callable[[Node], Iterable[Node]] = _inputs
+) -> list[Node]:
+    """Return every node that the outputs need, each after its inputs; the order is the same in every run."""
     order: list[Node] = []
     seen: set[int] = set()
     stack: list[tuple[Node, Iterator[Node]]] = []

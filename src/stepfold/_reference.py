@@ -1,4 +1,4 @@
-"""The definition of right: a step's graph run with NumPy, one timestep after the other, in a plain loop."""
+"""The reference: a step scanned with NumPy in a plain loop. Every kernel is compared with it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Leaves = dict[tuple[str, str], Array]
 def evaluate(
     nodes: Sequence[Node], leaves: Mapping[tuple[str, str], Array], units: int, dtype: Any
 ) -> dict[int, Any]:
-    """Compute nodes (each after its inputs) from the leaves' values, (rows, units); by their ids."""
+    """Compute nodes, each after its inputs, with NumPy; `leaves`: (op, name) → (rows, units)."""
     implementations = {op: row.numpy for op, row in TABLE.items()}
     with np.errstate(all="ignore"):
         return interpret(nodes, leaves, implementations, lambda v, size: np.full(size, v, dtype), units)
@@ -43,10 +43,10 @@ def one_step(step: Step, x: Array, states: Sequence[Array], params: Mapping[str,
 
 
 class Reference:
-    """A sequence folded forward, and back, with every intermediate value kept in plain sight.
+    """A step scanned over a batch of sequences: outputs, last states, and the backward pass.
 
-    `inputs` (batch, time, features); `mask` (batch, time) of bools: a step without it keeps the state;
-    `extra` holds leaves that a layer adds: ("row_input", name) (batch, units), ("step_input", name) (batch,
+    `inputs` (batch, time, features); `mask` (batch, time) boolean: a masked timestep keeps the state;
+    `extra`: the leaves that a layer adds, ("row_input", name) (batch, units) and ("step_input", name) (batch,
     time, units).
     """
 
@@ -90,8 +90,8 @@ class Reference:
     ) -> tuple[Array, dict[str, Array], list[Array]]:
         """Return the gradients of (inputs, params, initial state).
 
-        `output_gradient` (batch, time, units) is the gradient of the outputs, masked steps' outputs being the
-        state that they repeat; `state_gradients` those of the last states.
+        `output_gradient` (batch, time, units) is the gradient of the outputs, where the output of a masked
+        timestep is the state; `state_gradients` those of the last states.
         """
         back = backward(self.step)
         batch = self.inputs.shape[0]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import _step_json
-from ._graph import MAX_NODES, Dims, Node, in_order
+from ._graph import MAX_NODES, Dims, Node, topological_order
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Step:
     @functools.cached_property
     def nodes(self) -> list[Node]:
         """Every node, each after its inputs."""
-        return in_order(self.outputs)
+        return topological_order(self.outputs)
 
     def leaves(self, op: str) -> list[str]:
         """Return the names of the leaves of one kind, in the order of their first use."""

@@ -20,8 +20,8 @@ from ._graph import (
     Dims,
     Node,
     constant,
-    in_order,
     leaf,
+    topological_order,
 )
 from ._ops import PRODUCTS, TABLE, apply
 
@@ -118,7 +118,7 @@ def _parts(data: Any) -> StepParts:
     for entry in data["nodes"]:
         nodes.read(entry)
     outputs = _outputs(data["outputs"], len(states), nodes)
-    unused = parameters.keys() - {n.attributes[0] for n in in_order(outputs) if n.op == "parameter"}
+    unused = parameters.keys() - {n.attributes[0] for n in topological_order(outputs) if n.op == "parameter"}
     if unused:
         raise ValueError(f"the parameter {_repr.repr(min(unused))} is never used")
     return StepParts(data["name"], states, parameters, outputs, _vectors(data["vectors"], parameters))

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._cell import Cell, checked_dtype
+from ._cell import Cell
+from ._dtype import checked_dtype
 from ._llvm import STREAM_WORDS, layout_for, load, stream_kernel, target
 from ._plan import plan
 from ._scan import aligned, checked_params

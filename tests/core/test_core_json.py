@@ -144,7 +144,7 @@ def test_changed_entries(path: tuple[Any, ...], value: Any, text: str) -> None:
     assert refused(lambda data: replace(data, path, value)) == text
 
 
-def test_maths_that_no_tracing_allows() -> None:
+def test_graphs_that_tracing_cannot_make() -> None:
     def features_through_tanh(data: dict[str, Any]) -> None:
         data["nodes"] += [["tanh", [1]]]
         data["nodes"] += [["matmul", [0, len(data["nodes"]) - 1]]]
@@ -190,7 +190,7 @@ def test_a_cell_has_no_leaves_of_a_layer() -> None:
     step = zoneout(LSTM.step)
     assert Step.from_json(step.to_json()) == step
     with pytest.raises(
-        ValueError, match=r"^this is not a saved cell: it asks for 'zoneout\.h', which only a lay"
+        ValueError, match=r"^this is not a saved cell: it needs 'zoneout\.h', which only a layer"
     ):
         Cell.from_json(step.to_json())
 

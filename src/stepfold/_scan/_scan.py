@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._cell import Cell, checked_dtype
+from .._cell import Cell
+from .._dtype import checked_dtype
 from ._checkpoint import Checkpoints
 from ._memory import lend
 from ._recurrence import Recurrence, recurrence

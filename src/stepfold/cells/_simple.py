@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._cell import Cell, cell
-from .._words import relu, sigmoid, tanh
+from .._language import relu, sigmoid, tanh
 
 
 def simple_rnn_with(activation: Callable[[Any], Any] = tanh, name: str = "simple_rnn") -> Cell:

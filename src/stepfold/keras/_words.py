@@ -8,25 +8,25 @@ from typing import Any
 import keras
 from keras import ops
 
-from .. import _words
+from .. import _language
 from .._graph import Node
 from .._interpret import interpret
 
 Word = Callable[[Any], Any]
 
 _WORDS: tuple[tuple[str, Word], ...] = (
-    ("linear", _words.linear),
-    ("tanh", _words.tanh),
-    ("sigmoid", _words.sigmoid),
-    ("hard_sigmoid", _words.hard_sigmoid),
-    ("relu", _words.relu),
-    ("elu", _words.elu),
-    ("silu", _words.silu),
-    ("gelu", _words.gelu),
-    ("softplus", _words.softplus),
-    ("softsign", _words.softsign),
-    ("softmax", _words.softmax),
-    ("exponential", _words.exp),
+    ("linear", _language.linear),
+    ("tanh", _language.tanh),
+    ("sigmoid", _language.sigmoid),
+    ("hard_sigmoid", _language.hard_sigmoid),
+    ("relu", _language.relu),
+    ("elu", _language.elu),
+    ("silu", _language.silu),
+    ("gelu", _language.gelu),
+    ("softplus", _language.softplus),
+    ("softsign", _language.softsign),
+    ("softmax", _language.softmax),
+    ("exponential", _language.exp),
 )
 _ops_names = {"exponential": "exp"}
 _FROM_KERAS: list[tuple[Any, Word]] = [(getattr(keras.activations, name), word) for name, word in _WORDS]

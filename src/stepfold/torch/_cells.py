@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from .. import cells
 from .._cell import Cell, cell
-from .._words import layer_norm, relu, sigmoid, tanh
+from .._language import layer_norm, relu, sigmoid, tanh
 from ._recipe import Part
 
 
