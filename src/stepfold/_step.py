@@ -54,7 +54,7 @@ class Step:
 
     def to_json(self) -> str:
         """Return the step as JSON text."""
-        parts = _step_json.StepParts(self.name, self.states, self.parameters, self.outputs, self.vectors)
+        parts = self.name, self.states, self.parameters, self.outputs, self.vectors
         return _step_json.write(parts, self.nodes)
 
     @classmethod

@@ -7,7 +7,7 @@ import math
 import reprlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from ._graph import (
     FEATURES,
@@ -48,33 +48,28 @@ _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = _repr.maxlong = 60
 
 
-class StepParts(NamedTuple):
-    """What a step is made of; see `Step`."""
-
-    name: str
-    states: tuple[str, ...]
-    parameters: Mapping[str, Dims]
-    outputs: tuple[Node, ...]
-    vectors: Mapping[str, float]
+StepParts = tuple[str, tuple[str, ...], Mapping[str, Dims], tuple[Node, ...], Mapping[str, float]]
+"""Name, states, parameters, outputs and vectors of a step, in the order of the fields of `Step`."""
 
 
 def write(parts: StepParts, nodes: Sequence[Node]) -> str:
     """Return the JSON text of a step; `nodes` are all of its nodes, each after its inputs."""
+    name, states, parameters, outputs, vectors = parts
     index = {id(n): i for i, n in enumerate(nodes)}
     return json.dumps(
         {
             "stepfold": FORMAT,
-            "name": parts.name,
-            "states": parts.states,
-            "parameters": {name: list(dims) for name, dims in parts.parameters.items()},
-            "vectors": dict(parts.vectors),
+            "name": name,
+            "states": states,
+            "parameters": {key: list(dims) for key, dims in parameters.items()},
+            "vectors": dict(vectors),
             "nodes": [
                 [n.op, list(n.attributes), list(n.dims)]
                 if n.op in LEAVES
                 else [n.op, [index[id(i)] for i in n.inputs]]
                 for n in nodes
             ],
-            "outputs": [index[id(n)] for n in parts.outputs],
+            "outputs": [index[id(n)] for n in outputs],
         }
     )
 
@@ -121,7 +116,7 @@ def _parts(data: Any) -> StepParts:
     unused = parameters.keys() - {n.attributes[0] for n in topological_order(outputs) if n.op == "parameter"}
     if unused:
         raise ValueError(f"the parameter {_repr.repr(min(unused))} is never used")
-    return StepParts(data["name"], states, parameters, outputs, _vectors(data["vectors"], parameters))
+    return data["name"], states, parameters, outputs, _vectors(data["vectors"], parameters)
 
 
 def _declared(states: list[Any], parameters: dict[str, Any]) -> dict[str, dict[str, Dims]]:
