@@ -1,4 +1,4 @@
-"""Random small cells and batches for hypothesis: all that the language allows, nothing numerically wild."""
+"""Random small cells and masks for hypothesis: everything in the cell language, numerically tame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BOUNDED: tuple[Callable[[Any], Any], ...] = (
     stepfold.hard_sigmoid,
     stepfold.softsign,
 )
-"""Functions whose values stay between -1 and 1: what a state is made of must not grow from step to step."""
+"""Functions with values between -1 and 1: new states must not grow from timestep to timestep."""
 _ANY: tuple[Callable[[Any], Any], ...] = (
     *_BOUNDED,
     stepfold.relu,
@@ -106,9 +106,9 @@ def from_recipe(states: list[str], recipe: list[tuple[Any, ...]]) -> Cell:
                 values.append(_ANY[rest[0]](values[rest[1]]))
             else:
                 values.append(_PAIRS[rest[0]](values[rest[1]], values[rest[2]]))
-        # whatever was written takes part, so that no parameter is idle
-        rest_of_all = sum(values[len(states) :], 0.0) * 0.1
-        return tuple(_BOUNDED[function](values[which] + rest_of_all) for function, which in ends)
+        # all values contribute, so that every parameter is used
+        rest = sum(values[len(states) :], 0.0) * 0.1
+        return tuple(_BOUNDED[function](values[which] + rest) for function, which in ends)
 
     space: dict[str, Any] = {"body": body}
     star = f", *, {', '.join(names)}" if names else ""

@@ -1,4 +1,4 @@
-"""Steps made from steps, judged by the reference."""
+"""Transformations of steps, computed by the reference."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def parameters(cell: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", cells.names())
-def test_masks_of_ones_change_nothing_and_zeros_cut_the_recurrent_kernels(name: str) -> None:
+def test_masks_of_ones_change_nothing_and_zeros_remove_the_recurrent_kernels(name: str) -> None:
     cell = cells.by_name(name)
     params = parameters(cell)
     step = recurrent_dropout(cell.step)
@@ -58,7 +58,7 @@ def test_each_kernel_has_its_own_mask() -> None:
         for k in recurrent_kernels(step)
     }
     found = run(step, params, masks).outputs
-    # a mask on what enters a kernel is a mask on the kernel's columns, another one for every row
+    # a mask on a kernel's operand is a mask on its columns, another one for every row
     for row in range(BATCH):
         own = {k: params[k] * masks[recurrent_dropout_leaf(k)][row] for k in recurrent_kernels(step)}
         np.testing.assert_allclose(
@@ -96,7 +96,7 @@ def test_zoneout_keeps_the_old_value_where_it_is_one() -> None:
     assert (found[:, 2:, :2] != 0).all()
 
 
-def test_expected_zoneout_mixes() -> None:
+def test_expected_zoneout_is_a_weighted_mean() -> None:
     params = parameters(cells.simple_rnn)
     np.testing.assert_allclose(
         run(expected_zoneout(cells.simple_rnn.step, 0.0), params).outputs,
@@ -113,7 +113,7 @@ def test_expected_zoneout_mixes() -> None:
         expected_zoneout(cells.simple_rnn.step, 1.5)
 
 
-def test_a_transformed_step_is_saved_and_told_apart() -> None:
+def test_a_transformed_step_is_saved_and_has_its_own_key() -> None:
     step = zoneout(recurrent_dropout(cells.lstm.step))
     assert Step.from_json(step.to_json()) == step
     assert (

@@ -2,10 +2,8 @@
 
 from . import cells
 from ._cell import Cell, cell
-from ._runtime import Gradients, Run, record, scan
-from ._stream import Stream
-from ._trace import CellError
-from ._words import (
+from ._errors import CellError
+from ._language import (
     abs,
     clip,
     elu,
@@ -31,6 +29,8 @@ from ._words import (
     tanh,
     where,
 )
+from ._runtime import Gradients, Run, record, scan
+from ._stream import Stream
 
 __version__ = "0.1.0"
 __all__ = [

@@ -1,4 +1,4 @@
-"""`@cell`: from a function that computes one timestep to a cell, that function and its graph."""
+"""`@cell` and `Cell`: a function that computes one timestep is traced and becomes a recurrent cell."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _ops
+from ._dtype import checked_dtype
+from ._errors import CellError
 from ._graph import FEATURES, KERNEL, RECURRENT_KERNEL, SCALAR, UNITS, Node, constant, leaf
 from ._reference import one_step
+from ._show import show
 from ._step import Step
-from ._trace import CellError, Parameter, Traced, as_node
+from ._trace import Parameter, Traced, as_node
 
 
 class Cell:
@@ -36,13 +39,14 @@ class Cell:
     def __call__(self, *values: Any, **params: Any) -> Any:
         """Compute one step with NumPy: `x` (…, features), states (…, units) → the new states.
 
-        For one row (`x` of one axis) the function itself runs, where there is one, so that a debugger can
-        stop in it; for many rows its graph does. Inside another cell's step it is a part of that step.
+        For one row (`x` of one axis) the function itself is called, where there is one, so that a debugger
+        can stop in it; many rows are computed from the graph. A call while another cell is traced becomes a
+        part of that cell.
         """
         if any(isinstance(v, Traced) for v in (*values, *params.values())):
             if self._function is None:
                 raise CellError(
-                    f"{self.name} was loaded without its function, it cannot stand inside another step"
+                    f"{self.name} was loaded without its function, it cannot be called in another cell"
                 )
             return self._function(*values, **params)
         x, *states = self._checked(values, params)
@@ -61,7 +65,7 @@ class Cell:
         arrays = [np.asarray(v, None if np.asarray(v).dtype.kind == "f" else np.float64) for v in values]
         if any(a.ndim == 0 for a in arrays):
             raise ValueError(
-                f"{self.name}: {', '.join(expected)} must be arrays (…, features) and (…, units), not numbers"
+                f"{self.name}: {', '.join(expected)} must be arrays (…, features) and (…, units), not scalars"
             )
         rows, units = arrays[0].shape[:-1], arrays[1].shape[-1]
         for name, array in zip(self.states, arrays[1:], strict=True):
@@ -85,16 +89,12 @@ class Cell:
 
     def parameter_shapes(self, *, features: int, units: int) -> dict[str, tuple[int, ...]]:
         """Return each parameter's name and shape."""
-        for name, size in (("features", features), ("units", units)):
-            if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, not {size!r}")
-        sizes = {"features": int(features), "units": int(units)}
-        return {name: tuple(sizes[d] for d in dims) for name, dims in self.step.parameters.items()}
+        return self.step.parameter_shapes(features=features, units=units)
 
     def init(
         self, features: int, units: int, *, seed: int | None = None, dtype: Any = np.float32
     ) -> dict[str, NDArray[Any]]:
-        """Return parameters to begin training with.
+        """Return initial parameters for training.
 
         Kernels are Glorot-uniform (Glorot & Bengio 2010), recurrent kernels orthogonal (Saxe et al. 2014),
         vectors zero unless the cell says otherwise (`@cell(vectors={"b_f": 1.0})`).
@@ -118,22 +118,36 @@ class Cell:
     def show(self, what: str = "maths", **options: Any) -> str:
         """Return a view of the cell as text.
 
-        `what` is "maths" (equations, sizes, what leaves the loop, what is kept), "latex", "graph" (Mermaid),
-        "gradient" (the derived backward step), "llvm" or "asm" (the code; options `units`, `dtype`, `target`,
-        `kernel`).
+        `what` is "maths" (equations, sizes, what is computed outside the time loop, residuals), "latex",
+        "graph" (Mermaid), "gradient" (the derived backward step), "llvm" or "asm" (the code; options `units`,
+        `dtype`, `target`, `kernel`).
         """
-        from ._show import show  # the views know the compiler, which knows cells
-
-        return show(self, what, **options)
+        return show(self.step, self.__doc__ or "", what, **options)
 
     def to_json(self) -> str:
-        """Return the cell as data: its graph, no code."""
+        """Return the cell's graph as JSON text, without code."""
         return self.step.to_json()
 
     @classmethod
     def from_json(cls, text: str) -> Cell:
-        """Return the cell that `to_json` wrote, running nobody's code; ValueError if it is no cell."""
-        return cls(Step.from_json(text))
+        """Return the cell that `to_json` wrote, without running code of it; ValueError for any other text."""
+        step = Step.from_json(text)
+        for n in step.nodes:
+            if n.op in ("row_input", "step_input"):
+                raise ValueError(
+                    f"this is not a saved cell: it needs {n.attributes[0]!r}, which only a layer provides"
+                )
+        return cls(step)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # pickle cannot find the decorated function, whose name in its module is that of the cell
+        return Cell.from_json, (self.to_json(),)
+
+    def __copy__(self) -> Cell:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Cell:
+        return self
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Cell) and self.to_json() == other.to_json()
@@ -146,41 +160,31 @@ class Cell:
         return f"<cell {self.name}({arguments}, *, {', '.join(self.step.parameters)})>"
 
 
-def checked_dtype(dtype: Any) -> np.dtype[Any]:
-    """Return float32 or float64 as a NumPy dtype; TypeError for anything else."""
-    found: np.dtype[Any] = np.dtype(dtype)
-    if found not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise TypeError(
-            f"dtype must be float32 or float64, not {found}; convert the arrays with .astype('float32')"
-        )
-    return found
-
-
 @overload
 def cell(function: Callable[..., Any], /) -> Cell: ...
 @overload
 def cell(*, vectors: Mapping[str, float] = ...) -> Callable[[Callable[..., Any]], Cell]: ...
 def cell(function: Callable[..., Any] | None = None, /, *, vectors: Mapping[str, float] | None = None) -> Any:
-    """Make a recurrent cell of a function that computes one timestep.
+    """Return a recurrent cell from a function that computes one timestep.
 
     The first argument is this timestep's input, the other positional ones are the states of the timestep
     before, the keyword-only ones are parameters. It returns the new states in the same order; the first is
     also the output. A parameter's shape follows from its use: `W @ x` a kernel (units, features), `U @ h` a
-    recurrent kernel (units, units), anything elementwise a vector (units,). `vectors` gives what vector
-    parameters start from in `init` (0 for those not named). Raises CellError, which names the line.
+    recurrent kernel (units, units), anything elementwise a vector (units,). `vectors` gives the initial
+    values of vector parameters (0 for those not named). Raises CellError, which names the line.
     """
 
     def make(function: Callable[..., Any]) -> Cell:
-        return Cell(_read(function, dict(vectors or {})), function)
+        return Cell(_trace(function, dict(vectors or {})), function)
 
     return make if function is None else make(function)
 
 
-def _read(function: Callable[..., Any], vectors: dict[str, float]) -> Step:
-    """Run the function once on traced values and return the step that it computes."""
+def _trace(function: Callable[..., Any], vectors: dict[str, float]) -> Step:
+    """Call the function once on traced values and return the step that it computes."""
     if not inspect.isfunction(function):
         raise CellError(
-            f"@cell reads a function that computes one timestep, not {function!r}; write def step(x, h, *, …)"
+            f"@cell takes a function that computes one timestep, not {function!r}; write def step(x, h, *, …)"
         )
     where = f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
     name = function.__name__
@@ -208,9 +212,11 @@ def _read(function: Callable[..., Any], vectors: dict[str, float]) -> Step:
             f"{where}: vectors= names {', '.join(wrong)}, "
             f"but the vector parameters of {name} are {vector_names}"
         )
-    return Step(
-        name, tuple(states), dims, outputs, {vector: float(value) for vector, value in vectors.items()}
-    )
+    start = {vector: float(value) for vector, value in vectors.items()}
+    try:
+        return Step(name, tuple(states), dims, outputs, start)
+    except ValueError as error:
+        raise CellError(f"{where}: {error}") from None
 
 
 def _arguments(function: Callable[..., Any], where: str) -> tuple[list[str], list[str]]:
@@ -222,7 +228,7 @@ def _arguments(function: Callable[..., Any], where: str) -> tuple[list[str], lis
         if a.default is not a.empty:
             raise CellError(
                 f"{where}: argument {a.name} has a default, but every argument is an array; "
-                "write the number in the step"
+                "write the constant in the step"
             )
     positional = [a.name for a in arguments if a.kind in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD)]
     if len(positional) < 2:
@@ -234,7 +240,7 @@ def _arguments(function: Callable[..., Any], where: str) -> tuple[list[str], lis
 
 
 def _new_state(state: str, value: Any, where: str) -> Node:
-    """The node of a new state; one number a row stands for all units."""
+    """The node of a new state; a per-row scalar is broadcast over the units."""
     if value is None:
         raise CellError(
             f"{where}: the new state {state!r} is None; end the step with return and the new states"
@@ -246,7 +252,7 @@ def _new_state(state: str, value: Any, where: str) -> Node:
     node = as_node(value)
     if node.boolean:
         raise CellError(
-            f"{where}: the new state {state!r} is a comparison, not a number; use where(condition, a, b)"
+            f"{where}: the new state {state!r} is a comparison, which is boolean; use where(condition, a, b)"
         )
     return _ops.multiply(node, constant(1.0, UNITS)) if node.dims == SCALAR else node
 

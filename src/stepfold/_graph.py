@@ -1,19 +1,25 @@
-"""The one node type of a step's graph; equal nodes are one node.
+"""The nodes of a step's graph; equal nodes are one node (hash consing).
 
-A graph is a set of frozen nodes that point at their inputs. A node describes one value of ONE row (one
-sequence of the batch) in ONE timestep; batch and time are nowhere in it.
+A graph is a set of immutable nodes that refer to their inputs. A node describes one value of ONE row (one
+sequence of the batch) at ONE timestep; batch and time are not part of it.
 """
 
 from __future__ import annotations
 
+import math
+import os
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 Dims = tuple[str, ...]
-"""The axes of a value by name: `()` one number a row, `("units",)`, `("features",)`, or two for a matrix."""
+"""The axes of a value by name: `()` a per-row scalar, `("units",)`, `("features",)`, or two for a matrix."""
 
 Attribute = str | float | int
+
+MAX_NODES = 10_000
+"""The most nodes of one step; every pass over a graph takes time linear in their number."""
 
 SCALAR: Dims = ()
 UNITS: Dims = ("units",)
@@ -22,8 +28,8 @@ RECURRENT_KERNEL: Dims = ("units", "units")
 KERNEL: Dims = ("units", "features")
 
 LEAVES = ("input", "state", "parameter", "constant", "size", "cotangent", "row_input", "step_input")
-"""What a step finds ready: this timestep's input, states, parameters, numbers, the size of an axis; on the
-way back the cotangents of the new states; what a layer adds: a vector a sequence, a vector a timestep."""
+"""Nodes without inputs: the input of this timestep, states, parameters, constants, the size of an axis; in a
+backward step the cotangents of the new states; added by a layer, a vector per sequence or per timestep."""
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
@@ -36,35 +42,61 @@ class Node:
     dims: Dims
     boolean: bool = False
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # a node is known by its identity, so unpickling has to find the shared one
+        return node, (self.op, self.inputs, self.attributes, self.dims, self.boolean)
+
+    def __copy__(self) -> Node:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Node:
+        return self
+
     def __repr__(self) -> str:
         inside = [repr(a) for a in self.attributes] + [f"%{id(node) & 0xFFFF:04x}" for node in self.inputs]
         return f"{self.op}({', '.join(inside)}): {'×'.join(self.dims) or 'scalar'}"
 
 
 _shared: weakref.WeakValueDictionary[tuple[object, ...], Node] = weakref.WeakValueDictionary()
+# Looking up and adding are one operation for all threads. Reentrant, because a signal handler or a finalizer
+# may trace a cell while its own thread holds the lock.
+_lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """Give a forked process a lock of its own: the thread that may hold the old one is not in it."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def node(
-    op: str, inputs: tuple[Node, ...], attributes: tuple[Attribute, ...], dims: Dims, *, boolean: bool = False
+    op: str, inputs: tuple[Node, ...], attributes: tuple[Attribute, ...], dims: Dims, boolean: bool = False
 ) -> Node:
-    """Return the one node that stands for this operation on these inputs."""
+    """Return the one node that stands for this operation on these inputs, whichever thread asks."""
     # repr keeps 0.0 and -0.0, and 1 and 1.0, apart
     key = (op, tuple(map(id, inputs)), tuple(map(repr, attributes)), dims)
-    found = _shared.get(key)
-    if found is None:
-        found = _shared[key] = Node(op, inputs, attributes, dims, boolean)
-    return found
+    with _lock:
+        found = _shared.get(key)
+        if found is None:
+            found = _shared[key] = Node(op, inputs, attributes, dims, boolean)
+        return found
 
 
 def leaf(op: str, *attributes: Attribute, dims: Dims = UNITS) -> Node:
-    """Return a leaf: what the step finds ready."""
+    """Return a leaf."""
     if op not in LEAVES:
-        raise ValueError(f"{op!r} is no leaf; the leaves are {', '.join(LEAVES)}")
+        raise ValueError(f"{op!r} is not a leaf; the leaves are {', '.join(LEAVES)}")
     return node(op, (), attributes, dims)
 
 
 def constant(value: float, dims: Dims = SCALAR) -> Node:
-    """Return a number, the same in every row (and every unit, if `dims` has them)."""
+    """Return a constant: a scalar, or a vector of equal elements; ValueError for NaN."""
+    if math.isnan(value):
+        raise ValueError("a constant cannot be NaN")
     return node("constant", (), (float(value),), dims)
 
 
@@ -72,8 +104,10 @@ def _inputs(of: Node) -> tuple[Node, ...]:
     return of.inputs
 
 
-def in_order(outputs: Iterable[Node], inputs: Callable[[Node], Iterable[Node]] = _inputs) -> list[Node]:
-    """Return every node that the outputs need, each after its inputs; the order is the same on every run."""
+def topological_order(
+    outputs: Iterable[Node], inputs: Callable[[Node], Iterable[Node]] = _inputs
+) -> list[Node]:
+    """Return every node that the outputs need, each after its inputs; the order is the same in every run."""
     order: list[Node] = []
     seen: set[int] = set()
     stack: list[tuple[Node, Iterator[Node]]] = []

@@ -1,8 +1,8 @@
-"""The one table of operations: a row an operation, and a column for whatever anybody must know of it.
+"""The table of operations: one row an operation, one column for everything that is known about it.
 
-Adding an operation is adding a row. The derivative column is written in the same operations, so that a
-derivative can be derived again. `words` writes the operation with a vector-words object (see `_llvm`): the
-table knows the words' names, not what they write.
+Adding an operation is adding a row. Derivatives are written in the same operations, so that a derivative can
+be derived again. An LLVM lowering calls the methods of a vector builder (`_llvm._vectors.Vectors`), which it
+is given: the table knows the names of the methods, not what they write.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from . import _meaning
+from . import _numpy_ops
+from ._dims import broadcast_dims, matmul_dims, matmul_transposed_dims, reduction_dims
 from ._graph import RECURRENT_KERNEL, SCALAR, UNITS, Dims, Node, constant, leaf, node
-from ._meaning import matrix_times, over_units, together, transposed_times
+from ._simplify import simplified
 
 Cotangents = tuple[Node | None, ...]
 Rule = Callable[[Node, Node], Cotangents]
@@ -27,25 +28,25 @@ Rule = Callable[[Node, Node], Cotangents]
 class Operation:
     """A row of the table.
 
-    `dims` gives the result's axes from the inputs' (or raises ValueError with a reason), `numpy` its meaning
-    on arrays whose last axis is the units, `derivative` the cotangents of the inputs from (node, cotangent),
-    `words` its instructions (None for what is a loop over units rather than one instruction: products and
-    reductions), `text` and `latex` how it is printed, `keep` whether its value is worth keeping for the way
-    back rather than computing again.
+    `dims` returns the result's axes from the inputs' (ValueError where they do not fit), `numpy` is the NumPy
+    implementation on arrays whose last axis is the units, `derivative` returns the cotangents of the inputs
+    from (node, cotangent), `llvm` is the LLVM lowering (None for products and reductions, which are loops
+    over units rather than instructions), `text` and `latex` are the printed forms. `save`: the forward pass
+    saves the value as a residual where the backward pass needs it; otherwise it is recomputed.
     """
 
     dims: Callable[..., Dims]
     numpy: Callable[..., Any]
     derivative: Rule
-    words: Callable[..., Any] | None
+    llvm: Callable[..., Any] | None
     text: str
     latex: str
-    keep: bool = False
+    save: bool = False
     boolean: bool = False
 
     @property
     def arity(self) -> int:
-        """How many inputs."""
+        """The number of inputs."""
         return self.text.count("{}")
 
 
@@ -55,78 +56,42 @@ class Operation:
 def apply(op: str, *inputs: Node) -> Node:
     """Return the node of an operation on nodes, in its simplest form."""
     row = TABLE[op]
-    simpler = _simplified(op, inputs)
+    simpler = simplified(op, inputs, apply)
     if simpler is not None:
         return simpler
     return node(op, inputs, (), row.dims(*(i.dims for i in inputs)), boolean=row.boolean)
 
 
-def number(value: Node | float) -> Node:
-    """Return a node as it is and a number as a constant."""
+def _as_node(value: Node | float) -> Node:
     return value if isinstance(value, Node) else constant(value)
 
 
-def _do(op: str) -> Callable[..., Node]:
-    return lambda *inputs: apply(op, *map(number, inputs))
+def _function(op: str) -> Callable[..., Node]:
+    return lambda *inputs: apply(op, *map(_as_node, inputs))
 
 
-add, subtract, multiply, divide, negate = map(_do, ("add", "subtract", "multiply", "divide", "negate"))
-less, greater, equal, where = map(_do, ("less", "greater", "equal", "where"))
-exp, sigmoid, total = map(_do, ("exp", "sigmoid", "sum"))
-matmul, matmul_transposed = map(_do, ("matmul", "matmul_transposed"))
-
-_FOLD: dict[str, Callable[..., float]] = {
-    "add": lambda a, b: a + b,
-    "subtract": lambda a, b: a - b,
-    "multiply": lambda a, b: a * b,
-    "negate": lambda a: -a,
-}
+add, subtract, multiply, divide, negate = map(_function, ("add", "subtract", "multiply", "divide", "negate"))
+less, greater, equal, where = map(_function, ("less", "greater", "equal", "where"))
+exp, sigmoid, sum_over_units = map(_function, ("exp", "sigmoid", "sum"))
+matmul, matmul_transposed = map(_function, ("matmul", "matmul_transposed"))
 
 
-def _simplified(op: str, inputs: tuple[Node, ...]) -> Node | None:
-    """Return a simpler node of the same value and axes, if a rule knows one; no rule changes NaN or inf."""
-    values = [i.attributes[0] if i.op == "constant" else None for i in inputs]
-    numbers = [float(v) for v in values if v is not None]
-    if op in _FOLD and len(numbers) == len(inputs):
-        return constant(_FOLD[op](*numbers), max((i.dims for i in inputs), key=len))
-    if len(inputs) == 2:
-        a, b = inputs
-        dims = together(a.dims, b.dims) if TABLE[op].dims is together else None
-        if op in ("add", "subtract") and values[1] == 0 and a.dims == dims:
-            return a
-        if op == "add" and values[0] == 0 and b.dims == dims:
-            return b
-        if op in ("multiply", "divide") and values[1] == 1 and a.dims == dims:
-            return a
-        if op == "multiply" and values[0] == 1 and b.dims == dims:
-            return b
-        if op == "multiply" and values[1] == -1 and a.dims == dims:
-            return apply("negate", a)
-        if op == "add" and b.op == "negate":
-            return apply("subtract", a, b.inputs[0])
-        if op == "subtract" and b.op == "negate":
-            return apply("add", a, b.inputs[0])
-    if op == "negate" and inputs[0].op == "negate":
-        return inputs[0].inputs[0]
-    return None
-
-
-# ---- derivatives: from the result y and its cotangent d those of the inputs -------------------------------
+# ---- derivatives: the cotangents of the inputs from the result y and its cotangent d ----------------------
 
 
 def _fitted(rule: Rule) -> Rule:
-    """Sum a cotangent over the units where the input was one number for all of them."""
+    """Sum a cotangent over the units where the input is a scalar, which was broadcast."""
 
     def fit(cotangent: Node | None, like: Node) -> Node | None:
         if cotangent is not None and like.dims == SCALAR and cotangent.dims == UNITS:
-            return total(cotangent)
+            return sum_over_units(cotangent)
         return cotangent
 
     return lambda y, d: tuple(fit(c, i) for c, i in zip(rule(y, d), y.inputs, strict=True))
 
 
 def _slope(slope: Callable[[Node], Node]) -> Rule:
-    """The rule of an operation on one value: its cotangent times a slope that is found from the result."""
+    """The rule of an operation with one input: the cotangent times a slope computed from the result."""
     return lambda y, d: (multiply(d, slope(y)),)
 
 
@@ -161,16 +126,16 @@ def _where_rule(y: Node, d: Node) -> Cotangents:
 
 @_fitted
 def _maximum_rule(y: Node, d: Node) -> Cotangents:
-    return _to_winner(y, d, greater(*y.inputs))
+    return _select_rule(y, d, greater(*y.inputs))
 
 
 @_fitted
 def _minimum_rule(y: Node, d: Node) -> Cotangents:
-    return _to_winner(y, d, less(*y.inputs))
+    return _select_rule(y, d, less(*y.inputs))
 
 
-def _to_winner(y: Node, d: Node, first_wins: Node) -> Cotangents:
-    """All to the winner; half each where both are equal (as JAX and PyTorch do)."""
+def _select_rule(y: Node, d: Node, first_wins: Node) -> Cotangents:
+    """The selected input gets the cotangent; both get half where they are equal, as in JAX and PyTorch."""
     tie, half = equal(*y.inputs), multiply(d, 0.5)
     return where(tie, half, where(first_wins, d, 0.0)), where(tie, half, where(first_wins, 0.0, d))
 
@@ -201,17 +166,17 @@ def _sum_rule(y: Node, d: Node) -> Cotangents:
 
 
 def _max_rule(y: Node, d: Node) -> Cotangents:
-    """Equal shares to all units that reach the maximum."""
+    """Units that are equal to the maximum get equal shares."""
     hit = where(equal(y.inputs[0], y), constant(1.0, UNITS), 0.0)
-    return (multiply(divide(d, total(hit)), hit),)
+    return (multiply(divide(d, sum_over_units(hit)), hit),)
 
 
 def _matmul_rule(y: Node, d: Node) -> Cotangents:
-    """The vector's only: a matrix's is an outer product, which `_gradient` collects."""
+    """Only of the vector: the cotangent of a matrix is an outer product, which `_gradient` collects."""
     return None, matmul_transposed(y.inputs[0], d)
 
 
-def _transposed_rule(y: Node, d: Node) -> Cotangents:
+def _matmul_transposed_rule(y: Node, d: Node) -> Cotangents:
     return None, matmul(y.inputs[0], d)
 
 
@@ -241,61 +206,62 @@ def _softplus_rule(y: Node) -> Node:
     return sigmoid(y.inputs[0])
 
 
-# ---- words: the instructions, where one word does not say it ----------------------------------------------
+# ---- LLVM lowerings of more than one instruction ----------------------------------------------------------
 
 
-def _above_zero(w: Any, x: Any) -> Any:
-    return w.maximum(x, w.constant(0.0))
+def _lower_relu(v: Any, x: Any) -> Any:
+    return v.maximum(x, v.constant(0.0))
 
 
-def _log1p_exp(w: Any, x: Any) -> Any:
-    """log(1 + exp(x)) without overflow, and with log1p's care where exp(x) is small."""
-    small = w.exp(w.negate(w.absolute(x)))
-    one = w.constant(1.0)
-    sum_ = w.add(one, small)
-    careful = w.multiply(w.log(sum_), w.divide(small, w.subtract(sum_, one)))
-    return w.add(w.maximum(x, w.constant(0.0)), w.where(w.equal(sum_, one), small, careful))
+def _lower_softplus(v: Any, x: Any) -> Any:
+    """log(1 + exp(x)) without overflow, and as exact as log1p where exp(x) is small."""
+    small = v.exp(v.negate(v.absolute(x)))
+    one = v.constant(1.0)
+    sum_ = v.add(one, small)
+    exact = v.multiply(v.log(sum_), v.divide(small, v.subtract(sum_, one)))
+    return v.add(v.maximum(x, v.constant(0.0)), v.where(v.equal(sum_, one), small, exact))
 
 
 def _row(
     dims: Callable[..., Dims],
     numpy: Callable[..., Any],
     derivative: Rule,
-    words: str | Callable[..., Any] | None,
+    llvm: str | Callable[..., Any] | None,
     text: str,
     latex: str,
     **flags: bool,
 ) -> Operation:
-    """A row; a string for `words` is the name of a vector word."""
-    if isinstance(words, str):
-        said = words
-        return Operation(dims, numpy, derivative, lambda w, *i: getattr(w, said)(*i), text, latex, **flags)
-    return Operation(dims, numpy, derivative, words, text, latex, **flags)
+    """A row; a string for `llvm` names a method of the vector builder."""
+    if isinstance(llvm, str):
+        name = llvm
+        return Operation(dims, numpy, derivative, lambda v, *i: getattr(v, name)(*i), text, latex, **flags)
+    return Operation(dims, numpy, derivative, llvm, text, latex, **flags)
 
 
-_each = functools.partial(_row, together)
-_kept = functools.partial(_row, together, keep=True)
-_comparison = functools.partial(_row, together, boolean=True)
-_reduction = functools.partial(_row, over_units, keep=True)
-_product = functools.partial(_row, keep=True)
+_each = functools.partial(_row, broadcast_dims)
+_save = functools.partial(_row, broadcast_dims, save=True)
+_comparison = functools.partial(_row, broadcast_dims, boolean=True)
+_reduction = functools.partial(_row, reduction_dims, save=True)
+_product = functools.partial(_row, save=True)
 
 # fmt: off
 TABLE: dict[str, Operation] = {
-    # operation       NumPy              derivative      words        text            LaTeX
-    "add":      _each(np.add,            _add_rule,      "add",       "{} + {}",      "{} + {}"),
-    "subtract": _each(np.subtract,       _subtract_rule, "subtract",  "{} - {}",      "{} - {}"),
-    "multiply": _each(np.multiply,       _multiply_rule, "multiply",  "{} * {}",      r"{} \odot {}"),
-    "divide":   _each(np.divide,         _divide_rule,   "divide",    "{} / {}",      r"\frac{{{}}}{{{}}}"),
-    "negate":   _each(np.negative,       _negate_rule,   "negate",    "-{}",          "-{}"),
-    "abs":      _each(np.abs,            _abs_rule,      "absolute",  "abs({})",      "|{}|"),
-    "tanh":     _kept(np.tanh,           _tanh_rule,     "tanh",      "tanh({})",     r"\tanh({})"),
-    "sigmoid":  _kept(_meaning.sigmoid,  _sigmoid_rule,  "sigmoid",   "sigmoid({})",  r"\sigma({})"),
-    "relu":     _kept(_meaning.relu,     _relu_rule,     _above_zero, "relu({})",     r"\text{{relu}}({})"),
-    "exp":      _kept(np.exp,            _exp_rule,      "exp",       "exp({})",      r"\exp({})"),
-    "log":      _kept(np.log,            _log_rule,      "log",       "log({})",      r"\log({})"),
-    "sqrt":     _kept(np.sqrt,           _sqrt_rule,     "sqrt",      "sqrt({})",     r"\sqrt{{{}}}"),
-    "erf":      _kept(_meaning.erf,      _erf_rule,      "erf",       "erf({})",      r"\text{{erf}}({})"),
-    "softplus": _kept(_meaning.softplus, _softplus_rule, _log1p_exp, "softplus({})",r"\text{{softplus}}({})"),
+    # operation      NumPy                derivative       LLVM          text          LaTeX
+    "add":      _each(np.add,              _add_rule,       "add",        "{} + {}",    "{} + {}"),
+    "subtract": _each(np.subtract,         _subtract_rule,  "subtract",   "{} - {}",    "{} - {}"),
+    "multiply": _each(np.multiply,         _multiply_rule,  "multiply",   "{} * {}",    r"{} \odot {}"),
+    "divide":   _each(np.divide,           _divide_rule,    "divide",     "{} / {}",    r"\frac{{{}}}{{{}}}"),
+    "negate":   _each(np.negative,         _negate_rule,    "negate",     "-{}",        "-{}"),
+    "abs":      _each(np.abs,              _abs_rule,       "absolute",   "abs({})",    "|{}|"),
+    "tanh":     _save(np.tanh,             _tanh_rule,      "tanh",       "tanh({})",   r"\tanh({})"),
+    "sigmoid":  _save(_numpy_ops.sigmoid,  _sigmoid_rule,   "sigmoid",    "sigmoid({})", r"\sigma({})"),
+    "relu":     _save(_numpy_ops.relu,     _relu_rule,      _lower_relu,  "relu({})",   r"\text{{relu}}({})"),
+    "exp":      _save(np.exp,              _exp_rule,       "exp",        "exp({})",    r"\exp({})"),
+    "log":      _save(np.log,              _log_rule,       "log",        "log({})",    r"\log({})"),
+    "sqrt":     _save(np.sqrt,             _sqrt_rule,      "sqrt",       "sqrt({})",   r"\sqrt{{{}}}"),
+    "erf":      _save(_numpy_ops.erf,      _erf_rule,       "erf",        "erf({})",    r"\text{{erf}}({})"),
+    "softplus": _save(
+        _numpy_ops.softplus, _softplus_rule, _lower_softplus, "softplus({})", r"\text{{softplus}}({})"),
     "maximum": _each(np.maximum, _maximum_rule, "maximum", "maximum({}, {})", r"\max({}, {})"),
     "minimum": _each(np.minimum, _minimum_rule, "minimum", "minimum({}, {})", r"\min({}, {})"),
     "where": _each(np.where, _where_rule, "where", "where({}, {}, {})", r"\text{{where}}({}, {}, {})"),
@@ -305,11 +271,12 @@ TABLE: dict[str, Operation] = {
     "greater_equal": _comparison(np.greater_equal, _none, "greater_equal", "{} >= {}", r"{} \ge {}"),
     "equal":         _comparison(np.equal,         _none, "equal",         "{} == {}", "{} = {}"),
     "not_equal":     _comparison(np.not_equal,     _none, "not_equal",     "{} != {}", r"{} \ne {}"),
-    "sum":    _reduction(_meaning.total,    _sum_rule, None, "sum({})", r"\text{{sum}}({})"),
-    "max":    _reduction(_meaning.greatest, _max_rule, None, "max({})", r"\max({})"),
-    "matmul": _product(matrix_times, _meaning.matmul, _matmul_rule, None, "{} @ {}", "{} {}"),
+    "sum": _reduction(_numpy_ops.sum_over_units, _sum_rule, None, "sum({})", r"\text{{sum}}({})"),
+    "max": _reduction(_numpy_ops.maximum_over_units, _max_rule, None, "max({})", r"\max({})"),
+    "matmul": _product(matmul_dims, _numpy_ops.matmul, _matmul_rule, None, "{} @ {}", "{} {}"),
     "matmul_transposed": _product(
-        transposed_times, _meaning.matmul_transposed, _transposed_rule, None, "{}.T @ {}", r"{}^\top {}"),
+        matmul_transposed_dims, _numpy_ops.matmul_transposed, _matmul_transposed_rule, None, "{}.T @ {}",
+        r"{}^\top {}"),
 }
 # fmt: on
 
@@ -323,5 +290,5 @@ def units_count() -> Node:
 
 
 def is_recurrent_kernel(matrix: Node) -> bool:
-    """Whether a matrix goes from units to units."""
+    """Whether a matrix has the axes (units, units)."""
     return matrix.dims == RECURRENT_KERNEL

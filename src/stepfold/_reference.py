@@ -1,4 +1,4 @@
-"""The definition of right: a step's graph run with NumPy, one timestep after the other, in a plain loop."""
+"""The reference: a step scanned with NumPy in a plain loop. Every kernel is compared with it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._gradient import backward
-from ._graph import UNITS, Node
+from ._graph import Node
+from ._interpret import interpret
 from ._ops import TABLE
 from ._step import Step
 
@@ -20,19 +21,10 @@ Leaves = dict[tuple[str, str], Array]
 def evaluate(
     nodes: Sequence[Node], leaves: Mapping[tuple[str, str], Array], units: int, dtype: Any
 ) -> dict[int, Any]:
-    """Compute nodes (each after its inputs) from the leaves' values, (rows, units); by their ids."""
-    values: dict[int, Any] = {}
-    for n in nodes:
-        if n.op == "constant":
-            values[id(n)] = np.full((units,) if n.dims == UNITS else (1,), n.attributes[0], dtype)
-        elif n.op == "size":
-            values[id(n)] = np.full((1,), units, dtype)
-        elif not n.inputs:
-            values[id(n)] = leaves[n.op, str(n.attributes[0]) if n.attributes else ""]
-        else:
-            with np.errstate(all="ignore"):
-                values[id(n)] = TABLE[n.op].numpy(*(values[id(i)] for i in n.inputs))
-    return values
+    """Compute nodes, each after its inputs, with NumPy; `leaves`: (op, name) → (rows, units)."""
+    implementations = {op: row.numpy for op, row in TABLE.items()}
+    with np.errstate(all="ignore"):
+        return interpret(nodes, leaves, implementations, lambda v, size: np.full(size, v, dtype), units)
 
 
 def _leaves(x: Array, states: Mapping[str, Array], params: Mapping[str, Array]) -> Leaves:
@@ -51,10 +43,10 @@ def one_step(step: Step, x: Array, states: Sequence[Array], params: Mapping[str,
 
 
 class Reference:
-    """A sequence folded forward, and back, with every intermediate value kept in plain sight.
+    """A step scanned over a batch of sequences: outputs, last states, and the backward pass.
 
-    `inputs` (batch, time, features); `mask` (batch, time) of bools: a step without it keeps the state;
-    `extra` holds leaves that a layer adds: ("row_input", name) (batch, units), ("step_input", name) (batch,
+    `inputs` (batch, time, features); `mask` (batch, time) boolean: a masked timestep keeps the state;
+    `extra`: the leaves that a layer adds, ("row_input", name) (batch, units) and ("step_input", name) (batch,
     time, units).
     """
 
@@ -98,8 +90,8 @@ class Reference:
     ) -> tuple[Array, dict[str, Array], list[Array]]:
         """Return the gradients of (inputs, params, initial state).
 
-        `output_gradient` (batch, time, units) is the gradient of the outputs, masked steps' outputs being the
-        state that they repeat; `state_gradients` those of the last states.
+        `output_gradient` (batch, time, units) is the gradient of the outputs, where the output of a masked
+        timestep is the state; `state_gradients` those of the last states.
         """
         back = backward(self.step)
         batch = self.inputs.shape[0]

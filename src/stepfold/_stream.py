@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._cell import Cell, checked_dtype
+from ._cell import Cell
+from ._dtype import checked_dtype
 from ._llvm import STREAM, Kernel, Layout, layout_for, stream_kernel, target
 from ._native import Packing, Recorder, address, aligned, calling_thread, compiled, forward_sizes
 from ._plan import plan

@@ -1,18 +1,15 @@
-"""The values that a step's function works on while it is read as a cell: maths on them becomes the graph."""
+"""Traced values: a step's function is called on them once, and its operations become the graph."""
 
 from __future__ import annotations
 
 import math
-import sys
-from types import FrameType
 from typing import Any, Never
 
 import numpy as np
 
 from . import _ops
+from ._errors import error_here, numpy_error, suggestion, user_location
 from ._graph import FEATURES, KERNEL, RECURRENT_KERNEL, UNITS, Dims, Node, constant, leaf
-
-_PACKAGE = __name__.partition(".")[0]
 
 _UFUNCS = {
     np.add: "add",
@@ -26,15 +23,11 @@ _UFUNCS = {
     np.equal: "equal",
     np.not_equal: "not_equal",
 }
-"""What NumPy makes of `numpy.float32(2) * h`: the number stands on the left, so NumPy is asked first."""
-
-
-class CellError(TypeError):
-    """A step that cannot be read as a cell; the message names the line, what is wrong and the cure."""
+"""The operations that NumPy calls for `numpy.float32(2) * h`, where its number stands on the left."""
 
 
 class Traced:
-    """A value of the step while it is being read: maths on it becomes the graph."""
+    """A value of the step while it is traced: each operation on it returns a traced value with a new node."""
 
     __slots__ = ("_node",)
 
@@ -118,46 +111,52 @@ class Traced:
 
     def __getitem__(self, key: object) -> Never:
         raise error_here(
-            "a step works on whole rows, it cannot take parts of a value; use another parameter or state"
+            "a step computes all units of a row at once, it cannot index them; use another parameter or state"
         )
 
     def __iter__(self) -> Never:
-        raise error_here("a step works on whole rows, it cannot go through the units one by one")
+        raise error_here(
+            "a step computes all units of a row at once, it cannot iterate over them; use sum, mean or max"
+        )
 
     def __len__(self) -> int:
-        raise error_here("the number of units is not known while a step is read; mean and sum know it")
+        raise error_here(
+            "the number of units is not known while a step is traced; use mean for a sum divided by it"
+        )
 
     def __float__(self) -> float:
         raise error_here(
-            "a value of the step is not a number yet; use stepfold's own words (stepfold.tanh, …)"
+            "a value of the step is not a number while traced; use stepfold's functions (stepfold.tanh, …)"
         )
 
     def __getattr__(self, name: str) -> Never:
-        # an AttributeError, so that hasattr stays a question
+        # an AttributeError, so that hasattr returns False
         raise AttributeError(
-            f"{where_user_wrote()}: a value of the step has no attribute {name!r}; "
-            f"use stepfold's own words ({_word(name)})"
+            f"{user_location()}: a value of the step has no attribute {name!r}; "
+            f"use stepfold's functions ({suggestion(name)})"
         )
 
     def __array__(self, *arguments: Any, **options: Any) -> Never:
-        raise error_here("a value of the step is no array yet; use stepfold's own words (stepfold.tanh, …)")
+        raise error_here(
+            "a value of the step is not an array while traced; use stepfold's functions (stepfold.tanh, …)"
+        )
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         for value in inputs:
             _refuse_array(value)
         if method == "__call__" and ufunc in _UFUNCS:
             return traced(_UFUNCS[ufunc], *inputs)
-        raise _no_numpy(ufunc.__name__)
+        raise numpy_error(ufunc.__name__)
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Never:
-        raise _no_numpy(function.__name__)
+        raise numpy_error(function.__name__)
 
     def __repr__(self) -> str:
         return f"<{self.node!r}>"
 
 
 class Parameter(Traced):
-    """A parameter, whose axes are found from its first use."""
+    """A parameter; its axes follow from its first use."""
 
     __slots__ = ("dims", "name", "used")
 
@@ -172,9 +171,9 @@ class Parameter(Traced):
         return self.use(UNITS, "elementwise, as a vector (units,)")
 
     def use(self, dims: Dims, how: str) -> Node:
-        """Fix the axes at the first use; a second use must agree."""
+        """Return the leaf; the first use fixes the axes, CellError if a later one needs others."""
         if self.dims is None:
-            self.dims, self.used = dims, f"{how} (line {where_user_wrote().rpartition(':')[2]})"
+            self.dims, self.used = dims, f"{how} (line {user_location().rpartition(':')[2]})"
         elif self.dims != dims:
             raise error_here(
                 f"parameter {self.name!r} is used {how}, but before that {self.used}; make it two parameters"
@@ -185,57 +184,27 @@ class Parameter(Traced):
         return f"<parameter {self.name}>"
 
 
-def where_user_wrote() -> str:
-    """The user's own line, file:line: the innermost frame outside this package, or in one of its cells."""
-    frame: FrameType = sys._getframe(1)
-    while frame.f_back is not None and _is_ours(frame):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-def _is_ours(frame: FrameType) -> bool:
-    module = str(frame.f_globals.get("__name__", ""))
-    return module.partition(".")[0] == _PACKAGE and not module.startswith(f"{_PACKAGE}.cells")
-
-
-def error_here(text: str) -> CellError:
-    """Return the error that begins with the user's line."""
-    return CellError(f"{where_user_wrote()}: {text}")
-
-
-def _word(name: str) -> str:
-    """The word of the language that somebody who wrote `name` meant, as far as we can tell."""
-    public = sys.modules[_PACKAGE]
-    name = {"absolute": "abs", "fabs": "abs", "amax": "max", "add": "+", "matmul": "@", "dot": "@"}.get(
-        name, name
-    )
-    if name in ("+", "@"):
-        return name
-    return f"stepfold.{name}" if name in getattr(public, "__all__", ()) else "stepfold.tanh, …"
-
-
-def _no_numpy(name: str) -> CellError:
-    return error_here(
-        f"numpy.{name} cannot read a value of the step; use stepfold's own words ({_word(name)})"
-    )
-
-
 def as_node(value: Any) -> Node:
-    """Return the node of a traced value or of a number."""
+    """Return the node of a traced value or of a number; CellError for anything else."""
     if isinstance(value, Traced):
         return value.node
     if isinstance(value, (int, float, np.floating, np.integer)):
+        if math.isnan(value):
+            raise error_here(
+                "NaN cannot be an operand in a step; choose between values with where(condition, a, b)"
+            )
         return constant(float(value))
     _refuse_array(value)
     raise error_here(
-        f"{value!r} ({type(value).__name__}) cannot stand in a step; maths takes values and numbers"
+        f"{value!r} ({type(value).__name__}) cannot be an operand in a step; "
+        "values of the step and numbers can"
     )
 
 
 def _refuse_array(value: Any) -> None:
     if isinstance(value, np.ndarray):
         raise error_here(
-            f"an array of shape {value.shape} cannot stand in a step; "
+            f"an array of shape {value.shape} cannot be an operand in a step; "
             "make it a parameter (a keyword-only argument)"
         )
 
@@ -247,7 +216,7 @@ def traced(op: str, *inputs: Any) -> Traced:
         if node.op == "input":
             raise error_here("the input has features, not units; project it first with a kernel, W @ x")
         if node.boolean and not (op == "where" and position == 0):
-            raise error_here("a comparison is no number; use it as where(condition, a, b)")
+            raise error_here("a comparison is boolean; use it as the condition of where(condition, a, b)")
     if op == "where" and not nodes[0].boolean:
         raise error_here("where needs a comparison as its condition, where(a > b, …, …)")
     try:
@@ -259,43 +228,43 @@ def traced(op: str, *inputs: Any) -> Traced:
 def _matmul(matrix: Any, vector: Any) -> Traced:
     _refuse_array(matrix)
     if not isinstance(matrix, Parameter):
-        turned = f"{vector.name} @ …" if isinstance(vector, Parameter) else "W @ x or U @ h"
-        raise error_here(f"the left side of @ must be a parameter (a keyword-only argument); write {turned}")
+        swapped = f"{vector.name} @ …" if isinstance(vector, Parameter) else "W @ x or U @ h"
+        raise error_here(f"the left side of @ must be a parameter (a keyword-only argument); write {swapped}")
     if isinstance(vector, Parameter):
         raise error_here(
             f"{matrix.name} @ {vector.name} multiplies two parameters; do that once, outside the step"
         )
     node = as_node(vector)
     if node.boolean:
-        raise error_here("a comparison is no number; use it as where(condition, a, b)")
+        raise error_here("a comparison is boolean; use it as the condition of where(condition, a, b)")
     if node.dims == FEATURES:
         kernel = matrix.use(KERNEL, "as a kernel (units, features)")
     elif node.dims == UNITS:
         kernel = matrix.use(RECURRENT_KERNEL, "as a recurrent kernel (units, units)")
     else:
         raise error_here(
-            f"{matrix.name} @ … needs the input (features,) or a row of units (units,) on its right, "
-            "not one number; use a vector parameter times that number"
+            f"{matrix.name} @ … needs the input (features,) or a value (units,) on its right, "
+            "not a scalar; use a vector parameter times that scalar"
         )
     return Traced(_ops.matmul(kernel, node))
 
 
 def _power(base: Traced, exponent: Any) -> Traced:
-    """Small whole powers as products, the square root as itself, others by exp and log (base above 0)."""
+    """Small integer powers as products, the square root as itself, others by exp and log (base above 0)."""
     if isinstance(exponent, (int, float, np.integer, np.floating)):
         if float(exponent).is_integer() and abs(float(exponent)) <= 16:
-            return _whole_power(base, int(exponent))
+            return _integer_power(base, int(exponent))
         if float(exponent) == 0.5:
             return traced("sqrt", base)
     return traced("exp", traced("multiply", traced("log", base), exponent))
 
 
-def _whole_power(base: Traced, exponent: int) -> Traced:
+def _integer_power(base: Traced, exponent: int) -> Traced:
     if exponent == 0:
         return Traced(constant(1.0, traced("negate", base).node.dims))
     if exponent < 0:
-        return 1.0 / _whole_power(base, -exponent)
+        return 1.0 / _integer_power(base, -exponent)
     if exponent == 1:
         return base
-    half = _whole_power(base, exponent // 2)
+    half = _integer_power(base, exponent // 2)
     return half * half * base if exponent % 2 else half * half

@@ -1,7 +1,7 @@
-"""Steps made from steps: what a layer adds to any cell without the cell knowing.
+"""Transformations of steps: what a layer adds to any cell, such as recurrent dropout and zoneout.
 
-Each function takes a step and returns one that asks for extra leaves (a vector a sequence, a vector a
-timestep); the graph is rewritten, so the backward pass and the kernels follow by themselves.
+Each function takes a step and returns one with extra leaves (a vector per sequence or per timestep). It
+rewrites the graph, from which the backward pass and the kernels are derived.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Rule = Callable[[str, tuple[Node, ...]], Node | None]
 
 
 def rewritten(step: Step, rule: Rule) -> tuple[Node, ...]:
-    """Return the step's outputs, every operation for which `rule(op, inputs)` gives a node replaced by it."""
+    """Return the step's outputs with every operation replaced for which `rule(op, inputs)` returns a node."""
     new: dict[int, Node] = {}
     for node in step.nodes:
         if node.op in LEAVES:
@@ -28,7 +28,7 @@ def rewritten(step: Step, rule: Rule) -> tuple[Node, ...]:
 
 
 def recurrent_kernels(step: Step) -> tuple[str, ...]:
-    """Return the names of the recurrent kernels, (units, units), in the order of the cell's parameters."""
+    """Return the names of the recurrent kernels, (units, units), in the order of the step's parameters."""
     used = {
         str(n.inputs[0].attributes[0])
         for n in step.nodes
@@ -38,35 +38,35 @@ def recurrent_kernels(step: Step) -> tuple[str, ...]:
 
 
 def recurrent_dropout_leaf(kernel: str) -> tuple[str, str]:
-    """Return the leaf, as `extra` names it, of the mask on what enters one recurrent kernel."""
+    """Return the key in `extra` of the mask on the operand of one recurrent kernel."""
     return "row_input", f"recurrent_dropout.{kernel}"
 
 
 def recurrent_dropout(step: Step) -> Step:
-    """Return the step with one mask a sequence on what enters each recurrent kernel (Gal & Ghahramani 2016).
+    """Return the step with a mask per sequence on each recurrent kernel's operand (Gal & Ghahramani 2016).
 
-    The masks (batch, units), already divided by the chance of keeping, are the extra leaves
-    `recurrent_dropout_leaf(kernel)` for each name in `recurrent_kernels(step)`. What is carried past the
-    kernels is not dropped.
+    The masks (batch, units), already divided by the probability of keeping an element, are the extra leaves
+    `recurrent_dropout_leaf(kernel)` for each name in `recurrent_kernels(step)`. A state that is used
+    elementwise is not dropped.
     """
 
     def rule(op: str, inputs: tuple[Node, ...]) -> Node | None:
         if op != "matmul" or not _ops.is_recurrent_kernel(inputs[0]):
             return None
-        kernel, entering = inputs
+        kernel, operand = inputs
         mask = leaf(*recurrent_dropout_leaf(str(kernel.attributes[0])), dims=UNITS)
-        return _ops.matmul(kernel, _ops.multiply(entering, mask))
+        return _ops.matmul(kernel, _ops.multiply(operand, mask))
 
     return _renamed(step, "recurrent dropout", rewritten(step, rule))
 
 
 def zoneout_leaf(state: str) -> tuple[str, str]:
-    """Return the leaf, as `extra` names it, that says which units of a state stay as they were."""
+    """Return the key in `extra` of the mask of one state's units that keep their old values."""
     return "step_input", f"zoneout.{state}"
 
 
 def zoneout(step: Step) -> Step:
-    """Return the step in which some units of each state stay as they were (Krueger et al. 2017).
+    """Return the step in which some units of each state keep their old values (Krueger et al. 2017).
 
     The extra leaves `zoneout_leaf(state)` (batch, time, units) are 1 where a unit keeps its old value, else
     0.
@@ -75,7 +75,7 @@ def zoneout(step: Step) -> Step:
 
 
 def expected_zoneout(step: Step, rate: float) -> Step:
-    """Return the step that moves as `zoneout` does on average: `rate` of the old value, the rest new."""
+    """Return the expectation of `zoneout`: `rate` times the old value plus 1 - `rate` times the new one."""
     if not 0.0 <= rate <= 1.0:
         raise ValueError(f"zoneout must lie in 0…1, not {rate}")
     return _mixed(step, f"zoneout of {rate}", [rate for _ in step.states])

@@ -12,7 +12,7 @@ from stepfold._reference import Reference
 
 
 def slope(function: Callable[[float], float], size: float = 1e-6) -> float:
-    """The central difference of a function of one number at 0."""
+    """The central difference of a function of a float at 0."""
     return (function(size) - function(-size)) / (2 * size)
 
 
@@ -53,10 +53,10 @@ class Problem:
         return Reference(self.cell.step, inputs, params, initial, mask=self.mask, reverse=self.reverse)
 
     def loss(self, inputs: Any, params: Mapping[str, Any], initial: Sequence[Any]) -> float:
-        """The weighted sum of everything that comes out."""
+        """The weighted sum of the outputs and last states."""
         run = self.run(inputs, params, initial)
-        ends = sum(float((w * s).sum()) for w, s in zip(self.to_states, run.states, strict=True))
-        return float((run.outputs * self.to_outputs).sum()) + ends
+        of_states = sum(float((w * s).sum()) for w, s in zip(self.to_states, run.states, strict=True))
+        return float((run.outputs * self.to_outputs).sum()) + of_states
 
     def check_gradients(self, tolerance: float = 1e-6) -> None:
         """Assert that each gradient's component along a random direction is the loss's slope there."""

@@ -1,4 +1,4 @@
-"""Cells: what is read from a function, what parameters begin with, a cell called as a function."""
+"""Cells: tracing, initial parameters, a cell called as a function."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_kinds_follow_from_use() -> None:
     assert repr(step) == "<cell step(x, h, c, *, W, U, V, b)>"
 
 
-def test_one_number_a_row_stands_for_all_units() -> None:
+def test_a_scalar_per_row_is_broadcast_over_the_units() -> None:
     @cell
     def flat(x, h, *, W):
         return stepfold.mean(W @ x)
@@ -39,10 +39,10 @@ def test_one_number_a_row_stands_for_all_units() -> None:
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.0, True, "3"])
-def test_sizes_that_are_none(size: Any) -> None:
-    with pytest.raises(ValueError, match=r"^units must be a whole number of at least 1, not "):
+def test_sizes_that_are_refused(size: Any) -> None:
+    with pytest.raises(ValueError, match=r"^units must be an integer of at least 1, not "):
         stepfold.cells.lstm.parameter_shapes(features=2, units=size)
-    with pytest.raises(ValueError, match=r"^features must be a whole number of at least 1, not "):
+    with pytest.raises(ValueError, match=r"^features must be an integer of at least 1, not "):
         stepfold.cells.lstm.parameter_shapes(features=size, units=2)
 
 
@@ -74,7 +74,7 @@ def test_init(name: str, dtype: Any) -> None:
             assert (value != other[n]).any()
 
 
-def test_init_of_what_learns_to_forget() -> None:
+def test_initial_values_of_forget_gates() -> None:
     for name in ("lstm", "carry_lstm", "peephole_lstm", "coupled_lstm", "layer_norm_lstm"):
         params = stepfold.cells.by_name(name).init(2, 3)
         np.testing.assert_array_equal(params["b_f"], [1, 1, 1])
@@ -103,7 +103,7 @@ def test_a_call_computes_one_step(name: str, loaded: bool) -> None:
     if loaded:
         cell = Cell.from_json(cell.to_json())
     random = np.random.default_rng(0)
-    # as many rows as features: a row must never be taken for a column
+    # as many rows as features, so that exchanged axes are seen
     x, states = random.standard_normal((4, 4)), [random.standard_normal((4, 3)) for _ in cell.states]
     params = parameters(cell, 4, 3, seed=1)
     expected = one_step(cell, x, states, params)
@@ -127,7 +127,7 @@ def test_a_call_of_a_random_cell(cell: Cell) -> None:
             close(np.broadcast_to(a, b[row].shape), b[row], 1e-12)
 
 
-def test_a_call_with_what_does_not_fit() -> None:
+def test_a_call_with_arguments_that_do_not_fit() -> None:
     cell = stepfold.cells.simple_rnn
     x, h, params = np.ones(2), np.ones(3), cell.init(2, 3)
     with pytest.raises(TypeError, match=r"^simple_rnn takes x, h before its parameters, got 1 arrays$"):
@@ -138,11 +138,11 @@ def test_a_call_with_what_does_not_fit() -> None:
         cell(x, h, W=params["W"], U=params["U"], q=params["b"])
     with pytest.raises(ValueError, match=r"^simple_rnn: parameter W has shape \(3, 2\), expected \(3, 5\)$"):
         cell(np.ones(5), h, **params)
-    with pytest.raises(ValueError, match=r"must be arrays \(…, features\) and \(…, units\), not numbers$"):
+    with pytest.raises(ValueError, match=r"must be arrays \(…, features\) and \(…, units\), not scalars$"):
         cell(1.0, h, **params)
 
 
-def test_whole_numbers_are_taken_as_numbers() -> None:
+def test_integers_are_converted() -> None:
     cell = stepfold.cells.ugrnn
     params = cell.init(2, 3, seed=0, dtype="float64")
     found = cell(np.ones((1, 2), int), np.ones((1, 3), int), **params)
@@ -197,7 +197,7 @@ def test_cells_by_name() -> None:
 
 
 @pytest.mark.parametrize("name", stepfold.cells.names())
-def test_every_known_cell_names_its_source_and_shapes(name: str) -> None:
+def test_every_built_in_cell_names_its_source_and_shapes(name: str) -> None:
     about = stepfold.cells.by_name(name).__doc__
     assert about is not None
     assert any(digit in about.partition("\n")[0] for digit in "12") or "tutorial" in about

@@ -1,4 +1,4 @@
-"""What a step that cannot be read says: the file and line, what is wrong, the cure."""
+"""Errors of steps that cannot be traced: the file and line, what is wrong, the cure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEARNED = np.ones((3, 3))
 
 
 def message(function: Callable[..., Any], line: str, **options: Any) -> str:
-    """The error's text without its place, which must be the line of the function that contains `line`."""
+    """The error's text without its location, which must be the line of the function that contains `line`."""
     source, first = inspect.getsourcelines(function)
     number = first + next(k for k, text in enumerate(source) if line in text)
     with pytest.raises(CellError) as caught:
@@ -90,21 +90,21 @@ def test_numpy_functions() -> None:
         return np.tanh(W @ x)
 
     assert message(ufunc, "return") == (
-        "numpy.tanh cannot read a value of the step; use stepfold's own words (stepfold.tanh)"
+        "numpy.tanh cannot take a value of the step; use stepfold's functions (stepfold.tanh)"
     )
 
     def function(x, h, *, W):
         return h * np.mean(W @ x)
 
     assert message(function, "return") == (
-        "numpy.mean cannot read a value of the step; use stepfold's own words (stepfold.mean)"
+        "numpy.mean cannot take a value of the step; use stepfold's functions (stepfold.mean)"
     )
 
     def conversion(x, h, *, W):
         return np.asarray(W @ x)
 
     assert message(conversion, "return") == (
-        "a value of the step is no array yet; use stepfold's own words (stepfold.tanh, …)"
+        "a value of the step is not an array while traced; use stepfold's functions (stepfold.tanh, …)"
     )
 
     def math_module(x, h, *, W):
@@ -113,7 +113,7 @@ def test_numpy_functions() -> None:
         return math.tanh(W @ x)
 
     assert message(math_module, "math.tanh") == (
-        "a value of the step is not a number yet; use stepfold's own words (stepfold.tanh, …)"
+        "a value of the step is not a number while traced; use stepfold's functions (stepfold.tanh, …)"
     )
 
 
@@ -125,13 +125,14 @@ def test_array_methods() -> None:
         cell(step)
     assert str(caught.value) == (
         f"{__file__}:{step.__code__.co_firstlineno + 1}: a value of the step has no attribute 'sum'; "
-        "use stepfold's own words (stepfold.sum)"
+        "use stepfold's functions (stepfold.sum)"
     )
 
 
 def test_arrays_from_outside() -> None:
     expected = (
-        "an array of shape (3, 3) cannot stand in a step; make it a parameter (a keyword-only argument)"
+        "an array of shape (3, 3) cannot be an operand in a step; "
+        "make it a parameter (a keyword-only argument)"
     )
 
     def product(x, h, *, W):
@@ -149,11 +150,19 @@ def test_arrays_from_outside() -> None:
 
     assert message(factor, "return") == expected
 
+    def undefined(x, h, *, W):
+        return W @ x + float("nan")
+
+    assert message(undefined, "return") == (
+        "NaN cannot be an operand in a step; choose between values with where(condition, a, b)"
+    )
+
     def nothing(x, h, *, W):
         return W @ x + None
 
     assert (
-        message(nothing, "return") == "None (NoneType) cannot stand in a step; maths takes values and numbers"
+        message(nothing, "return")
+        == "None (NoneType) cannot be an operand in a step; values of the step and numbers can"
     )
 
 
@@ -212,7 +221,7 @@ def test_states() -> None:
         return W @ x > h
 
     assert message(comparison, "def") == (
-        "the new state 'h' is a comparison, not a number; use where(condition, a, b)"
+        "the new state 'h' is a comparison, which is boolean; use where(condition, a, b)"
     )
 
 
@@ -245,8 +254,8 @@ def test_parameters() -> None:
         return U @ stepfold.mean(h)
 
     assert message(number, "return") == (
-        "U @ … needs the input (features,) or a row of units (units,) on its right, not one number; "
-        "use a vector parameter times that number"
+        "U @ … needs the input (features,) or a value (units,) on its right, not a scalar; "
+        "use a vector parameter times that scalar"
     )
 
     def vectors(x, h, *, W, b):
@@ -261,12 +270,18 @@ def test_comparisons() -> None:
     def number(x, h, *, W):
         return (W @ x > 0) * h
 
-    assert message(number, "return") == "a comparison is no number; use it as where(condition, a, b)"
+    assert (
+        message(number, "return")
+        == "a comparison is boolean; use it as the condition of where(condition, a, b)"
+    )
 
     def operand(x, h, *, U):
         return U @ (h > 0)
 
-    assert message(operand, "return") == "a comparison is no number; use it as where(condition, a, b)"
+    assert (
+        message(operand, "return")
+        == "a comparison is boolean; use it as the condition of where(condition, a, b)"
+    )
 
     def condition(x, h, *, W):
         return where(h, W @ x, 0.0)
@@ -274,11 +289,11 @@ def test_comparisons() -> None:
     assert message(condition, "return") == ("where needs a comparison as its condition, where(a > b, …, …)")
 
 
-def test_parts_of_a_row() -> None:
+def test_elements_of_a_row() -> None:
     def part(x, h, *, W):
         return h[0] + W @ x
 
-    assert "cannot take parts of a value; use another parameter or state" in message(part, "return")
+    assert "cannot index them; use another parameter or state" in message(part, "return")
 
     def loop(x, h, *, W):
         total = 0.0
@@ -286,7 +301,7 @@ def test_parts_of_a_row() -> None:
             total = total + value
         return total
 
-    assert "cannot go through the units one by one" in message(loop, "for value")
+    assert "cannot iterate over them; use sum, mean or max" in message(loop, "for value")
 
     def length(x, h, *, W):
         return h / len(h)
@@ -304,9 +319,9 @@ def test_arguments() -> None:
         return rate * (W @ x)
 
     assert message(default, "def") == (
-        "argument rate has a default, but every argument is an array; write the number in the step"
+        "argument rate has a default, but every argument is an array; write the constant in the step"
     )
-    with pytest.raises(CellError, match=r"^@cell reads a function that computes one timestep, not 3;"):
+    with pytest.raises(CellError, match=r"^@cell takes a function that computes one timestep, not 3;"):
         cell(3)  # type: ignore[call-overload]
 
 
@@ -341,15 +356,15 @@ def test_the_line_of_a_helper_of_the_user_s_own() -> None:
     assert str(caught.value).startswith(f"{__file__}:{helper.__code__.co_firstlineno + 1}: numpy.exp")
 
 
-def test_a_word_that_is_a_function_of_words_is_not_the_user_s_line() -> None:
+def test_a_line_of_stepfold_is_not_the_user_s_line() -> None:
     def step(x, h, *, W):
         return stepfold.hard_sigmoid(x)
 
     assert message(step, "return").startswith("the input has features")
 
 
-def test_the_line_of_a_known_cell() -> None:
-    with pytest.raises(CellError, match=r"_simple\.py:\d+: numpy\.cosh cannot read"):
+def test_the_line_of_a_built_in_cell() -> None:
+    with pytest.raises(CellError, match=r"_simple\.py:\d+: numpy\.cosh cannot take"):
         stepfold.cells.simple_rnn_with(np.cosh)
 
 
@@ -360,10 +375,10 @@ def test_the_line_in_a_script(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert f"stepfold._trace.CellError: {script}:4: the input has features" in done.stderr
+    assert f"stepfold.CellError: {script}:4: the input has features" in done.stderr
 
 
-def test_a_question_for_an_attribute_is_no_error() -> None:
+def test_hasattr_of_a_value_is_false() -> None:
     seen = []
 
     @cell

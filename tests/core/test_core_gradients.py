@@ -1,4 +1,4 @@
-"""The reference's gradients against finite differences, and what a sequence means."""
+"""The reference: its gradients against finite differences, masks, direction, cut sequences."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MASK = np.array([[1, 1, 0, 1, 0], [0, 0, 0, 0, 0], [0, 1, 1, 0, 1]], bool)
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("mask", [None, MASK], ids=["whole", "holes"])
 @pytest.mark.parametrize("name", stepfold.cells.names())
-def test_known_cells_gradients(name: str, mask: Any, reverse: bool) -> None:
+def test_gradients_of_built_in_cells(name: str, mask: Any, reverse: bool) -> None:
     cell = stepfold.cells.by_name(name)
     problem = Problem(cell, parameters(cell, 4, 3, seed=1), batch=3, time=5, features=4, units=3, seed=2,
                       mask=mask, reverse=reverse)  # fmt: skip
@@ -30,7 +30,7 @@ def test_known_cells_gradients(name: str, mask: Any, reverse: bool) -> None:
 
 @settings(max_examples=60)
 @given(cell=cells(), data=st.data())
-def test_random_cells_gradients(cell: Cell, data: st.DataObject) -> None:
+def test_gradients_of_random_cells(cell: Cell, data: st.DataObject) -> None:
     batch, time, units = 2, 3, data.draw(st.sampled_from([1, 2, 5]))
     seed, mask, reverse = (
         data.draw(st.integers(0, 10)),
@@ -95,10 +95,10 @@ def test_a_masked_step_keeps_the_states_and_takes_no_gradient(name: str) -> None
     )
     run = problem.run(problem.inputs, problem.params, problem.initial)
     for row in range(3):
-        kept = [t for t in range(5) if MASK[row, t]]
-        alone = Reference(cell.step, problem.inputs[row : row + 1, kept], problem.params,
+        active = [t for t in range(5) if MASK[row, t]]
+        alone = Reference(cell.step, problem.inputs[row : row + 1, active], problem.params,
                           [s[row : row + 1] for s in problem.initial])  # fmt: skip
-        close(alone.outputs[0], run.outputs[row, kept], 1e-14)
+        close(alone.outputs[0], run.outputs[row, active], 1e-14)
         for a, b in zip(alone.states, run.states, strict=True):
             close(a[0], b[row], 1e-14)
     np.testing.assert_array_equal(run.outputs[0, 2], run.outputs[0, 1])
@@ -106,17 +106,17 @@ def test_a_masked_step_keeps_the_states_and_takes_no_gradient(name: str) -> None
     to_inputs, _, to_initial = run.backward(problem.to_outputs, problem.to_states)
     assert (to_inputs[~MASK] == 0).all()
     assert (np.abs(to_inputs[MASK]) > 0).any()
-    # through a row without a working timestep everything passes unchanged
+    # a row without an active step passes its gradient on unchanged
     close(to_initial[0][1], problem.to_states[0][1] + problem.to_outputs[1].sum(0), 1e-14)
 
 
-def test_a_reversed_sequence_is_the_turned_one() -> None:
+def test_a_reversed_scan_is_a_scan_of_the_reversed_sequence() -> None:
     cell = stepfold.cells.gru
     params = parameters(cell, 2, 3, seed=0)
     forward = Problem(cell, params, batch=2, time=4, features=2, units=3, seed=1)
     run = Reference(cell.step, forward.inputs, params, forward.initial, reverse=True)
-    turned = Reference(cell.step, forward.inputs[:, ::-1], params, forward.initial)
-    np.testing.assert_array_equal(run.outputs, turned.outputs[:, ::-1])
+    backwards = Reference(cell.step, forward.inputs[:, ::-1], params, forward.initial)
+    np.testing.assert_array_equal(run.outputs, backwards.outputs[:, ::-1])
 
 
 def test_no_timestep_is_the_initial_state() -> None:
@@ -141,7 +141,7 @@ def test_nan_stays_in_its_row() -> None:
 
 
 def test_lstm_by_hand() -> None:
-    """The equations once more, without the graph, one number at a time."""
+    """The equations without the graph, one element at a time."""
     cell = stepfold.cells.lstm
     p = parameters(cell, 2, 3, seed=5)
     random = np.random.default_rng(6)

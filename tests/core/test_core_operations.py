@@ -1,4 +1,4 @@
-"""The table of operations: every column of every row, and the derivatives where they have a choice."""
+"""The table of operations: every column of every row, and the derivatives where a subgradient is chosen."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from core_helpers import close, slope
 
 import stepfold
-from stepfold._gradient import pull_back
-from stepfold._graph import KERNEL, RECURRENT_KERNEL, SCALAR, UNITS, Node, constant, in_order, leaf
+from stepfold._gradient import vjp
+from stepfold._graph import KERNEL, RECURRENT_KERNEL, SCALAR, UNITS, Node, constant, leaf, topological_order
 from stepfold._llvm._vectors import Vectors
 from stepfold._ops import PRODUCTS, REDUCTIONS, TABLE, Operation, add, apply, multiply, negate, subtract
 from stepfold._reference import evaluate
@@ -27,19 +27,19 @@ ANY = [-1.3, 0.4, 2.2, -0.2]
 
 
 class Recorder:
-    """Stands for a vector-words object: every word that exists there is recorded, others fail."""
+    """Stands for a vector builder: calls of methods that exist there are recorded, others fail."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.called: list[str] = []
 
-    def __getattr__(self, word: str) -> object:
-        assert callable(getattr(Vectors, word, None)), f"Vectors has no word {word}"
+    def __getattr__(self, name: str) -> object:
+        assert callable(getattr(Vectors, name, None)), f"Vectors has no method {name}"
 
-        def say(*inputs: object) -> str:
-            self.said.append(word)
-            return word
+        def record(*inputs: object) -> str:
+            self.called.append(name)
+            return name
 
-        return say
+        return record
 
 
 @pytest.mark.parametrize("op", TABLE)
@@ -50,16 +50,16 @@ def test_no_column_is_empty(op: str) -> None:
     assert callable(row.derivative)
     assert row.text.count("{}") == row.arity
     assert row.arity >= 1
-    places = [f"v{k}" for k in range(row.arity)]
-    assert all(place in row.latex.format(*places) for place in places)
+    operands = [f"v{k}" for k in range(row.arity)]
+    assert all(operand in row.latex.format(*operands) for operand in operands)
     if op in (*PRODUCTS, *REDUCTIONS):
-        assert row.words is None
-        assert row.keep
+        assert row.llvm is None
+        assert row.save
     else:
         recorder = Recorder()
-        assert row.words is not None
-        assert row.words(recorder, *places) is not None
-        assert recorder.said
+        assert row.llvm is not None
+        assert row.llvm(recorder, *operands) is not None
+        assert recorder.called
 
 
 def node_of(op: str) -> tuple[Node, list[str]]:
@@ -86,11 +86,13 @@ def test_every_derivative_is_the_slope(op: str) -> None:
         ("cotangent", "y"): random.standard_normal(units),
     }
     step = Step("one", tuple(names), {"M": RECURRENT_KERNEL} if op in PRODUCTS else {}, (output,))
-    back = pull_back([output], [leaf("cotangent", "y")], step)
+    back = vjp([output], [leaf("cotangent", "y")], step)
     given = values["cotangent", "y"]
 
     def loss(leaves: dict[tuple[str, str], np.ndarray]) -> float:
-        return float((evaluate(in_order([output]), leaves, units, np.float64)[id(output)] * given).sum())
+        return float(
+            (evaluate(topological_order([output]), leaves, units, np.float64)[id(output)] * given).sum()
+        )
 
     def moved(leaf_name: tuple[str, str], d: np.ndarray) -> Callable[[float], float]:
         return lambda e: loss({**values, leaf_name: values[leaf_name] + e * d})
@@ -115,23 +117,25 @@ def test_every_derivative_can_be_derived_again(op: str) -> None:
     node, _ = node_of(op)
     d = leaf("cotangent", "y", dims=node.dims)
     for first in TABLE[op].derivative(node, d):
-        for n in in_order([] if first is None else [first]):
+        for n in topological_order([] if first is None else [first]):
             if n.inputs:
                 assert len(TABLE[n.op].derivative(n, leaf("cotangent", "z", dims=n.dims))) == len(n.inputs)
 
 
 def derivative(op: str, *points: float) -> list[float]:
-    """The derivatives of an operation of numbers at a point."""
+    """The derivatives of an operation of one unit at a point."""
     inputs = [leaf("state", name) for name in "ab"[: len(points)]]
     y = apply(op, *inputs)
     found = TABLE[op].derivative(y, constant(1.0, UNITS))
     leaves = {("state", name): np.array([p]) for name, p in zip("ab", points, strict=False)}
     return [
-        float(evaluate(in_order([n]), leaves, 1, np.float64)[id(n)].item()) for n in found if n is not None
+        float(evaluate(topological_order([n]), leaves, 1, np.float64)[id(n)].item())
+        for n in found
+        if n is not None
     ]
 
 
-def test_derivatives_where_there_is_a_choice() -> None:
+def test_chosen_subgradients() -> None:
     assert derivative("relu", 0.0) == [0.0]
     assert derivative("abs", 0.0) == [0.0]
     assert derivative("abs", -0.0) == [0.0]
@@ -141,11 +145,13 @@ def test_derivatives_where_there_is_a_choice() -> None:
     assert derivative("minimum", 1.0, 2.0) == [1.0, 0.0]
 
 
-def test_the_greatest_units_share_alike() -> None:
+def test_units_equal_to_the_maximum_share_its_gradient() -> None:
     y = apply("max", H)
     (d,) = TABLE["max"].derivative(y, constant(1.0))
     assert d is not None
-    found = evaluate(in_order([d]), {("state", "h"): np.array([2.0, -1.0, 2.0, 0.0])}, 4, np.float64)[id(d)]
+    found = evaluate(
+        topological_order([d]), {("state", "h"): np.array([2.0, -1.0, 2.0, 0.0])}, 4, np.float64
+    )[id(d)]
     np.testing.assert_array_equal(found, [0.5, 0.0, 0.5, 0.0])
 
 
@@ -160,7 +166,7 @@ def test_the_greatest_units_share_alike() -> None:
         ("tanh", math.tanh),
     ],
 )
-def test_numpy_meaning(op: str, function: object, dtype: type) -> None:
+def test_numpy_implementations(op: str, function: object, dtype: type) -> None:
     x = np.linspace(-20, 20, 81, dtype=dtype)
     found = TABLE[op].numpy(x)
     assert found.dtype == dtype
@@ -171,7 +177,7 @@ def test_numpy_meaning(op: str, function: object, dtype: type) -> None:
 
 
 @pytest.mark.parametrize("op", ["sigmoid", "softplus", "relu", "tanh", "erf"])
-def test_numpy_meaning_at_the_ends(op: str) -> None:
+def test_numpy_implementations_at_infinity(op: str) -> None:
     limits = {"sigmoid": [0.0, 1.0], "softplus": [0.0, np.inf], "relu": [0.0, np.inf]}
     with np.errstate(all="raise", under="ignore"):
         found = TABLE[op].numpy(np.array([-np.inf, np.inf, -1e4, 1e4], np.float32))
@@ -181,7 +187,7 @@ def test_numpy_meaning_at_the_ends(op: str) -> None:
     assert np.isnan(TABLE[op].numpy(np.array([np.nan]))).all()
 
 
-def test_words_on_arrays_are_the_table_s_meanings() -> None:
+def test_functions_on_arrays_are_the_numpy_implementations() -> None:
     random = np.random.default_rng(0)
     a, b = random.standard_normal((2, 5)), random.standard_normal((2, 5))
     for name in ("tanh", "sigmoid", "relu", "exp", "abs", "erf", "softplus"):
@@ -213,7 +219,7 @@ def test_words_on_arrays_are_the_table_s_meanings() -> None:
         ("linear", {2.0: 2.0}),
     ],
 )
-def test_composed_words(name: str, points: dict[float, float]) -> None:
+def test_composed_functions(name: str, points: dict[float, float]) -> None:
     found = getattr(stepfold, name)(np.array(list(points)))
     np.testing.assert_allclose(found, list(points.values()), rtol=1e-15)
 
@@ -230,6 +236,10 @@ def test_simpler_forms() -> None:
     assert multiply(number, constant(1.0, UNITS)).dims == UNITS
     # 0 * x is not 0 where x is NaN or infinite
     assert multiply(A, 0.0).op == "multiply"
+    # a constant is never NaN
+    assert subtract(constant(math.inf), constant(math.inf)).op == "subtract"
+    with pytest.raises(ValueError, match=r"^a constant cannot be NaN$"):
+        constant(math.nan)
 
 
 def test_axes_that_do_not_fit() -> None:
@@ -241,9 +251,7 @@ def test_axes_that_do_not_fit() -> None:
         apply("matmul", kernel, A)
     with pytest.raises(ValueError, match=r"^a matrix \(units, features\) can only stand on the left of @$"):
         apply("add", kernel, kernel)
-    with pytest.raises(
-        ValueError, match=r"^sum, mean and max run over the units of a row, not over one number$"
-    ):
+    with pytest.raises(ValueError, match=r"^sum, mean and max reduce the units of a row, not a scalar$"):
         apply("sum", apply("sum", A))
 
 
@@ -256,7 +264,7 @@ def test_a_new_operation_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     assert evaluate([A, y], {("state", "a"): np.array([0.5])}, 1, np.float64)[id(y)] == np.sin(0.5)
 
 
-def test_numbers_a_row_are_spread_over_units() -> None:
+def test_scalars_are_broadcast_over_units() -> None:
     y = multiply(apply("sum", A), constant(1.0, UNITS))
     assert y.dims == UNITS
     assert apply("sum", A).dims == SCALAR

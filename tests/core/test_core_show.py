@@ -1,4 +1,4 @@
-"""Views of cells: what a student reads."""
+"""Views of cells as text."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from hypothesis import given, settings
 
 import stepfold
 from stepfold import Cell, cell
+from stepfold._show._maths import equations
+from stepfold._show._names import forward_names
+from stepfold._show._patterns import Matcher
+from stepfold._show._print import Printer
 from tests.strategies import cells, parameters
 
 SIMPLE_RNN = """\
@@ -21,16 +25,16 @@ One timestep: x is the input, h the state before, h' the state after; h' is also
   h' = tanh(W @ x + U @ h + b)
 
 Parameters
-      kind               shape               starts as
+      kind               shape               initial value
   W   kernel             (units, features)   Glorot-uniform
   U   recurrent kernel   (units, units)      orthogonal
   b   vector             (units,)            0
-  in all units * features + units**2 + units
+  in total units * features + units**2 + units
 
-Leaves the time loop (computed for all timesteps at once, before the first)
+Computed outside the time loop, for many timesteps at once
   W @ x + b
 
-Kept of every timestep for the way back
+Residuals, saved at every timestep for the backward pass
   h'"""
 
 LSTM = """\
@@ -47,20 +51,20 @@ output.
   h' = o * tanh(c')
 
 Parameters
-                       kind               shape               starts as        numbers
+                       kind               shape               initial value    elements
   W_i, W_f, W_c, W_o   kernel             (units, features)   Glorot-uniform   4 × 512
   U_i, U_f, U_c, U_o   recurrent kernel   (units, units)      orthogonal       4 × 1,024
   b_i, b_c, b_o        vector             (units,)            0                3 × 32
   b_f                  vector             (units,)            1                32
-  in all 4 * units * features + 4 * units**2 + 4 * units = 6,272 with 32 units and 16 features
+  in total 4 * units * features + 4 * units**2 + 4 * units = 6,272 with 32 units and 16 features
 
-Leaves the time loop (computed for all timesteps at once, before the first)
+Computed outside the time loop, for many timesteps at once
   W_o @ x + b_o
   W_f @ x + b_f
   W_i @ x + b_i
   W_c @ x + b_c
 
-Kept of every timestep for the way back
+Residuals, saved at every timestep for the backward pass
   h', c', o, f, i, c~, tanh(c')"""
 
 LSTM_LATEX = r"""\begin{aligned}
@@ -73,7 +77,7 @@ h_t &= o_t \odot \tanh(c_t)
 \end{aligned}"""
 
 LSTM_GRADIENT = """\
-Backwards
+Backward pass
   v1      = d_c' + d_h' * o * (1 - tanh(c')**2)
   delta_c = v1 * i * (1 - c~**2)
   delta_i = v1 * c~ * i * (1 - i)
@@ -92,13 +96,13 @@ Summed over all rows and timesteps
 SIMPLE_RNN_GRADIENT = """\
 simple_rnn: The plain recurrent network (Elman 1990, Finding structure in time).
 
-One timestep of the way back: d_h is the gradient of h. d_h' arrives from the timestep after, the
-gradient of this timestep's output added to d_h'.
+One timestep of the backward pass: d_h is the gradient of h. d_h' arrives from the timestep after,
+the gradient of this timestep's output is added to d_h'.
 
-From the way forward
+From the forward pass
   h' = tanh(W @ x + U @ h + b)
 
-Backwards
+Backward pass
   delta = d_h' * (1 - h'**2)
   d_h   = U.T @ delta
   d_x   = W.T @ delta
@@ -124,7 +128,7 @@ def test_maths() -> None:
     assert stepfold.cells.lstm.show("maths", units=32, features=16) == LSTM
 
 
-def test_a_loaded_cell_has_all_but_its_paper() -> None:
+def test_a_loaded_cell_shows_all_but_its_docstring() -> None:
     loaded = Cell.from_json(stepfold.cells.simple_rnn.to_json())
     assert loaded.show() == "simple_rnn\n" + SIMPLE_RNN.partition("\n")[2]
 
@@ -182,7 +186,7 @@ def test_parentheses() -> None:
     check_equations(step)
 
 
-def test_states_that_only_pass() -> None:
+def test_states_that_are_only_copied() -> None:
     @cell
     def delay(x, h, before, *, W):
         return stepfold.tanh(W @ x) + before, h
@@ -195,10 +199,12 @@ def test_states_that_only_pass() -> None:
     def still(x, h):
         return h
 
-    assert still.show().endswith("Parameters\n  none\n\nKept of every timestep for the way back\n  nothing")
+    assert still.show().endswith(
+        "Parameters\n  none\n\nResiduals, saved at every timestep for the backward pass\n  nothing"
+    )
 
 
-def test_names_that_mermaid_or_latex_would_take_otherwise() -> None:
+def test_names_that_are_keywords_of_mermaid_or_latex() -> None:
     @cell
     def step(x, end, *, W_1, alpha, W_end):
         return stepfold.tanh(W_1 @ x + alpha * end) + stepfold.sigmoid(W_end @ end)
@@ -241,7 +247,7 @@ def test_code(kernel: str) -> None:
             "maths",
             {"units": 0, "features": 3},
             ValueError,
-            "units must be a whole number of at least 1, not 0",
+            "units must be an integer of at least 1, not 0",
         ),
         (
             "llvm",
@@ -255,7 +261,7 @@ def test_code(kernel: str) -> None:
             ValueError,
             "there is no target '6502'; use one of 'host', 'haswell', 'x86-64'",
         ),
-        ("llvm", {"units": 0}, ValueError, "units must be a whole number of at least 1, not 0"),
+        ("llvm", {"units": 0}, ValueError, "units must be an integer of at least 1, not 0"),
     ],
 )
 def test_what_cannot_be_shown(what: str, options: dict[str, Any], error: type[Exception], text: str) -> None:
@@ -265,14 +271,14 @@ def test_what_cannot_be_shown(what: str, options: dict[str, Any], error: type[Ex
 
 
 @pytest.mark.parametrize("name", stepfold.cells.names())
-def test_every_known_cell_fits_on_a_page(name: str) -> None:
+def test_every_built_in_cell_fits_on_a_page(name: str) -> None:
     cell = stepfold.cells.by_name(name)
     for what in ("maths", "gradient"):
         assert max(len(line) for line in cell.show(what).splitlines()) <= 110
 
 
 def evaluated(cell: Cell, x: Any, states: list[Any], params: dict[str, Any]) -> list[Any]:
-    """Run the equations of the view as Python."""
+    """The new states, by running the equations of the view as Python."""
     text = cell.show()
     block = text.split("\n\n")[2]
     names = {name: getattr(stepfold, name) for name in stepfold.__all__}
@@ -292,11 +298,11 @@ def check_equations(cell: Cell) -> None:
     expected = cell(x[None], *(s[None] for s in states), **params)
     expected = expected if isinstance(expected, tuple) else (expected,)
     for a, b in zip(evaluated(cell, x, states, params), expected, strict=True):
-        np.testing.assert_allclose(a, b[0], rtol=1e-4, atol=1e-5)  # numbers are printed with six digits
+        np.testing.assert_allclose(a, b[0], rtol=1e-4, atol=1e-5)  # constants are printed with six digits
 
 
 @pytest.mark.parametrize("name", stepfold.cells.names())
-def test_the_equations_of_known_cells_are_true(name: str) -> None:
+def test_the_equations_of_built_in_cells_are_true(name: str) -> None:
     check_equations(stepfold.cells.by_name(name))
 
 
@@ -311,3 +317,35 @@ def test_the_equations_of_random_cells_are_true(cell: Cell) -> None:
 def test_every_view_of_random_cells(cell: Cell) -> None:
     for what in ("latex", "graph", "gradient"):
         assert len(cell.show(what)) > 20
+
+
+def deep(operations: int) -> Cell:
+    """A cell with a chain of operations."""
+
+    @cell
+    def chain(x, h, *, W, U):
+        y = W @ x + U @ h
+        for _ in range(operations // 2):
+            y = stepfold.tanh(y) * h
+        return y
+
+    return chain
+
+
+@pytest.mark.parametrize("what", ["latex", "graph", "gradient"])
+def test_a_chain_of_thousands_of_operations_is_shown(what: str) -> None:
+    text = deep(4_000).show(what)
+    # the inner values have names, so that no equation is long
+    assert max(map(len, text.splitlines())) < 1_000
+    assert text.count("tanh(") >= 2_000
+
+
+def test_the_equations_of_a_chain_are_true() -> None:
+    chain = deep(500).step
+    matcher = Matcher()
+    names, named = forward_names(chain, matcher)
+    x, h, params = np.ones(2), np.full(3, 0.9), parameters(deep(500), 2, 3, seed=0)
+    values = {"x": x, "h": h, "tanh": np.tanh, **params}
+    for name, text in equations(chain, Printer(matcher, names), named).items():
+        exec(f"{name} = {text}".replace("'", "_new"), values)
+    np.testing.assert_allclose(values["h_new"], deep(500)(x, h, **params), rtol=1e-12)

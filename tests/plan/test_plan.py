@@ -83,7 +83,7 @@ def enough(step: Step, kept: list[Node]) -> bool:
 
     def can(n: Node) -> bool:
         if id(n) not in known:
-            dear = id(n) in forward and bool(n.inputs) and TABLE[n.op].keep
+            dear = id(n) in forward and bool(n.inputs) and TABLE[n.op].save
             known[id(n)] = id(n) in stored or (not dear and all(can(i) for i in n.inputs))
         return known[id(n)]
 

@@ -281,7 +281,7 @@ class StageWriter:
             return values[key]
 
         for n in stage.body:
-            words = TABLE[n.op].words
+            words = TABLE[n.op].llvm
             assert words is not None, n.op
             values[id(n)] = words(v, *(value(i) for i in n.inputs))
         for n, place in stage.stores:
@@ -335,7 +335,7 @@ class StageWriter:
                 return values[id(n)]
 
             for n in stage.scalars:
-                words = TABLE[n.op].words
+                words = TABLE[n.op].llvm
                 assert words is not None, n.op
                 values[id(n)] = words(v, *(value(i) for i in n.inputs))
             for n, place in stage.scalar_stores:

@@ -40,7 +40,7 @@ def kept(step: Step, back: Backward) -> list[Node]:
         visited.add(key)
         into, out = 2 * key, 2 * key + 1
         edge(into, out, _ALWAYS if n.boolean else _SCALAR_COST if n.dims == SCALAR else 1.0)
-        if TABLE[n.op].keep:
+        if TABLE[n.op].save:
             edge(_SOURCE, into, _ALWAYS)
             return
         for i in n.inputs:

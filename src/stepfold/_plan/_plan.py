@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._gradient import Backward, backward
-from .._graph import SCALAR, UNITS, Node, constant, in_order
+from .._graph import SCALAR, UNITS, Node, constant, topological_order
 from .._step import Step
 from ._keep import kept
 from ._lower import Lowering, Place, Projection, at
@@ -126,7 +126,7 @@ def _way_back(step: Step, derived: Backward, places: dict[int, Place], forward: 
     pairs = [(name, left, right) for name, terms in derived.matrices.items() for left, right in terms]
     ends = [*derived.states, *derived.vectors.values(), *(n for _, *both in pairs for n in both)]
     # a product with the input's cotangent happens after the loop, so it does not count as a use
-    nodes = in_order(n for n in ends if n is not None)
+    nodes = topological_order(n for n in ends if n is not None)
     vectors: list[str] = []
     lowering = Lowering(known, vectors, [n for n in ends if n is not None], nodes)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .._graph import SCALAR, Node, in_order
+from .._graph import SCALAR, Node, topological_order
 from .._ops import REDUCTIONS, TABLE
 from ._lower import Place, matrix_terms, place_of
 
@@ -52,7 +52,7 @@ class _Arranging:
         self._level: dict[int, int] = {}
         self._static: set[int] = set()
         self._cost: dict[int, float] = {}
-        order = in_order(n for n, _ in targets)
+        order = topological_order(n for n, _ in targets)
         for n in order:
             self._note(n)
         count = 1 + max((self._level[id(n)] for n in order), default=0)
@@ -95,7 +95,7 @@ class _Arranging:
             self._static.add(key)
         cheap = (
             n.op in TABLE
-            and not TABLE[n.op].keep
+            and not TABLE[n.op].save
             and all(i.dims != SCALAR or id(i) in self._static or i.op == "place" for i in n.inputs)
         )
         self._cost[key] = 1 + sum(self._cost[id(i)] for i in n.inputs) if cheap else float("inf")

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .._cell import Cell, checked_dtype
+from .._cell import Cell
+from .._dtype import checked_dtype
 from .._native import Array, Status
 from ._call import Call
 from ._engine import engine_for

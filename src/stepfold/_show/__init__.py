@@ -1,4 +1,4 @@
-"""Views of a cell as text: its equations, its loop, its derivative, its code."""
+"""Views of a step as text: its equations, its flowchart, its backward step, its code."""
 
 from ._show import show
 

@@ -1,16 +1,15 @@
-"""The equations of a step as text: for people at a terminal."""
+"""The equations of a step as text and as LaTeX."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
 
-from .._cell import Cell
 from .._graph import KERNEL, RECURRENT_KERNEL, UNITS, Dims, Node
 from .._plan import plan
 from .._step import Step
 from ._names import Names, forward_names, name_shared, owners
-from ._phrases import Reader
+from ._patterns import Matcher
 from ._print import Printer, Style
 
 _WIDTH = 100
@@ -18,48 +17,43 @@ _KINDS = {KERNEL: "kernel", RECURRENT_KERNEL: "recurrent kernel", UNITS: "vector
 _STARTS = {KERNEL: "Glorot-uniform", RECURRENT_KERNEL: "orthogonal"}
 
 
-def equations(step: Step, say: Printer, named: dict[str, Node]) -> dict[str, str]:
-    """Return the step's equations, left side → right side, in the order to read them."""
-    lines = {say.name(name): say.inside(node) for name, node in named.items()}
+def equations(step: Step, write: Printer, named: dict[str, Node]) -> dict[str, str]:
+    """Return the step's equations, left side → right side, in the order to print them."""
+    lines = {write.name(name): write.inside(node) for name, node in named.items()}
     for state, node in zip(step.states, step.outputs, strict=True):
-        lines.setdefault(say.name(f"{state}'"), say(node))
+        lines.setdefault(write.name(f"{state}'"), write(node))
     return lines
 
 
-def maths(cell: Cell, *, units: int | None = None, features: int | None = None) -> str:
-    """Return equations, parameters (counted where sizes are given), what leaves the loop and what is kept."""
-    step, reader = cell.step, Reader()
-    names, named = forward_names(step, reader)
-    meanings = explained(reader, step.outputs)
+def maths(step: Step, *, units: int | None = None, features: int | None = None) -> str:
+    """Return equations, parameters (counted if sizes are given), projections and residuals."""
+    matcher = Matcher()
+    names, named = forward_names(step, matcher)
+    meanings = explained(matcher, step.outputs)
     parts = [
-        title(cell),
         filled(f"One timestep: {_legend(step)}"),
-        aligned(equations(step, Printer(reader, names), named)),
+        aligned(equations(step, Printer(matcher, names), named)),
         *(["where\n" + aligned(meanings)] if meanings else []),
-        "Parameters\n" + _table(cell, units, features),
-        *_leaving(step),
-        _kept(step, reader, names),
+        "Parameters\n" + _table(step, units, features),
+        *_projections(step),
+        _residuals(step, matcher, names),
     ]
     return "\n\n".join(parts)
 
 
-def latex(cell: Cell) -> str:
+def latex(step: Step) -> str:
     """Return the equations in an `aligned` environment."""
-    step, reader = cell.step, Reader()
-    names, named = forward_names(step, reader)
-    lines = equations(step, Printer(reader, names, "latex"), named) | explained(reader, step.outputs, "latex")
+    matcher = Matcher()
+    names, named = forward_names(step, matcher)
+    lines = equations(step, Printer(matcher, names, "latex"), named) | explained(
+        matcher, step.outputs, "latex"
+    )
     body = " \\\\\n".join(f"{left} &= {right}" for left, right in lines.items())
     return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
 
 
-def title(cell: Cell) -> str:
-    """The first line: the name, and the first line of the docstring, which names the paper."""
-    about = (cell.__doc__ or "").strip().partition("\n")[0]
-    return filled(f"{cell.name}: {about}" if about else cell.name)
-
-
 def filled(text: str, indent: str = "") -> str:
-    """Return a text in lines."""
+    """Return a text broken into lines."""
     return textwrap.fill(text, _WIDTH, initial_indent=indent, subsequent_indent=indent)
 
 
@@ -73,13 +67,13 @@ def _legend(step: Step) -> str:
     )
 
 
-def listed(words: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def aligned(equations: dict[str, str], sign: str = "=") -> str:
-    """Equations under one another; one that is too long goes on below, at a sign between its terms."""
+    """Equations below one another; one that is too long is broken between its terms."""
     width = max(map(len, equations), default=0)
     lines = []
     for name, text in equations.items():
@@ -90,7 +84,7 @@ def aligned(equations: dict[str, str], sign: str = "=") -> str:
 
 
 def _broken(text: str, width: int) -> list[str]:
-    """Break before a + or - that stands in no parentheses."""
+    """Break before a + or - outside parentheses."""
     terms, depth, start = [], 0, 0
     for k, letter in enumerate(text):
         depth += (letter in "([") - (letter in ")]")
@@ -107,35 +101,35 @@ def _broken(text: str, width: int) -> list[str]:
     return lines
 
 
-def explained(reader: Reader, outputs: Sequence[Node], style: Style = "text") -> dict[str, str]:
-    """What the longer words mean, those that are used."""
+def explained(matcher: Matcher, outputs: Sequence[Node], style: Style = "text") -> dict[str, str]:
+    """Return the definitions of the functions in the equations, those that are no operations."""
     lines = {}
-    for n in reader.in_order(outputs):
-        phrase = reader.read(n).phrase if n.inputs else None
-        if phrase is not None and phrase.explain:
-            others = Reader(tuple(p for p in reader.phrases if p.word != phrase.word))
-            say = Printer(others, {}, style, timed=False)
-            template = phrase.text if style == "text" else phrase.latex
-            lines[template.format(*map(say, phrase.places))] = say(phrase.pattern)
+    for n in matcher.topological_order(outputs):
+        pattern = matcher.form(n).pattern if n.inputs else None
+        if pattern is not None and pattern.explain:
+            others = Matcher(tuple(p for p in matcher.patterns if p.name != pattern.name))
+            write = Printer(others, {}, style, timed=False)
+            template = pattern.text if style == "text" else pattern.latex
+            lines[template.format(*map(write, pattern.arguments))] = write(pattern.graph)
     return lines
 
 
-def _table(cell: Cell, units: int | None, features: int | None) -> str:
-    """A line for the parameters of one kind that start alike."""
+def _table(step: Step, units: int | None, features: int | None) -> str:
+    """One line for all parameters of the same kind and initial value."""
     if (units is None) != (features is None):
         raise ValueError("parameters are counted for units and features; give both, or neither")
-    if not cell.step.parameters:
+    if not step.parameters:
         return "  none"
     counts: dict[str, int] = {}
     if units is not None and features is not None:
-        shapes = cell.parameter_shapes(features=features, units=units)
+        shapes = step.parameter_shapes(features=features, units=units)
         counts = {name: shape[0] * (shape[1] if len(shape) > 1 else 1) for name, shape in shapes.items()}
     groups: dict[tuple[Dims, str], list[str]] = {}
-    for name, dims in cell.step.parameters.items():
-        start = _STARTS.get(dims) or f"{cell.step.vectors.get(name, 0.0):g}"
+    for name, dims in step.parameters.items():
+        start = _STARTS.get(dims) or f"{step.vectors.get(name, 0.0):g}"
         groups.setdefault((dims, start), []).append(name)
     order = list(_KINDS)
-    rows = [["", "kind", "shape", "starts as", *(["numbers"] if counts else [])]]
+    rows = [["", "kind", "shape", "initial value", *(["elements"] if counts else [])]]
     for (dims, start), names in sorted(groups.items(), key=lambda group: order.index(group[0][0])):
         shape = f"({', '.join(dims)}{',' * (len(dims) == 1)})"
         each = [f"{len(names)} × {counts[names[0]]:,}".removeprefix("1 × ")] if counts else []
@@ -144,7 +138,7 @@ def _table(cell: Cell, units: int | None, features: int | None) -> str:
     lines = [
         "  " + "   ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
-    return "\n".join([*lines, "  " + _total(cell.step, counts, units, features)])
+    return "\n".join([*lines, "  " + _total(step, counts, units, features)])
 
 
 def _total(step: Step, counts: dict[str, int], units: int | None, features: int | None) -> str:
@@ -152,34 +146,38 @@ def _total(step: Step, counts: dict[str, int], units: int | None, features: int 
     symbols = {KERNEL: "units * features", RECURRENT_KERNEL: "units**2", UNITS: "units"}
     terms = [f"{n} * {symbols[kind]}" if n > 1 else symbols[kind] for kind, n in number.items() if n]
     total = f" = {sum(counts.values()):,} with {units} units and {features} features" if counts else ""
-    return f"in all {' + '.join(terms)}{total}"
+    return f"in total {' + '.join(terms)}{total}"
 
 
-def _leaving(step: Step) -> list[str]:
+def _projections(step: Step) -> list[str]:
     projections = plan(step).projections
     if not projections:
         return []
     sums = [" + ".join([*(f"{kernel} @ x" for kernel in p.kernels), *p.vectors]) for p in projections]
-    return [
-        "Leaves the time loop (computed for all timesteps at once, before the first)\n  " + "\n  ".join(sums)
-    ]
+    return ["Computed outside the time loop, for many timesteps at once\n  " + "\n  ".join(sums)]
 
 
-def _kept(step: Step, reader: Reader, names: Names) -> str:
-    kept = plan(step).kept
+def _residuals(step: Step, matcher: Matcher, names: Names) -> str:
+    saved = plan(step).kept
     inner = dict(names)
-    # twice, so that what is kept counts as used more than once and gets a name where it is long
+    # twice, so that long residuals count as shared and get names
     name_shared(
-        [*kept, *kept],
+        [*saved, *saved],
         inner,
         {*inner.values(), *step.states, *step.parameters},
-        reader,
-        owners(step, names, reader),
+        matcher,
+        owners(step, names, matcher),
     )
-    say = Printer(reader, inner)
-    words = [f"{state}'" for state, node in zip(step.states, step.outputs, strict=True) if node.inputs]
-    text = filled(", ".join([*words, *map(say, kept)]) or "nothing", "  ")
+    write = Printer(matcher, inner)
+    states = [f"{state}'" for state, node in zip(step.states, step.outputs, strict=True) if node.inputs]
+    text = filled(", ".join([*states, *map(write, saved)]) or "nothing", "  ")
     new = {
-        inner[id(n)]: say.inside(n) for n in reader.in_order(kept) if id(n) in inner and id(n) not in names
+        inner[id(n)]: write.inside(n)
+        for n in matcher.topological_order(saved)
+        if id(n) in inner and id(n) not in names
     }
-    return "Kept of every timestep for the way back\n" + text + (f"\n  with\n{aligned(new)}" if new else "")
+    return (
+        "Residuals, saved at every timestep for the backward pass\n"
+        + text
+        + (f"\n  with\n{aligned(new)}" if new else "")
+    )

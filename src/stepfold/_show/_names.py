@@ -1,23 +1,28 @@
-"""Names for the values of a step, from its parameters' names: what W_i, U_i and b_i make is the gate i."""
+"""Names for the values of a step, from those of its parameters: W_i, U_i and b_i belong to the gate i."""
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from .._graph import Node, in_order
+from .._graph import Node, topological_order
 from .._ops import PRODUCTS
 from .._step import Step
-from ._phrases import Reader
+from ._dominators import PostDominators
+from ._patterns import Matcher
 
 Names = dict[int, str]
 _CONSTANT = ("constant", "size")
-_SHORT = 12
+_MAX_SHARED = 12
+"""The length, in operands and operators, from which a shared value gets a name."""
+_MAX_DEPTH = 40
+"""The depth of operations in one equation from which an inner value gets a name."""
 
 
 def suffixes(parameters: Iterable[str]) -> dict[str, str]:
-    """Return the gate that each parameter's name speaks of: `W_i` → i, `Wi` → i, `W` → "" (no gate)."""
+    """Return the gate in each parameter's name: `W_i` → i, `Wi` → i, `W` → "" (no gate)."""
     found = {}
     for name in parameters:
         head, _, rest = name.partition("_")
@@ -33,14 +38,14 @@ def suffixes(parameters: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def gates(step: Step, reader: Reader) -> dict[str, Node]:
-    """Return what each group of parameters makes, gate → node.
+def gates(step: Step, matcher: Matcher) -> dict[str, Node]:
+    """Return the value of each gate, gate → node.
 
-    It is the first value through which everything passes that the group's parameters do, and then the
-    functions of it alone (its activation).
+    It is the common post-dominator of the gate's parameters, extended by functions of it alone (its
+    activation).
     """
-    order = reader.in_order(step.outputs)
-    after = _must_pass(order, step.outputs, reader)
+    order = matcher.topological_order(step.outputs)
+    dominators = PostDominators(order, step.outputs, matcher.inputs)
     groups: dict[str, list[Node]] = {}
     gate_of = suffixes(step.parameters)
     for n in order:
@@ -48,9 +53,9 @@ def gates(step: Step, reader: Reader) -> dict[str, Node]:
             groups.setdefault(gate_of[str(n.attributes[0])], []).append(n)
     found = {}
     for gate, parameters in groups.items():
-        node = _meeting(parameters, after)
-        while node is not None and (wider := after[id(node)]) is not None:
-            if not _made_of(wider, node, parameters, reader):
+        node = dominators.common(parameters)
+        while node is not None and (wider := dominators.immediate(node)) is not None:
+            if not _depends_only(wider, node, parameters, matcher):
                 break
             node = wider
         if node is not None and node.inputs and node.op not in PRODUCTS:
@@ -58,45 +63,8 @@ def gates(step: Step, reader: Reader) -> dict[str, Node]:
     return found
 
 
-def _must_pass(order: Sequence[Node], outputs: Sequence[Node], reader: Reader) -> dict[int, Node | None]:
-    """For each node the next that lies on every way from it to the outputs (None: there is no such one)."""
-    users: dict[int, list[Node | None]] = {id(n): [] for n in order}
-    for n in order:
-        for i in reader.inputs(n):
-            users[id(i)].append(n)
-    for n in outputs:
-        users[id(n)].append(None)
-    after: dict[int, Node | None] = {}
-    for n in reversed(order):
-        first, *rest = users[id(n)]
-        for user in rest:
-            first = _common(first, user, after)
-        after[id(n)] = first
-    return after
-
-
-def _chain(node: Node | None, after: dict[int, Node | None]) -> list[Node]:
-    chain = []
-    while node is not None:
-        chain.append(node)
-        node = after[id(node)]
-    return chain
-
-
-def _common(a: Node | None, b: Node | None, after: dict[int, Node | None]) -> Node | None:
-    of_b = {id(n) for n in _chain(b, after)}
-    return next((n for n in _chain(a, after) if id(n) in of_b), None)
-
-
-def _meeting(nodes: Sequence[Node], after: dict[int, Node | None]) -> Node | None:
-    first: Node | None = nodes[0]
-    for n in nodes[1:]:
-        first = _common(first, n, after)
-    return first
-
-
-def _made_of(wider: Node, node: Node, parameters: Sequence[Node], reader: Reader) -> bool:
-    """Whether `wider` is computed from `node`, numbers and these parameters alone."""
+def _depends_only(wider: Node, node: Node, parameters: Sequence[Node], matcher: Matcher) -> bool:
+    """Whether `wider` is computed from `node`, constants and these parameters alone."""
     allowed = {id(node), *map(id, parameters)}
     stack = [wider]
     while stack:
@@ -105,71 +73,79 @@ def _made_of(wider: Node, node: Node, parameters: Sequence[Node], reader: Reader
             continue
         if not n.inputs:
             return False
-        stack.extend(reader.inputs(n))
+        stack.extend(matcher.inputs(n))
     return True
 
 
-def forward_names(step: Step, reader: Reader) -> tuple[Names, dict[str, Node]]:
+def forward_names(step: Step, matcher: Matcher) -> tuple[Names, dict[str, Node]]:
     """Return the names of the step's values, and the named ones in the order to print them: name → node.
 
-    New states h', c'; gates by their parameters' suffix (with ~ where a state is called so: c~ is to become
-    c); i1, i2 what a gate i uses twice on its way; v1, v2 other values that are used twice.
+    New states are h', c'; gates are named by their parameters' suffix (with ~ where a state has that name: c~
+    is the candidate for c); i1, i2 are long or shared values of a gate i; v1, v2 are other such values.
     """
     names: Names = {}
     taken = {"x", *step.states, *step.parameters}
     for state, n in zip(step.states, step.outputs, strict=True):
         if n.inputs:
             names.setdefault(id(n), f"{state}'")
-    for gate, n in gates(step, reader).items():
+    for gate, n in gates(step, matcher).items():
         name = gate if not gate[:1].isdigit() else f"g{gate}"
         if gate and id(n) not in names:
             names[id(n)] = name if name not in taken else f"{name}~"
             taken.add(names[id(n)])
-    name_shared(step.outputs, names, taken, reader, owners(step, names, reader))
-    return names, _as_declared(step, names, reader)
+    name_shared(step.outputs, names, taken, matcher, owners(step, names, matcher))
+    return names, _as_declared(step, names, matcher)
 
 
-def _as_declared(step: Step, names: Names, reader: Reader) -> dict[str, Node]:
-    """The named values, each after those it needs, else as their parameters are declared."""
-    place = {name: k for k, name in enumerate(step.parameters)}
-    waiting: dict[str, Node] = {}
-    needs: dict[str, set[str]] = {}
-    rank: dict[str, int] = {}
-    for n in reader.in_order(step.outputs):
-        if id(n) in names:
-            name = names[id(n)]
-            inside = within(n, names, reader)
-            waiting[name] = n
-            needs[name] = {names[id(i)] for i in inside if id(i) in names}
-            rank[name] = min(
-                (place[str(i.attributes[0])] for i in inside if i.op == "parameter"), default=len(place)
-            )
+def _as_declared(step: Step, names: Names, matcher: Matcher) -> dict[str, Node]:
+    """The named values, each after those it needs, otherwise in the order of their parameters."""
+    rank = {name: k for k, name in enumerate(step.parameters)}
+    named = [n for n in matcher.topological_order(step.outputs) if id(n) in names]
+    users: dict[str, list[int]] = {}
+    missing: list[int] = []
+    ready: list[tuple[int, int]] = []
+    ranks: list[int] = []
+    for k, n in enumerate(named):
+        inside = within(n, names, matcher)
+        needs = {names[id(i)] for i in inside if id(i) in names}
+        for name in needs:
+            users.setdefault(name, []).append(k)
+        missing.append(len(needs))
+        parameters = [rank[str(i.attributes[0])] for i in inside if i.op == "parameter"]
+        ranks.append(min(parameters, default=len(rank)))
+        if not needs:
+            ready.append((ranks[k], k))
+    heapq.heapify(ready)
     ordered: dict[str, Node] = {}
-    while waiting:
-        ready = [name for name in waiting if needs[name] <= ordered.keys()]
-        first = min(ready, key=rank.__getitem__)
-        ordered[first] = waiting.pop(first)
+    while ready:
+        _, first = heapq.heappop(ready)
+        name = names[id(named[first])]
+        ordered[name] = named[first]
+        for k in users.get(name, ()):
+            missing[k] -= 1
+            if not missing[k]:
+                heapq.heappush(ready, (ranks[k], k))
     return ordered
 
 
-def within(node: Node, names: Names, reader: Reader) -> list[Node]:
-    """What stands in the equation of a node: leaves and named values, in the order in which they are met."""
+def within(node: Node, names: Names, matcher: Matcher) -> list[Node]:
+    """Return the leaves and named values in the equation of a node, in the order of printing."""
     found: dict[int, Node] = {}
-    stack = list(reversed(reader.inputs(node)))
+    stack = list(reversed(matcher.inputs(node)))
     while stack:
         n = stack.pop()
         if id(n) in names or not n.inputs:
             found[id(n)] = n
         else:
-            stack.extend(reversed(reader.inputs(n)))
+            stack.extend(reversed(matcher.inputs(n)))
     return list(found.values())
 
 
-def owners(step: Step, names: Names, reader: Reader) -> Names:
-    """For what only one gate is made of, that gate's name."""
+def owners(step: Step, names: Names, matcher: Matcher) -> Names:
+    """Return, for each value that contributes to one gate alone, that gate's name."""
     owner: Names = {}
-    # by operations, not by longer words: what is inside a layer_norm has an owner too
-    for n in reversed(in_order(step.outputs)):
+    # by operations, not by patterns: a value inside a layer_norm has an owner too
+    for n in reversed(topological_order(step.outputs)):
         mine = names.get(id(n), owner.get(id(n), ""))
         mine = "" if "'" in mine else mine.rstrip("~")
         for i in n.inputs:
@@ -181,22 +157,22 @@ def name_shared(
     outputs: Sequence[Node],
     names: Names,
     taken: set[str],
-    reader: Reader,
+    matcher: Matcher,
     owner: Names,
 ) -> None:
-    """Name what is used more than once and is too long to be written twice."""
-    order = reader.in_order(outputs)
-    uses = Counter(id(i) for n in order for i in reader.inputs(n))
+    """Name shared values that are too long to be written twice, and values inside too deep an equation."""
+    order = matcher.topological_order(outputs)
+    uses = Counter(id(i) for n in order for i in matcher.inputs(n))
     uses.update(id(n) for n in outputs)
     length: dict[int, int] = {}
+    depth: dict[int, int] = {}
     counts: Counter[str] = Counter()
     for n in order:
-        length[id(n)] = (
-            1 if id(n) in names or not n.inputs else 3 + sum(length[id(i)] + 2 for i in reader.inputs(n))
-        )
-        if id(n) in names or not n.inputs or uses[id(n)] < 2:
-            continue
-        if length[id(n)] > _SHORT:
+        inputs = matcher.inputs(n)
+        length[id(n)] = 3 + sum(length[id(i)] + 2 for i in inputs)
+        depth[id(n)] = 1 + max((depth[id(i)] for i in inputs), default=0)
+        shared = uses[id(n)] > 1 and length[id(n)] > _MAX_SHARED
+        if n.inputs and id(n) not in names and (shared or depth[id(n)] > _MAX_DEPTH):
             start = owner.get(id(n), "v")
             while True:
                 counts[start] += 1
@@ -205,4 +181,5 @@ def name_shared(
                     break
             names[id(n)] = name
             taken.add(name)
-            length[id(n)] = 1
+        if id(n) in names or not n.inputs:
+            length[id(n)], depth[id(n)] = 1, 0

@@ -1,4 +1,4 @@
-"""Writing nodes as text and as LaTeX, with no more parentheses than needed."""
+"""Nodes as text and as LaTeX, with no more parentheses than needed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Literal
 
 from .._graph import SCALAR, Node
 from ._names import Names
-from ._phrases import Reader
+from ._patterns import Matcher
 
 Style = Literal["text", "latex"]
 
 _COMPARISON, _SUM, _MINUS, _TIMES, _POWER, _ATOM = 0, 1, 2, 3, 4, 5
-_BINDS: dict[str, tuple[int, tuple[int, ...]]] = {
+_PRECEDENCE: dict[str, tuple[int, tuple[int, ...]]] = {
     "{} + {}": (_SUM, (_SUM, _SUM)),
     "{} - {}": (_SUM, (_SUM, _MINUS)),
     "-{}": (_MINUS, (_TIMES,)),
@@ -24,18 +24,18 @@ _BINDS: dict[str, tuple[int, tuple[int, ...]]] = {
     "{}**2": (_POWER, (_ATOM,)),
     **{f"{{}} {symbol} {{}}": (_COMPARISON, (_SUM, _SUM)) for symbol in ("<", "<=", ">", ">=", "==", "!=")},
 }
-"""How strongly an operation between its values binds, and how strongly what stands in its places must. What
-is written as a function, f(…), needs no row: it is an atom that takes anything."""
+"""Operator precedence: that of an infix operation, and the least that each operand needs without parentheses.
+A function call, f(…), needs no row: it is an atom with any operands."""
 
 
 @dataclass(frozen=True)
 class Printer:
-    """Writes nodes; what `names` holds is written by its name.
+    """Writes nodes; a node in `names` is written as its name. Recursive: `names` bounds the depth.
 
     `timed`: in LaTeX, values have their timestep as an index.
     """
 
-    reader: Reader
+    matcher: Matcher
     names: Names
     style: Style = "text"
     timed: bool = True
@@ -56,8 +56,8 @@ class Printer:
         return name if self.style == "text" else latex_name(name, "t" if self.timed else "")
 
     def inside(self, node: Node) -> str:
-        """Write a node as it is made, though it may have a name."""
-        return self._made(node)[0] if node.inputs else self.leaf(node)
+        """Write a node's operation, even if the node has a name."""
+        return self._operation(node)[0] if node.inputs else self.leaf(node)
 
     def __call__(self, node: Node) -> str:
         """Write a node."""
@@ -69,30 +69,30 @@ class Printer:
         if not node.inputs:
             text = self.leaf(node)
             return text, _MINUS if text.startswith("-") else _ATOM
-        return self._made(node)
+        return self._operation(node)
 
-    def _made(self, node: Node) -> tuple[str, int]:
-        reading = self.reader.read(node)
-        binds, needs = _BINDS.get(reading.text, (_ATOM, ()))
-        template = reading.text if self.style == "text" else reading.latex
+    def _operation(self, node: Node) -> tuple[str, int]:
+        form = self.matcher.form(node)
+        precedence, needs = _PRECEDENCE.get(form.text, (_ATOM, ()))
+        template = form.text if self.style == "text" else form.latex
         if self.style == "latex":
-            if reading.text == "{} * {}" and any(i.dims == SCALAR for i in reading.inputs):
+            if form.text == "{} * {}" and any(i.dims == SCALAR for i in form.inputs):
                 template = r"{} \, {}"
             if template.startswith((r"\frac", r"\sqrt")):
-                binds, needs = _ATOM, ()
+                precedence, needs = _ATOM, ()
         parts = []
-        for place, i in enumerate(reading.inputs):
-            text, strength = self._written(i)
-            need = needs[place] if needs else _COMPARISON
-            # W @ h * r is legal, but nobody should have to know what it means
+        for position, i in enumerate(form.inputs):
+            text, own = self._written(i)
+            need = needs[position] if needs else _COMPARISON
+            # W @ h * r is legal, but hard to read
             product = (
                 need == _TIMES
                 and i.op.startswith("matmul")
                 and id(i) not in self.names
                 and self.style == "text"
             )
-            parts.append(f"({text})" if strength < need or product else text)
-        return template.format(*parts), binds
+            parts.append(f"({text})" if own < need or product else text)
+        return template.format(*parts), precedence
 
 
 def _number(value: float) -> str:

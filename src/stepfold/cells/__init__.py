@@ -1,4 +1,4 @@
-"""The known cells, each a few lines of maths with its paper. Adding one needs nothing but its maths, here."""
+"""The built-in cells, each a few lines of maths with its paper. A new one needs nothing but its maths."""
 
 from .._cell import Cell
 from ._gru import gru, gru_reset_before, gru_with, layer_norm_gru
@@ -23,7 +23,7 @@ _all: list[Cell] = [
 
 
 def names() -> list[str]:
-    """Return the names of all known cells."""
+    """Return the names of all built-in cells."""
     return [cell.name for cell in _all]
 
 

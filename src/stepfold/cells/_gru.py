@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._cell import Cell, cell
-from .._words import layer_norm, sigmoid, tanh
+from .._language import layer_norm, sigmoid, tanh
 
 
 def gru_with(

@@ -1,4 +1,4 @@
-"""Long short-term memory and its relatives; gates are i (input), f (forget), c (candidate), o (output)."""
+"""Long short-term memory and variants; gates are i (input), f (forget), c (candidate), o (output)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._cell import Cell, cell
-from .._words import layer_norm, sigmoid, tanh
+from .._language import layer_norm, sigmoid, tanh
 
 
 def lstm_with(
@@ -34,7 +34,7 @@ lstm = lstm_with()
 
 @cell(vectors={"b_f": 1.0})
 def carry_lstm(x, h, c, *, W, U, V, b, W_i, U_i, b_i, W_f, U_f, b_f, W_k, U_k, b_k):
-    """The tutorial's own equations: an output that also sees the carry, V @ c, and gates i, f, k.
+    """The tutorial's own equations: an output that also depends on the carry, V @ c, and gates i, f, k.
 
     x (features,), h and c (units,); W and W_* (units, features), U, V and U_* (units, units), b and b_*
     (units,).
@@ -48,7 +48,7 @@ def carry_lstm(x, h, c, *, W, U, V, b, W_i, U_i, b_i, W_f, U_f, b_f, W_k, U_k, b
 
 @cell(vectors={"b_f": 1.0})
 def peephole_lstm(x, h, c, *, W_i, U_i, p_i, b_i, W_f, U_f, p_f, b_f, W_c, U_c, b_c, W_o, U_o, p_o, b_o):
-    """LSTM whose gates see the carry, unit by unit (Gers, Schraudolph & Schmidhuber 2002).
+    """LSTM whose gates depend on the carry, elementwise (Gers, Schraudolph & Schmidhuber 2002).
 
     x (features,), h and c (units,); W_* (units, features), U_* (units, units), p_* and b_* (units,).
     """

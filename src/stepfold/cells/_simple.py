@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._cell import Cell, cell
-from .._words import relu, sigmoid, tanh
+from .._language import relu, sigmoid, tanh
 
 
 def simple_rnn_with(activation: Callable[[Any], Any] = tanh, name: str = "simple_rnn") -> Cell:
@@ -29,7 +29,7 @@ simple_rnn_relu = simple_rnn_with(relu, "simple_rnn_relu")
 
 @cell(vectors={"u": 1.0})
 def indrnn(x, h, *, W, u, b):
-    """Independently recurrent network (Li et al. 2018, arXiv:1803.04831): every unit sees only itself.
+    """Independently recurrent network (Li et al. 2018, arXiv:1803.04831): the recurrence is elementwise.
 
     x (features,), h (units,); W (units, features), u and b (units,).
     """
@@ -49,7 +49,7 @@ def ugrnn(x, h, *, W_g, U_g, b_g, W_c, U_c, b_c):
 
 @cell
 def min_gru(x, h, *, W_z, b_z, W_h, b_h):
-    """Minimal GRU (Feng et al. 2024, arXiv:2410.01201): gate and candidate see only the input.
+    """Minimal GRU (Feng et al. 2024, arXiv:2410.01201): gate and candidate depend only on the input.
 
     x (features,), h (units,); W_* (units, features), b_* (units,).
     """

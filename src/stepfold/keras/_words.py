@@ -8,24 +8,25 @@ from typing import Any
 import keras
 from keras import ops
 
-from .. import _words
-from .._graph import UNITS, Node
+from .. import _language
+from .._graph import Node
+from .._interpret import interpret
 
 Word = Callable[[Any], Any]
 
 _WORDS: tuple[tuple[str, Word], ...] = (
-    ("linear", _words.linear),
-    ("tanh", _words.tanh),
-    ("sigmoid", _words.sigmoid),
-    ("hard_sigmoid", _words.hard_sigmoid),
-    ("relu", _words.relu),
-    ("elu", _words.elu),
-    ("silu", _words.silu),
-    ("gelu", _words.gelu),
-    ("softplus", _words.softplus),
-    ("softsign", _words.softsign),
-    ("softmax", _words.softmax),
-    ("exponential", _words.exp),
+    ("linear", _language.linear),
+    ("tanh", _language.tanh),
+    ("sigmoid", _language.sigmoid),
+    ("hard_sigmoid", _language.hard_sigmoid),
+    ("relu", _language.relu),
+    ("elu", _language.elu),
+    ("silu", _language.silu),
+    ("gelu", _language.gelu),
+    ("softplus", _language.softplus),
+    ("softsign", _language.softsign),
+    ("softmax", _language.softmax),
+    ("exponential", _language.exp),
 )
 _ops_names = {"exponential": "exp"}
 _FROM_KERAS: list[tuple[Any, Word]] = [(getattr(keras.activations, name), word) for name, word in _WORDS]
@@ -89,14 +90,6 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
 def evaluate(nodes: Sequence[Node], leaves: Mapping[tuple[str, str], Any], units: int) -> dict[int, Any]:
     """Compute nodes (each after its inputs) with Keras's operations; returns id(node) → value."""
     dtype = leaves["input", ""].dtype
-    values: dict[int, Any] = {}
-    for n in nodes:
-        if n.op == "constant":
-            values[id(n)] = ops.full((units,) if n.dims == UNITS else (1,), n.attributes[0], dtype=dtype)
-        elif n.op == "size":
-            values[id(n)] = ops.full((1,), units, dtype=dtype)
-        elif not n.inputs:
-            values[id(n)] = leaves[n.op, str(n.attributes[0]) if n.attributes else ""]
-        else:
-            values[id(n)] = OPERATIONS[n.op](*(values[id(i)] for i in n.inputs))
-    return values
+    return interpret(
+        nodes, leaves, OPERATIONS, lambda value, size: ops.full((size,), value, dtype=dtype), units
+    )

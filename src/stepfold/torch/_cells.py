@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from .. import cells
 from .._cell import Cell, cell
+from .._language import layer_norm, relu, sigmoid, tanh
 from .._runtime import Part, Parts
-from .._words import layer_norm, relu, sigmoid, tanh
 
 
 @cell(vectors={"g": 1.0})

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from .._graph import UNITS, Node
+from .._graph import Node
+from .._interpret import interpret
 from .._step import Step
 
 TORCH: dict[str, Callable[..., Tensor]] = {
@@ -43,17 +43,16 @@ TORCH: dict[str, Callable[..., Tensor]] = {
 """What each operation of the table is in torch; rows of values are along the last axis."""
 
 
+_STAGES = {"input": 1, "state": 2, "row_input": 2, "step_input": 2}
+
+
 def _stages(step: Step) -> tuple[list[Node], list[Node], list[Node]]:
-    """The operations that need no timestep, those that need only its input, and those that wait for the
-    states."""
+    """The nodes that need no timestep, those that need only its input, and those that need the states."""
     stage: dict[int, int] = {}
     found: tuple[list[Node], list[Node], list[Node]] = ([], [], [])
     for n in step.nodes:
-        if n.inputs:
-            stage[id(n)] = max(stage[id(i)] for i in n.inputs)
-            found[stage[id(n)]].append(n)
-        else:
-            stage[id(n)] = {"input": 1, "state": 2, "row_input": 2, "step_input": 2}.get(n.op, 0)
+        stage[id(n)] = max((stage[id(i)] for i in n.inputs), default=_STAGES.get(n.op, 0))
+        found[stage[id(n)]].append(n)
     return found
 
 
@@ -74,37 +73,24 @@ def loop(
     """
     states, units = list(initial), initial[0].shape[-1]
     fixed, early, late = _stages(step)
-    ready: dict[int, Any] = {}
-    leaves = [n for n in step.nodes if not n.inputs]
-    for n in leaves:
-        if n.op in ("constant", "size"):
-            value = units if n.op == "size" else n.attributes[0]
-            ready[id(n)] = inputs.new_full((units,) if n.dims == UNITS else (1,), value)
-        elif n.op == "parameter":
-            ready[id(n)] = params[str(n.attributes[0])]
-        elif n.op == "input":
-            ready[id(n)] = inputs
-        elif n.op == "row_input":
-            ready[id(n)] = (extra or {})[n.op, str(n.attributes[0])]
+    extra = extra or {}
+    leaves: dict[tuple[str, str], Tensor] = {("input", ""): inputs}
+    leaves |= {("parameter", name): value for name, value in params.items()}
+    leaves |= {name: value for name, value in extra.items() if name[0] == "row_input"}
+    steps = {name: value for name, value in extra.items() if name[0] == "step_input"}
 
-    def compute(nodes: Sequence[Node], values: dict[int, Any]) -> None:
-        for n in nodes:
-            values[id(n)] = TORCH[n.op](*(values[id(i)] for i in n.inputs))
+    def evaluate(nodes: Sequence[Node], known: Mapping[int, Tensor] | None = None) -> dict[int, Tensor]:
+        return interpret(nodes, leaves, TORCH, lambda v, size: inputs.new_full((size,), v), units, known)
 
-    compute(fixed, ready)
-    compute(early, ready)
-    # what the waiting operations read of each timestep's own
-    arriving = {id(n) for n in leaves if n.op == "input"} | {id(n) for n in early}
+    ready = evaluate([*fixed, *early])
+    # what the late nodes read of each timestep's own
+    arriving = {id(n) for n in early}
     time = inputs.shape[0]
     outputs: list[Tensor] = [states[0]] * time
     for t in range(time - 1, -1, -1) if reverse else range(time):
-        values = {key: value[t] if key in arriving else value for key, value in ready.items()}
-        for n in leaves:
-            if n.op == "state":
-                values[id(n)] = states[step.states.index(str(n.attributes[0]))]
-            elif n.op == "step_input":
-                values[id(n)] = (extra or {})[n.op, str(n.attributes[0])][t]
-        compute(late, values)
+        leaves |= {("state", name): value for name, value in zip(step.states, states, strict=True)}
+        leaves |= {name: value[t] for name, value in steps.items()}
+        values = evaluate(late, {key: v[t] if key in arriving else v for key, v in ready.items()})
         new = [values[id(n)].expand_as(s) for n, s in zip(step.outputs, states, strict=True)]
         if mask is not None:
             new = [torch.where(mask[t, :, None], a, b) for a, b in zip(new, states, strict=True)]

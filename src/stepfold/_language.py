@@ -1,4 +1,4 @@
-"""The maths words: of traced values while a cell is read, of NumPy arrays when its function is called."""
+"""The functions of the cell language, on traced values and on NumPy arrays (the last axis is the units)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._trace import Traced, as_node, traced
 T = TypeVar("T")
 
 
-def _word(op: str, *inputs: Any) -> Any:
+def _call(op: str, *inputs: Any) -> Any:
     if any(isinstance(i, Traced) for i in inputs):
         return traced(op, *inputs)
     row = _ops.TABLE[op]
@@ -22,91 +22,91 @@ def _word(op: str, *inputs: Any) -> Any:
     return row.numpy(*inputs)
 
 
-def _same(op: str, x: T) -> T:
-    """A word of one value, whose result is of the same kind."""
-    result: T = _word(op, x)
+def _unary(op: str, x: T) -> T:
+    """A function of one value, whose result has the same type."""
+    result: T = _call(op, x)
     return result
 
 
 def tanh(x: T) -> T:
     """Hyperbolic tangent."""
-    return _same("tanh", x)
+    return _unary("tanh", x)
 
 
 def sigmoid(x: T) -> T:
     """Logistic function, 1 / (1 + exp(-x))."""
-    return _same("sigmoid", x)
+    return _unary("sigmoid", x)
 
 
 def relu(x: T) -> T:
     """`maximum(x, 0)`; its derivative at 0 is 0."""
-    return _same("relu", x)
+    return _unary("relu", x)
 
 
 def exp(x: T) -> T:
     """Exponential function."""
-    return _same("exp", x)
+    return _unary("exp", x)
 
 
 def log(x: T) -> T:
     """Natural logarithm."""
-    return _same("log", x)
+    return _unary("log", x)
 
 
 def sqrt(x: T) -> T:
     """Square root."""
-    return _same("sqrt", x)
+    return _unary("sqrt", x)
 
 
 def abs(x: T) -> T:
     """Absolute value; its derivative at 0 is 0."""
-    return _same("abs", x)
+    return _unary("abs", x)
 
 
 def erf(x: T) -> T:
     """Error function."""
-    return _same("erf", x)
+    return _unary("erf", x)
 
 
 def softplus(x: T) -> T:
     """`log(1 + exp(x))`."""
-    return _same("softplus", x)
+    return _unary("softplus", x)
 
 
 def maximum(a: Any, b: Any) -> Any:
-    """The greater of two values, element by element; NaN if one is NaN."""
-    return _word("maximum", a, b)
+    """The elementwise maximum of two values; NaN where one is NaN."""
+    return _call("maximum", a, b)
 
 
 def minimum(a: Any, b: Any) -> Any:
-    """The lesser of two values, element by element; NaN if one is NaN."""
-    return _word("minimum", a, b)
+    """The elementwise minimum of two values; NaN where one is NaN."""
+    return _call("minimum", a, b)
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:
     """`a` where the condition (a comparison) holds, `b` elsewhere."""
-    return _word("where", condition, a, b)
+    return _call("where", condition, a, b)
 
 
 def sum(x: Any) -> Any:
-    """Sum over the units of a row: one number a row."""
-    return _word("sum", x)
+    """Sum over the units of a row: a per-row scalar."""
+    return _call("sum", x)
 
 
 def max(x: Any) -> Any:
-    """Greatest of the units of a row: one number a row."""
-    return _word("max", x)
+    """Maximum over the units of a row: a per-row scalar."""
+    return _call("max", x)
 
 
 def mean(x: Any) -> Any:
-    """Mean over the units of a row: one number a row."""
+    """Mean over the units of a row: a per-row scalar."""
     if isinstance(x, Traced):
         return Traced(_ops.divide(as_node(sum(x)), _ops.units_count()))
     return np.mean(x, axis=-1, keepdims=np.ndim(x) > 1)
 
 
 def clip(x: Any, low: Any, high: Any) -> Any:
-    """`x` held between `low` and `high`."""
+    """`x` limited to the range from `low` to `high`."""
     return minimum(maximum(x, low), high)
 
 

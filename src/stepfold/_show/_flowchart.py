@@ -1,31 +1,31 @@
-"""The step as a flowchart in Mermaid, with the connections that make it a loop."""
+"""The step as a Mermaid flowchart, with the connections from one timestep to the next."""
 
 from __future__ import annotations
 
-from .._cell import Cell
+from .._step import Step
 from ._maths import equations
 from ._names import forward_names, within
-from ._phrases import Reader
+from ._patterns import Matcher
 from ._print import Printer
 
 _ESCAPES = {"#": "#35;", "<": "#lt;", ">": "#gt;", '"': "#quot;"}
 
 
-def loop(cell: Cell) -> str:
-    """Return a Mermaid flowchart: a box an equation, an arrow a value, dotted where a timestep ends."""
-    step, reader = cell.step, Reader()
-    names, named = forward_names(step, reader)
+def flowchart(step: Step) -> str:
+    """Return a Mermaid flowchart: boxes are equations, dotted arrows lead to the next timestep."""
+    matcher = Matcher()
+    names, named = forward_names(step, matcher)
     lines = ["flowchart LR"]
-    used = reader.in_order(step.outputs)
+    used = matcher.topological_order(step.outputs)
     if any(n.op == "input" for n in used):
         lines.append('    x(["x, the input"])')
     lines += [f'    {_key(s)}(["{s}, from the timestep before"])' for s in step.states]
     lines += [
         f'    {_key(left)}["{_escaped(f"{left} = {right}")}"]'
-        for left, right in equations(step, Printer(reader, names), named).items()
+        for left, right in equations(step, Printer(matcher, names), named).items()
     ]
     for name, node in named.items():
-        for i in within(node, names, reader):
+        for i in within(node, names, matcher):
             source = names.get(id(i)) or {"input": "x", "state": str(*i.attributes[:1])}.get(i.op)
             if source is not None:
                 lines.append(f"    {_key(source)} --> {_key(name)}")
@@ -39,7 +39,7 @@ def loop(cell: Cell) -> str:
 
 
 def _key(name: str) -> str:
-    """A name that Mermaid takes for a node: no sign, none of its own words."""
+    """A name that Mermaid accepts for a node: without symbols, none of its keywords."""
     plain = name.replace("'", "_new").replace("~", "_candidate")
     return (
         f"{plain}_"
