@@ -14,6 +14,7 @@ from ._tiles import Walk, product, tile_rows, tile_shape
 from ._vectors import Vectors
 
 _NUMBERS = ("kept_scalar", "scalar")
+_LONG_BODY = 64  # operations
 _OVERALL = ("vector", "vector_gradient")
 
 
@@ -280,14 +281,25 @@ class StageWriter:
                 values[key] = self._read(n, memory, at)
             return values[key]
 
+        places: dict[Node, list[Place]] = {}
+        for n, place in stage.stores:
+            places.setdefault(n, []).append(place)
+
+        def store(n: Node) -> None:
+            for place in places.pop(n, ()):
+                address, number = memory.address(place, at), value(n)
+                v.store(
+                    v.add(v.load(address), number) if place.kind == "vector_gradient" else number, address
+                )
+
         for n in stage.body:
             words = TABLE[n.op].words
             assert words is not None, n.op
             values[id(n)] = words(v, *(value(i) for i in n.inputs))
-        for n, place in stage.stores:
-            address = memory.address(place, at)
-            number = value(n)
-            v.store(v.add(v.load(address), number) if place.kind == "vector_gradient" else number, address)
+            if len(stage.body) > _LONG_BODY:  # what is stored at once needs no register until the end
+                store(n)
+        for n in list(places):
+            store(n)
         for k, reduction in enumerate(stage.reductions):
             address = self._partial(frame, memory.index, k)
             number, old = value(reduction.inputs[0]), v.load(address)
@@ -306,7 +318,7 @@ class StageWriter:
             return v.constant(float(n.attributes[0]))
         if n.op == "size":
             return v.constant(float(self._shape.units))
-        place = place_of(n) if n.op == "place" else self._arrangement.homes[id(n)]
+        place = place_of(n) if n.op == "place" else self._arrangement.homes[n]
         if place.kind in _NUMBERS:
             return v.splat(memory.address(place, 0))
         return v.load(memory.address(place, at))

@@ -10,8 +10,8 @@ from typing import Any
 from .._gradient import Backward, backward
 from .._graph import SCALAR, UNITS, Node, constant, in_order
 from .._step import Step
-from ._keep import kept
 from ._lower import Lowering, Place, Projection, at
+from ._residuals import residuals
 from ._stages import Arrangement, arrange
 
 
@@ -69,23 +69,21 @@ class Plan:
 def plan(step: Step) -> Plan:
     """Make the plan of a step."""
     derived = backward(step)
-    keep = kept(step, derived)
-    known = _leaves(step)
-    vectors: list[str] = []
-    lowering = Lowering(known, vectors, [*step.outputs, *keep], step.nodes)
+    keep = residuals(step, derived)
+    lowering = Lowering(_leaves(step), [*step.outputs, *keep], step.nodes)
     new = [(lowering.lower(n), Place("new", s)) for s, n in enumerate(step.outputs)]
-    places: dict[int, Place] = {}
+    places: dict[Node, Place] = {}
     units = scalars = 0
     for n in keep:
         if n.dims == SCALAR:
-            places[id(n)], scalars = Place("kept_scalar", scalars), scalars + 1
+            places[n], scalars = Place("kept_scalar", scalars), scalars + 1
         else:
-            places[id(n)], units = Place("kept", units), units + 1
-    keeping = [(lowering.lower(n), places[id(n)]) for n in keep]
+            places[n], units = Place("kept", units), units + 1
+    keeping = [(lowering.lower(n), places[n]) for n in keep]
     return Plan(
         step=step,
-        projections=tuple(lowering.projections),
-        vectors=tuple(vectors),
+        projections=lowering.projections,
+        vectors=lowering.vectors,
         kept=tuple(keep),
         kept_units=units,
         kept_scalars=scalars,
@@ -97,9 +95,9 @@ def plan(step: Step) -> Plan:
     )
 
 
-def _leaves(step: Step) -> dict[int, Node]:
+def _leaves(step: Step) -> dict[Node, Node]:
     """The step's leaves as places."""
-    known: dict[int, Node] = {}
+    known: dict[Node, Node] = {}
     names = {
         "row_input": step.leaves("row_input"),
         "step_input": step.leaves("step_input"),
@@ -107,36 +105,33 @@ def _leaves(step: Step) -> dict[int, Node]:
     }
     for n in step.nodes:
         if n.op in names:
-            known[id(n)] = at(n.op, names[n.op].index(str(n.attributes[0])))
+            known[n] = at(n.op, names[n.op].index(str(n.attributes[0])))
     return known
 
 
-def _way_back(step: Step, derived: Backward, places: dict[int, Place], forward: Lowering) -> dict[str, Any]:
+def _way_back(step: Step, derived: Backward, places: dict[Node, Place], forward: Lowering) -> dict[str, Any]:
     """What the plan says of the way back."""
     known = _leaves(step)
     for s, n in enumerate(step.outputs):
         if n.inputs:
-            known[id(n)] = at("new", s)
+            known[n] = at("new", s)
     for n in step.nodes:
-        if id(n) in places and id(n) not in known:
-            known[id(n)] = at(places[id(n)].kind, places[id(n)].slot, n.dims)
+        if n in places and n not in known:
+            known[n] = at(places[n].kind, places[n].slot, n.dims)
     for n in derived.nodes:
         if n.op == "cotangent":
-            known[id(n)] = at("cotangent", step.states.index(str(n.attributes[0])))
+            known[n] = at("cotangent", step.states.index(str(n.attributes[0])))
     pairs = [(name, left, right) for name, terms in derived.matrices.items() for left, right in terms]
     ends = [*derived.states, *derived.vectors.values(), *(n for _, *both in pairs for n in both)]
     # a product with the input's cotangent happens after the loop, so it does not count as a use
     nodes = in_order(n for n in ends if n is not None)
-    vectors: list[str] = []
-    lowering = Lowering(known, vectors, [n for n in ends if n is not None], nodes)
+    lowering = Lowering(known, [n for n in ends if n is not None], nodes)
 
-    deltas: list[Node] = []
-    operands: list[Node] = []
+    deltas: dict[Node, int] = {}
+    operands: dict[Node, int] = {}
 
-    def slot(n: Node, slots: list[Node]) -> int:
-        if not any(n is other for other in slots):
-            slots.append(n)
-        return next(k for k, other in enumerate(slots) if other is n)
+    def slot(n: Node, slots: dict[Node, int]) -> int:
+        return slots.setdefault(n, len(slots))
 
     ordered = sorted(pairs, key=lambda pair: pair[2].op != "input")
     outers = []
@@ -155,14 +150,14 @@ def _way_back(step: Step, derived: Backward, places: dict[int, Place], forward: 
         outers.append(Outer(name, delta, place))
     by_kernel = {o.matrix: o.delta for o in outers if o.operand.kind == "input"}
 
-    targets = [(n, Place("delta", k)) for k, n in enumerate(deltas)]
-    targets += [(n, Place("operand", k)) for k, n in enumerate(operands)]
+    targets = [(n, Place("delta", k)) for n, k in deltas.items()]
+    targets += [(n, Place("operand", k)) for n, k in operands.items()]
     column_sums: list[tuple[str, int]] = []
     accumulated: list[str] = []
     for name, n in derived.vectors.items():
         low = lowering.lower(n)
-        if any(low is delta for delta in deltas):
-            column_sums.append((name, slot(low, deltas)))
+        if low in deltas:
+            column_sums.append((name, deltas[low]))
         else:
             targets.append((low, Place("vector_gradient", len(accumulated))))
             accumulated.append(name)
@@ -170,7 +165,7 @@ def _way_back(step: Step, derived: Backward, places: dict[int, Place], forward: 
         value = constant(0.0, UNITS) if passed is None else lowering.lower(passed)
         targets.append((value, Place("passed", s)))
     return {
-        "back_vectors": tuple(vectors),
+        "back_vectors": lowering.vectors,
         "back": arrange(targets),
         "deltas": len(deltas),
         "input_deltas": len(set(by_kernel.values())),
