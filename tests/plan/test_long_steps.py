@@ -149,7 +149,7 @@ def test_planning_takes_time_linear_in_the_operations(chain: Callable[[int], Cel
         return calls(lambda: plan.__wrapped__(step))
 
     once, twice, four = (planning(length) for length in (500, 1000, 2000))
-    assert four - twice < 2.1 * (twice - once)
+    assert four - twice < 2.5 * (twice - once)
 
 
 # ---- the minimum cut ---------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def test_residuals_of_a_long_chain_are_found_in_linear_time() -> None:
         return calls(lambda: residuals(step, derived))
 
     once, twice, four = (finding(length) for length in (500, 1000, 2000))
-    assert four - twice < 2.1 * (twice - once)
+    assert four - twice < 2.5 * (twice - once)
 
 
 def test_the_residuals_of_a_chain_are_its_transcendental_functions() -> None:
