@@ -114,15 +114,15 @@ def test_long_steps_compute_what_the_reference_computes(chain: Callable[[int], C
 @pytest.mark.parametrize("chain", CHAINS)
 def test_no_stage_is_longer_than_llvm_compiles_in_linear_time(chain: Callable[[int], Cell]) -> None:
     made = plan(chain(3000).step)
-    stages = [*made.inference.stages, *made.training.stages, *made.back.stages]
+    stages = [*made.inference.stages, *made.training.stages, *made.backward.stages]
     assert max(len(stage.body) + len(stage.scalars) for stage in stages) < 2000
-    assert len(made.back.stages) > 1
+    assert len(made.backward.stages) > 1
 
 
 def test_what_a_squared_value_costs_to_recompute_is_no_number_of_its_uses() -> None:
     """Twice the cost of the value before, 1,100 times over, is beyond the range of a float."""
     made = plan(squared(2200).step)
-    assert made.kept_units == 1
+    assert made.residual_units == 1
 
 
 def calls(work: Callable[[], Any]) -> int:
@@ -188,4 +188,4 @@ def test_residuals_of_a_long_chain_are_found_in_linear_time() -> None:
 
 def test_the_residuals_of_a_chain_are_its_transcendental_functions() -> None:
     made: Plan = plan(mixed(300).step)
-    assert [n.op for n in made.kept] == ["tanh"] * (1 + 10)
+    assert [n.op for n in made.residuals] == ["tanh"] * (1 + 10)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from ._layout import Kernel
 from ._lists import Lists
 from ._text import Value
-from ._tiles import add_row
+from ._tiles import copy_row
 from ._vectors import Vectors
 
 _COMMON = ("rows", "lines", "counts", "joined", "width", "states", "state_row")
@@ -42,10 +42,10 @@ def begin_kernel(bits: int, lanes: int) -> Kernel:
     f, w = ends.f, ends.w
     with f.loop(0, w["rows"]) as rows:
         source = ends.given("source", rows.index)
-        add_row(ends.v, source, ends.state(rows.index), w["width"], keep=False)
+        copy_row(ends.v, source, ends.state(rows.index), w["width"], accumulate=False)
         never = f.compare("eq", ends.lists.read("counts", rows.index), 0)
         with f.when(ends.both(ends.joined, never)):
-            add_row(ends.v, source, w["states"], w["width"], keep=True)
+            copy_row(ends.v, source, w["states"], w["width"], accumulate=True)
     return ends.lists.finish()
 
 

@@ -15,7 +15,7 @@ from ._layout import Kernel, Layout, OuterGroup
 from ._stage import Frame, StageWriter
 from ._team import TEAM_WORDS, Team
 from ._text import Integer, Value
-from ._tiles import add_row, column_sums, outer
+from ._tiles import column_sums, copy_row, outer
 from ._writer import Writer
 
 COMMON_WORDS = (
@@ -163,7 +163,7 @@ def _forward(w: Writer, arrangement: Arrangement, team: Team | None = None) -> K
             following = f.minimum(f.add(step.index, 2), w.w["steps"])
             joining = f.sub(w.index("offsets", following), w.index("offsets", f.add(step.index, 1)))
             with f.loop(rows, joining) as row:
-                add_row(v, new, w.at(new, row.index, layout.state_row), layout.state_row, keep=False)
+                copy_row(v, new, w.at(new, row.index, layout.state_row), layout.state_row, accumulate=False)
             wanted = f.emit("i1", f"icmp ne {w.w['outputs']}, null")
             if team:  # its first member writes for all
                 wanted = f.emit("i1", f"and {wanted}, {f.compare('eq', team.member, 0).name}")
@@ -171,7 +171,7 @@ def _forward(w: Writer, arrangement: Arrangement, team: Team | None = None) -> K
                 with f.loop(0, rows) as row:
                     target = w.at(w.w["outputs"], w.index("target", f.add(n, row.index)), layout.shape.units)
                     source = w.at(new, row.index, layout.state_row)
-                    add_row(v, source, target, layout.shape.units, keep=False)
+                    copy_row(v, source, target, layout.shape.units, accumulate=False)
                 _wait(w, step.index, rows, "outputs", new, keep=False)
     return w.finish(writer.panels, writer.panel_size, scratch)
 
@@ -199,7 +199,9 @@ def stream_kernel(layout: Layout, rows: int) -> Kernel:
     )
     with f.loop(0, rows) as row:
         target = w.at(w.w["outputs"], row.index, layout.shape.units)
-        add_row(v, w.at(w.w["after"], row.index, layout.state_row), target, layout.shape.units, keep=False)
+        copy_row(
+            v, w.at(w.w["after"], row.index, layout.state_row), target, layout.shape.units, accumulate=False
+        )
     for word, other in (("before", "after"), ("after", "before")):
         f.store(w.w[other], f.offset(f.arguments[0], STREAM_WORDS.index(word), "i64"), 8)
     return w.finish(writer.panels, writer.panel_size, scratch * rows)
@@ -210,8 +212,8 @@ def backward_kernel(layout: Layout) -> Kernel:
     plan, shape = layout.plan, layout.shape
     w = Writer(layout, "back", BACKWARD_WORDS)
     f, v = w.f, w.v
-    writer = StageWriter(v, plan.back, shape)
-    bases, scratch = _scratch(w, writer, plan.back, w.w["rows"])
+    writer = StageWriter(v, plan.backward, shape)
+    bases, scratch = _scratch(w, writer, plan.backward, w.w["rows"])
     inside = w.inside()
     chunks = f.emit("i64", f"udiv {f.sub(f.add(w.w['steps'], w.w['chunk']), 1)}, {w.w['chunk'].name}")
     with f.loop(f.sub(chunks, 1), -1, -1) as chunk:
@@ -228,7 +230,9 @@ def backward_kernel(layout: Layout) -> Kernel:
                 with f.loop(0, rows) as row:
                     place = w.index("target", f.add(n, row.index))
                     source = w.at(w.w["output_gradient"], place, shape.units)
-                    add_row(v, source, w.at(arriving, row.index, layout.state_row), shape.units, keep=True)
+                    copy_row(
+                        v, source, w.at(arriving, row.index, layout.state_row), shape.units, accumulate=True
+                    )
                 _wait(w, step.index, rows, "output_gradient", arriving, keep=True)
             before, after = w.index("slots", step.index), w.index("slots", f.add(step.index, 1))
             here = bases | {
@@ -249,7 +253,9 @@ def backward_kernel(layout: Layout) -> Kernel:
             earlier = f.select(f.compare("eq", step.index, 0), step.index, f.sub(step.index, 1))
             joined = f.sub(w.index("offsets", f.add(earlier, 1)), w.index("offsets", earlier))
             with f.loop(joined, rows) as row:
-                add_row(v, w.at(passed, row.index, layout.state_row), passed, layout.state_row, keep=True)
+                copy_row(
+                    v, w.at(passed, row.index, layout.state_row), passed, layout.state_row, accumulate=True
+                )
         _gradients(w, first, f.sub(last, first))
     return w.finish(writer.panels, writer.panel_size, scratch)
 
@@ -262,14 +268,14 @@ def _wait(w: Writer, step: Value, rows: Value, word: str, state: Value, *, keep:
         place = w.index("waiting", f.add(f.mul(row.index, w.w["steps"]), step))
         theirs = w.at(w.w[word], place, units)
         source, target = (theirs, state) if keep else (state, theirs)
-        add_row(v, source, target, units, keep=keep)
+        copy_row(v, source, target, units, accumulate=keep)
 
 
 def _kept(w: Writer, n: Value) -> dict[str, tuple[Value, int]]:
     layout = w.layout
     base = w.at(w.w["kept"], n, layout.kept_row)
-    numbers = w.f.offset(base, w.plan.kept_units * w.shape.padded, w.v.element)
-    return {"kept": (base, layout.kept_row), "kept_scalar": (numbers, layout.kept_row)}
+    numbers = w.f.offset(base, w.plan.residual_units * w.shape.padded, w.v.element)
+    return {"residual": (base, layout.kept_row), "residual_scalar": (numbers, layout.kept_row)}
 
 
 def _extras(w: Writer, n: Value) -> dict[str, tuple[Value, int]]:
@@ -313,7 +319,7 @@ def _gradients(w: Writer, first: Value, count: Value) -> None:
         def operand(n: Value, g: OuterGroup = g) -> Value:
             if g.operand == "operand":
                 row = w.at(w.w["operands"], n, layout.operand_row)
-            elif g.operand == "kept":
+            elif g.operand == "residual":
                 row = w.at(w.w["kept"], f.add(first, n), layout.kept_row)
             else:
                 row = w.at(w.w["states"], w.index("previous", f.add(first, n)), layout.state_row)
@@ -343,7 +349,7 @@ def _gradients(w: Writer, first: Value, count: Value) -> None:
             w.input_gradient(first, count)
     with f.when(f.compare("eq", w.w["dense"], 0)), f.loop(0, count) as row:
         place = w.at(w.w["table_gradient"], w.index("source", f.add(first, row.index)), layout.delta_row)
-        add_row(v, deltas(0, row.index), place, plan.input_deltas * shape.padded, keep=True)
+        copy_row(v, deltas(0, row.index), place, plan.input_deltas * shape.padded, accumulate=True)
 
 
 KERNELS: dict[str, Callable[[Layout], Kernel]] = {

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ._layout import Kernel
 from ._lists import Lists
 from ._text import Value
-from ._tiles import add_row
+from ._tiles import copy_row
 from ._vectors import Vectors
 
 _COMMON = ("rows", "lines", "time", "width", "mask", "row_place", "time_place", "reverse", "zeros")
@@ -41,7 +41,7 @@ class _Walk:
         return self.f.offset(self.w[word], at, self.v.element)
 
     def copy(self, source: Value, target: Value, *, keep: bool = False) -> None:
-        add_row(self.v, source, target, self.w["width"], keep=keep)
+        copy_row(self.v, source, target, self.w["width"], accumulate=keep)
 
     @contextmanager
     def lines(self) -> Iterator[Value]:

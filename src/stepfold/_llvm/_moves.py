@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from ._layout import Kernel
 from ._lists import Lists
 from ._text import Function, Integer, Value
-from ._tiles import add_row
+from ._tiles import copy_row
 from ._vectors import Vectors
 
 ADD_WORDS = ("count", "width", "lines", "source", "target")
@@ -35,7 +35,7 @@ def add_kernel(bits: int, lanes: int) -> Kernel:
     with f.loop(0, w["count"]) as loop:
         source = f.offset(w["source"], f.mul(loop.index, w["width"]), v.element)
         target = f.offset(w["target"], f.mul(lists.read("lines", loop.index), w["width"]), v.element)
-        add_row(v, source, target, w["width"], keep=True)
+        copy_row(v, source, target, w["width"], accumulate=True)
     return lists.finish()
 
 

@@ -1,4 +1,4 @@
-"""The plan of a step: what leaves the time loop, what is kept, what is computed in which stage, which sums
+"""The plan of a step: what leaves the time loop, the residuals, what is computed in which stage, which sums
 remain."""
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Plan:
     """Everything that the compiler and `scan` must know of a step.
 
     Kinds of places, all (rows, slots, units) unless said: `state` the states before, `new` after;
-    `projection` what left the loop; `kept` and `kept_scalar` (numbers) for the way back; `scratch` and
-    `scalar` (numbers) between stages; `vector` parameters (slots, units); `row_input`, `step_input` a layer's
-    extras; on the way back `cotangent` of the new states, `passed` to the states before, `delta` what is
-    multiplied with operands into matrix gradients, `operand` operands computed again, `vector_gradient`
-    (slots, units) sums over everything.
+    `projection` what left the loop; `residual` and `residual_scalar` (per-row scalars) for the backward pass;
+    `scratch` and `scalar` (per-row scalars) between stages; `vector` parameters (slots, units); `row_input`,
+    `step_input` a layer's extras; in the backward pass `cotangent` of the new states, `passed` to the states
+    before, `delta` what is multiplied with operands into matrix gradients, `operand` operands recomputed,
+    `vector_gradient` (slots, units) sums over rows and timesteps.
 
     The first `input_deltas` deltas belong to the input's kernels: `projection_deltas` gives each
     projection's."""
@@ -42,13 +42,13 @@ class Plan:
     step: Step
     projections: tuple[Projection, ...]
     vectors: tuple[str, ...]
-    kept: tuple[Node, ...]
-    kept_units: int
-    kept_scalars: int
+    residuals: tuple[Node, ...]
+    residual_units: int
+    residual_scalars: int
     inference: Arrangement
     training: Arrangement
-    back_vectors: tuple[str, ...]
-    back: Arrangement
+    backward_vectors: tuple[str, ...]
+    backward: Arrangement
     deltas: int
     input_deltas: int
     projection_deltas: tuple[int | None, ...]
@@ -69,29 +69,29 @@ class Plan:
 def plan(step: Step) -> Plan:
     """Make the plan of a step."""
     derived = backward(step)
-    keep = residuals(step, derived)
-    lowering = Lowering(_leaves(step), [*step.outputs, *keep], step.nodes)
+    saved = residuals(step, derived)
+    lowering = Lowering(_leaves(step), [*step.outputs, *saved], step.nodes)
     new = [(lowering.lower(n), Place("new", s)) for s, n in enumerate(step.outputs)]
     places: dict[Node, Place] = {}
     units = scalars = 0
-    for n in keep:
+    for n in saved:
         if n.dims == SCALAR:
-            places[n], scalars = Place("kept_scalar", scalars), scalars + 1
+            places[n], scalars = Place("residual_scalar", scalars), scalars + 1
         else:
-            places[n], units = Place("kept", units), units + 1
-    keeping = [(lowering.lower(n), places[n]) for n in keep]
+            places[n], units = Place("residual", units), units + 1
+    saving = [(lowering.lower(n), places[n]) for n in saved]
     return Plan(
         step=step,
         projections=lowering.projections,
         vectors=lowering.vectors,
-        kept=tuple(keep),
-        kept_units=units,
-        kept_scalars=scalars,
+        residuals=tuple(saved),
+        residual_units=units,
+        residual_scalars=scalars,
         inference=arrange(new),
-        training=arrange([*new, *keeping]),
+        training=arrange([*new, *saving]),
         row_inputs=tuple(step.leaves("row_input")),
         step_inputs=tuple(step.leaves("step_input")),
-        **_way_back(step, derived, places, lowering),
+        **_backward_part(step, derived, places, lowering),
     )
 
 
@@ -109,8 +109,10 @@ def _leaves(step: Step) -> dict[Node, Node]:
     return known
 
 
-def _way_back(step: Step, derived: Backward, places: dict[Node, Place], forward: Lowering) -> dict[str, Any]:
-    """What the plan says of the way back."""
+def _backward_part(
+    step: Step, derived: Backward, places: dict[Node, Place], forward: Lowering
+) -> dict[str, Any]:
+    """What the plan says of the backward pass."""
     known = _leaves(step)
     for s, n in enumerate(step.outputs):
         if n.inputs:
@@ -141,7 +143,7 @@ def _way_back(step: Step, derived: Backward, places: dict[Node, Place], forward:
             place = Place("input", 0)
         else:
             operand = lowering.lower(right)
-            readable = operand.op == "place" and operand.attributes[0] in ("state", "kept")
+            readable = operand.op == "place" and operand.attributes[0] in ("state", "residual")
             place = (
                 Place(str(operand.attributes[0]), int(operand.attributes[1]))
                 if readable
@@ -165,8 +167,8 @@ def _way_back(step: Step, derived: Backward, places: dict[Node, Place], forward:
         value = constant(0.0, UNITS) if passed is None else lowering.lower(passed)
         targets.append((value, Place("passed", s)))
     return {
-        "back_vectors": lowering.vectors,
-        "back": arrange(targets),
+        "backward_vectors": lowering.vectors,
+        "backward": arrange(targets),
         "deltas": len(deltas),
         "input_deltas": len(set(by_kernel.values())),
         "projection_deltas": tuple(by_kernel.get(p.kernels[0]) for p in forward.projections),

@@ -37,7 +37,8 @@ class Stage:
 
 @dataclass
 class Arrangement:
-    """The stages in order, and how many slots of scratch memory (rows of units, numbers) they need a row."""
+    """The stages in order, and how many slots of scratch memory they need a row:
+    `scratch` of units, `scalars` of per-row scalars; `homes` says where each stored node lies."""
 
     stages: list[Stage]
     scratch: int

@@ -70,7 +70,7 @@ def backward_room(layout: Layout, kernel: Kernel, features: int, space: Space) -
     return {
         "panels": space.take("panels", kernel.panel_size),
         "input_panel": space.take("input_panel", inputs),
-        "vectors": space.take("vectors", len(layout.plan.back_vectors) * layout.shape.padded),
+        "vectors": space.take("vectors", len(layout.plan.backward_vectors) * layout.shape.padded),
         CONSTANTS: constants(space.dtype),
     }
 
@@ -80,7 +80,7 @@ def backward_moves(
 ) -> Iterator[Move]:
     """What lays the parameters out in `backward_room`."""
     yield from _to_panels(kernel, layout.shape.lanes, params, room)
-    yield from _to_vectors(layout.plan.back_vectors, layout.shape, params, room)
+    yield from _to_vectors(layout.plan.backward_vectors, layout.shape, params, room)
     # the input's kernels, transposed: [groups][terms · units][blocks · lanes] over the features
     terms, units = _input_matrices(layout), layout.shape.units
     wide = INPUT_BLOCKS * layout.shape.lanes

@@ -166,7 +166,7 @@ def _leaving(step: Step) -> list[str]:
 
 
 def _kept(step: Step, reader: Reader, names: Names) -> str:
-    kept = plan(step).kept
+    kept = plan(step).residuals
     inner = dict(names)
     # twice, so that what is kept counts as used more than once and gets a name where it is long
     name_shared(
