@@ -119,7 +119,7 @@ def test_no_stage_is_longer_than_llvm_compiles_in_linear_time(chain: Callable[[i
     assert len(made.backward.stages) > 1
 
 
-def test_what_a_squared_value_costs_to_recompute_is_no_number_of_its_uses() -> None:
+def test_the_cost_of_recomputing_is_bounded() -> None:
     """Twice the cost of the value before, 1,100 times over, is beyond the range of a float."""
     made = plan(squared(2200).step)
     assert made.residual_units == 1

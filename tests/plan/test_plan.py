@@ -1,4 +1,4 @@
-"""The plan: what leaves the loop, what is kept and that less would not do, what waits for what."""
+"""The plan: what leaves the loop, the residuals and that fewer would not do, what waits for what."""
 
 from __future__ import annotations
 
@@ -69,22 +69,23 @@ def own(step: Step) -> set[int]:
 
 @functools.cache
 def wanted(step: Step) -> list[Node]:
-    """What the way back must compute."""
+    """What the backward pass must compute."""
     derived = backward(step)
     pairs = [n for terms in derived.matrices.values() for pair in terms for n in pair]
     return [n for n in (*derived.states, *derived.vectors.values(), *pairs) if n is not None]
 
 
-def enough(step: Step, kept: list[Node]) -> bool:
-    """Whether everything on the way back follows from the leaves, the new states and these by cheap work."""
+def enough(step: Step, saved: list[Node]) -> bool:
+    """Whether the backward pass follows from the leaves, the new states and these by operations that may be
+    recomputed."""
     forward = own(step)
-    stored = {id(n) for n in (*kept, *step.outputs)}
+    stored = {id(n) for n in (*saved, *step.outputs)}
     known: dict[int, bool] = {}
 
     def can(n: Node) -> bool:
         if id(n) not in known:
-            dear = id(n) in forward and bool(n.inputs) and TABLE[n.op].keep
-            known[id(n)] = id(n) in stored or (not dear and all(can(i) for i in n.inputs))
+            never_recomputed = id(n) in forward and bool(n.inputs) and TABLE[n.op].keep
+            known[id(n)] = id(n) in stored or (not never_recomputed and all(can(i) for i in n.inputs))
         return known[id(n)]
 
     return all(can(n) for n in wanted(step))
@@ -92,7 +93,7 @@ def enough(step: Step, kept: list[Node]) -> bool:
 
 @cell
 def sharp(x, h, *, W, U, b):
-    """Much that is cheap between what is dear."""
+    """Many operations that may be recomputed between those that may not."""
     a = W @ x + U @ h
     e = stepfold.exp(tanh(a) * 0.5 + b) + a * a
     return softmax(e - h) * sigmoid(e * a) / (1.5 + stepfold.abs(a))
@@ -108,20 +109,20 @@ CELLS = [cells.by_name(name) for name in cells.names()] + [sharp, only_reads]
 
 @pytest.mark.parametrize("cell_", CELLS, ids=lambda c: c.name)
 def test_the_residuals_are_enough_and_none_is_needless(cell_: Cell) -> None:
-    kept = list(plan(cell_.step).residuals)
-    assert enough(cell_.step, kept)
-    for k in range(len(kept)):
-        assert not enough(cell_.step, kept[:k] + kept[k + 1 :]), f"{kept[k]} is kept for nothing"
+    saved = list(plan(cell_.step).residuals)
+    assert enough(cell_.step, saved)
+    for k in range(len(saved)):
+        assert not enough(cell_.step, saved[:k] + saved[k + 1 :]), f"{saved[k]} is saved for nothing"
 
 
 @pytest.mark.parametrize("cell_", [c for c in CELLS if "layer_norm" not in c.name], ids=lambda c: c.name)
 def test_no_smaller_set_would_do(cell_: Cell) -> None:
-    kept = [n for n in plan(cell_.step).residuals if n.dims != SCALAR]
+    saved = [n for n in plan(cell_.step).residuals if n.dims != SCALAR]
     values = [n for n in cell_.step.nodes if n.inputs and not n.boolean and n not in cell_.step.outputs]
-    numbers = [n for n in values if n.dims == SCALAR]
+    scalars = [n for n in values if n.dims == SCALAR]
     rows = [n for n in values if n.dims != SCALAR]
-    for smaller in combinations(rows, len(kept) - 1) if kept else ():
-        assert not enough(cell_.step, [*smaller, *numbers]), f"{smaller} would do"
+    for smaller in combinations(rows, len(saved) - 1) if saved else ():
+        assert not enough(cell_.step, [*smaller, *scalars]), f"{smaller} would do"
 
 
 # ---- what leaves the loop ----------------------------------------------------------------------------
