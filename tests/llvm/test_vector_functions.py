@@ -1,6 +1,6 @@
 """exp, log, tanh, sigmoid and erf on every target that this processor can run, against higher precision.
 
-Errors are counted in units in the last place (ulp) of the right result. The bars, for every number there is:
+Errors are counted in units in the last place (ulp) of the exact result. The bounds, for every value:
 float32 two units (erf: four), float64 four units (erf: 1e-14 relative).
 """
 
@@ -17,7 +17,7 @@ from vector_helpers import DTYPES, SPECIAL, TARGETS, run
 from stepfold._llvm._vectors import Vectors
 
 FUNCTIONS = ("exp", "log", "tanh", "sigmoid", "erf")
-BARS = {np.float32: dict.fromkeys(FUNCTIONS, 2.0) | {"erf": 4.0}, np.float64: dict.fromkeys(FUNCTIONS, 4.0)}
+BOUNDS = {np.float32: dict.fromkeys(FUNCTIONS, 2.0) | {"erf": 4.0}, np.float64: dict.fromkeys(FUNCTIONS, 4.0)}
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
@@ -34,10 +34,10 @@ REFERENCES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def reference(word: str, x: np.ndarray) -> np.ndarray:
-    """The right results, in double for float32 and in long double for float64."""
+def reference(function: str, x: np.ndarray) -> np.ndarray:
+    """The exact results, in double for float32 and in long double for float64."""
     with np.errstate(all="ignore"):
-        return REFERENCES[word](x.astype(np.float64 if x.dtype == np.float32 else np.longdouble))
+        return REFERENCES[function](x.astype(np.float64 if x.dtype == np.float32 else np.longdouble))
 
 
 def units(result: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -49,23 +49,23 @@ def units(result: np.ndarray, right: np.ndarray) -> np.ndarray:
         return np.nan_to_num(np.abs(result - right) / unit, nan=np.inf, posinf=np.inf)
 
 
-def check(word: str, x: np.ndarray, result: np.ndarray, right: np.ndarray) -> None:
-    """Assert the bar of a function for these numbers."""
+def check(function: str, x: np.ndarray, result: np.ndarray, right: np.ndarray) -> None:
+    """Assert the error bound of a function for these values."""
     with np.errstate(all="ignore"):
         rounded = right.astype(x.dtype)
     doubtful = np.flatnonzero((result != rounded) & ~(np.isnan(result) & np.isnan(right)))
     x, result, right = x[doubtful], result[doubtful], right[doubtful]
-    error, bar = units(result, right), BARS[x.dtype.type][word]
-    if word == "erf" and x.dtype == np.float64:
-        error, bar = np.abs(result - right) / np.maximum(np.abs(right), 1e-300), 1e-14
+    error, bound = units(result, right), BOUNDS[x.dtype.type][function]
+    if function == "erf" and x.dtype == np.float64:
+        error, bound = np.abs(result - right) / np.maximum(np.abs(right), 1e-300), 1e-14
     if error.size:
         worst = np.argmax(error)
-        assert error[worst] <= bar, f"{word}({x[worst]!r}) is {result[worst]!r}, not {right[worst]!r}"
+        assert error[worst] <= bound, f"{function}({x[worst]!r}) is {result[worst]!r}, not {right[worst]!r}"
 
 
 @functools.cache
 def spread(bits: int) -> np.ndarray:
-    """Numbers of all sizes, dense where the functions bend, and the special ones."""
+    """Values of all sizes, dense where the functions bend, and the special ones."""
     special = np.array(SPECIAL)
     if bits == 32:
         everywhere = np.arange(0, 1 << 32, 2147, dtype=np.uint64).astype(np.uint32).view(np.float32)
@@ -80,28 +80,33 @@ def spread(bits: int) -> np.ndarray:
 
 
 @functools.cache
-def right_results(word: str, bits: int) -> np.ndarray:
-    return reference(word, spread(bits))
+def right_results(function: str, bits: int) -> np.ndarray:
+    return reference(function, spread(bits))
 
 
 @pytest.mark.parametrize("bits", DTYPES)
 @pytest.mark.parametrize("name", TARGETS)
-@pytest.mark.parametrize("word", FUNCTIONS)
-def test_functions_keep_to_their_bars(word: str, name: str, bits: int) -> None:
-    check(word, spread(bits), run(getattr(Vectors, word), name, spread(bits)), right_results(word, bits))
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_functions_stay_within_their_bounds(function: str, name: str, bits: int) -> None:
+    check(
+        function,
+        spread(bits),
+        run(getattr(Vectors, function), name, spread(bits)),
+        right_results(function, bits),
+    )
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("word", ["exp", "log", "tanh", "sigmoid"])
-def test_every_float32(word: str) -> None:
+@pytest.mark.parametrize("function", ["exp", "log", "tanh", "sigmoid"])
+def test_every_float32(function: str) -> None:
     for start in range(0, 1 << 32, 1 << 21):
         x = np.arange(start, start + (1 << 21), dtype=np.uint64).astype(np.uint32).view(np.float32)
-        right = reference(word, x)
+        right = reference(function, x)
         checked: np.ndarray | None = None
         for name in TARGETS:
-            result = run(getattr(Vectors, word), name, x)
+            result = run(getattr(Vectors, function), name, x)
             new = slice(None) if checked is None else np.flatnonzero(result.view(np.int32) != checked)
-            check(word, x[new], result[new], right[new])
+            check(function, x[new], result[new], right[new])
             checked = result.view(np.int32)
 
 
@@ -116,24 +121,24 @@ def test_limits_and_signs(name: str, bits: int) -> None:
         "sigmoid": [0.5, 0.5, 1, 0, math.nan],
         "erf": [0.0, -0.0, 1, -1, math.nan],
     }
-    for word, values in expected.items():
-        result = run(getattr(Vectors, word), name, x)
-        np.testing.assert_array_equal(result, np.array(values, x.dtype), err_msg=word)
+    for function, values in expected.items():
+        result = run(getattr(Vectors, function), name, x)
+        np.testing.assert_array_equal(result, np.array(values, x.dtype), err_msg=function)
         real = ~np.isnan(result)
         np.testing.assert_array_equal(
-            np.signbit(result[real]), np.signbit(np.array(values)[real]), err_msg=word
+            np.signbit(result[real]), np.signbit(np.array(values)[real]), err_msg=function
         )
 
 
 @pytest.mark.parametrize("bits", DTYPES)
 @pytest.mark.parametrize("name", TARGETS)
-def test_nothing_leaves_its_range_and_odd_functions_are_odd(name: str, bits: int) -> None:
+def test_ranges_and_odd_functions(name: str, bits: int) -> None:
     x = np.linspace(0, 30, 300_001).astype(DTYPES[bits])
-    for word in ("tanh", "erf"):
-        result = run(getattr(Vectors, word), name, x)
+    for function in ("tanh", "erf"):
+        result = run(getattr(Vectors, function), name, x)
         assert np.all((result >= 0) & (result <= 1))
         assert result[-1] == 1
-        np.testing.assert_array_equal(run(getattr(Vectors, word), name, -x), -result)
+        np.testing.assert_array_equal(run(getattr(Vectors, function), name, -x), -result)
     for both in (x, -x):
         result = run(Vectors.sigmoid, name, both)
         assert np.all((result > 0) & (result <= 1))
@@ -142,7 +147,7 @@ def test_nothing_leaves_its_range_and_odd_functions_are_odd(name: str, bits: int
 @pytest.mark.parametrize("name", TARGETS)
 def test_the_number_of_lanes_changes_no_bit(name: str) -> None:
     x = spread(32)[:100_000:7]
-    for word in FUNCTIONS:
-        results = [run(getattr(Vectors, word), name, x, lanes=lanes) for lanes in (2, 4, 16, 32)]
+    for function in FUNCTIONS:
+        results = [run(getattr(Vectors, function), name, x, lanes=lanes) for lanes in (2, 4, 16, 32)]
         for other in results[1:]:
-            np.testing.assert_array_equal(other, results[0], err_msg=word)
+            np.testing.assert_array_equal(other, results[0], err_msg=function)

@@ -1,4 +1,5 @@
-"""The plain words on every target that this processor can run: what NumPy says, and in which instructions."""
+"""The operations of one instruction, on every target that this processor can run: results as NumPy's, and the
+instructions."""
 
 from __future__ import annotations
 
@@ -15,21 +16,21 @@ from stepfold._llvm._vectors import Vectors
 
 
 def some(bits: int, seed: int) -> np.ndarray:
-    """Numbers of every size, and all pairs of special ones among the first (with another seed's)."""
-    numbers = np.random.default_rng(seed).integers(0, 1 << 62, 2000, dtype=np.uint64)
+    """Values of every size, and all pairs of special ones among the first (with another seed's)."""
+    patterns = np.random.default_rng(seed).integers(0, 1 << 62, 2000, dtype=np.uint64)
     special = np.array(SPECIAL, np.float64)
     special = np.repeat(special, len(special)) if seed % 2 else np.tile(special, len(special))
     with np.errstate(over="ignore", invalid="ignore"):
         anywhere = (
-            (numbers << np.uint64(2)).view(np.float64)
+            (patterns << np.uint64(2)).view(np.float64)
             if bits == 64
-            else numbers.astype(np.uint32).view(np.float32)
+            else patterns.astype(np.uint32).view(np.float32)
         )
         near = np.random.default_rng(seed + 100).normal(size=500)
         return np.concatenate([special, anywhere, near]).astype(DTYPES[bits])
 
 
-PLAIN: dict[str, tuple[int, Callable[..., np.ndarray]]] = {
+SINGLE: dict[str, tuple[int, Callable[..., np.ndarray]]] = {
     "add": (2, np.add),
     "subtract": (2, np.subtract),
     "multiply": (2, np.multiply),
@@ -46,37 +47,39 @@ COMPARISONS = ("less", "less_equal", "greater", "greater_equal", "equal", "not_e
 
 @pytest.mark.parametrize("bits", DTYPES)
 @pytest.mark.parametrize("name", TARGETS)
-@pytest.mark.parametrize("word", PLAIN)
-def test_plain_words_are_numpys(word: str, name: str, bits: int) -> None:
-    arity, reference = PLAIN[word]
+@pytest.mark.parametrize("operation", SINGLE)
+def test_single_instructions_compute_what_numpy_does(operation: str, name: str, bits: int) -> None:
+    arity, reference = SINGLE[operation]
     arrays = [some(bits, seed) for seed in range(arity)]
     with np.errstate(all="ignore"):
         expected = reference(*arrays)
-    np.testing.assert_array_equal(run(getattr(Vectors, word), name, *arrays), expected)
+    np.testing.assert_array_equal(run(getattr(Vectors, operation), name, *arrays), expected)
 
 
 @pytest.mark.parametrize("bits", DTYPES)
 @pytest.mark.parametrize("name", TARGETS)
-@pytest.mark.parametrize("word", COMPARISONS)
-def test_comparisons_choose_as_numpy_does(word: str, name: str, bits: int) -> None:
+@pytest.mark.parametrize("operation", COMPARISONS)
+def test_comparisons_choose_as_numpy_does(operation: str, name: str, bits: int) -> None:
     a, b = some(bits, 0), some(bits, 1)
-    result = run(lambda v, a, b: v.where(getattr(v, word)(a, b), a, b), name, a, b)
+    result = run(lambda v, a, b: v.where(getattr(v, operation)(a, b), a, b), name, a, b)
     with np.errstate(invalid="ignore"):
-        np.testing.assert_array_equal(result, np.where(getattr(np, word)(a, b), a, b))
+        np.testing.assert_array_equal(result, np.where(getattr(np, operation)(a, b), a, b))
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@pytest.mark.parametrize("word", ["maximum", "minimum"])
-@pytest.mark.parametrize("turned", [False, True])
-def test_extremes_with_a_literal_keep_nan_in_one_instruction(word: str, name: str, turned: bool) -> None:
+@pytest.mark.parametrize("operation", ["maximum", "minimum"])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_extremes_with_a_literal_keep_nan_in_one_instruction(
+    operation: str, name: str, swapped: bool
+) -> None:
     def clipped(v: Vectors, a: Value) -> Value:
         pair = (v.constant(0.25), a)
-        return getattr(v, word)(*(pair[::-1] if turned else pair))
+        return getattr(v, operation)(*(pair[::-1] if swapped else pair))
 
     x = some(32, 0)
-    np.testing.assert_array_equal(run(clipped, name, x), getattr(np, word)(x, np.float32(0.25)))
+    np.testing.assert_array_equal(run(clipped, name, x), getattr(np, operation)(x, np.float32(0.25)))
     code = assembly(text(clipped, 32, target(name).lanes(32), 1), target(name))
-    assert f"{word[:3]}ps" in code
+    assert f"{operation[:3]}ps" in code
     assert "cmp" not in code.replace("cmpq", "")
 
 
@@ -89,7 +92,7 @@ def test_fma_and_polynomial(name: str, bits: int) -> None:
     np.testing.assert_allclose(run(Vectors.fma, name, a, b, c), a * b + c, rtol=0, atol=8 * close)
     for count in (2, 3, 4, 5, 8):
         coefficients = rng.normal(size=count).tolist()
-        result = run(lambda v, x: v.polynomial(x, coefficients), name, a)  # noqa: B023 - called before the next turn
+        result = run(lambda v, x: v.polynomial(x, coefficients), name, a)  # noqa: B023 - called before the next iteration
         wanted = np.polynomial.polynomial.polyval(a.astype(np.float64), coefficients)
         scale = np.polynomial.polynomial.polyval(np.abs(a.astype(np.float64)), np.abs(coefficients))
         assert np.max(np.abs(result - wanted) / scale) < close
@@ -97,12 +100,12 @@ def test_fma_and_polynomial(name: str, bits: int) -> None:
 
 @pytest.mark.parametrize("bits", DTYPES)
 @pytest.mark.parametrize(
-    "number", [0.1, -0.0, 1 / 3, math.pi, 1e-40, 5e-324, 1e300, -1e300, math.inf, math.nan]
+    "value", [0.1, -0.0, 1 / 3, math.pi, 1e-40, 5e-324, 1e300, -1e300, math.inf, math.nan]
 )
-def test_constants_are_exact(number: float, bits: int) -> None:
-    result = run(lambda v, x: v.constant(number), "host", np.zeros(2, DTYPES[bits]))
+def test_constants_are_exact(value: float, bits: int) -> None:
+    result = run(lambda v, x: v.constant(value), "host", np.zeros(2, DTYPES[bits]))
     with np.errstate(over="ignore", under="ignore"):
-        expected = np.full(2, np.array(number).astype(DTYPES[bits]))
+        expected = np.full(2, np.array(value).astype(DTYPES[bits]))
     np.testing.assert_array_equal(result, expected)
     np.testing.assert_array_equal(np.signbit(result), np.signbit(expected))
 
@@ -134,22 +137,22 @@ def test_lanes_are_summed_and_the_greatest_is_found(name: str, lanes: int, bits:
 def test_a_splat_is_folded_into_the_product() -> None:
     if target("host").width < 512:
         pytest.skip("only AVX-512 has the folded form")
-    word = lambda v, x: v.fma(x, v.splat(v.function.arguments[1]), x)  # noqa: E731
-    assert "{1to16}" in assembly(text(word, 32, 16, 1), target("host"))
+    operation = lambda v, x: v.fma(x, v.splat(v.function.arguments[1]), x)  # noqa: E731
+    assert "{1to16}" in assembly(text(operation, 32, 16, 1), target("host"))
 
 
 @pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.parametrize("bits", DTYPES)
-@pytest.mark.parametrize("word", [*PLAIN, "exp", "log", "tanh", "sigmoid", "erf", "fma"])
-def test_nothing_is_called(word: str, bits: int, name: str) -> None:
-    arity = 3 if word == "fma" else PLAIN.get(word, (1,))[0]
-    code = assembly(text(getattr(Vectors, word), bits, target(name).lanes(bits), arity), target(name))
+@pytest.mark.parametrize("operation", [*SINGLE, "exp", "log", "tanh", "sigmoid", "erf", "fma"])
+def test_no_function_is_called(operation: str, bits: int, name: str) -> None:
+    arity = 3 if operation == "fma" else SINGLE.get(operation, (1,))[0]
+    code = assembly(text(getattr(Vectors, operation), bits, target(name).lanes(bits), arity), target(name))
     assert "call" not in code
 
 
-def test_what_is_no_vector_is_refused() -> None:
+def test_invalid_vectors_raise() -> None:
     f = Function(Module(), "apply", [])
-    with pytest.raises(ValueError, match="vectors are of 32 or 64 bits a number, not of 16"):
+    with pytest.raises(ValueError, match="a vector has elements of 32 or 64 bits, not of 16"):
         Vectors(f, 16, 8)
     for lanes in (0, 1, 3, 12):
         with pytest.raises(ValueError, match=f"a vector has 2, 4, 8, 16 … lanes, not {lanes}"):

@@ -1,4 +1,4 @@
-"""Words of `Vectors`, compiled for every target that this processor can run and applied to arrays."""
+"""Operations of `Vectors`, compiled for every target that this processor can run and applied to arrays."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SPECIAL = (
     *(-0.0, -1.0, -1e-5, -88.5, -103.0, -104.5, -709.5, -745.0, -746.0, -1e30, -1e300, -math.inf),
 )
 
-Word = Callable[..., Value]
+Operation = Callable[..., Value]
 
 
-def text(word: Word, bits: int, lanes: int, arity: int) -> str:
-    """A function `apply(n, result, a, b …)` that applies the word to n numbers, `lanes` at a time."""
+def text(operation: Operation, bits: int, lanes: int, arity: int) -> str:
+    """A function `apply(n, result, a, b …)` that applies the operation to n elements, `lanes` at a time."""
     module = Module()
     arguments = [("n", "i64"), *((name, "ptr") for name in ("result", "a", "b", "c")[: arity + 1])]
     f = Function(module, "apply", arguments)
@@ -32,7 +32,7 @@ def text(word: Word, bits: int, lanes: int, arity: int) -> str:
     count, result, *sources = f.arguments
     with f.loop(0, count, lanes) as loop:
         values = [v.load(f.offset(source, loop.index, v.element)) for source in sources]
-        v.store(word(v, *values), f.offset(result, loop.index, v.element))
+        v.store(operation(v, *values), f.offset(result, loop.index, v.element))
     module.add(f)
     return module.text()
 
@@ -49,12 +49,12 @@ def call(source: str, name: str, *arguments: np.ndarray | int) -> None:
     function(*(argument if isinstance(argument, int) else argument.ctypes.data for argument in arguments))
 
 
-def run(word: Word, name: str, *arrays: np.ndarray, lanes: int | None = None) -> np.ndarray:
-    """Apply a word to arrays of equal length, filling up the last vector."""
+def run(operation: Operation, name: str, *arrays: np.ndarray, lanes: int | None = None) -> np.ndarray:
+    """Apply an operation to arrays of equal length, filling up the last vector."""
     bits = arrays[0].itemsize * 8
     lanes = lanes or target(name).lanes(bits)
     size = len(arrays[0])
     padded = [np.concatenate([array, np.ones(-size % lanes, array.dtype)]) for array in arrays]
     result = np.empty_like(padded[0])
-    call(text(word, bits, lanes, len(arrays)), name, len(result), result, *padded)
+    call(text(operation, bits, lanes, len(arrays)), name, len(result), result, *padded)
     return result[:size]

@@ -1,4 +1,4 @@
-"""The plan: what leaves the loop, what is kept and that less would not do, what waits for what."""
+"""The plan: what leaves the loop, the residuals and that fewer would not do, what waits for what."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def of(name: str) -> Plan:
     return plan(cells.by_name(name).step)
 
 
-KEPT = {
+RESIDUALS = {
     "simple_rnn": [],
     "simple_rnn_relu": [],
     "lstm": ["sigmoid", "sigmoid", "sigmoid", "tanh", "tanh"],  # i, f, o, the candidate and tanh(c)
@@ -35,28 +35,28 @@ KEPT = {
 }
 
 
-@pytest.mark.parametrize("name", KEPT)
-def test_what_is_kept(name: str) -> None:
+@pytest.mark.parametrize("name", RESIDUALS)
+def test_residuals(name: str) -> None:
     made = of(name)
-    assert sorted(n.op for n in made.kept) == KEPT[name]
-    assert (made.kept_units, made.kept_scalars) == (len(KEPT[name]), 0)
+    assert sorted(n.op for n in made.residuals) == RESIDUALS[name]
+    assert (made.residual_units, made.residual_scalars) == (len(RESIDUALS[name]), 0)
 
 
-def test_the_lstm_keeps_its_gates_its_candidate_and_the_carry_s_tanh() -> None:
+def test_the_residuals_of_the_lstm_are_its_gates_its_candidate_and_tanh_of_c() -> None:
     step = cells.lstm.step
     h, c = step.outputs
     o, tanh_c = h.inputs
     (kept_part, added) = c.inputs
     f = kept_part.inputs[0]
     i, candidate = added.inputs
-    assert {id(n) for n in of("lstm").kept} == {id(n) for n in (i, f, candidate, o, tanh_c)}
+    assert {id(n) for n in of("lstm").residuals} == {id(n) for n in (i, f, candidate, o, tanh_c)}
 
 
-def test_layer_norm_keeps_its_number_a_row_as_a_number() -> None:
+def test_per_row_scalars_of_layer_norm_are_scalar_residuals() -> None:
     made = of("layer_norm_lstm")
-    assert made.kept_scalars == sum(n.dims == SCALAR for n in made.kept) > 0
+    assert made.residual_scalars == sum(n.dims == SCALAR for n in made.residuals) > 0
     # a centred row, its deviation and the gate for each of four gates, and tanh of the normalised carry
-    assert made.kept_units == 9
+    assert made.residual_units == 9
 
 
 # ---- enough, and not too much ------------------------------------------------------------------------
@@ -69,16 +69,17 @@ def own(step: Step) -> set[int]:
 
 @functools.cache
 def wanted(step: Step) -> list[Node]:
-    """What the way back must compute."""
+    """What the backward pass must compute."""
     derived = backward(step)
     pairs = [n for terms in derived.matrices.values() for pair in terms for n in pair]
     return [n for n in (*derived.states, *derived.vectors.values(), *pairs) if n is not None]
 
 
-def enough(step: Step, kept: list[Node]) -> bool:
-    """Whether everything on the way back follows from the leaves, the new states and these by cheap work."""
+def enough(step: Step, saved: list[Node]) -> bool:
+    """Whether the backward pass follows from the leaves, the new states and these by operations that may be
+    recomputed."""
     forward = own(step)
-    stored = {id(n) for n in (*kept, *step.outputs)}
+    stored = {id(n) for n in (*saved, *step.outputs)}
     known: dict[int, bool] = {}
 
     def can(n: Node) -> bool:
@@ -92,7 +93,7 @@ def enough(step: Step, kept: list[Node]) -> bool:
 
 @cell
 def sharp(x, h, *, W, U, b):
-    """Much that is cheap between what is dear."""
+    """Many operations that may be recomputed between those that may not."""
     a = W @ x + U @ h
     e = stepfold.exp(tanh(a) * 0.5 + b) + a * a
     return softmax(e - h) * sigmoid(e * a) / (1.5 + stepfold.abs(a))
@@ -103,25 +104,25 @@ def only_reads(x, h, c, *, W, V):
     return tanh(W @ x), h * c + V @ (c * c)
 
 
-KNOWN = [cells.by_name(name) for name in cells.names()] + [sharp, only_reads]
+CELLS = [cells.by_name(name) for name in cells.names()] + [sharp, only_reads]
 
 
-@pytest.mark.parametrize("cell_", KNOWN, ids=lambda c: c.name)
-def test_what_is_kept_is_enough_and_nothing_of_it_is_spare(cell_: Cell) -> None:
-    kept = list(plan(cell_.step).kept)
-    assert enough(cell_.step, kept)
-    for k in range(len(kept)):
-        assert not enough(cell_.step, kept[:k] + kept[k + 1 :]), f"{kept[k]} is kept for nothing"
+@pytest.mark.parametrize("cell_", CELLS, ids=lambda c: c.name)
+def test_the_residuals_are_enough_and_none_is_needless(cell_: Cell) -> None:
+    saved = list(plan(cell_.step).residuals)
+    assert enough(cell_.step, saved)
+    for k in range(len(saved)):
+        assert not enough(cell_.step, saved[:k] + saved[k + 1 :]), f"{saved[k]} is saved for nothing"
 
 
-@pytest.mark.parametrize("cell_", [c for c in KNOWN if "layer_norm" not in c.name], ids=lambda c: c.name)
+@pytest.mark.parametrize("cell_", [c for c in CELLS if "layer_norm" not in c.name], ids=lambda c: c.name)
 def test_no_smaller_set_would_do(cell_: Cell) -> None:
-    kept = [n for n in plan(cell_.step).kept if n.dims != SCALAR]
+    saved = [n for n in plan(cell_.step).residuals if n.dims != SCALAR]
     values = [n for n in cell_.step.nodes if n.inputs and not n.boolean and n not in cell_.step.outputs]
-    numbers = [n for n in values if n.dims == SCALAR]
+    scalars = [n for n in values if n.dims == SCALAR]
     rows = [n for n in values if n.dims != SCALAR]
-    for smaller in combinations(rows, len(kept) - 1) if kept else ():
-        assert not enough(cell_.step, [*smaller, *numbers]), f"{smaller} would do"
+    for smaller in combinations(rows, len(saved) - 1) if saved else ():
+        assert not enough(cell_.step, [*smaller, *scalars]), f"{smaller} would do"
 
 
 # ---- what leaves the loop ----------------------------------------------------------------------------
@@ -192,7 +193,7 @@ def test_a_projection_that_serves_two_is_computed_once() -> None:
 def test_stages(name: str, forward: int, back: int) -> None:
     made = of(name)
     assert len(made.inference.stages) == len(made.training.stages) == forward
-    assert len(made.back.stages) == back
+    assert len(made.backward.stages) == back
 
 
 def test_all_gates_of_one_operand_are_one_walk() -> None:
@@ -210,7 +211,7 @@ def test_deltas_of_the_input_come_first_and_vectors_are_sums_of_deltas() -> None
     assert set(of("peephole_lstm").vector_gradients) == {"p_i", "p_f", "p_o"}
 
 
-def test_only_operands_that_lie_nowhere_are_computed_again() -> None:
+def test_only_operands_that_lie_nowhere_are_recomputed() -> None:
     assert of("lstm").operands == 0
     assert of("gru_reset_before").operands == 1  # r * h
 

@@ -2,10 +2,10 @@
 
 Each table of coefficients was fitted in 50 decimal digits by Remez's exchange (the two for exp by Lawson's
 weights) to the least greatest error of the function that it serves, relative unless said otherwise, and then
-rounded; its comment gives that error. What the finished functions keep to, with and without FMA, stands in
-`tests/llvm/test_vector_functions.py`.
+rounded; its comment gives that error. `tests/llvm/test_vector_functions.py` states the error bounds of the
+finished functions, with and without FMA.
 
-A power of two is made in the bits: adding `1.5 * 2**mantissa` to a number rounds it to an integer and
+A power of two is made in the bits: adding `1.5 * 2**mantissa` to a value rounds it to an integer and
 leaves that in the low bits of the sum, from where a shift moves it to the exponent. It needs no conversion
 on any target.
 """
@@ -13,12 +13,9 @@ on any target.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
+from ._arithmetic import Arithmetic
 from ._text import Value
-
-if TYPE_CHECKING:
-    from ._vectors import Vectors
 
 Table = dict[int, tuple[float, ...]]
 
@@ -70,7 +67,7 @@ _EXP_HALF: Table = {
         2.5000048437706596e-08,
     ),
 }
-# where sigmoid has become 0 or 1; the exponent of a scale that keeps its fraction among the normal numbers
+# where sigmoid has become 0 or 1; the exponent of a scale that keeps its fraction among the normal values
 _SIGMOID_RANGE = {32: (-104.0, 40.0), 64: (-746.0, 40.0)}
 _SIGMOID_SCALE = {32: -24, 64: -53}
 
@@ -146,10 +143,10 @@ _ERF_FAR: Table = {
 _ERF_RANGE = {32: 3.95, 64: 6.0}  # where erf has become 1
 
 
-def exp(v: Vectors, x: Value) -> Value:
-    """`exp(x)`: right to the last denormal, and infinite beyond the greatest number.
+def exp(v: Arithmetic, x: Value) -> Value:
+    """`exp(x)`: right to the last denormal, and infinite beyond the greatest finite value.
 
-    `x = n 2 ln 2 + rest`. However small or great `2**2n` is, `2**n` is a normal number: it is multiplied
+    `x = n 2 ln 2 + rest`. However small or great `2**2n` is, `2**n` is a normal value: it is multiplied
     in twice.
     """
     high, low = _LN2[v.bits]
@@ -160,7 +157,7 @@ def exp(v: Vectors, x: Value) -> Value:
     return v.multiply(v.fma(less_one, root, root), root)
 
 
-def sigmoid(v: Vectors, x: Value) -> Value:
+def sigmoid(v: Arithmetic, x: Value) -> Value:
     """`1 / (1 + exp(-x))`: right to the last denormal.
 
     With `-x = n ln 2 - rest` the denominator is `((exp(-rest) - 1) 2**n + 1) + 2**n`, the order that
@@ -176,7 +173,7 @@ def sigmoid(v: Vectors, x: Value) -> Value:
     return v.divide(one, v.add(v.fma(less_one, power, one), power))
 
 
-def tanh(v: Vectors, x: Value) -> Value:
+def tanh(v: Arithmetic, x: Value) -> Value:
     """The hyperbolic tangent; the sign of zero is kept.
 
     With `|x| = n 2 ln 2 + rest` and `u = rest / tanh(rest)`, `exp(2 rest) = (u + rest) / (u - rest)`. So
@@ -195,7 +192,7 @@ def tanh(v: Vectors, x: Value) -> Value:
     return v.copysign(result, x)
 
 
-def log(v: Vectors, x: Value) -> Value:
+def log(v: Arithmetic, x: Value) -> Value:
     """The natural logarithm; with `x = 2**k (1 + f)` and `s = f / (2 + f)` it is `k ln 2 + 2 artanh(s)`.
 
     `f`, which is exact, enters last of all: `2 artanh(s) = f - (f**2/2 - s (f**2/2 + s**2 series))`.
@@ -204,7 +201,7 @@ def log(v: Vectors, x: Value) -> Value:
     small = v.less(x, v.constant(_LEAST_NORMAL[v.bits]))
     bits = v.to_bits(v.where(small, v.multiply(x, v.constant(2.0**mantissa)), x))
     above = v.integer_operation("sub", bits, _ROOT_HALF[v.bits])
-    k = v.to_numbers(v.integer_operation("ashr", above, mantissa))
+    k = v.from_integers(v.integer_operation("ashr", above, mantissa))
     k = v.add(k, v.where(small, v.constant(-float(mantissa)), v.constant(0.0)))
     f = v.from_bits(v.integer_operation("sub", bits, v.integer_operation("and", above, -1 << mantissa)))
     f = v.subtract(f, v.constant(1.0))
@@ -220,7 +217,7 @@ def log(v: Vectors, x: Value) -> Value:
     return v.where(v.equal(x, v.constant(math.inf)), x, result)
 
 
-def erf(v: Vectors, x: Value) -> Value:
+def erf(v: Arithmetic, x: Value) -> Value:
     """The error function; the sign of zero is kept. A series near zero, and `1 - exp(series)` beyond."""
     size = v.minimum(v.absolute(x), v.constant(_ERF_RANGE[v.bits]))
     near = v.fma(size, v.polynomial(v.multiply(size, size), _ERF_NEAR[v.bits]), size)
@@ -228,11 +225,11 @@ def erf(v: Vectors, x: Value) -> Value:
     return v.copysign(v.where(v.less(size, v.constant(0.97)), near, far), x)
 
 
-def _clamp(v: Vectors, x: Value, low: float, high: float) -> Value:
+def _clamp(v: Arithmetic, x: Value, low: float, high: float) -> Value:
     return v.maximum(v.minimum(x, v.constant(high)), v.constant(low))
 
 
-def _reduce(v: Vectors, x: Value, step: tuple[float, ...]) -> tuple[Value, Value, Value]:
+def _reduce(v: Arithmetic, x: Value, step: tuple[float, ...]) -> tuple[Value, Value, Value]:
     """Return `n`, `rest` and `n` in the exponent's bits: `x = n * step + rest` with `|rest| <= |step| / 2`.
 
     `step` is a sum of parts; all but the last must have exact products with `n`.

@@ -14,7 +14,7 @@ from ._layout import Kernel, Layout, OuterGroup
 from ._signature import BACKWARD, COOPERATIVE, FORWARD, PROJECT, STREAM, TABLE
 from ._stage import Frame, StageWriter
 from ._text import Integer, Value
-from ._tiles import add_row, column_sums, outer
+from ._tiles import column_sums, copy_row, outer
 from ._writer import Writer
 
 def project_kernel(layout: Layout) -> Kernel:
@@ -97,16 +97,16 @@ def _forward(w: Writer, arrangement: Arrangement, ranks: Ranks | None = None) ->
             following = f.minimum(f.add(step.index, 2), w.a["steps"])
             joining = f.sub(w.index("offsets", following), w.index("offsets", f.add(step.index, 1)))
             with f.loop(rows, joining) as row:
-                add_row(v, new, w.at(new, row.index, layout.state_row), layout.state_row, keep=False)
+                copy_row(v, new, w.at(new, row.index, layout.state_row), layout.state_row, accumulate=False)
             wanted = f.emit("i1", f"icmp ne {w.a['outputs']}, null")
-            if ranks:  # its first member writes for all
+            if ranks:  # the first rank writes for all
                 wanted = f.emit("i1", f"and {wanted}, {f.compare('eq', ranks.rank, 0).name}")
             with f.when(wanted):
                 with f.loop(0, rows) as row:
                     target = w.at(w.a["outputs"], w.index("target", f.add(n, row.index)), layout.shape.units)
                     source = w.at(new, row.index, layout.state_row)
-                    add_row(v, source, target, layout.shape.units, keep=False)
-                _pending(w, step.index, rows, "outputs", new, keep=False)
+                    copy_row(v, source, target, layout.shape.units, accumulate=False)
+                _pending(w, step.index, rows, "outputs", new, accumulate=False)
     return w.finish(writer.panels, writer.panel_size, scratch)
 
 
@@ -133,7 +133,7 @@ def stream_kernel(layout: Layout, rows: int) -> Kernel:
     )
     with f.loop(0, rows) as row:
         target = w.at(w.a["outputs"], row.index, layout.shape.units)
-        add_row(v, w.at(w.a["after"], row.index, layout.state_row), target, layout.shape.units, keep=False)
+        copy_row(v, w.at(w.a["after"], row.index, layout.state_row), target, layout.shape.units, accumulate=False)
     for argument, other in (("before", "after"), ("after", "before")):
         f.store(w.a[other], f.offset(f.arguments[0], list(STREAM).index(argument), "i64"), 8)
     return w.finish(writer.panels, writer.panel_size, scratch * rows)
@@ -144,8 +144,8 @@ def backward_kernel(layout: Layout) -> Kernel:
     plan, shape = layout.plan, layout.shape
     w = Writer(layout, "backward", BACKWARD)
     f, v = w.f, w.v
-    writer = StageWriter(v, plan.back, shape)
-    bases, scratch = _scratch(w, writer, plan.back, w.a["rows"])
+    writer = StageWriter(v, plan.backward, shape)
+    bases, scratch = _scratch(w, writer, plan.backward, w.a["rows"])
     inside = w.inside()
     chunks = f.emit("i64", f"udiv {f.sub(f.add(w.a['steps'], w.a['chunk']), 1)}, {w.a['chunk'].name}")
     with f.loop(f.sub(chunks, 1), -1, -1) as chunk:
@@ -162,8 +162,8 @@ def backward_kernel(layout: Layout) -> Kernel:
                 with f.loop(0, rows) as row:
                     place = w.index("target", f.add(n, row.index))
                     source = w.at(w.a["output_gradient"], place, shape.units)
-                    add_row(v, source, w.at(arriving, row.index, layout.state_row), shape.units, keep=True)
-                _pending(w, step.index, rows, "output_gradient", arriving, keep=True)
+                    copy_row(v, source, w.at(arriving, row.index, layout.state_row), shape.units, accumulate=True)
+                _pending(w, step.index, rows, "output_gradient", arriving, accumulate=True)
             before, after = w.index("slots", step.index), w.index("slots", f.add(step.index, 1))
             here = bases | {
                 "state": (w.at(w.a["states"], before, layout.state_row), layout.state_row),
@@ -183,27 +183,31 @@ def backward_kernel(layout: Layout) -> Kernel:
             earlier = f.select(f.compare("eq", step.index, 0), step.index, f.sub(step.index, 1))
             joined = f.sub(w.index("offsets", f.add(earlier, 1)), w.index("offsets", earlier))
             with f.loop(joined, rows) as row:
-                add_row(v, w.at(passed, row.index, layout.state_row), passed, layout.state_row, keep=True)
+                copy_row(
+                    v, w.at(passed, row.index, layout.state_row), passed, layout.state_row, accumulate=True
+                )
         _gradients(w, first, f.sub(last, first))
     return w.finish(writer.panels, writer.panel_size, scratch)
 
 
-def _pending(w: Writer, step: Value, rows: Value, array: str, state: Value, *, keep: bool) -> None:
+def _pending(
+    w: Writer, step: Value, rows: Value, array: str, state: Value, *, accumulate: bool
+) -> None:
     """The rows that have not started yet: row 0's output is theirs too, and their gradients belong to it."""
     f, v, units = w.f, w.v, w.shape.units
     with f.when(f.emit("i1", f"icmp ne {w.a['prefix_offsets']}, null")), f.loop(rows, w.a["rows"]) as row:
         begin = f.mul(w.index("row_numbers", row.index), w.a["row_stride"])
         position = f.add(begin, w.index("prefix_offsets", step))
         theirs = w.at(w.a[array], position, units)
-        source, target = (theirs, state) if keep else (state, theirs)
-        add_row(v, source, target, units, keep=keep)
+        source, target = (theirs, state) if accumulate else (state, theirs)
+        copy_row(v, source, target, units, accumulate=accumulate)
 
 
 def _residuals(w: Writer, n: Value) -> dict[str, tuple[Value, int]]:
     layout = w.layout
-    base = w.at(w.a["residuals"], n, layout.kept_row)
-    numbers = w.f.offset(base, w.plan.kept_units * w.shape.padded, w.v.element)
-    return {"kept": (base, layout.kept_row), "kept_scalar": (numbers, layout.kept_row)}
+    base = w.at(w.a["residuals"], n, layout.residual_row)
+    numbers = w.f.offset(base, w.plan.residual_units * w.shape.padded, w.v.element)
+    return {"residual": (base, layout.residual_row), "residual_scalar": (numbers, layout.residual_row)}
 
 
 def _extras(w: Writer, n: Value) -> dict[str, tuple[Value, int]]:
@@ -247,8 +251,8 @@ def _gradients(w: Writer, first: Value, count: Value) -> None:
         def operand(n: Value, g: OuterGroup = g) -> Value:
             if g.operand == "operand":
                 row = w.at(w.a["operands"], n, layout.operand_row)
-            elif g.operand == "kept":
-                row = w.at(w.a["residuals"], f.add(first, n), layout.kept_row)
+            elif g.operand == "residual":
+                row = w.at(w.a["residuals"], f.add(first, n), layout.residual_row)
             else:
                 row = w.at(w.a["states"], w.index("previous", f.add(first, n)), layout.state_row)
             return f.offset(row, g.operand_slot * shape.padded, v.element)
@@ -277,7 +281,7 @@ def _gradients(w: Writer, first: Value, count: Value) -> None:
             w.input_gradient(first, count, lambda n: w.index("target", n))
     with f.when(f.compare("eq", w.a["dense"], 0)), f.loop(0, count) as row:
         place = w.at(w.a["table_gradient"], w.index("source", f.add(first, row.index)), layout.delta_row)
-        add_row(v, deltas(0, row.index), place, plan.input_deltas * shape.padded, keep=True)
+        copy_row(v, deltas(0, row.index), place, plan.input_deltas * shape.padded, accumulate=True)
 
 
 KERNELS: dict[str, Callable[[Layout], Kernel]] = {

@@ -75,10 +75,10 @@ class Layout:
         return self._apart(self.plan.states * self.shape.padded)
 
     @property
-    def kept_row(self) -> int:
+    def residual_row(self) -> int:
         """What is kept of one row of one timestep."""
-        numbers = -(-self.plan.kept_scalars // self.shape.lanes) * self.shape.lanes
-        return self.plan.kept_units * self.shape.padded + numbers
+        numbers = -(-self.plan.residual_scalars // self.shape.lanes) * self.shape.lanes
+        return self.plan.residual_units * self.shape.padded + numbers
 
     @property
     def projection_row(self) -> int:

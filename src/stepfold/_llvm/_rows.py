@@ -23,7 +23,7 @@ from ._signature import (
 )
 from ._support import SupportKernel
 from ._text import Integer, Value
-from ._tiles import add_row
+from ._tiles import copy_row
 from ._vectors import Vectors
 
 
@@ -41,11 +41,11 @@ class _Rows(SupportKernel):
 
     def copy(self, source: Value, target: Value) -> None:
         """Copy a row."""
-        add_row(self.v, source, target, self.a["width"], keep=False)
+        copy_row(self.v, source, target, self.a["width"], accumulate=False)
 
     def add(self, source: Value, target: Value) -> None:
         """Add a row to another."""
-        add_row(self.v, source, target, self.a["width"], keep=True)
+        copy_row(self.v, source, target, self.a["width"], accumulate=True)
 
     def clear(self, target: Value) -> None:
         """Write zeros over a row."""

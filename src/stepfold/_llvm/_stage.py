@@ -1,4 +1,4 @@
-"""Writing one stage of a plan for the rows that work at this timestep."""
+"""The LLVM lowering of a plan's stages, for the rows that are active at one timestep."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from ._text import Integer, Value
 from ._tiles import Walk, product, tile_rows, tile_shape
 from ._vectors import Vectors
 
-_NUMBERS = ("kept_scalar", "scalar")
-_OVERALL = ("vector", "vector_gradient")
+_SCALARS = ("residual_scalar", "scalar")
+_LONG_BODY = 64  # operations
+_SHARED_BY_ROWS = ("vector", "vector_gradient")
 
 
 @dataclass(frozen=True)
 class Panel:
     """A packed matrix stack: at `offset` [groups][parts · length][terms][blocks · lanes].
 
-    A part is an operand of `length` numbers; `parts` gives its terms, each (matrix, transposed).
+    A part is an operand of `length` elements; `parts` gives its terms, each (matrix, transposed).
     """
 
     offset: int
@@ -31,18 +32,18 @@ class Panel:
     parts: tuple[tuple[tuple[str, bool], ...], ...]
 
     def stride(self, lanes: int) -> int:
-        """How many numbers a group holds."""
+        """How many elements a group holds."""
         return len(self.parts) * self.length * len(self.parts[0]) * self.blocks * lanes
 
     def size(self, lanes: int) -> int:
-        """How many numbers it holds."""
+        """How many elements it holds."""
         return self.groups * self.stride(lanes)
 
 
 @dataclass
 class Frame:
-    """Where everything lies at this timestep: the address of row 0 and how many numbers further the next row
-    is."""
+    """Where everything lies at this timestep: the address of row 0 and the distance in elements to the next
+    row."""
 
     rows: Integer
     bases: dict[str, tuple[Value, int]]
@@ -94,17 +95,17 @@ class StageWriter:
 
     @property
     def panel_size(self) -> int:
-        """How many numbers all panels hold."""
+        """How many elements all panels hold."""
         return self._panel_size
 
     def sums_width(self) -> int:
-        """How many numbers a row the accumulators of the widest stage take."""
+        """How many elements a row the accumulators of the widest stage take."""
         return max(
             (len(s.products) * self._blocks(s) * self._v.lanes for s in self._arrangement.stages), default=0
         )
 
     def partials_width(self) -> int:
-        """How many numbers a row the partial reductions of the widest stage take."""
+        """How many elements a row the partial reductions of the widest stage take."""
         return max((len(s.reductions) * self._v.lanes for s in self._arrangement.stages), default=0)
 
     def write(self, frame: Frame) -> None:
@@ -115,7 +116,7 @@ class StageWriter:
                 self._ranks.wait()
 
     def _part(self, groups: int, size: int) -> tuple[Integer, Integer]:
-        """Which of a row's groups of so many things to walk over: a rank walks over its own."""
+        """The range of a row's groups, each of `size`, that this thread computes: all, or its part."""
         if self._ranks is None:
             return 0, groups * size
         begin, end = self._ranks.part(groups)
@@ -221,12 +222,12 @@ class StageWriter:
         width: int,
     ) -> None:
         f, v = self._f, self._v
-        number = f.emit("i64", f"udiv {block}, {blocks}") if blocks > 1 else block
+        index = f.emit("i64", f"udiv {block}, {blocks}") if blocks > 1 else block
         walks = []
         for panel, place, terms in panels:
             stride = panel.stride(v.lanes)
             address = f.offset(
-                f.offset(frame.panels, panel.offset, v.element), f.mul(number, stride), v.element
+                f.offset(frame.panels, panel.offset, v.element), f.mul(index, stride), v.element
             )
 
             def operand(row: Integer, place: Place = place) -> Value:
@@ -280,24 +281,35 @@ class StageWriter:
                 values[key] = self._read(n, memory, at)
             return values[key]
 
-        for n in stage.body:
-            words = TABLE[n.op].llvm
-            assert words is not None, n.op
-            values[id(n)] = words(v, *(value(i) for i in n.inputs))
+        places: dict[Node, list[Place]] = {}
         for n, place in stage.stores:
-            address = memory.address(place, at)
-            number = value(n)
-            v.store(v.add(v.load(address), number) if place.kind == "vector_gradient" else number, address)
+            places.setdefault(n, []).append(place)
+
+        def store(n: Node) -> None:
+            for place in places.pop(n, ()):
+                address, result = memory.address(place, at), value(n)
+                if place.kind == "vector_gradient":
+                    result = v.add(v.load(address), result)
+                v.store(result, address)
+
+        for n in stage.body:
+            lower = TABLE[n.op].llvm
+            assert lower is not None, n.op
+            values[id(n)] = lower(v, *(value(i) for i in n.inputs))
+            if len(stage.body) > _LONG_BODY:  # what is stored at once needs no register until the end
+                store(n)
+        for n in list(places):
+            store(n)
         for k, reduction in enumerate(stage.reductions):
             address = self._partial(frame, memory.index, k)
-            number, old = value(reduction.inputs[0]), v.load(address)
+            operand, old = value(reduction.inputs[0]), v.load(address)
             is_sum = reduction.op == "sum"
             if self._shape.units % v.lanes:
                 inside = v.load(f.offset(frame.bases["inside"][0], at, v.element), constant=True)
-                number = v.where(
-                    v.equal(inside, v.constant(1.0)), number, v.constant(0.0 if is_sum else float("-inf"))
+                operand = v.where(
+                    v.equal(inside, v.constant(1.0)), operand, v.constant(0.0 if is_sum else float("-inf"))
                 )
-            v.store(v.add(old, number) if is_sum else v.maximum(old, number), address)
+            v.store(v.add(old, operand) if is_sum else v.maximum(old, operand), address)
 
     def _read(self, n: Node, memory: _Rows, at: Value) -> Value:
         """A value that was not computed in this walk: a literal, or from its place."""
@@ -306,8 +318,8 @@ class StageWriter:
             return v.constant(float(n.attributes[0]))
         if n.op == "size":
             return v.constant(float(self._shape.units))
-        place = place_of(n) if n.op == "place" else self._arrangement.homes[id(n)]
-        if place.kind in _NUMBERS:
+        place = place_of(n) if n.op == "place" else self._arrangement.homes[n]
+        if place.kind in _SCALARS:
             return v.splat(memory.address(place, 0))
         return v.load(memory.address(place, at))
 
@@ -317,8 +329,7 @@ class StageWriter:
         return f.offset(f.offset(base, f.mul(row, step), self._v.element), k * self._v.lanes, self._v.element)
 
     def _scalars(self, stage: Stage, frame: Frame) -> None:
-        """One number a row: reductions brought to their end, and what follows from them, in all lanes
-        alike."""
+        """Per-row scalars: reductions completed, and what follows from them, the same in all lanes."""
         v, f = self._v, self._f
         with f.loop(0, frame.rows) as rows:
             memory = _Rows(self, frame, rows.index)
@@ -335,9 +346,9 @@ class StageWriter:
                 return values[id(n)]
 
             for n in stage.scalars:
-                words = TABLE[n.op].llvm
-                assert words is not None, n.op
-                values[id(n)] = words(v, *(value(i) for i in n.inputs))
+                lower = TABLE[n.op].llvm
+                assert lower is not None, n.op
+                values[id(n)] = lower(v, *(value(i) for i in n.inputs))
             for n, place in stage.scalar_stores:
                 first = f.emit(v.element, f"extractelement {value(n)}, i64 0")
                 f.store(first, memory.address(place, 0), v.bits // 8)
@@ -367,10 +378,10 @@ class _Rows:
     def address(self, place: Place, at: Integer) -> Value:
         """The address of a value of this row at a unit."""
         f, v = self._w._f, self._w._v
-        if place.kind in _OVERALL:
+        if place.kind in _SHARED_BY_ROWS:
             base = self._frame.bases[place.kind][0]
         else:
             base = self.row(place.kind)
-        if place.kind in _NUMBERS:
+        if place.kind in _SCALARS:
             return f.offset(base, place.slot, v.element)
         return f.offset(f.offset(base, at, v.element), place.slot * self._w._shape.padded, v.element)

@@ -1,6 +1,7 @@
-"""Writing LLVM's language as text: values, loops and branches, nothing that knows what is computed.
+"""LLVM IR as text: values, loops and branches, independent of what is computed.
 
-Text is some ten times faster to write than objects of a builder, can be read, and is the same on every run.
+Text is some ten times faster to write than the objects of a builder, can be read, and is the same on
+every run.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Integer = int | Value
 
 
 class Module:
-    """The text of one module: functions, and the outside functions (intrinsics) that they call."""
+    """The text of one module: functions, and the external functions (intrinsics) that they call."""
 
     def __init__(self) -> None:
         self._declarations: dict[str, str] = {}
@@ -33,11 +34,11 @@ class Module:
         self._functions: list[str] = []
 
     def declare(self, name: str, result: str, arguments: Sequence[str]) -> None:
-        """Declare an outside function once."""
+        """Declare an external function once."""
         self._declarations[name] = f"declare {result} @{name}({', '.join(arguments)})"
 
     def declare_void(self, name: str, arguments: Sequence[str]) -> None:
-        """Declare an outside function without a result once."""
+        """Declare an external function without a result once."""
         self.declare(name, "void", arguments)
 
     def table(self, name: str, type_: str, literal: str) -> Value:
@@ -92,7 +93,7 @@ class Function:
         self._lines.append(f"  {instruction}")
 
     def call(self, name: str, result: str, arguments: Sequence[Value]) -> Value:
-        """Call an outside function or intrinsic, declaring it."""
+        """Call an external function or intrinsic, declaring it."""
         self.module.declare(name, result, [value.type for value in arguments])
         return self.emit(result, f"call {result} @{name}({', '.join(map(str, arguments))})")
 
@@ -100,9 +101,9 @@ class Function:
         """Return a Python int as an `i64`."""
         return Value(str(value), "i64") if isinstance(value, int) else value
 
-    def _binary(self, word: str, a: Integer, b: Integer) -> Value:
+    def _binary(self, operation: str, a: Integer, b: Integer) -> Value:
         a, b = self.integer(a), self.integer(b)
-        return self.emit(a.type, f"{word} {a}, {b.name}")
+        return self.emit(a.type, f"{operation} {a}, {b.name}")
 
     def add(self, a: Integer, b: Integer) -> Value:
         """Integer sum."""
@@ -155,10 +156,10 @@ class Function:
         self._lines.append(f"{name}:")
         self._block = name
 
-    def new_label(self, word: str) -> str:
+    def new_label(self, prefix: str) -> str:
         """Return a fresh block name."""
         self._count += 1
-        return f"{word}{self._count}"
+        return f"{prefix}{self._count}"
 
     @property
     def block(self) -> str:
@@ -170,9 +171,9 @@ class Function:
         self._lines.append("")
         return len(self._lines) - 1
 
-    def fill(self, place: int, text: str) -> None:
+    def fill(self, line: int, text: str) -> None:
         """Write a line left open by `reserve`."""
-        self._lines[place] = f"  {text}"
+        self._lines[line] = f"  {text}"
 
     def fresh(self, type_: str) -> Value:
         """Return a name for a value that a filled line will define."""
@@ -191,8 +192,8 @@ class Function:
 class Loop:
     """A counted loop, tested at its end behind a guard; `step` may be negative if it is a Python int.
 
-    `index` is the counter, `carried` the values that go round; give the next ones to `next`; `results` holds
-    them after the loop (the first ones if it did not run)."""
+    `index` is the counter, `carried` the values that go from one iteration to the next (give the new ones
+    to `next`), `results` their values after the loop (the first ones if it did not run)."""
 
     def __init__(
         self, f: Function, start: Integer, stop: Integer, step: Integer, carried: Sequence[Value]
@@ -218,11 +219,11 @@ class Loop:
         f.label(self._body)
         self.index = f.fresh("i64")
         self.carried = [f.fresh(value.type) for value in self._first]
-        self._places = [f.reserve() for _ in range(1 + len(self._first))]
+        self._lines = [f.reserve() for _ in range(1 + len(self._first))]
         return self
 
     def next(self, values: Sequence[Value], again: Value | None = None) -> None:
-        """Give the values that the next turn starts from; there is none unless `again` holds."""
+        """Give the values that the next iteration starts from; there is none unless `again` holds."""
         self._next, self._again = list(values), again
 
     def __exit__(
@@ -238,9 +239,9 @@ class Loop:
         latch = f.block
         f.line(f"br {go}, label %{self._body}, label %{self._exit}")
         pairs = [(self.index, self._start, after), *zip(self.carried, self._first, self._next, strict=True)]
-        for place, (value, first, following) in zip(self._places, pairs, strict=True):
+        for line, (value, first, following) in zip(self._lines, pairs, strict=True):
             before, again = f"[ {first.name}, %{self._guard} ]", f"[ {following.name}, %{latch} ]"
-            f.fill(place, f"{value.name} = phi {value.type} {before}, {again}")
+            f.fill(line, f"{value.name} = phi {value.type} {before}, {again}")
         f.label(self._exit)
         for first, following in zip(self._first, self._next, strict=True):
             guard = "" if self._always else f"[ {first.name}, %{self._guard} ], "

@@ -1,7 +1,7 @@
 """Products in registers: rows times a packed matrix, and sums of outer products.
 
-A tile of rows × vectors stays in registers while the common index runs; both walks are written for every
-number of rows that can remain, so that no row is padded."""
+A tile of rows × vectors stays in registers while the common index runs. The code has a variant for every
+count of rows that can remain, so that no row is padded."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ._text import Function, Integer, Value
 from ._vectors import Vectors
 
 _MOST_ROWS = 8
-_PACKED = 128  # things whose deltas are packed at a time: 32 KiB of them
-_CHAINS = 8  # independent sums that keep two multiply-add units of four cycles busy
+_PACKED = 128  # rows of deltas packed at a time: 32 KiB
+_INDEPENDENT = 8  # independent sums that keep two multiply-add units of four cycles busy
 
 
 @dataclass(frozen=True)
 class Walk:
-    """One run of the common index: operand rows of `length` numbers, a panel [length][terms][blocks · lanes],
-    and the accumulators (`terms`) that it adds to."""
+    """One run of the common index: operand rows of `length` elements, a panel
+    [length][terms][blocks · lanes], and the accumulators (`terms`) that it adds to."""
 
     operand: Callable[[Integer], Value]
     length: Integer
@@ -30,26 +30,26 @@ class Walk:
 def tile_shape(accumulators: int, blocks: int, registers: int) -> tuple[int, int]:
     """Return (rows, vectors an accumulator): the tile with most arithmetic a load, `vectors` dividing
     `blocks`."""
-    best, best_worth = (1, 1), 0.0
+    best, most = (1, 1), 0.0
     for vectors in range(1, 5):
         if blocks % vectors:
             continue
         wide = accumulators * vectors
         rows = tile_rows(wide, registers)
         if rows * wide + wide < registers:
-            worth = rows * wide / (rows + wide) * min(1.0, rows * wide / _CHAINS)
-            if worth > best_worth:
-                best, best_worth = (rows, vectors), worth
+            intensity = rows * wide / (rows + wide) * min(1.0, rows * wide / _INDEPENDENT)
+            if intensity > most:
+                best, most = (rows, vectors), intensity
     return best
 
 
 def tile_rows(wide: int, registers: int) -> int:
-    """Return how many rows of `wide` vectors fit into registers beside the weights and a number."""
+    """Return how many rows of `wide` vectors fit into registers beside the weights and one element."""
     return max(1, min(_MOST_ROWS, (registers - wide - 1) // wide))
 
 
 def over_tiles(f: Function, count: Integer, size: int, tile: Callable[[Integer, int], None]) -> None:
-    """Call `tile(first, how many)` for `count` things in tiles of `size`, and once for what remains."""
+    """Call `tile(first, how many)` for `count` rows in tiles of `size`, and once for what remains."""
     if isinstance(count, int):
         full = count // size * size
     else:
@@ -84,13 +84,13 @@ def product(
     f, (most, blocks) = v.function, tile
 
     def one(first: Integer, count: int) -> None:
-        numbers = [f.add(first, i) if i else first for i in range(count)]
+        indices = [f.add(first, i) if i else first for i in range(count)]
         places = [(i, a, b) for i in range(count) for a in range(accumulators) for b in range(blocks)]
-        sums = {place: start(numbers[place[0]], *place[1:]) for place in places}
+        sums = {place: start(indices[place[0]], *place[1:]) for place in places}
         for walk in walks:
-            _walk(v, walk, numbers, blocks, sums)
+            _walk(v, walk, indices, blocks, sums)
         for place in places:
-            finish(numbers[place[0]], *place[1:], sums[place])
+            finish(indices[place[0]], *place[1:], sums[place])
 
     over_tiles(f, rows, most, one)
 
@@ -103,20 +103,20 @@ def _walk(
     mine = [(i, a, b) for i in range(len(rows)) for a in walk.terms for b in range(blocks)]
     wide = len(walk.terms) * blocks
     split = 1
-    while split < 4 and split * len(mine) < _CHAINS:
+    while split < 4 and split * len(mine) < _INDEPENDENT:
         split *= 2
     zero = v.constant(0.0)
     parts = [[sums[place] for place in mine]] + [[zero] * len(mine) for _ in range(split - 1)]
 
-    def turn(k: Integer, offset: int, values: list[Value]) -> list[Value]:
+    def iteration(k: Integer, offset: int, values: list[Value]) -> list[Value]:
         at = f.offset(walk.panel, f.mul(k, wide * v.lanes), v.element)
         weights = [
             v.load(f.offset(at, (offset * wide + j) * v.lanes, v.element), constant=True) for j in range(wide)
         ]
         result = []
         for i in range(len(rows)):
-            number = v.splat(f.offset(f.offset(pointers[i], k, v.element), offset, v.element))
-            result += [v.fma(weights[j], number, values[i * wide + j]) for j in range(wide)]
+            element = v.splat(f.offset(f.offset(pointers[i], k, v.element), offset, v.element))
+            result += [v.fma(weights[j], element, values[i * wide + j]) for j in range(wide)]
         return result
 
     length = walk.length
@@ -126,14 +126,14 @@ def _walk(
     if not (isinstance(main, int) and main == 0):
         with f.loop(0, main, split, [value for part in parts for value in part]) as loop:
             at = [loop.carried[s * len(mine) : (s + 1) * len(mine)] for s in range(split)]
-            loop.next([value for s in range(split) for value in turn(loop.index, s, at[s])])
+            loop.next([value for s in range(split) for value in iteration(loop.index, s, at[s])])
         parts = [loop.results[s * len(mine) : (s + 1) * len(mine)] for s in range(split)]
     if isinstance(length, int) and isinstance(main, int):
         for k in range(main, length):
-            parts[(k - main) % split] = turn(main, k - main, parts[(k - main) % split])
+            parts[(k - main) % split] = iteration(main, k - main, parts[(k - main) % split])
     elif split > 1:
         with f.loop(main, length, 1, parts[0]) as loop:
-            loop.next(turn(loop.index, 0, loop.carried))
+            loop.next(iteration(loop.index, 0, loop.carried))
         parts[0] = loop.results
     while len(parts) > 1:
         half = len(parts) // 2
@@ -154,17 +154,17 @@ def outer(
     stride: int,
     packed: Value | None = None,
 ) -> None:
-    """Add the sum over `count` things of operand ⊗ delta to `gradient` [length][stride].
+    """Add the sum over `count` rows of operand ⊗ delta to `gradient` [length][stride].
 
-    `operand(n)` is the address of `length` numbers, `delta(n)` of `vectors` whole vectors. Where deltas lie
-    far apart, each walk first brings its part of them together in `packed` (`packed_size` numbers), which
-    stays in the nearest cache.
+    `operand(n)` is the address of `length` elements, `delta(n)` of `vectors` whole vectors. Where deltas lie
+    far apart, each walk first brings its part of them together in `packed` (`packed_size` elements), which
+    stays in the L1 cache.
     """
     f = v.function
     most, blocks = tile_shape(1, vectors, registers)
     wide = blocks * v.lanes
 
-    def some(begin: Integer, things: Value) -> None:
+    def part_of(begin: Integer, rows: Value) -> None:
         with f.loop(0, vectors, blocks) as groups:
             column = f.mul(groups.index, v.lanes)
 
@@ -175,30 +175,30 @@ def outer(
                 return far(n) if packed is None else f.offset(packed, f.mul(n, wide), v.element)
 
             if packed is not None:
-                with f.loop(0, things) as loop:
+                with f.loop(0, rows) as loop:
                     source, target = far(loop.index), near(loop.index)
                     for b in range(blocks):
                         at = b * v.lanes
                         v.store(v.load(f.offset(source, at, v.element)), f.offset(target, at, v.element))
 
-            def one(first: Integer, rows: int) -> None:
+            def one(first: Integer, height: int) -> None:
                 at = f.offset(f.offset(gradient, f.mul(first, stride), v.element), column, v.element)
                 places = [
                     f.offset(at, i * stride + b * v.lanes, v.element)
-                    for i in range(rows)
+                    for i in range(height)
                     for b in range(blocks)
                 ]
                 for place in places if packed is not None else ():
-                    v.prefetch(f.offset(place, rows * stride, v.element))  # the next tile
-                with f.loop(0, things, 1, [v.load(place) for place in places]) as loop:
+                    v.prefetch(f.offset(place, height * stride, v.element))  # the next tile
+                with f.loop(0, rows, 1, [v.load(place) for place in places]) as loop:
                     row = near(loop.index)
                     ds = [v.load(f.offset(row, b * v.lanes, v.element)) for b in range(blocks)]
-                    numbers = f.offset(operand(f.add(begin, loop.index)), first, v.element)
+                    elements = f.offset(operand(f.add(begin, loop.index)), first, v.element)
                     following = []
-                    for i in range(rows):
-                        number = v.splat(f.offset(numbers, i, v.element))
+                    for i in range(height):
+                        element = v.splat(f.offset(elements, i, v.element))
                         following += [
-                            v.fma(ds[b], number, loop.carried[i * blocks + b]) for b in range(blocks)
+                            v.fma(ds[b], element, loop.carried[i * blocks + b]) for b in range(blocks)
                         ]
                     loop.next(following)
                 for place, value in zip(places, loop.results, strict=True):
@@ -207,21 +207,21 @@ def outer(
             over_tiles(f, length, most, one)
 
     if packed is None:
-        some(0, count)
+        part_of(0, count)
     else:
         with f.loop(0, count, _PACKED) as part:
-            some(part.index, f.minimum(f.sub(count, part.index), _PACKED))
+            part_of(part.index, f.minimum(f.sub(count, part.index), _PACKED))
 
 
 def packed_size(lanes: int) -> int:
-    """How many numbers `outer` packs at most."""
+    """How many elements `outer` packs at most."""
     return _PACKED * 4 * lanes
 
 
 def column_sums(
     v: Vectors, count: Value, delta: Callable[[Value], Value], vectors: int, gradient: Value
 ) -> None:
-    """Add the sum over `count` things of `delta(n)`, `vectors` whole vectors, to `gradient`."""
+    """Add the sum over `count` rows of `delta(n)`, `vectors` whole vectors, to `gradient`."""
     f = v.function
     blocks = next(b for b in (4, 3, 2, 1) if vectors % b == 0)
     with f.loop(0, vectors, blocks) as groups:
@@ -241,19 +241,19 @@ def column_sums(
             v.store(value, place)
 
 
-def add_row(v: Vectors, source: Value, target: Value, numbers: Integer, *, keep: bool) -> None:
-    """Copy `numbers` numbers from source to target, or (`keep`) add them there; not one number more is
+def copy_row(v: Vectors, source: Value, target: Value, length: Integer, *, accumulate: bool) -> None:
+    """Copy `length` elements from source to target, or (`accumulate`) add them there; no element beyond is
     touched."""
     f = v.function
-    if isinstance(numbers, int):
-        whole: Integer = numbers // v.lanes * v.lanes
+    if isinstance(length, int):
+        whole: Integer = length // v.lanes * v.lanes
     else:
-        whole = f.emit("i64", f"and {numbers}, {-v.lanes}")
+        whole = f.emit("i64", f"and {length}, {-v.lanes}")
 
     def vector(at: Integer) -> None:
         place = f.offset(target, at, v.element)
         value = v.load(f.offset(source, at, v.element))
-        v.store(v.add(v.load(place), value) if keep else value, place)
+        v.store(v.add(v.load(place), value) if accumulate else value, place)
 
     if isinstance(whole, int) and whole <= 4 * v.lanes:
         for at in range(0, whole, v.lanes):
@@ -261,19 +261,19 @@ def add_row(v: Vectors, source: Value, target: Value, numbers: Integer, *, keep:
     else:
         with f.loop(0, whole, v.lanes) as loop:
             vector(loop.index)
-    if whole != numbers:
-        with f.loop(whole, numbers) as loop:
+    if whole != length:
+        with f.loop(whole, length) as loop:
             place = f.offset(target, loop.index, v.element)
             align = v.bits // 8
             value = f.load(v.element, f.offset(source, loop.index, v.element), align)
-            if keep:
+            if accumulate:
                 old = f.load(v.element, place, align)
                 value = f.emit(v.element, f"fadd {old}, {value.name}")
             f.store(value, place, align)
 
 
 def store_some(v: Vectors, value: Value, address: Value, count: Value) -> None:
-    """Store the first `count` numbers of a vector (none if it is below one, all if it is the lanes or
+    """Store the first `count` elements of a vector (none if it is below one, all if it is the lanes or
     more)."""
     f, lanes = v.function, v.lanes
     counts = f"<{lanes} x i64>"

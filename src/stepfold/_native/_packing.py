@@ -43,7 +43,7 @@ def backward_sizes(layout: Layout, kernel: Kernel, features: int) -> dict[str, i
     return {
         "panels": kernel.panel_size,
         "input_panel": inputs,
-        "vectors": len(layout.plan.back_vectors) * layout.shape.padded,
+        "vectors": len(layout.plan.backward_vectors) * layout.shape.padded,
     }
 
 
@@ -109,7 +109,7 @@ class Packing:
     def backward(self, layout: Layout, kernel: Kernel, features: int, params: Pieces) -> Iterator[Copy]:
         """What packs weights into the arrays of `backward_sizes`."""
         yield from self._panels(kernel, layout.shape.lanes, params)
-        yield from self._vectors(layout.plan.back_vectors, layout.shape, params)
+        yield from self._vectors(layout.plan.backward_vectors, layout.shape, params)
         # the input's kernels, transposed: [groups][terms · units][blocks · lanes] over the features
         terms, units = _input_matrices(layout), layout.shape.units
         wide = INPUT_BLOCKS * layout.shape.lanes

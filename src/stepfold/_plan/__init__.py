@@ -1,4 +1,4 @@
-"""From a step's graph to the plan of its kernels."""
+"""From a step's graph to the plan of its kernels: what leaves the time loop, the residuals, the stages."""
 
 from ._lower import Place, Projection, matrix_terms, place_of, start_of
 from ._plan import Outer, Plan, plan

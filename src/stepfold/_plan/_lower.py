@@ -1,5 +1,4 @@
-"""From a step's graph to the plan's: sums of products become accumulators, values that lie in memory become
-places.
+"""From a step's graph to the plan's: sums of products become accumulators, values in memory become places.
 
 Two operations are added to the table's: `place` (a leaf: a value that lies in memory) and `accumulate` (a sum
 of products of matrices with rows, on top of an initial value)."""
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 
 from .._graph import UNITS, Dims, Node, node
 from .._ops import PRODUCTS, apply
+from ._trampoline import Task, run
 
 
 @dataclass(frozen=True)
@@ -44,98 +44,104 @@ def place_of(leaf: Node) -> Place:
 class Lowering:
     """Rewrites nodes, each once.
 
-    `known` gives nodes that lie in memory. `uses` counts who needs a node: an inner node of a sum may vanish
-    in an accumulator only if nobody else does."""
+    `known` gives nodes that lie in memory. `results` are the nodes that are asked for, `nodes` all that they
+    need: an inner node of a sum may vanish in an accumulator only if one node alone uses it."""
 
-    def __init__(
-        self, known: dict[int, Node], vectors: list[str], ends: Iterable[Node], nodes: Iterable[Node]
-    ) -> None:
+    def __init__(self, known: dict[Node, Node], results: Iterable[Node], nodes: Iterable[Node]) -> None:
         self._known = dict(known)
-        self._vectors = vectors
-        self.projections: list[Projection] = []
-        self._uses = Counter(id(i) for n in nodes for i in n.inputs)
-        self._uses.update(id(n) for n in ends)
+        self._vectors: dict[str, int] = {}
+        self._projections: dict[Projection, int] = {}
+        self._uses = Counter(i for n in nodes for i in n.inputs)
+        self._uses.update(results)
+
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        """The vector parameters that the loop reads, in the order of their slots."""
+        return tuple(self._vectors)
+
+    @property
+    def projections(self) -> tuple[Projection, ...]:
+        """What left the time loop, in the order of the slots."""
+        return tuple(self._projections)
 
     def lower(self, n: Node) -> Node:
         """Return the plan's node for a node."""
-        found = self._known.get(id(n))
-        if found is None:
-            found = self._known[id(n)] = self._lowered(n)
-        return found
+        run(self._lower(n))
+        return self._known[n]
 
-    def _lowered(self, n: Node) -> Node:
+    def _lower(self, n: Node) -> Task:
+        """Make a node known."""
+        if n in self._known:
+            return
         if n.op == "parameter":
-            return at("vector", self.vector(str(n.attributes[0])))
-        if not n.inputs:
-            return n
+            self._known[n] = self._vector(n)
+            return
         if n.dims == UNITS and (n.op == "add" or n.op in PRODUCTS):
-            terms = self._terms(n, root=True)
+            terms = self._terms(n)
             if n.op in PRODUCTS or len(terms) > 1:
-                return self._sum(terms)
-        return apply(n.op, *(self.lower(i) for i in n.inputs))
+                yield from self._lower_sum(n, terms)
+                return
+        for i in n.inputs:
+            yield self._lower(i)
+        self._known[n] = apply(n.op, *(self._known[i] for i in n.inputs)) if n.inputs else n
 
-    def vector(self, name: str) -> int:
-        """The slot of a vector parameter among those that the loop reads."""
-        if name not in self._vectors:
-            self._vectors.append(name)
-        return self._vectors.index(name)
+    def _vector(self, parameter: Node) -> Node:
+        return at("vector", self._vectors.setdefault(str(parameter.attributes[0]), len(self._vectors)))
 
-    def _terms(self, n: Node, *, root: bool = False) -> list[Node]:
+    def _terms(self, n: Node) -> list[Node]:
         """The terms of a sum; an inner sum is opened if it serves nobody else."""
-        mine = root or (self._uses[id(n)] == 1 and id(n) not in self._known)
-        if n.op == "add" and mine and n.dims == UNITS and all(i.dims == UNITS for i in n.inputs):
-            return [t for i in n.inputs for t in self._terms(i)]
-        return [n]
+        terms, waiting = [], [n]
+        while waiting:
+            t = waiting.pop()
+            owned = t is n or (self._uses[t] == 1 and t not in self._known)
+            if t.op == "add" and owned and t.dims == UNITS and all(i.dims == UNITS for i in t.inputs):
+                waiting.extend(reversed(t.inputs))
+            else:
+                terms.append(t)
+        return terms
 
-    def _sum(self, terms: list[Node]) -> Node:
-        alone = len(terms) == 1
-        free = [t for t in terms if id(t) not in self._known and (alone or self._uses[id(t)] == 1)]
+    def _lower_sum(self, n: Node, terms: list[Node]) -> Task:
+        free = [t for t in terms if t not in self._known and (len(terms) == 1 or self._uses[t] == 1)]
         inputs = [t for t in free if t.op == "matmul" and t.inputs[1].op == "input"]
         products = [t for t in free if t.op in PRODUCTS and t.inputs[1].op != "input" and t.dims == UNITS]
         vectors = [t for t in terms if t.op == "parameter"]
-        if not inputs and not products:
-            return self._plain(terms)
-        start: Node | None = None
-        taken: list[Node] = [*inputs, *products]
+        value: Node | None = None
+        taken = Counter([*inputs, *products])
         if inputs:
-            names = tuple(str(t.inputs[0].attributes[0]) for t in inputs)
-            start = self._project(Projection(names, tuple(str(v.attributes[0]) for v in vectors)))
-            taken += vectors
-        elif vectors:
-            start = self.lower(vectors[0])
-            taken.append(vectors[0])
+            value = self._project(inputs, vectors)
+            taken.update(vectors)
+        elif products and vectors:
+            yield self._lower(vectors[0])
+            value = self._known[vectors[0]]
+            taken[vectors[0]] += 1
         if products:
-            matrices = [f"{t.inputs[0].attributes[0]}" for t in products]
-            sides = ["transposed" if t.op == "matmul_transposed" else "plain" for t in products]
-            operands = tuple(self.lower(t.inputs[1]) for t in products)
-            flat = tuple(word for pair in zip(matrices, sides, strict=True) for word in pair)
-            value = node(
-                "accumulate",
-                (*((start,) if start else ()), *operands),
-                (int(start is not None), *flat),
-                UNITS,
-            )
-        else:
-            assert start is not None
-            value = start
+            for t in products:
+                yield self._lower(t.inputs[1])
+            value = self._accumulate(value, products)
         for t in terms:
-            k = next((k for k, other in enumerate(taken) if other is t), None)
-            if k is None:
-                value = apply("add", value, self.lower(t))
-            else:
-                del taken[k]  # once only: a vector may stand twice in a sum
-        return value
+            if taken[t]:
+                taken[t] -= 1  # once only: a vector may stand twice in a sum
+                continue
+            yield self._lower(t)
+            value = self._known[t] if value is None else apply("add", value, self._known[t])
+        assert value is not None
+        self._known[n] = value
 
-    def _plain(self, terms: list[Node]) -> Node:
-        value = self.lower(terms[0])
-        for t in terms[1:]:
-            value = apply("add", value, self.lower(t))
-        return value
+    def _project(self, inputs: list[Node], vectors: list[Node]) -> Node:
+        kernels = tuple(str(t.inputs[0].attributes[0]) for t in inputs)
+        projection = Projection(kernels, tuple(str(v.attributes[0]) for v in vectors))
+        return at("projection", self._projections.setdefault(projection, len(self._projections)))
 
-    def _project(self, projection: Projection) -> Node:
-        if projection not in self.projections:
-            self.projections.append(projection)
-        return at("projection", self.projections.index(projection))
+    def _accumulate(self, start: Node | None, products: list[Node]) -> Node:
+        terms: list[str] = []
+        for t in products:
+            terms += [
+                str(t.inputs[0].attributes[0]),
+                "transposed" if t.op == "matmul_transposed" else "plain",
+            ]
+        operands = [self._known[t.inputs[1]] for t in products]
+        inputs = operands if start is None else [start, *operands]
+        return node("accumulate", tuple(inputs), (int(start is not None), *terms), UNITS)
 
 
 def matrix_terms(accumulate: Node) -> list[tuple[str, bool, Node]]:

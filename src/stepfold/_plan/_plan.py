@@ -1,4 +1,4 @@
-"""The plan of a step: what leaves the time loop, what is kept, what is computed in which stage, which sums
+"""The plan of a step: what leaves the time loop, the residuals, what is computed in which stage, which sums
 remain."""
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Any
 from .._gradient import Backward, backward
 from .._graph import SCALAR, UNITS, Node, constant, topological_order
 from .._step import Step
-from ._keep import kept
 from ._lower import Lowering, Place, Projection, at
+from ._residuals import residuals
 from ._stages import Arrangement, arrange
 
 
@@ -30,11 +30,11 @@ class Plan:
     """Everything that the compiler and `scan` must know of a step.
 
     Kinds of places, all (rows, slots, units) unless said: `state` the states before, `new` after;
-    `projection` what left the loop; `kept` and `kept_scalar` (numbers) for the way back; `scratch` and
-    `scalar` (numbers) between stages; `vector` parameters (slots, units); `row_input`, `step_input` a layer's
-    extras; on the way back `cotangent` of the new states, `passed` to the states before, `delta` what is
-    multiplied with operands into matrix gradients, `operand` operands computed again, `vector_gradient`
-    (slots, units) sums over everything.
+    `projection` what left the loop; `residual` and `residual_scalar` (per-row scalars) for the backward pass;
+    `scratch` and `scalar` (per-row scalars) between stages; `vector` parameters (slots, units); `row_input`,
+    `step_input` a layer's extras; in the backward pass `cotangent` of the new states, `passed` to the states
+    before, `delta` what is multiplied with operands into matrix gradients, `operand` operands recomputed,
+    `vector_gradient` (slots, units) sums over rows and timesteps.
 
     The first `input_deltas` deltas belong to the input's kernels: `projection_deltas` gives each
     projection's."""
@@ -42,13 +42,13 @@ class Plan:
     step: Step
     projections: tuple[Projection, ...]
     vectors: tuple[str, ...]
-    kept: tuple[Node, ...]
-    kept_units: int
-    kept_scalars: int
+    residuals: tuple[Node, ...]
+    residual_units: int
+    residual_scalars: int
     inference: Arrangement
     training: Arrangement
-    back_vectors: tuple[str, ...]
-    back: Arrangement
+    backward_vectors: tuple[str, ...]
+    backward: Arrangement
     deltas: int
     input_deltas: int
     projection_deltas: tuple[int | None, ...]
@@ -69,37 +69,35 @@ class Plan:
 def plan(step: Step) -> Plan:
     """Make the plan of a step."""
     derived = backward(step)
-    keep = kept(step, derived)
-    known = _leaves(step)
-    vectors: list[str] = []
-    lowering = Lowering(known, vectors, [*step.outputs, *keep], step.nodes)
+    saved = residuals(step, derived)
+    lowering = Lowering(_leaves(step), [*step.outputs, *saved], step.nodes)
     new = [(lowering.lower(n), Place("new", s)) for s, n in enumerate(step.outputs)]
-    places: dict[int, Place] = {}
+    places: dict[Node, Place] = {}
     units = scalars = 0
-    for n in keep:
+    for n in saved:
         if n.dims == SCALAR:
-            places[id(n)], scalars = Place("kept_scalar", scalars), scalars + 1
+            places[n], scalars = Place("residual_scalar", scalars), scalars + 1
         else:
-            places[id(n)], units = Place("kept", units), units + 1
-    keeping = [(lowering.lower(n), places[id(n)]) for n in keep]
+            places[n], units = Place("residual", units), units + 1
+    saving = [(lowering.lower(n), places[n]) for n in saved]
     return Plan(
         step=step,
-        projections=tuple(lowering.projections),
-        vectors=tuple(vectors),
-        kept=tuple(keep),
-        kept_units=units,
-        kept_scalars=scalars,
+        projections=lowering.projections,
+        vectors=lowering.vectors,
+        residuals=tuple(saved),
+        residual_units=units,
+        residual_scalars=scalars,
         inference=arrange(new),
-        training=arrange([*new, *keeping]),
+        training=arrange([*new, *saving]),
         row_inputs=tuple(step.leaves("row_input")),
         step_inputs=tuple(step.leaves("step_input")),
-        **_way_back(step, derived, places, lowering),
+        **_backward_part(step, derived, places, lowering),
     )
 
 
-def _leaves(step: Step) -> dict[int, Node]:
+def _leaves(step: Step) -> dict[Node, Node]:
     """The step's leaves as places."""
-    known: dict[int, Node] = {}
+    known: dict[Node, Node] = {}
     names = {
         "row_input": step.leaves("row_input"),
         "step_input": step.leaves("step_input"),
@@ -107,36 +105,35 @@ def _leaves(step: Step) -> dict[int, Node]:
     }
     for n in step.nodes:
         if n.op in names:
-            known[id(n)] = at(n.op, names[n.op].index(str(n.attributes[0])))
+            known[n] = at(n.op, names[n.op].index(str(n.attributes[0])))
     return known
 
 
-def _way_back(step: Step, derived: Backward, places: dict[int, Place], forward: Lowering) -> dict[str, Any]:
-    """What the plan says of the way back."""
+def _backward_part(
+    step: Step, derived: Backward, places: dict[Node, Place], forward: Lowering
+) -> dict[str, Any]:
+    """What the plan says of the backward pass."""
     known = _leaves(step)
     for s, n in enumerate(step.outputs):
         if n.inputs:
-            known[id(n)] = at("new", s)
+            known[n] = at("new", s)
     for n in step.nodes:
-        if id(n) in places and id(n) not in known:
-            known[id(n)] = at(places[id(n)].kind, places[id(n)].slot, n.dims)
+        if n in places and n not in known:
+            known[n] = at(places[n].kind, places[n].slot, n.dims)
     for n in derived.nodes:
         if n.op == "cotangent":
-            known[id(n)] = at("cotangent", step.states.index(str(n.attributes[0])))
+            known[n] = at("cotangent", step.states.index(str(n.attributes[0])))
     pairs = [(name, left, right) for name, terms in derived.matrices.items() for left, right in terms]
     ends = [*derived.states, *derived.vectors.values(), *(n for _, *both in pairs for n in both)]
     # a product with the input's cotangent happens after the loop, so it does not count as a use
     nodes = topological_order(n for n in ends if n is not None)
-    vectors: list[str] = []
-    lowering = Lowering(known, vectors, [n for n in ends if n is not None], nodes)
+    lowering = Lowering(known, [n for n in ends if n is not None], nodes)
 
-    deltas: list[Node] = []
-    operands: list[Node] = []
+    deltas: dict[Node, int] = {}
+    operands: dict[Node, int] = {}
 
-    def slot(n: Node, slots: list[Node]) -> int:
-        if not any(n is other for other in slots):
-            slots.append(n)
-        return next(k for k, other in enumerate(slots) if other is n)
+    def slot(n: Node, slots: dict[Node, int]) -> int:
+        return slots.setdefault(n, len(slots))
 
     ordered = sorted(pairs, key=lambda pair: pair[2].op != "input")
     outers = []
@@ -146,7 +143,7 @@ def _way_back(step: Step, derived: Backward, places: dict[int, Place], forward: 
             place = Place("input", 0)
         else:
             operand = lowering.lower(right)
-            readable = operand.op == "place" and operand.attributes[0] in ("state", "kept")
+            readable = operand.op == "place" and operand.attributes[0] in ("state", "residual")
             place = (
                 Place(str(operand.attributes[0]), int(operand.attributes[1]))
                 if readable
@@ -155,14 +152,14 @@ def _way_back(step: Step, derived: Backward, places: dict[int, Place], forward: 
         outers.append(Outer(name, delta, place))
     by_kernel = {o.matrix: o.delta for o in outers if o.operand.kind == "input"}
 
-    targets = [(n, Place("delta", k)) for k, n in enumerate(deltas)]
-    targets += [(n, Place("operand", k)) for k, n in enumerate(operands)]
+    targets = [(n, Place("delta", k)) for n, k in deltas.items()]
+    targets += [(n, Place("operand", k)) for n, k in operands.items()]
     column_sums: list[tuple[str, int]] = []
     accumulated: list[str] = []
     for name, n in derived.vectors.items():
         low = lowering.lower(n)
-        if any(low is delta for delta in deltas):
-            column_sums.append((name, slot(low, deltas)))
+        if low in deltas:
+            column_sums.append((name, deltas[low]))
         else:
             targets.append((low, Place("vector_gradient", len(accumulated))))
             accumulated.append(name)
@@ -170,8 +167,8 @@ def _way_back(step: Step, derived: Backward, places: dict[int, Place], forward: 
         value = constant(0.0, UNITS) if passed is None else lowering.lower(passed)
         targets.append((value, Place("passed", s)))
     return {
-        "back_vectors": tuple(vectors),
-        "back": arrange(targets),
+        "backward_vectors": lowering.vectors,
+        "backward": arrange(targets),
         "deltas": len(deltas),
         "input_deltas": len(set(by_kernel.values())),
         "projection_deltas": tuple(by_kernel.get(p.kernels[0]) for p in forward.projections),

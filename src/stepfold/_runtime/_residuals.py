@@ -33,7 +33,7 @@ def residuals_size(engine: Engine, recipe: Recipe, batch: Any, time: Any, places
     # a row's share of the headers, of the index, of a mask, of what alignment takes, and the states before all
     row = 8 * (HEADER_WORDS + GROUP_WORDS + 4 + 2 * (time + 1) + time) + time
     row = row + _REGIONS * _ALIGN + 2 * layout.state_row * size
-    step = 8 * indexed(recipe.tokens) + (layout.state_row + layout.kept_row) * size
+    step = 8 * indexed(recipe.tokens) + (layout.state_row + layout.residual_row) * size
     steps = batch * time if places is None else places
     return batch * row + steps * step
 
@@ -88,7 +88,7 @@ def regions(engine: Engine, recipe: Recipe, shape: Shape, groups: int, residuals
         "step_offsets": 8 * shape.time if recipe.shares else 0,
         "arena": 8 * (2 * groups * (shape.time + 1) + shape.steps * indexed(recipe.tokens)),
         "states": (shape.steps + late * shape.batch) * layout.state_row * size,
-        "values": shape.steps * layout.kept_row * size,
+        "values": shape.steps * layout.residual_row * size,
     }
     begin, found = headers.offset - residuals.offset, {}
     for name, bytes_ in sizes.items():

@@ -166,7 +166,7 @@ class Schedule:
             tasks=self.tasks,
             arena_stride=stride,
             state_row=layout.state_row * size if regions else 0,
-            residual_row=layout.kept_row * size if regions else 0,
+            residual_row=layout.residual_row * size if regions else 0,
             status=recorder.status,
             rows=self.order,
             sorted_counts=self.sorted_counts,

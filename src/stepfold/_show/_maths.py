@@ -158,7 +158,7 @@ def _projections(step: Step) -> list[str]:
 
 
 def _residuals(step: Step, matcher: Matcher, names: Names) -> str:
-    saved = plan(step).kept
+    saved = plan(step).residuals
     inner = dict(names)
     # twice, so that long residuals count as shared and get names
     name_shared(
