@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 
 import stepfold
 import stepfold.torch
+from stepfold._native import last_executor
 
 from ._cells import CELLS
 from ._harness import NamedArrays
-from ._ours import last_executor
 from ._peers_torch import LoopLayer, has_layer, layer_module, named_weights
 from ._problems import Problem, Shape
 from ._report import OURS

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 import stepfold
-from stepfold._scan import Schedule, recurrence
+from stepfold._runtime import Call, Recipe, Threads, engine_for
 from stepfold._transform import recurrent_dropout, recurrent_dropout_leaf, recurrent_kernels
 
 from ._cells import CELLS
@@ -39,45 +38,36 @@ def prediction(p: Problem, threads: int) -> Callable[[], Array]:
     return lambda: stepfold.scan(p.cell, p.inputs, p.params, return_sequences=True, threads=threads)
 
 
-def last_executor() -> str:
-    """Return the executor of the last call ("own threads", "OpenMP", "XLA"), "unknown" without
-    `stepfold._native.last_executor`."""
-    try:
-        native = importlib.import_module("stepfold._native")
-    except ModuleNotFoundError:
-        return "unknown"
-    return str(native.last_executor()) if hasattr(native, "last_executor") else "unknown"
-
-
 def _with_dropout(p: Problem, mask: Array, threads: int) -> Callable[[], Training]:
     """Return a training step with recurrent dropout, which only the layers offer, by the calls they make."""
-    batch, time, _, units = p.shape
-    made = recurrence(recurrent_dropout(p.cell.step), units, np.dtype("float32"))
-    masks = {recurrent_dropout_leaf(name): mask for name in recurrent_kernels(p.cell.step)}
-    schedule = Schedule.of(batch, time)
+    *_, units = p.shape
+    step = recurrent_dropout(p.cell.step)
+    extra = {recurrent_dropout_leaf(name): mask for name in recurrent_kernels(p.cell.step)}
+    recipe = Recipe.of(step, units).but(extra=tuple(extra))
+    weights = [p.params[name] for name in step.parameters]
+    call = Call(
+        engine_for(step, units, np.dtype("float32")),
+        recipe,
+        p.inputs,
+        weights,
+        extra=list(extra.values()),
+        threads=Threads.own(threads),
+    )
 
-    def step() -> Training:
-        residuals = np.empty(made.kept_size(batch, time), np.float32)
-        output = np.empty((batch, time, units), np.float32)
-        input_gradient = np.empty_like(p.inputs)
-        param_gradients = {name: np.empty_like(value) for name, value in p.params.items()}
-        made.forward(
-            schedule, p.inputs, p.params, extra=masks, outputs=output, kept=residuals, threads=threads
-        )
-        made.backward(
-            schedule,
-            p.inputs,
-            p.params,
-            residuals,
-            extra=masks,
+    def training() -> Training:
+        found = call.forward(outputs=True, training=True)
+        assert found.residuals is not None
+        back = call.backward(
+            found.residuals,
             output_gradient=p.output_gradient,
-            inputs_gradient=input_gradient,
-            params_gradient=param_gradients,
-            threads=threads,
+            last_gradients=[None for _ in step.states],
         )
-        return output, input_gradient, param_gradients
+        assert found.outputs is not None
+        assert back.inputs is not None
+        params = {n: g for n, g in zip(step.parameters, back.weights, strict=True) if g is not None}
+        return found.outputs, back.inputs, params
 
-    return step
+    return training
 
 
 def ours(p: Problem, threads: int, *, training: bool) -> Side:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ import pytest
 from benchmarks import _report, company
 from benchmarks._company_program import NUMPY, Step
 from benchmarks._harness import DisagreementError, Side, check
-from benchmarks._ours import last_executor
 from benchmarks._problems import SHAPES, problem
 from stepfold import cells
 
@@ -62,14 +60,6 @@ def test_sides_take_turns_of_several_steps() -> None:
     assert "".join(order) == "aaaabbbb" + "bbbbaaaa" + "aaaabbbb"  # the first step of a turn is not counted
     assert {name: len(each.layer.seconds) for name, each in found.items()} == {"a": 9, "b": 9}
     assert found["b"].executor == "what b ran on"
-
-
-def test_the_executor_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    native = types.ModuleType("stepfold._native")
-    monkeypatch.setitem(sys.modules, "stepfold._native", native)
-    assert last_executor() == "unknown"
-    monkeypatch.setattr(native, "last_executor", lambda: "OpenMP", raising=False)
-    assert last_executor() == "OpenMP"
 
 
 def test_the_summary_sets_the_bars(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

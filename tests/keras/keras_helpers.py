@@ -144,7 +144,9 @@ class Ran:
         found = []
         for key, program in programs.items():
             known, runs = self._before.get(key, (program, 0))
-            found += [key] * (program.runs - (runs if known is program else 0) if isinstance(key, kind) else 0)
+            found += [key] * (
+                program.runs - (runs if known is program else 0) if isinstance(key, kind) else 0
+            )
         return found
 
     @property

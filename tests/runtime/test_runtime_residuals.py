@@ -93,7 +93,9 @@ def test_others_are_refused(kind: str) -> None:
         residuals[:0],
         np.concatenate([residuals, residuals[:8]]),
     ):
-        with pytest.raises(ValueError, match=rf"^residuals has shape \({len(other)},\), expected \({size},\)$"):
+        with pytest.raises(
+            ValueError, match=rf"^residuals has shape \({len(other)},\), expected \({size},\)$"
+        ):
             made.backward(engine, OWN, other.copy())
     with pytest.raises(TypeError, match="^residuals is int8, expected bytes$"):
         made.backward(engine, OWN, residuals.view(np.int8))

@@ -1,7 +1,7 @@
 """From a plan to machine code: LLVM IR as text, vector functions, loops, compiling, the cache on disk.
 
-`_kernels` are those of a cell; the support kernels (`_support_kernels`) know no cell: active steps and groups of
-rows (`_schedule`, `_groups`), rows and copies (`_rows`, `_copies`), running programs (`_program`), threads
+`_kernels` are those of a cell; the support kernels (`_support_kernels`) know no cell: active steps and groups
+of rows (`_schedule`, `_groups`), rows and copies (`_rows`, `_copies`), running programs (`_program`), threads
 (`_workers`), the handler for XLA (`_xla`)."""
 
 from ._cache import load

@@ -135,7 +135,8 @@ def pause(f: Function, architecture: str) -> None:
 
 
 def wait(f: Function, ready: Callable[[], Value], architecture: str) -> None:
-    """Wait until `ready()`, a condition without branches, holds: spin, now and then let another thread run."""
+    """Wait until `ready()`, a condition without branches, holds: spin, now and then let another thread
+    run."""
     f.module.declare("sched_yield", "i32", [])
     entry, again, late, done = f.block, *map(f.new_label, ("wait", "late", "done"))
     tired = f.new_label("tired")

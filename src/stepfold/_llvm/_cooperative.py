@@ -12,7 +12,6 @@ from ._control import wait
 from ._text import Function, Integer, Value
 
 
-
 @dataclass(frozen=True)
 class Ranks:
     """A kernel's view of the threads that share its work: its own rank, how many there are, the barrier."""

@@ -45,8 +45,8 @@ def copy_kernel(bits: int, lanes: int) -> Kernel:
 
 
 def transpose_kernel(bits: int, lanes: int) -> Kernel:
-    """Like `copy_kernel`, where all lines are of elements that lie side by side along axis 1 in the source and
-    along axis 2 in the target: squares of vectors are transposed in registers."""
+    """Like `copy_kernel`, where all lines are of elements that lie side by side along axis 1 in the source
+    and along axis 2 in the target: squares of vectors are transposed in registers."""
     table = _Table("transpose", bits)
     v = Vectors(table.f, bits, min(lanes, _SQUARE))
     with table.lines() as (target, source, m, adds):
@@ -154,8 +154,8 @@ def _transpose(v: Vectors, target: _Part, source: _Part, m: dict[str, Value], ad
 
 
 def _transposed(f: Function, rows: list[Value]) -> list[Value]:
-    """Transpose a square of as many vectors as a vector has lanes: squares swapped off the diagonal, ever smaller
-    ones."""
+    """Transpose a square of as many vectors as a vector has lanes: squares swapped off the diagonal, ever
+    smaller ones."""
     lanes = len(rows)
     distance = lanes // 2
     while distance:

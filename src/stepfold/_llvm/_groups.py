@@ -16,7 +16,8 @@ HEADER = (
     "magic", "batch", "time", "vocabulary_size", "form", "total", "groups", "shared", "all_active", "digest",
 )  # fmt: skip
 """The header of residuals: the first six are compared with what the backward pass expects; `form` stands for
-the layout (step, units, dtype, vector width); `digest` is that of all other words and of the groups' headers."""
+the layout (step, units, dtype, vector width); `digest` is that of all other words and of the groups'
+headers."""
 CHECKED = 6
 HEADER_WORDS = 16
 _MIX = 0x9E3779B97F4A7C15 - (1 << 64)  # an odd factor whose product depends on all lower bits
@@ -39,9 +40,7 @@ def share_kernel(bits: int) -> Kernel:
 
     def token(row: Value, step: Value) -> Value:
         t = f.select(reverse, f.sub(f.sub(a["time"], 1), step), step)
-        return k.checked_token(
-            f.add(f.mul(row, a["row_stride"]), k.read("time_offsets", t)), bits, row, t
-        )
+        return k.checked_token(f.add(f.mul(row, a["row_stride"]), k.read("time_offsets", t)), bits, row, t)
 
     def leader_place(first: Value) -> Value:
         return f.offset(a["index"], first, "i32")
@@ -139,9 +138,7 @@ def partition_kernel() -> Kernel:
             with f.when(there):
                 k.write(k.read("rows", rank), row_numbers, at)
                 k.write(count, counts, at)
-            loop.next(
-                [f.add(at, k.one_if(there)), f.add(work, f.select(there, count, f.integer(0)))]
-            )
+            loop.next([f.add(at, k.one_if(there)), f.add(work, f.select(there, count, f.integer(0)))])
         end, work = loop.results
         rows = f.sub(end, late)
         with f.when(shared):  # the row with the longest prefix goes first, and computes it from the start
@@ -282,7 +279,7 @@ def distinct_kernel(bits: int) -> Kernel:
 
 def _digest(k: SupportKernel, groups: Value) -> Value:
     """A digest of residuals' headers: what they say is believed, so damage must not pass."""
-    f, a = k.f, k.a
+    f = k.f
 
     def mixed(digest: Value, word: Value) -> Value:
         product = f.mul(f.emit("i64", f"xor {digest}, {word.name}"), _MIX)

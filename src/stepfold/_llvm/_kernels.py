@@ -1,7 +1,7 @@
 """The kernels of a plan: projection, forward (with and without residuals), backward, the input's gradient.
 
-A kernel runs a group of rows from its first timestep to its last, alone: threads take groups, nothing waits in
-between. Rows that share a prefix start later than row 0, from its states. Timesteps go in chunks, so that
+A kernel runs a group of rows from its first timestep to its last, alone: threads take groups, nothing waits
+in between. Rows that share a prefix start later than row 0, from its states. Timesteps go in chunks, so that
 projections and deltas stay in the cache. `_signature` says what the arguments are called."""
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ._stage import Frame, StageWriter
 from ._text import Integer, Value
 from ._tiles import column_sums, copy_row, outer
 from ._writer import Writer
+
 
 def project_kernel(layout: Layout) -> Kernel:
     """The projection of rows of a table; `distinct_count` holds how many."""
@@ -44,7 +45,9 @@ def forward_kernel(layout: Layout, *, training: bool) -> Kernel:
 def cooperative_kernel(layout: Layout) -> Kernel:
     """The forward pass of few rows by several threads, each with a part of the units; no residuals."""
     w = Writer(layout, "cooperative", COOPERATIVE)
-    return _forward(w, layout.plan.inference, Ranks(w.f, w.a["rank"], w.a["ranks"], w.a["barrier"], layout.architecture))
+    return _forward(
+        w, layout.plan.inference, Ranks(w.f, w.a["rank"], w.a["ranks"], w.a["barrier"], layout.architecture)
+    )
 
 
 def _forward(w: Writer, arrangement: Arrangement, ranks: Ranks | None = None) -> Kernel:
@@ -111,8 +114,8 @@ def _forward(w: Writer, arrangement: Arrangement, ranks: Ranks | None = None) ->
 
 
 def stream_kernel(layout: Layout, rows: int) -> Kernel:
-    """One timestep of a fixed number of rows; it swaps the arguments `before` and `after`, so that the next call
-    goes on."""
+    """One timestep of a fixed number of rows; it swaps the arguments `before` and `after`, so that the next
+    call goes on."""
     w = Writer(layout, "step", STREAM)
     f, v, plan = w.f, w.v, layout.plan
     writer = StageWriter(v, plan.inference, layout.shape)
@@ -133,7 +136,9 @@ def stream_kernel(layout: Layout, rows: int) -> Kernel:
     )
     with f.loop(0, rows) as row:
         target = w.at(w.a["outputs"], row.index, layout.shape.units)
-        copy_row(v, w.at(w.a["after"], row.index, layout.state_row), target, layout.shape.units, accumulate=False)
+        copy_row(
+            v, w.at(w.a["after"], row.index, layout.state_row), target, layout.shape.units, accumulate=False
+        )
     for argument, other in (("before", "after"), ("after", "before")):
         f.store(w.a[other], f.offset(f.arguments[0], list(STREAM).index(argument), "i64"), 8)
     return w.finish(writer.panels, writer.panel_size, scratch * rows)
@@ -162,7 +167,9 @@ def backward_kernel(layout: Layout) -> Kernel:
                 with f.loop(0, rows) as row:
                     place = w.index("target", f.add(n, row.index))
                     source = w.at(w.a["output_gradient"], place, shape.units)
-                    copy_row(v, source, w.at(arriving, row.index, layout.state_row), shape.units, accumulate=True)
+                    copy_row(
+                        v, source, w.at(arriving, row.index, layout.state_row), shape.units, accumulate=True
+                    )
                 _pending(w, step.index, rows, "output_gradient", arriving, accumulate=True)
             before, after = w.index("slots", step.index), w.index("slots", f.add(step.index, 1))
             here = bases | {
@@ -190,9 +197,7 @@ def backward_kernel(layout: Layout) -> Kernel:
     return w.finish(writer.panels, writer.panel_size, scratch)
 
 
-def _pending(
-    w: Writer, step: Value, rows: Value, array: str, state: Value, *, accumulate: bool
-) -> None:
+def _pending(w: Writer, step: Value, rows: Value, array: str, state: Value, *, accumulate: bool) -> None:
     """The rows that have not started yet: row 0's output is theirs too, and their gradients belong to it."""
     f, v, units = w.f, w.v, w.shape.units
     with f.when(f.emit("i1", f"icmp ne {w.a['prefix_offsets']}, null")), f.loop(rows, w.a["rows"]) as row:

@@ -91,9 +91,7 @@ def _launch_list(module: Module) -> None:
 
 def _task(module: Module) -> None:
     """run_task(phase, slots, task): a task's own launches, then the common ones for each of its groups."""
-    f = Routine(
-        module, "run_task", [("phase", "ptr"), ("slots", "ptr"), ("task", "i64")], local=True
-    )
+    f = Routine(module, "run_task", [("phase", "ptr"), ("slots", "ptr"), ("task", "i64")], local=True)
     phase, slots, task = Struct(f, PHASE, f.arguments[0]), *f.arguments[1:]
     once = f.load("ptr", f.offset(phase.get("once", "ptr"), task, "i64"), 8)
     f.invoke("launch_list", once, slots, f.integer(0), task)

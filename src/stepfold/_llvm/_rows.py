@@ -62,8 +62,9 @@ def _clear(k: SupportKernel, target: Value, size: Integer) -> None:
 
 
 def load_states_kernel(bits: int, lanes: int) -> Kernel:
-    """Copy the batch's rows of a state to a group's first slots, or (`copies` 2) to the next as well. Of rows that share a prefix those that have
-    no step of their own are added to row 0 besides: in the backward pass theirs is its gradient."""
+    """Copy the batch's rows of a state to a group's first slots, or (`copies` 2) to the next as well. Of rows
+    that share a prefix those that have no step of their own are added to row 0 besides: in the backward pass
+    theirs is its gradient."""
     k = _Rows("load_states", LOAD_STATES, bits, lanes)
     f, group = k.f, k.group()
     shared = f.compare("ne", group.get("shared"), 0)

@@ -5,14 +5,12 @@ writes a kernel reads names and types from here (`_writer`, `_support`), who cal
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-Signature = Mapping[str, str]
+Signature = dict[str, str]
 """Argument name → LLVM type, `i64` or `ptr`, in the order of the argument block."""
 
 
 def _signature(*, i64: str = "", ptr: str = "") -> Signature:
-    return {name: "i64" for name in i64.split()} | {name: "ptr" for name in ptr.split()}
+    return dict.fromkeys(i64.split(), "i64") | dict.fromkeys(ptr.split(), "ptr")
 
 
 _SCAN = _signature(
@@ -53,9 +51,7 @@ PARTITION = _signature(
     i64="batch groups time vocabulary_size tasks arena_stride state_row residual_row",
     ptr="status rows sorted_counts headers group_rows group_counts step_offsets arena states residuals",
 )
-INDEX = _signature(
-    i64="time begin row_stride reverse", ptr="group lengths time_offsets active_times"
-)
+INDEX = _signature(i64="time begin row_stride reverse", ptr="group lengths time_offsets active_times")
 DISTINCT = _signature(i64="vocabulary_size", ptr="status group tokens index")
 _EXPECTED = _signature(i64="expected0 expected1 expected2 expected3 expected4 expected5")
 SEAL = _EXPECTED | _signature(ptr="status headers residuals held_headers")

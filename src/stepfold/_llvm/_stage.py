@@ -86,7 +86,9 @@ def accumulator_groups(stage: Stage, arrangement: Arrangement, shape: Shape) -> 
 class StageWriter:
     """Writes the stages of an arrangement; collects the panels that they read."""
 
-    def __init__(self, v: Vectors, arrangement: Arrangement, shape: Shape, ranks: Ranks | None = None) -> None:
+    def __init__(
+        self, v: Vectors, arrangement: Arrangement, shape: Shape, ranks: Ranks | None = None
+    ) -> None:
         self._v, self._f, self._ranks = v, v.function, ranks
         self._arrangement, self._shape = arrangement, shape
         self.panels: list[Panel] = []

@@ -1,10 +1,11 @@
 """Threads of our own, where no host lends any: they wait in native code, on a futex of Linux's.
 
-A worker (`WORKER`) has a mailbox. It is idle while that is empty; whoever puts a block there has claimed it. It
-looks at the mailbox for some microseconds before it sleeps, for phases and calls follow each other closely.
+A worker (`WORKER`) has a mailbox. It is idle while that is empty; whoever puts a block there has claimed it.
+It looks at the mailbox for some microseconds before it sleeps, for phases and calls follow each other
+closely.
 
-A thread that is woken is often put on the processor of the one that woke it, and then waits for it while another
-processor idles; so each is sent to the other processors first, and is free again once it runs."""
+A thread that is woken is often put on the processor of the one that woke it, and then waits for it while
+another processor idles; so each is sent to the other processors first, and is free again once it runs."""
 
 from __future__ import annotations
 
@@ -38,9 +39,7 @@ def workers_kernel(architecture: str) -> Kernel:
 
 def _futex(module: Module, architecture: str) -> None:
     """futex(word, operation, value)."""
-    f = Routine(
-        module, "futex", [("word", "ptr"), ("operation", "i64"), ("value", "i64")], local=True
-    )
+    f = Routine(module, "futex", [("word", "ptr"), ("operation", "i64"), ("value", "i64")], local=True)
     word, operation, value = f.arguments
     module.declare("syscall", "i64", ["i64", "..."])
     number = SYSTEM_CALLS[architecture]
@@ -121,9 +120,7 @@ def _parallel(module: Module) -> None:
     f.store(f.sub(wanted, 1), left, 8)
     module.declare("sched_setaffinity", "i32", ["i32", "i64", "ptr"])
     with f.loop(0, workers.get("count")) as loop:
-        worker = Struct(
-            f, WORKER, f.load("ptr", f.offset(workers.at("first"), loop.index, "i64"), 8)
-        )
+        worker = Struct(f, WORKER, f.load("ptr", f.offset(workers.at("first"), loop.index, "i64"), 8))
         with f.when(f.compare("sgt", f.load("i64", left, 8), 0)):
             f.atomic_add(fork.at("references"), 1)
             claimed = f.atomic_claim(worker.at("mail"), 0, f.to_integer(block))

@@ -11,6 +11,7 @@ from ._text import Function, Integer, Module, Value
 from ._tiles import Walk, outer, product, store_some, tile_rows
 from ._vectors import Vectors
 
+
 class Writer:
     """One kernel being written: its arguments loaded (`a`), vector operations at hand (`v`)."""
 
@@ -27,7 +28,9 @@ class Writer:
 
     def finish(self, panels: list[Panel] | None = None, panel_size: int = 0, scratch: int = 0) -> Kernel:
         self.module.add(self.f)
-        return Kernel(self.module.text(), self.name, tuple(self.signature), tuple(panels or ()), panel_size, scratch)
+        return Kernel(
+            self.module.text(), self.name, tuple(self.signature), tuple(panels or ()), panel_size, scratch
+        )
 
     def at(self, base: Value, index: Integer, stride: int) -> Value:
         """The address of the `index`-th row of `stride` numbers."""
@@ -77,7 +80,8 @@ class Writer:
             )
 
     def input_gradient(self, first: Integer, count: Value, position: Callable[[Integer], Value]) -> None:
-        """Write the input's gradient for `count` deltas: out[position(first + i)] = sum of kernelᵀ @ delta."""
+        """Write the input's gradient for `count` deltas: out[position(first + i)] = sum of kernelᵀ @
+        delta."""
         plan, v, f, shape = self.plan, self.v, self.f, self.shape
         terms = [o for o in plan.outers if o.operand.kind == "input"]
         wide = INPUT_BLOCKS * v.lanes

@@ -1,10 +1,11 @@
 """The handler that XLA calls, native: it finds the program of a call, fills in addresses, and runs it.
 
-The layouts are those of XLA's C interface, `xla/ffi/api/c_api.h`, version 0.3, on 64-bit machines. A call names
-its recipe with one integer attribute, the key; an `ENTRY` of the table has a program for one key and one set of
-shapes, which are compared with those of the call. What is rare is left to Python: recording a program for new
-shapes (`resolve`), and the text of an error (`refuse`). Handlers run side by side: entries are read-only, and
-`active` says how many calls are under way, so that Python knows when an entry that left the table is free."""
+The layouts are those of XLA's C interface, `xla/ffi/api/c_api.h`, version 0.3, on 64-bit machines. A call
+names its recipe with one integer attribute, the key; an `ENTRY` of the table has a program for one key and
+one set of shapes, which are compared with those of the call. What is rare is left to Python: recording a
+program for new shapes (`resolve`), and the text of an error (`refuse`). Handlers run side by side: entries
+are read-only, and `active` says how many calls are under way, so that Python knows when an entry that left
+the table is free."""
 
 from __future__ import annotations
 
@@ -58,7 +59,8 @@ def _is_null(f: Routine, address: Value) -> Value:
 
 
 def _describe(module: Module) -> None:
-    """describe(frame) -> 1 if XLA asked, at registration, for the version that the handler was written for."""
+    """describe(frame) -> 1 if XLA asked, at registration, for the version that the handler was written
+    for."""
     f = Routine(module, "describe", [("frame", "ptr")], result="i64", local=True)
     (frame,) = f.arguments
     asked, extension = f.room(1), f.room(1)

@@ -1,9 +1,9 @@
 """Machine code, memory and threads; nothing here knows a batch.
 
-A kernel is compiled and loaded once (`_kernels`). A `Program` is a list of launches, recorded for shapes and run
-with addresses in one native call (`_program`), its tasks on the threads of an executor: our own, or those that
-the host lends (`_executor`). Weights are packed for the kernels by copies that are planned once (`_copy_plan`,
-`_packing`). Working memory comes out of bounded pools (`_buffers`)."""
+A kernel is compiled and loaded once (`_kernels`). A `Program` is a list of launches, recorded for shapes and
+run with addresses in one native call (`_program`), its tasks on the threads of an executor: our own, or those
+that the host lends (`_executor`). Weights are packed for the kernels by copies that are planned once
+(`_copy_plan`, `_packing`). Working memory comes out of bounded pools (`_buffers`)."""
 
 from ._buffers import Array, acquire, address, aligned
 from ._executor import Executor, calling_thread, openmp_of, own_threads, thread_cap

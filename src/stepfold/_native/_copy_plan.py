@@ -20,8 +20,8 @@ _AXES = 3
 
 
 class Copy(NamedTuple):
-    """`target`, a view of the array called `to`, is to hold `value`, a view of the array called `of`: or the sum
-    of all values that are copied to the same target."""
+    """`target`, a view of the array called `to`, is to hold `value`, a view of the array called `of`: or the
+    sum of all values that are copied to the same target."""
 
     to: str
     target: Array
@@ -93,12 +93,14 @@ class CopyPlan:
 
 
 def _form(target: Array, value: Array) -> tuple[int, ...]:
-    """The sizes, the target's strides and the source's: the axis along which the target's elements lie side by
-    side last, before it the one along which the source's do."""
+    """The sizes, the target's strides and the source's: the axis along which the target's elements lie side
+    by side last, before it the one along which the source's do."""
     if target.shape != value.shape:
         raise ValueError(f"cannot copy {value.shape} to {target.shape}")
     axes = [
-        (n, *strides) for n, *strides in zip(target.shape, target.strides, value.strides, strict=True) if n > 1
+        (n, *strides)
+        for n, *strides in zip(target.shape, target.strides, value.strides, strict=True)
+        if n > 1
     ]
     side = target.itemsize
     if len(axes) > _AXES:

@@ -1,8 +1,8 @@
 """The threads that run a program's tasks: our own, or those that a host lends.
 
 An executor is the address of a native function with the interface of OpenMP's `GOMP_parallel`: it runs a
-function on this thread and on others, and what it needs besides is `host`. A program's tasks are claimed one by
-one, so any number of threads that turn up will do."""
+function on this thread and on others, and what it needs besides is `host`. A program's tasks are claimed one
+by one, so any number of threads that turn up will do."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from ._copy_plan import Copy, CopyPlan, Location, constant
 from ._program import Argument, Recorder
 
 Pieces = Mapping[str, Sequence[tuple[str, Array]]]
-"""For each parameter the arrays whose sum it is (none: zeros), or to each of which its gradient goes: the name
-of an array, and a view of it."""
+"""For each parameter the arrays whose sum it is (none: zeros), or to each of which its gradient goes: the
+name of an array, and a view of it."""
 CONSTANTS = "constants"
 """The array that holds 0 and 1."""
 
@@ -176,8 +176,8 @@ class Packing:
 
 
 def _across(to: str, target: Array, of: str, matrix: Array, first: int) -> Iterator[Copy]:
-    """Lay the rows of a matrix (units, length) across target [groups][length][wide], the first of them in lane
-    `first` of all groups' lanes."""
+    """Lay the rows of a matrix (units, length) across target [groups][length][wide], the first of them in
+    lane `first` of all groups' lanes."""
     row = 0
     units, length = matrix.shape
     wide = target.shape[2]

@@ -1,13 +1,13 @@
 """Programs: launches of kernels recorded once, and run with other addresses each time.
 
-Everything that depends on a batch's numbers is found out by kernels, so that what is recorded depends on shapes
-alone. `_llvm/_program.py` tells how a program is run."""
+Everything that depends on a batch's numbers is found out by kernels, so that what is recorded depends on
+shapes alone. `_llvm/_program.py` tells how a program is run."""
 
 from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np

@@ -1,9 +1,10 @@
 """Running a cell over a batch of sequences.
 
 A `Recipe` says what is scanned and how its operands lie. For a recipe and a `Shape` a forward and a backward
-program are recorded once (`_forward`, `_backward`; `_schedule` records how active steps are found and rows cut
-into groups) and remembered (`_programs`); `Call` runs them on arrays. What the backward pass needs lies in one
-buffer of residuals that describes itself (`_residuals`). `scan` and `record` are the surface for NumPy."""
+program are recorded once (`_forward`, `_backward`; `_schedule` records how active steps are found and rows
+cut into groups) and remembered (`_programs`); `Call` runs them on arrays. What the backward pass needs lies
+in one buffer of residuals that describes itself (`_residuals`). `scan` and `record` are the surface for
+NumPy."""
 
 from ._api import Gradients, Run, record, scan
 from ._backward import Wanted

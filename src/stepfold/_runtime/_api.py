@@ -56,8 +56,8 @@ def scan(
     (as many as the processors that this process may use if left out).
 
     Returns the output after the last timestep (batch, units), or with `return_sequences` after every one
-    (batch, time, units); with `return_state` the tuple (output, *last states). Raises ValueError, TypeError or
-    IndexError for what does not fit."""
+    (batch, time, units); with `return_state` the tuple (output, *last states). Raises ValueError, TypeError
+    or IndexError for what does not fit."""
     call = checked(cell, inputs, params, initial_state, lengths, mask, reverse, table, threads)
     found = call.call.forward(outputs=return_sequences, training=False)
     output = call.single_or_batch(found.last[0] if found.outputs is None else found.outputs)
@@ -128,9 +128,7 @@ class Run:
             found = self._checkpoints.backward(arriving, given)
         else:
             assert self._residuals is not None
-            found = self._call.backward(
-                self._residuals, output_gradient=arriving, last_gradients=given
-            )
+            found = self._call.backward(self._residuals, output_gradient=arriving, last_gradients=given)
         assert found.inputs is not None
         inputs = found.inputs if self._call.recipe.tokens else shaped(found.inputs)
         params = dict(zip(cell.step.parameters, found.weights, strict=True))

@@ -177,16 +177,12 @@ class _Backward:
         if self.recipe.masked and self.inputs_gradient is not None and not self.recipe.tokens:
             each.launch(
                 support(f"blank{bits}"),
-                **padding_arguments(
-                    self.recorder, self.recipe, self.shape, group, mask, self.shape.features
-                ),
+                **padding_arguments(self.recorder, self.recipe, self.shape, group, mask, self.shape.features),
                 target=self.inputs_gradient,
             )
         half = self.rows * layout.state_row * size
         cotangents = self.recorder.workspace(2 * half, tasks=self.tasks)
-        each.launch(
-            support("clear_rows"), row=2 * layout.state_row * size, group=group, target=cotangents
-        )
+        each.launch(support("clear_rows"), row=2 * layout.state_row * size, group=group, target=cotangents)
         for s, given in enumerate(self.last_gradients):
             if given is not None:
                 # a row ends at an odd or an even timestep, and its gradient is looked for in either half

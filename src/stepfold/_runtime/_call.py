@@ -93,7 +93,7 @@ class Call:
         results = [_new(operand, engine) for operand in wanted]
         if shape.batch:
             program = forward_program(
-                engine, recipe, shape, outputs=outputs, training=training, threads=self.threads.count
+                engine, recipe, shape, outputs=outputs, training=training, threads=self.threads.most
             )
             given = [array for array in (self.inputs, self.tokens, self.active) if array is not None]
             given += [*self.initial, *self.extra, *self.weights]
@@ -119,7 +119,7 @@ class Call:
         wanted = Wanted(output_gradient is not None, given, inputs, wishes)
         results = [_new(operand, engine) for operand in backward_results(recipe, shape, wanted)]
         if shape.batch:
-            program = backward_program(engine, recipe, shape, wanted, threads=self.threads.count)
+            program = backward_program(engine, recipe, shape, wanted, threads=self.threads.most)
             arrays = [self.inputs, *self.extra, *self.weights, residuals]
             arrays += [g for g in (output_gradient, *last_gradients) if g is not None]
             arrays = [*map(np.ascontiguousarray, arrays), *results]

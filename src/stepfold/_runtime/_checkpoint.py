@@ -1,5 +1,5 @@
-"""Less memory for more time: save the states only at every √time-th timestep and compute the rest again in the
-backward pass.
+"""Less memory for more time: save the states only at every √time-th timestep and compute the rest again in
+the backward pass.
 
 (Chen et al. 2016, Training deep nets with sublinear memory cost, arXiv:1604.06174.)
 """
@@ -22,8 +22,8 @@ _LEAST = 2048  # active steps a segment: fewer would take as long to prepare as 
 
 
 class Checkpoints:
-    """A forward pass that saved the states between segments: windows of each row's active steps, √time of them
-    or fewer of few rows. `outputs` and `last` as `Call.forward` gives them."""
+    """A forward pass that saved the states between segments: windows of each row's active steps, √time of
+    them or fewer of few rows. `outputs` and `last` as `Call.forward` gives them."""
 
     def __init__(self, call: Call, *, outputs: bool) -> None:
         self._given = call
@@ -64,7 +64,7 @@ class Checkpoints:
         arrays += [array for array in (outputs, *after, residuals) if array is not None]
         options = {"outputs": outputs is not None, "training": residuals is not None}
         program = forward_program(
-            engine, recipe, shape, threads=call.threads.count, windowed=self._size, **options
+            engine, recipe, shape, threads=call.threads.most, windowed=self._size, **options
         )
         operands = forward_operands(engine, recipe, shape, **options)
         if residuals is not None:
@@ -72,9 +72,7 @@ class Checkpoints:
         run(program, operands, arrays, engine.dtype, call.threads, begin)
         return after
 
-    def backward(
-        self, output_gradient: Array | None, last_gradients: Sequence[Array | None]
-    ) -> Backward:
+    def backward(self, output_gradient: Array | None, last_gradients: Sequence[Array | None]) -> Backward:
         """Run the backward pass, one segment after the other from the last."""
         call, shape = self._call, self._call.shape
         engine, recipe = call.engine, call.recipe
@@ -86,11 +84,9 @@ class Checkpoints:
         inputs = np.zeros_like(call.inputs)
         weights = [np.zeros_like(weight) for weight in call.weights]
         residuals = aligned(total_size(engine, recipe, shape.held(self._size)), np.uint8)
-        wanted = Wanted(
-            output_gradient is not None, (True,) * len(carried), True, (True,) * len(weights)
-        )
+        wanted = Wanted(output_gradient is not None, (True,) * len(carried), True, (True,) * len(weights))
         program = backward_program(
-            engine, recipe, shape, wanted, threads=call.threads.count, windowed=self._size
+            engine, recipe, shape, wanted, threads=call.threads.most, windowed=self._size
         )
         operands = [
             operand._replace(shape=residuals.shape) if operand.dtype == "bytes" else operand
@@ -103,9 +99,7 @@ class Checkpoints:
             parts = [np.empty_like(weight) for weight in weights]
             arrays = [call.inputs, *call.weights, residuals]
             arrays += [] if output_gradient is None else [output_gradient]
-            run(
-                program, operands, [*arrays, *carried, part, *before, *parts], engine.dtype, call.threads
-            )
+            run(program, operands, [*arrays, *carried, part, *before, *parts], engine.dtype, call.threads)
             carried = before
             for total, value in zip(weights, parts, strict=True):
                 total += value
@@ -126,8 +120,8 @@ class Checkpoints:
         mask = call.active
         if call.recipe.active == "lengths":
             mask = np.arange(call.shape.time) < mask[:, None]
-        mask = mask.view(np.uint8) != 0
-        return mask[:, ::-1] if call.recipe.reverse else mask
+        clean: Array = mask.view(np.uint8) != 0
+        return clean[:, ::-1] if call.recipe.reverse else clean
 
     def _repeat(self, outputs: Array, initial: Array) -> None:
         """Write to steps that are not active the last active one's output before, or the initial state."""

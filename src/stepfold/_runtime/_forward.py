@@ -61,8 +61,8 @@ def check_weights(recipe: Recipe, shape: Shape) -> None:
             if found != expected:
                 given = shape.weights[part.weight] if part.weight < recipe.weights else None
                 raise ValueError(
-                    f"weight {part.weight} has shape {given}, but {part} of it should be parameter {name!r} of "
-                    f"shape {expected}"
+                    f"weight {part.weight} has shape {given}, but {part} of it should be parameter {name!r} "
+                    f"of shape {expected}"
                 )
 
 
@@ -74,7 +74,14 @@ def record_packing(recorder: Recorder, first: Phase, packing: Packing, copies: o
 
 
 def record_forward(
-    engine: Engine, recipe: Recipe, shape: Shape, *, outputs: bool, training: bool, windowed: int, threads: int
+    engine: Engine,
+    recipe: Recipe,
+    shape: Shape,
+    *,
+    outputs: bool,
+    training: bool,
+    windowed: int,
+    threads: int,
 ) -> Program:
     """Record the forward program; its operands are in the order that `_recipe` gives, behind the window's
     begin if there is a window (`windowed` steps of it)."""
@@ -115,9 +122,7 @@ class _Forward:
         kind = "train" if training else "cooperative" if self.ranks > 1 else "infer"
         self.kernel = engine.kernel(kind)
         self.windowed = windowed
-        self.schedule = Schedule(
-            r, engine, recipe, shape, window, tasks=self.tasks, residuals=self.residuals
-        )
+        self.schedule = Schedule(r, engine, recipe, shape, window, tasks=self.tasks, residuals=self.residuals)
 
     def record(self) -> Program:
         r, schedule = self.recorder, self.schedule
@@ -184,9 +189,7 @@ class _Forward:
         """Workspace of each task; ranks of one group share theirs."""
         return self.recorder.workspace(size, tasks=0 if self.ranks > 1 else self.tasks)
 
-    def _arguments(
-        self, each: Launches, states: Argument, packed: dict[str, Argument]
-    ) -> dict[str, Given]:
+    def _arguments(self, each: Launches, states: Argument, packed: dict[str, Argument]) -> dict[str, Given]:
         engine, recipe, schedule, shape = self.engine, self.recipe, self.schedule, self.shape
         layout, size, field = engine.layout, engine.itemsize, schedule.groups.field
         chunk = layout.chunk(schedule.rows)
@@ -276,4 +279,3 @@ class _Forward:
             residuals=self.residuals,
             held_headers=headers_of(self.recipe, held, self.residuals),
         )
-

@@ -52,14 +52,16 @@ Parts = tuple[tuple[str, tuple[Part, ...]], ...]
 
 @dataclass(frozen=True)
 class Recipe:
-    """A step, its number of units, and how a layer feeds it; all that is fixed before numbers flow.
+    """A step, its number of units, and how a layer feeds it: all that is fixed before a batch is there.
 
-    `parts`: where each parameter lies in the `weights` arrays. `active`: which steps are active: "all", or what
-    an operand says: "lengths" (batch,) int64, "mask" (batch, time) booleans, "packed" (time,) int64 batch sizes.
-    `padding`: what outputs are at steps that are not active: "repeat" the last active one's, "zero", or "none",
-    they are not written. `tokens`: inputs are the rows of a table (vocabulary_size, features) that the tokens
-    choose. `initial`: whether there are initial states; without, rows that begin alike share their prefix.
-    `extra`: the leaves that transforms of the step ask for, in the order in which their arrays are given.
+    * `parts`: where each parameter lies in the `weights` arrays.
+    * `active`: which steps are active: "all", or what an operand says: "lengths" (batch,) int64, "mask" (batch,
+      time) booleans, "packed" (time,) int64 batch sizes.
+    * `padding`: what outputs are at steps that are not active: "repeat" the last active one's, "zero", or
+      "none", they are not written.
+    * `tokens`: inputs are the rows of a table (vocabulary_size, features) that tokens choose.
+    * `initial`: whether there are initial states; without, rows that begin alike share their prefix.
+    * `extra`: the leaves that transforms of the step ask for, in the order in which their arrays are given.
     """
 
     step: Step

@@ -1,9 +1,9 @@
 """What the forward pass saves for the backward pass: one buffer of bytes that describes itself.
 
-A header (what it was made for, compared when it is read), the groups' headers, then the regions: row numbers and
-counts of the groups, a mask, index arrays, states, values of the step. Addresses are stored as distances, so the
-buffer may be moved. Its size is a number of bytes a row times the rows, whatever the batch: a batch that is cut
-by rows cuts the size alike."""
+A header (what it was made for, compared when it is read), the groups' headers, then the regions: row numbers
+and counts of the groups, a mask, index arrays, states, values of the step. Addresses are stored as distances,
+so the buffer may be moved. Its size is a number of bytes a row times the rows, whatever the batch: a batch
+that is cut by rows cuts the size alike."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def indexed(tokens: bool) -> int:
 def residuals_size(engine: Engine, recipe: Recipe, batch: Any, time: Any, places: Any = None) -> Any:
     """Return how many bytes residuals take; `places` of a packed batch. The numbers may be symbolic."""
     layout, size = engine.layout, engine.itemsize
-    # a row's share of the headers, of the index, of a mask, of what alignment takes, and the states before all
+    # a row's share of the headers, of the index, of a mask, of what alignment takes, and the states before
+    # all
     row = 8 * (HEADER_WORDS + GROUP_WORDS + 4 + 2 * (time + 1) + time) + time
     row = row + _REGIONS * _ALIGN + 2 * layout.state_row * size
     step = 8 * indexed(recipe.tokens) + (layout.state_row + layout.residual_row) * size

@@ -1,4 +1,5 @@
-"""Running a recipe on arrays: operands checked, a program found or recorded, its status turned into errors."""
+"""Running a recipe on arrays: operands checked, a program found or recorded, its status turned into
+errors."""
 
 from __future__ import annotations
 
@@ -58,7 +59,9 @@ def _states(recipe: Recipe, shape: Shape, what: str) -> list[Operand]:
 
 
 @functools.lru_cache(maxsize=512)
-def forward_operands(engine: Engine, recipe: Recipe, shape: Shape, outputs: bool, training: bool) -> list[Operand]:
+def forward_operands(
+    engine: Engine, recipe: Recipe, shape: Shape, outputs: bool, training: bool
+) -> list[Operand]:
     """The operands of a forward program, then its results."""
     found = [_inputs(recipe, shape)]
     if recipe.tokens:
@@ -189,7 +192,7 @@ class Threads(NamedTuple):
     """Where a program may run, and on how many threads."""
 
     executor: Executor
-    count: int
+    most: int
 
     @classmethod
     def own(cls, wanted: int | None = None) -> Threads:
@@ -209,7 +212,7 @@ def run(
     found = addresses(operands, arrays, dtype)
     if begin is not None:
         found.insert(0, begin)
-    status = program.run(found, threads.executor, threads.count)
+    status = program.run(found, threads.executor, threads.most)
     if status is not None:
         raise error_of(status)
 

@@ -36,7 +36,8 @@ class Groups:
 
 
 class Schedule:
-    """The part of a forward program that finds out which row is active when, and cuts the batch into groups."""
+    """The part of a forward program that finds out which row is active when, and cuts the batch into
+    groups."""
 
     def __init__(
         self,
@@ -93,7 +94,7 @@ class Schedule:
     def record(self, launches: Launches, active: Argument | None, tokens: Argument | None) -> None:
         """Add what is done once for the batch; `active` is the operand that says which steps are active."""
         recipe, shape, recorder = self.recipe, self.shape, self.recorder
-        common = {
+        common: dict[str, Argument | int] = {
             "batch": shape.batch,
             "time": shape.time,
             "begin": self.window.begin,
@@ -109,7 +110,9 @@ class Schedule:
             "places": shape.places or 0,
         }
         kernel, operand = _KINDS[recipe.active]
-        launches.launch(support(kernel), **common, **({operand: active or _NULL} if operand else {}))
+        if operand:
+            common[operand] = active or _NULL
+        launches.launch(support(kernel), **common)
         launches.launch(
             support("sort"),
             batch=shape.batch,
@@ -239,8 +242,8 @@ def pad_extra(
     most_steps: int,
     tasks: int,
 ) -> dict[str, Argument | int]:
-    """Add copies of what transforms of the step ask for, vectors a row and vectors a step, as the kernels read
-    them; returns the kernels' arguments."""
+    """Add copies of what transforms of the step ask for, vectors a row and vectors a step, as the kernels
+    read them; returns the kernels' arguments."""
     layout, units, size = engine.layout, engine.units, engine.itemsize
     padded, copy = layout.shape.padded, support(f"pad_rows{engine.bits}")
     found: dict[str, Argument | int] = {"row_inputs": 0, "step_inputs": 0}
@@ -265,4 +268,3 @@ def pad_extra(
                 target=memory + k * padded * size,
             )
     return found
-

@@ -10,8 +10,9 @@ MOST_ROWS = 64
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of a batch: `time` timesteps, of a packed batch those of the longest row, with `places` rows of
-    inputs in all; `vocabulary_size` 0 without tokens, which have `token_bits`; `weights` the weights' shapes."""
+    """The sizes of a batch: `time` timesteps, of a packed batch those of the longest row, with `places` rows
+    of inputs in all; `vocabulary_size` 0 without tokens, which have `token_bits`; `weights` the weights'
+    shapes."""
 
     batch: int
     time: int

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from .._step import Step
 from .._runtime import Parts, Recipe
+from .._step import Step
 from ._tokens import tokens_of
 
 _BACKENDS = {"jax": "._jax", "torch": "._torch", "numpy": "._numpy"}
@@ -40,8 +40,8 @@ class CompiledRNN(keras.layers.RNN):  # type: ignore[misc]
     Input (batch, time, features). The recurrence runs in float32, in float64 if that is the layer's dtype;
     with a half-precision policy the inputs, weights and results are rounded as Keras rounds them, the sums
     between are not. A masked timestep keeps the state, and its output is the state. Where no kernel can serve
-    (another backend, a GPU, an activation that stepfold has not) Keras's own loop runs, and one SlowPathWarning says
-    why. `unroll` changes nothing.
+    (another backend, a GPU, an activation that stepfold has not) Keras's own loop runs, and one
+    SlowPathWarning says why. `unroll` changes nothing.
     """
 
     def units_of_state(self) -> int:

@@ -138,9 +138,7 @@ def _parts(gates: tuple[str, ...], use_bias: bool, rows: int, parameters: tuple[
         found[f"W{end}"] = (Part(0, number, axis=1, transposed=True),)
         found[f"U{end}"] = (Part(1, number, axis=1, transposed=True),)
         biases = (
-            tuple(Part(2, number, row=row if rows else None) for row in range(rows or 1))
-            if use_bias
-            else ()
+            tuple(Part(2, number, row=row if rows else None) for row in range(rows or 1)) if use_bias else ()
         )
         if f"c{end}" in parameters:  # a bias that the step adds elsewhere
             found[f"c{end}"], biases = biases[1:], biases[:1]

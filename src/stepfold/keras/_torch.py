@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import torch
-
-from .._native import openmp_of, thread_cap
-from .._runtime import Call, Recipe, Threads, engine_for
-from ..torch import openmp_library
+from .._runtime import Recipe
 
 
 def scan(

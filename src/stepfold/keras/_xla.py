@@ -1,7 +1,7 @@
 """Programs as XLA calls them: the native handler registered, programs recorded for the shapes that it meets.
 
-A call carries all that it needs: its recipe as text, without code, and a number that stands for it (`Told`). So a
-compiled or exported program runs in any process that has imported `stepfold.keras`."""
+A call carries all that it needs: its recipe as text, without code, and a number that stands for it (`Told`).
+So a compiled or exported program runs in any process that has imported `stepfold.keras`."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ _INVALID_ARGUMENT, _INTERNAL = 3, 13
 
 @dataclass(frozen=True)
 class Told:
-    """What a call says of itself: a recipe and, forward, whether it gives `outputs` and residuals (`training`);
-    backward, which gradients there are."""
+    """What a call says of itself: a recipe and, forward, whether it gives `outputs` and residuals
+    (`training`); backward, which gradients there are."""
 
     recipe: str
     outputs: bool = False
@@ -75,7 +75,7 @@ def _told(text: str) -> Told:
     data = json.loads(text)
     wanted = data.pop("wanted")
     if wanted is not None:
-        wanted = Wanted(*(tuple(v) if isinstance(v, list) else v for v in wanted.values()))
+        wanted = Wanted(wanted["outputs"], tuple(wanted["last"]), wanted["inputs"], tuple(wanted["weights"]))
     return Told(**data, wanted=wanted)
 
 
@@ -114,7 +114,7 @@ def _text(frame: int) -> str:
     raise LookupError("a compiled program calls stepfold without saying what; compile it again")
 
 
-def _shape_of(recipe: Recipe, told: Told, given: list[_Buffer], results: list[_Buffer]) -> Shape:
+def _shape_of(recipe: Recipe, told: Told, given: list[_Buffer]) -> Shape:
     """The sizes of a call; what does not fit is found out when they are compared with the operands."""
     inputs = given[0].shape
     states = len(recipe.step.states) if recipe.initial and told.wanted is None else 0
@@ -128,12 +128,11 @@ def _shape_of(recipe: Recipe, told: Told, given: list[_Buffer], results: list[_B
         (batch, time), bits = given[1].shape, 64 if given[1].code == 5 else 32
     else:
         batch, time = inputs[:2]
-    del results
     return Shape(batch, time, inputs[-1], weights, None, inputs[0] if recipe.tokens else 0, bits)
 
 
 def _check(operands: list[Operand], buffers: list[_Buffer], dtype: str) -> None:
-    if len(operands) != len(buffers):
+    if len(operands) != len(buffers) or len(buffers) > MOST_SLOTS - 3:
         raise ValueError(f"the call has {len(buffers)} buffers, expected {len(operands)}")
     for operand, buffer in zip(operands, buffers, strict=True):
         shape = buffer.shape
@@ -154,7 +153,7 @@ def _recorded(frame: int, threads: int) -> tuple[Program, list[_Buffer]]:
     if dtype not in ("float32", "float64"):
         raise TypeError(f"inputs have XLA's dtype {given[0].code}, expected float32 or float64")
     engine: Engine = engine_for(recipe.step, recipe.units, np.dtype(dtype))
-    shape = _shape_of(recipe, told, given, results)
+    shape = _shape_of(recipe, told, given)
     if told.wanted is not None:
         operands = backward_operands(engine, recipe, shape, told.wanted)
         _check(operands, [*given, *results], dtype)
@@ -168,8 +167,8 @@ def _recorded(frame: int, threads: int) -> tuple[Program, list[_Buffer]]:
 
 
 class _Table:
-    """The programs that the handler finds without Python: at most `TABLE_SIZE`, a newer one takes the place of an
-    older one."""
+    """The programs that the handler finds without Python: at most `TABLE_SIZE`, a newer one takes the place
+    of an older one."""
 
     def __init__(self) -> None:
         code = support("xla")
@@ -187,8 +186,8 @@ class _Table:
         self._turn = 0
         self._lock = threading.Lock()
         functions = {
-            "resolve": ctypes.cast(resolve, ctypes.c_void_p).value,
-            "refuse": ctypes.cast(refuse, ctypes.c_void_p).value,
+            "resolve": ctypes.cast(resolve, ctypes.c_void_p).value or 0,
+            "refuse": ctypes.cast(refuse, ctypes.c_void_p).value or 0,
             "run": program["run"],
             "help": program["help"],
         }
@@ -243,8 +242,9 @@ class _Table:
 
 
 class _Interruptions:
-    """Keeps interruptions (Ctrl-C, sys.exit in a signal's handler) out of a callback: XLA cannot pass them on, so
-    the work is done all the same, and the first of them is raised when this thread is back in Python."""
+    """Keeps interruptions (Ctrl-C, sys.exit in a signal's handler) out of a callback: XLA cannot pass them
+    on, so the work is done all the same, and the first of them is raised when this thread is back in
+    Python."""
 
     def __init__(self) -> None:
         self._first: type[BaseException] | None = None
@@ -293,4 +293,3 @@ def _error(frame: int, error: BaseException) -> int:
 
 table = _Table()
 jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(table.handle), platform="cpu")
-assert MOST_SLOTS > 0

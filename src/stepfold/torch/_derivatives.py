@@ -95,9 +95,7 @@ def _second_derivative(
         variables: list[Any] = [_alias(t) for t in (inputs, *weights, *initial)]
         arriving = [_alias(g) for g in arriving]
         count = 1 + len(weights)
-        arguments = Arguments(
-            variables[0], variables[1:count], variables[count:], extra, active, ctx.text
-        )
+        arguments = Arguments(variables[0], variables[1:count], variables[count:], extra, active, ctx.text)
         pairs = [(y, d) for y, d in zip(arguments.by_loop(), arriving, strict=True) if d is not None]
         gradients = _gradients(pairs, variables, create_graph=True)
         given = [d_inputs, *(d_weights or [None] * len(weights))]

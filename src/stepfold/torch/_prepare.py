@@ -108,9 +108,7 @@ def prepared_backward(
     wishes = Wanted(output_gradient is not None, states, wanted[0], wanted[1:])
     found = _prepared(text, forms, wishes, True)
     if residuals[0] == (0,) and found.residuals:
-        raise RuntimeError(
-            "stepfold::scan saved nothing for the backward pass; call it with training=True"
-        )
+        raise RuntimeError("stepfold::scan saved nothing for the backward pass; call it with training=True")
     inputs, weights, initial, extra, _ = forms
     given = [inputs, *extra, *weights, residuals]
     given += [] if output_gradient is None else [output_gradient]
