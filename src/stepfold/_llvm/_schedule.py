@@ -109,6 +109,11 @@ def packed_kernel() -> Kernel:
         with f.loop(0, size) as rows:
             k.write(f.add(steps.index, 1), "lengths", rows.index)
         steps.next([size, f.add(offset, size)])
+    total = steps.results[1]
+    fewer = f.compare("ne", total, a["places"])
+    unseen = f.compare("eq", k.status().get("code"), 0)
+    with f.when(f.emit("i1", f"and {fewer}, {unseen.name}")):
+        k.fail("places", value=total, limit=a["places"])
     with f.loop(0, a["batch"]) as rows:
         _count(k, rows.index, k.read("lengths", rows.index))
     return _finish(k)

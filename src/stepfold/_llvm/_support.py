@@ -36,6 +36,7 @@ ERRORS = {
     "token": 1,  # row, step, value, limit: the vocabulary's size
     "length": 2,  # row, value, limit: the timesteps
     "batch_sizes": 3,  # step, value, limit: the batch size of the timestep before
+    "places": 5,  # value: the sum of the batch sizes, limit: the places
     "residuals": 4,  # row: the number of the header word, value: found, limit: expected
 }
 

@@ -208,6 +208,10 @@ def error_of(status: Status) -> Exception:
             f"batch_sizes must be positive, never rise, and add up to the places of the packed data; at "
             f"timestep {status.step} there are {status.value}, at most {status.limit} can be"
         )
+    if status.error == "places":
+        return ValueError(
+            f"batch_sizes add up to {status.value}, but the packed data has {status.limit} places"
+        )
     if status.error == "residuals":
         return ValueError(
             "the residuals are not those of this recipe and batch: they come from another call, another "
