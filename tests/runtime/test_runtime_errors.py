@@ -346,7 +346,7 @@ WRONG |= {
     ),
     "batch sizes that leave places over": (
         ValueError,
-        SIZES + "they add up to 5, and there are 6",
+        "batch_sizes add up to 5, but the packed data has 6 places",
         lambda: packed([3, 2]),
     ),
 }

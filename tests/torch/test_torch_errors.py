@@ -89,14 +89,14 @@ def test_wrong_arguments_as_torch_says_it(name: str, options: dict[str, Any]) ->
             RuntimeError,
             "found input tensor at cpu and hidden tensor at meta",
         ),
-        (lambda m: m(X, lengths=[1, 5]), ValueError, "lengths run from 1 to 5; they must lie in 0…4"),
-        (lambda m: m(X, lengths=[-1, 4]), ValueError, "lengths run from -1 to 4; they must lie in 0…4"),
+        (lambda m: m(X, lengths=[1, 5]), ValueError, "lengths must lie in 0…4, the timesteps of the input; that of row 1 is 5"),
+        (lambda m: m(X, lengths=[-1, 4]), ValueError, "lengths must lie in 0…4, the timesteps of the input; that of row 0 is -1"),
         (
             lambda m: m(X, lengths=[1, 2, 3]),
             ValueError,
-            "lengths has shape (3,), expected one number a row, (2,)",
+            "lengths has shape (3,), expected one integer a row, (2,)",
         ),
-        (lambda m: m(X, lengths=[1.0, 2.0]), TypeError, "lengths must be whole numbers, not torch.float32"),
+        (lambda m: m(X, lengths=[1.0, 2.0]), TypeError, "lengths must be integers, not torch.float32"),
         (lambda m: m(X[:, 0], lengths=[1]), ValueError, "lengths= needs a batch, input of 3 axes"),
         (
             lambda m: m(pack_padded_sequence(X, [4, 2]), lengths=[4, 2]),
@@ -117,7 +117,8 @@ def test_wrong_arguments_as_torch_says_it(name: str, options: dict[str, Any]) ->
         (
             lambda m: m(PackedSequence(torch.zeros(3, 3), torch.tensor([1, 2]))),
             ValueError,
-            "batch_sizes must be positive and never rise, not [1, 2]",
+            "batch_sizes must be positive, never rise, and add up to the places of the packed data; at timestep 1 "
+            "there are 2, at most 1 can be",
         ),
     ],
 )
@@ -191,7 +192,7 @@ PARAMS = {"W": torch.zeros(6, 3), "U": torch.zeros(6, 6), "b": torch.zeros(6)}
             (X, PARAMS),
             {"mask": torch.ones(4, 2)},
             TypeError,
-            "mask must be of bools, not float32; write mask != 0",
+            "mask must be of booleans, not torch.float32; write mask != 0",
         ),
     ],
 )
@@ -215,13 +216,13 @@ def test_other_dtypes_run_as_torch_operations_and_say_so(fresh_warnings: type[Wa
 
 def test_other_devices(fresh_warnings: type[Warning], monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     """What a GPU would see, on a machine without one: no kernel serves the device."""
-    from stepfold.torch import _fold
+    from stepfold.torch import _scan
 
     torch.manual_seed(0)
     own, module, normed = LSTM(3, 6), Recurrent("gru", 3, 6), GRU(3, 6, layer_norm=True)
     x, lengths = torch.randn(4, 2, 3), torch.tensor([1, 4])
     expected = [own(x)[0], own(x, lengths=lengths)[0], module(x)[0], normed(x)[0]]
-    monkeypatch.setattr(_fold, "KERNELS", {"cpu": ()})
+    monkeypatch.setattr(_scan, "KERNELS", {"cpu": ()})
     asked: list[type[nn.Module]] = []
     forward = nn.LSTM.forward
 

@@ -1,5 +1,4 @@
-"""The custom operators: opcheck, derivatives first and second, what is kept, and that the kernel is what
-ran."""
+"""The custom operators: opcheck, derivatives first and second, what is saved, and where it ran."""
 
 from __future__ import annotations
 
@@ -15,13 +14,11 @@ import stepfold
 from stepfold import Cell, cell, cells, sigmoid, tanh, where
 from stepfold._ops import TABLE
 from stepfold._reference import Reference
-from stepfold._scan import Recurrence
+from stepfold._runtime import Part, Recipe
 from stepfold._transform import recurrent_dropout, zoneout
 from stepfold.torch import LSTM, _operator, run
-from stepfold.torch._call import Call
+from stepfold.torch._arguments import Arguments
 from stepfold.torch._loop import TORCH
-from stepfold.torch._operator import _fold_results
-from stepfold.torch._recipe import Recipe
 
 UNITS, FEATURES, BATCH, TIME = 3, 2, 3, 4
 ALL = [cells.by_name(name) for name in cells.names()]
@@ -120,32 +117,31 @@ def test_second_derivatives_say_once_that_they_are_slow(fresh_warnings: type[War
     gradient.sum().backward()  # a second warning would be an error
 
 
-@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("packed", [False, True])
-def test_opcheck(keep: bool, packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def zeroed(*arguments: Any) -> tuple[Tensor, ...]:
-        # opcheck compares what is kept, too, where the padding is never written
-        return tuple(tensor.zero_() for tensor in _fold_results(*arguments))
-
-    monkeypatch.setattr(_operator, "_fold_results", zeroed)
+def test_opcheck(training: bool, packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    # opcheck compares residuals, too, where the padding is never written
+    monkeypatch.setattr(
+        _operator, "_bytes", lambda call: torch.zeros(call.residuals, dtype=torch.uint8)
+    )
     step_cell = cells.lstm
-    weights = [w.detach().requires_grad_(keep) for w in parameters(step_cell).values()]
-    given = [s.detach().requires_grad_(keep) for s in states(step_cell)]
+    weights = [w.detach().requires_grad_(training) for w in parameters(step_cell).values()]
+    given = [s.detach().requires_grad_(training) for s in states(step_cell)]
     x = inputs().detach()
     if packed:
         x = x.reshape(-1, FEATURES)[:9]
-    x.requires_grad_(keep)
+    x.requires_grad_(training)
     sizes = torch.tensor([3, 3, 2, 1]) if packed else None
-    text = Recipe.of(step_cell.step, UNITS).text
-    call = (x, weights, given, [], None, None, sizes, text, False, False)
-    torch.library.opcheck(torch.ops.stepfold.fold, (*call, keep))
-    if keep:
-        outputs, last, kept = torch.ops.stepfold.fold(*call, True)
+    recipe = Recipe.of(step_cell.step, UNITS, active="packed" if packed else "all", initial=True)
+    call = (x, weights, given, [], sizes, recipe.text)
+    torch.library.opcheck(torch.ops.stepfold.scan, (*call, training))
+    if training:
+        outputs, last, residuals = torch.ops.stepfold.scan(*call, True)
         gradients = (torch.randn_like(outputs), torch.randn_like(last))
         # its own derivative is a loop, which no compiler is asked to trace
         torch.library.opcheck(
-            torch.ops.stepfold.fold_backward,
-            (*call, kept, *gradients, [True, True, True]),
+            torch.ops.stepfold.scan_backward,
+            (*call, residuals, *gradients, [True] * (1 + len(weights))),
             test_utils=("test_schema", "test_autograd_registration", "test_faketensor"),
         )
 
@@ -168,7 +164,7 @@ def test_memory_that_nobody_wrote_is_never_read() -> None:
 def test_kernel_and_loop_and_reference_agree(step_cell: Cell, reverse: bool) -> None:
     mask = torch.tensor([[1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 1, 1]], dtype=torch.bool)
     step = zoneout(recurrent_dropout(step_cell.step))
-    recipe = Recipe.of(step, UNITS)
+    recipe = Recipe.of(step, UNITS, active="mask", initial=True, reverse=reverse)
     extra = [
         torch.rand(BATCH, UNITS, dtype=torch.float64)
         if op == "row_input"
@@ -176,8 +172,8 @@ def test_kernel_and_loop_and_reference_agree(step_cell: Cell, reverse: bool) -> 
         for op, _ in recipe.extra
     ]
     params, given, x = parameters(step_cell), states(step_cell), inputs()
-    call = Call(x, list(params.values()), given, extra, None, mask, None, recipe.text, False, reverse)
-    outputs, last, _ = torch.ops.stepfold.fold(*call, False)
+    call = Arguments(x, list(params.values()), given, extra, mask, recipe.text)
+    outputs, last, _ = torch.ops.stepfold.scan(*call, False)
     by_loop, last_by_loop = call.by_loop()
     expected = Reference(
         step, x.numpy(), {k: v.numpy() for k, v in params.items()}, [s.numpy() for s in given],
@@ -194,15 +190,15 @@ def test_the_loop_knows_every_operation() -> None:
     assert TORCH.keys() == TABLE.keys()
 
 
-def test_nothing_is_kept_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: list[bool] = []
-    forward = Recurrence.forward
+def test_nothing_is_saved_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    new = _operator._bytes
 
-    def watched(self: Recurrence, *arguments: Any, **options: Any) -> None:
-        kept.append(options["kept"] is not None)
-        forward(self, *arguments, **options)
+    def watched(call: Any) -> Tensor:
+        sizes.append(call.residuals)
+        return new(call)
 
-    monkeypatch.setattr(Recurrence, "forward", watched)
+    monkeypatch.setattr(_operator, "_bytes", watched)
     function, leaves = as_function(cells.gru)
     with torch.no_grad():
         function(*leaves)
@@ -210,8 +206,8 @@ def test_nothing_is_kept_without_gradients(monkeypatch: pytest.MonkeyPatch) -> N
         function(*leaves)
     function(*(leaf.detach() for leaf in leaves))
     function(*leaves)
-    # that the kernel was called at all is the other half of this test
-    assert kept == [False, False, False, True]
+    # that the operator was called at all is the other half of this test
+    assert [size > 0 for size in sizes] == [False, False, False, True]
 
 
 def test_hooks_see_the_gradients() -> None:
@@ -235,9 +231,9 @@ def test_only_what_is_asked_for() -> None:
 
 
 def test_a_recipe_reads_what_it_wrote() -> None:
-    recipe = Recipe(cells.gru.step, 5, {"b_h": [(2, 1), (3, None)], "c_h": []})
-    again = Recipe.from_text(recipe.text)
-    assert (again.units, again.layout, again.step) == (5, recipe.layout, cells.gru.step)
+    parts = (("b_h", (Part(2, 1), Part(3))), ("c_h", ()))
+    recipe = Recipe.of(cells.gru.step, 5, parts=parts, weights=4, active="packed", reverse=True)
+    assert Recipe.from_text(recipe.text) == recipe
     with pytest.raises(ValueError, match="this is not a saved cell"):
         Recipe.from_text(recipe.text.replace("sigmoid", "system"))
 
@@ -246,18 +242,21 @@ def test_a_recipe_reads_what_it_wrote() -> None:
 @pytest.mark.parametrize("reverse", [False, True])
 def test_behind_the_end_of_a_row_there_is_nothing(reverse: bool) -> None:
     """Lengths as the modules use them: zeros behind the end, and no gradient from there."""
-    recipe, lengths = Recipe.of(cells.ugrnn.step, UNITS), torch.tensor([2, 0, 4])
+    recipe = Recipe.of(
+        cells.ugrnn.step, UNITS, active="lengths", padding="zero", initial=True, reverse=reverse
+    )
+    lengths = torch.tensor([2, 0, 4])
     params, given, x = parameters(cells.ugrnn), states(cells.ugrnn), inputs()
     leaves = (x, *given, *params.values())
 
-    def fold(x: Tensor, start: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
-        call = (x, list(weights), [start], [], lengths, None, None, recipe.text, False, reverse)
-        outputs, last, _ = torch.ops.stepfold.fold(*call, True)
+    def scan(x: Tensor, start: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
+        call = (x, list(weights), [start], [], lengths, recipe.text)
+        outputs, last, _ = torch.ops.stepfold.scan(*call, True)
         return outputs, last
 
-    assert torch.autograd.gradcheck(fold, leaves)
-    assert torch.autograd.gradgradcheck(fold, leaves)
-    outputs, last = fold(*leaves)
+    assert torch.autograd.gradcheck(scan, leaves)
+    assert torch.autograd.gradgradcheck(scan, leaves)
+    outputs, last = scan(*leaves)
     assert not outputs[1].any()
     assert not outputs[0, 2:].any()
     assert torch.equal(last[0, 1], given[0][1])
@@ -265,7 +264,7 @@ def test_behind_the_end_of_a_row_there_is_nothing(reverse: bool) -> None:
     assert not to_inputs[0, 2:].any()
 
 
-def test_memory_lent_to_a_graph_is_its_own_until_it_dies() -> None:
+def test_pooled_residuals_of_a_graph_are_its_own_until_it_dies() -> None:
     module = LSTM(3, 64, batch_first=True)
     inputs = [torch.randn(32, 100, 3) for _ in range(3)]
 

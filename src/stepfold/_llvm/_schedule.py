@@ -109,9 +109,11 @@ def packed_kernel() -> Kernel:
         with f.loop(0, size) as rows:
             k.write(f.add(steps.index, 1), "lengths", rows.index)
         steps.next([size, f.add(offset, size)])
-    total, fine = steps.results[1], f.compare("eq", k.status().get("code"), 0)
-    with f.when(k.both(fine, f.compare("ne", total, a["places"]))):
-        k.fail("batch_sizes", row=1, value=total, limit=a["places"])
+    total = steps.results[1]
+    fewer = f.compare("ne", total, a["places"])
+    unseen = f.compare("eq", k.status().get("code"), 0)
+    with f.when(k.both(fewer, unseen)):
+        k.fail("places", value=total, limit=a["places"])
     with f.loop(0, a["batch"]) as rows:
         _count(k, rows.index, k.read("lengths", rows.index))
     return _finish(k)

@@ -35,7 +35,8 @@ STATUS_WORDS = 16
 ERRORS = {
     "token": 1,  # row, step, value, limit: the vocabulary's size
     "length": 2,  # row, value, limit: the timesteps
-    "batch_sizes": 3,  # step, value, limit: how many there can be; row 1: value is the sum, limit the places
+    "batch_sizes": 3,  # step, value, limit: how many there can be
+    "places": 5,  # value: the sum of the batch sizes, limit: the places
     "residuals": 4,  # row: the number of the header word, value: found, limit: expected
 }
 

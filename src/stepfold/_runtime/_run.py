@@ -230,11 +230,13 @@ def error_of(status: Status) -> Exception:
             f"{status.value}"
         )
     if status.error == "batch_sizes":
-        seen = f"at timestep {status.step} there are {status.value}, at most {status.limit} can be"
-        if status.row:
-            seen = f"they add up to {status.value}, and there are {status.limit}"
         return ValueError(
-            f"batch_sizes must be positive, never rise, and add up to the places of the packed data; {seen}"
+            "batch_sizes must be positive, never rise, and add up to the places of the packed data; at "
+            f"timestep {status.step} there are {status.value}, at most {status.limit} can be"
+        )
+    if status.error == "places":
+        return ValueError(
+            f"batch_sizes add up to {status.value}, but the packed data has {status.limit} places"
         )
     if status.error == "residuals":
         return ValueError(
