@@ -89,8 +89,16 @@ def test_wrong_arguments_as_torch_says_it(name: str, options: dict[str, Any]) ->
             RuntimeError,
             "found input tensor at cpu and hidden tensor at meta",
         ),
-        (lambda m: m(X, lengths=[1, 5]), ValueError, "lengths must lie in 0…4, the timesteps of the input; that of row 1 is 5"),
-        (lambda m: m(X, lengths=[-1, 4]), ValueError, "lengths must lie in 0…4, the timesteps of the input; that of row 0 is -1"),
+        (
+            lambda m: m(X, lengths=[1, 5]),
+            ValueError,
+            "lengths must lie in 0…4, the timesteps of the input; that of row 1 is 5",
+        ),
+        (
+            lambda m: m(X, lengths=[-1, 4]),
+            ValueError,
+            "lengths must lie in 0…4, the timesteps of the input; that of row 0 is -1",
+        ),
         (
             lambda m: m(X, lengths=[1, 2, 3]),
             ValueError,

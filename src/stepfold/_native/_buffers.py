@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 ALIGN = 64
-POOLED = 1 << 28
+POOLED = 48 << 20
 """The largest block, in bytes, that `acquire` keeps for the next to ask."""
 
 

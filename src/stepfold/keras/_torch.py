@@ -1,9 +1,12 @@
-"""The scan in PyTorch, for Keras's torch backend."""
+"""The scan in PyTorch, for Keras's torch backend: the operator that `stepfold.torch` registers."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
+
+from .. import torch as _adapter  # noqa: F401  (registers the operator)
 from .._runtime import Recipe
 
 
@@ -18,4 +21,14 @@ def scan(
     weights: tuple[Any, ...],
 ) -> tuple[Any, tuple[Any, ...]]:
     """Run a recipe over a batch; returns (outputs or None, last states). What is not there is None."""
-    raise NotImplementedError
+    given = (inputs, *initial, *extra, *weights)
+    training = torch.is_grad_enabled() and any(value.requires_grad for value in given)
+    lists = [list(values) for values in (weights, initial, extra)]
+    outputs, last, _ = torch.ops.stepfold.scan(inputs, *lists, mask, tokens, recipe.text, sequences, training)
+    return outputs if sequences else None, last.unbind(0)
+
+
+def unsupported_reason(array: Any) -> str | None:
+    """Return why the kernels cannot run where a tensor lies, None if they can."""
+    kind = array.device.type
+    return None if kind in ("cpu", "meta") else f"the tensors lie on {kind}, and the kernels are for CPUs"

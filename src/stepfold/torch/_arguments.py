@@ -18,7 +18,8 @@ class Arguments(NamedTuple):
     """The arguments that `stepfold::scan` and `stepfold::scan_backward` share, in the order of their schemas.
 
     `inputs` (batch, time, features), for a time-major recipe (time, batch, features), for a packed one
-    (places, features); `initial` one (batch, units) a state if the recipe says so, which it must for a packed
+    (places, features); with `tokens` (batch, time), int32 or int64, inputs are instead the table
+    (vocabulary_size, features) whose rows they choose; `initial` one (batch, units) a state if the recipe says so, which it must for a packed
     batch: they tell its number of rows; `extra` the leaves that a transformed step asks for, in the recipe's
     order; `active` the lengths (batch,), mask (batch, time) or batch sizes (time,) that the recipe speaks of.
     """
@@ -28,6 +29,7 @@ class Arguments(NamedTuple):
     initial: list[Tensor]
     extra: list[Tensor]
     active: Tensor | None
+    tokens: Tensor | None
     text: str
 
     @property
@@ -36,18 +38,25 @@ class Arguments(NamedTuple):
         return Recipe.from_text(self.text)
 
     @property
+    def batch_axes(self) -> tuple[int, ...]:
+        """The leading axes of inputs, or of tokens, and of outputs."""
+        return tuple(self.inputs.shape[:-1] if self.tokens is None else self.tokens.shape)
+
+    @property
     def sizes(self) -> tuple[int, int, int | None]:
         """The rows, the timesteps and, of a packed batch, the places; they may be symbolic."""
         recipe = self.recipe
         if recipe.active == "packed":
             assert self.active is not None
             return self.initial[0].shape[0], self.active.shape[0], self.inputs.shape[0]
-        first, second = self.inputs.shape[:2]
+        first, second = self.batch_axes[:2]
         return (second, first, None) if recipe.time_major else (first, second, None)
 
     def by_loop(self) -> tuple[Tensor, Tensor]:
         """Compute (outputs, last) as torch operations, which torch can derive as often as wanted."""
         inputs, recipe, initial = self.inputs, self.recipe, self.initial
+        if self.tokens is not None:
+            inputs = inputs[self.tokens]
         if not initial:
             initial = [inputs.new_zeros((self.sizes[0], recipe.units)) for _ in recipe.step.states]
         spread, gather, active = self._time_first()

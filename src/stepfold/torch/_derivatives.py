@@ -62,7 +62,7 @@ def _derivative(
         [gradient if wish else None for gradient, wish in zip(to_weights, need[1], strict=True)],
         to_initial,
         [None] * len(extra),
-        None,
+        *[None] * (COMMON - 4),
         None,
         None,
     )
@@ -89,13 +89,14 @@ def _second_derivative(
         "stepfold has no fused kernel for second derivatives yet: a loop of torch operations computes them, "
         "timestep by timestep"
     )
-    inputs, weights, initial, extra, active, *arriving = _saved(ctx)
+    inputs, weights, initial, extra, active, tokens, *arriving = _saved(ctx)
     again = torch.is_grad_enabled()
     with torch.enable_grad():
         variables: list[Any] = [_alias(t) for t in (inputs, *weights, *initial)]
         arriving = [_alias(g) for g in arriving]
         count = 1 + len(weights)
-        arguments = Arguments(variables[0], variables[1:count], variables[count:], extra, active, ctx.text)
+        states = variables[count:]
+        arguments = Arguments(variables[0], variables[1:count], states, extra, active, tokens, ctx.text)
         pairs = [(y, d) for y, d in zip(arguments.by_loop(), arriving, strict=True) if d is not None]
         gradients = _gradients(pairs, variables, create_graph=True)
         given = [d_inputs, *(d_weights or [None] * len(weights))]
@@ -111,8 +112,7 @@ def _second_derivative(
         result[1:count],
         result[count:],
         [None] * len(extra),
-        None,
-        None,
+        *[None] * (COMMON - 4),
         None,
         *found,
         None,

@@ -21,7 +21,8 @@ from ._prepare import Prepared, float_of, forms_of, prepared_backward, prepared_
 
 COMMON = len(Arguments._fields)
 """How many arguments both operators share: those of `Arguments`."""
-_SHARED = "Tensor inputs, Tensor[] weights, Tensor[] initial, Tensor[] extra, Tensor? active, str recipe"
+_SHARED = "Tensor inputs, Tensor[] weights, Tensor[] initial, Tensor[] extra, Tensor? active, "
+_SHARED += "Tensor? tokens, str recipe"
 _POOLED = 1 << 20
 """Bytes of residuals from which on it pays to take memory that was used before; PyTorch's is fresh each
 time."""
@@ -30,7 +31,8 @@ _LIBRARY = str(Path(torch.__file__).parent / "lib" / _NAMES.get(sys.platform, "l
 """PyTorch's library of CPU kernels: its OpenMP threads are awake when ours would have to be woken."""
 
 torch.library.define(
-    "stepfold::scan", f"({_SHARED}, bool training) -> (Tensor outputs, Tensor last, Tensor residuals)"
+    "stepfold::scan",
+    f"({_SHARED}, bool sequences, bool training) -> (Tensor outputs, Tensor last, Tensor residuals)",
 )
 torch.library.define(
     "stepfold::scan_backward",
@@ -41,14 +43,15 @@ torch.library.define(
 
 @torch.library.register_fake("stepfold::scan")  # type: ignore[untyped-decorator]
 def _scan_results(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """The outputs, the last states (states, batch, units), and the residuals, as bytes."""
-    given, training = Arguments(*arguments[:COMMON]), arguments[COMMON]
+    """The outputs (without elements if they are not asked for), the last states (states, batch, units), and the
+    residuals, as bytes."""
+    given, sequences, training = Arguments(*arguments[:COMMON]), *arguments[COMMON:]
     inputs, recipe = given.inputs, given.recipe
     batch, time, places = given.sizes
     engine = engine_for(recipe.step, recipe.units, float_of(inputs.dtype))
     size = residuals_size(engine, recipe, batch, time, places) if training else 0
     return (
-        inputs.new_empty((*inputs.shape[:-1], recipe.units)),
+        inputs.new_empty((*given.batch_axes, recipe.units) if sequences else (0,)),
         inputs.new_empty((len(recipe.step.states), batch, recipe.units)),
         inputs.new_empty((size,), dtype=torch.uint8),
     )
@@ -61,15 +64,18 @@ def _scan(
     initial: list[Tensor],
     extra: list[Tensor],
     active: Tensor | None,
+    tokens: Tensor | None,
     text: str,
+    sequences: bool,
     training: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    call = prepared_forward(text, forms_of(inputs, weights, initial, extra, active), training)
+    forms = forms_of(inputs, weights, initial, extra, active, tokens)
+    call = prepared_forward(text, forms, sequences, training)
     outputs, last, residuals = inputs.new_empty(call.outputs), inputs.new_empty(call.last), _bytes(call)
     if call.shape.batch:
-        given = [inputs] if active is None else [inputs, active]
+        given = [tensor for tensor in (inputs, tokens, active) if tensor is not None]
         given = [tensor.contiguous() for tensor in (*given, *initial, *extra, *weights)]
-        results = [outputs.data_ptr(), *call.states(last)]
+        results = [outputs.data_ptr(), *call.states(last)] if sequences else [*call.states(last)]
         _run(call, given, [*results, residuals.data_ptr()] if training else results)
     return outputs, last, residuals
 
@@ -94,6 +100,7 @@ def _scan_backward(
     initial: list[Tensor],
     extra: list[Tensor],
     active: Tensor | None,
+    tokens: Tensor | None,
     text: str,
     residuals: Tensor,
     output_gradient: Tensor | None,
@@ -102,7 +109,7 @@ def _scan_backward(
 ) -> tuple[Tensor, list[Tensor], Tensor]:
     call = prepared_backward(
         text,
-        forms_of(inputs, weights, initial, extra, active),
+        forms_of(inputs, weights, initial, extra, active, tokens),
         (residuals.shape, residuals.dtype),
         None if output_gradient is None else (output_gradient.shape, output_gradient.dtype),
         None if last_gradient is None else (last_gradient.shape, last_gradient.dtype),

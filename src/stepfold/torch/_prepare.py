@@ -28,11 +28,19 @@ from .._runtime import (
 
 Form = tuple[tuple[int, ...], torch.dtype]
 """A tensor's shape and dtype."""
-Forms = tuple[Form, tuple[Form, ...], tuple[Form, ...], tuple[Form, ...], Form | None]
-"""Those of inputs, weights, initial states, extra leaves, and what says which steps are active."""
+Forms = tuple[Form, tuple[Form, ...], tuple[Form, ...], tuple[Form, ...], Form | None, Form | None]
+"""Those of inputs, weights, initial states, extra leaves, what says which steps are active, and tokens."""
 
-_FLOATS = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
-_DTYPES = {"int64": torch.int64, "bool": torch.bool, "bytes": torch.uint8}
+_FLOATS: dict[torch.dtype, np.dtype[Any]] = {
+    torch.float32: np.dtype(np.float32),
+    torch.float64: np.dtype(np.float64),
+}
+_DTYPES = {
+    "token": (torch.int32, torch.int64),
+    "int64": (torch.int64,),
+    "bool": (torch.bool,),
+    "bytes": (torch.uint8,),
+}
 
 
 class Prepared(NamedTuple):
@@ -42,6 +50,7 @@ class Prepared(NamedTuple):
     recipe: Recipe
     shape: Shape
     wanted: Wanted | None
+    sequences: bool
     training: bool
     outputs: tuple[int, ...]
     last: tuple[int, ...]
@@ -52,7 +61,12 @@ class Prepared(NamedTuple):
         if self.wanted is not None:
             return backward_program(self.engine, self.recipe, self.shape, self.wanted, threads=threads)
         return forward_program(
-            self.engine, self.recipe, self.shape, outputs=True, training=self.training, threads=threads
+            self.engine,
+            self.recipe,
+            self.shape,
+            outputs=self.sequences,
+            training=self.training,
+            threads=threads,
         )
 
     def states(self, stacked: Tensor) -> range:
@@ -67,6 +81,7 @@ def forms_of(
     initial: Sequence[Tensor],
     extra: Sequence[Tensor],
     active: Tensor | None,
+    tokens: Tensor | None,
 ) -> Forms:
     """The shapes and dtypes of the operands that both passes are given."""
     return (
@@ -75,16 +90,18 @@ def forms_of(
         tuple([(tensor.shape, tensor.dtype) for tensor in initial]),
         tuple([(tensor.shape, tensor.dtype) for tensor in extra]),
         None if active is None else (active.shape, active.dtype),
+        None if tokens is None else (tokens.shape, tokens.dtype),
     )
 
 
 @functools.lru_cache(maxsize=256)
-def prepared_forward(text: str, forms: Forms, training: bool) -> Prepared:
+def prepared_forward(text: str, forms: Forms, sequences: bool, training: bool) -> Prepared:
     """Return what a forward pass runs; ValueError or RuntimeError if an operand does not fit."""
-    found = _prepared(text, forms, None, training)
-    inputs, weights, initial, extra, active = forms
-    given = [inputs, *([] if active is None else [active]), *initial, *extra, *weights]
-    operands = forward_operands(found.engine, found.recipe, found.shape, True, training)
+    found = _prepared(text, forms, None, sequences, training)
+    inputs, weights, initial, extra, active, tokens = forms
+    given = [form for form in (inputs, tokens, active) if form is not None]
+    given += [*initial, *extra, *weights]
+    operands = forward_operands(found.engine, found.recipe, found.shape, sequences, training)
     _check(operands[: len(given)], given, inputs[1])
     return found
 
@@ -106,10 +123,10 @@ def prepared_backward(
         )
     states = (last_gradient is not None,) * len(recipe.step.states)
     wishes = Wanted(output_gradient is not None, states, wanted[0], wanted[1:])
-    found = _prepared(text, forms, wishes, True)
+    found = _prepared(text, forms, wishes, False, True)
     if residuals[0] == (0,) and found.residuals:
         raise RuntimeError("stepfold::scan saved nothing for the backward pass; call it with training=True")
-    inputs, weights, initial, extra, _ = forms
+    inputs, weights, _, extra, *_ = forms
     given = [inputs, *extra, *weights, residuals]
     given += [] if output_gradient is None else [output_gradient]
     operands = backward_operands(found.engine, recipe, found.shape, wishes)[: len(given)]
@@ -127,11 +144,9 @@ def float_of(dtype: torch.dtype) -> np.dtype[Any]:
     return _FLOATS[dtype]
 
 
-def _prepared(text: str, forms: Forms, wanted: Wanted | None, training: bool) -> Prepared:
+def _prepared(text: str, forms: Forms, wanted: Wanted | None, sequences: bool, training: bool) -> Prepared:
     recipe = Recipe.from_text(text)
-    (inputs, dtype), weights, initial, extra, active = forms
-    if recipe.tokens:
-        raise ValueError("the recipe is one of tokens, but stepfold::scan takes vectors")
+    (inputs, dtype), weights, initial, extra, active, tokens = forms
     engine = engine_for(recipe.step, recipe.units, float_of(dtype))
     packed, states = recipe.active == "packed", len(recipe.step.states)
     if packed and not recipe.initial:
@@ -141,34 +156,43 @@ def _prepared(text: str, forms: Forms, wanted: Wanted | None, training: bool) ->
         ("initial", len(initial), states if recipe.initial else 0),
         ("extra", len(extra), len(recipe.extra)),
         ("active", int(active is not None), int(recipe.active != "all")),
+        ("tokens", int(tokens is not None), int(recipe.tokens)),
     ):
         if count != expected:
             raise ValueError(f"{name} has {count} tensors, expected {expected}")
-    axes = "(places, features)" if packed else "(time, batch, features)" if recipe.time_major else (
-        "(batch, time, features)"
-    )  # fmt: skip
-    if len(inputs) != (2 if packed else 3):
+    axes = "(time, batch, features)" if recipe.time_major else "(batch, time, features)"
+    like, rank = inputs[:-1], 3
+    if packed:
+        axes, rank = "(places, features)", 2
+    elif tokens is not None:
+        axes, rank, like = "(vocabulary_size, features)", 2, tokens[0]
+    if len(inputs) != rank:
         raise ValueError(f"inputs has shape {tuple(inputs)}, expected {axes}")
+    if tokens is not None and len(like) != 2:
+        raise ValueError(f"tokens has shape {tuple(like)}, expected (batch, time)")
     places = None
     if packed:
         assert active is not None
         if len(active[0]) != 1 or len(initial[0][0]) != 2:
             raise ValueError(
-                f"batch_sizes has shape {tuple(active[0])} and initial state {tuple(initial[0][0])}, expected "
-                "(time,) and (batch, units)"
+                f"batch_sizes has shape {tuple(active[0])} and initial state {tuple(initial[0][0])}, "
+                "expected (time,) and (batch, units)"
             )
         batch, time, places = initial[0][0][0], active[0][0], inputs[0]
     else:
-        batch, time = reversed(inputs[:2]) if recipe.time_major else inputs[:2]
+        batch, time = reversed(like) if recipe.time_major else like
+    bits = 32 if tokens is not None and tokens[1] == torch.int32 else 64
+    vocabulary_size = inputs[0] if tokens is not None else 0
     shapes = tuple(tuple(form[0]) for form in weights)
-    shape = Shape(batch, time, inputs[-1], shapes, places)
+    shape = Shape(batch, time, inputs[-1], shapes, places, vocabulary_size, bits)
     return Prepared(
         engine,
         recipe,
         shape,
         wanted,
+        sequences,
         training,
-        (*inputs[:-1], recipe.units),
+        (*like, recipe.units) if sequences else (0,),
         (states, batch, recipe.units),
         residuals_size(engine, recipe, batch, time, places) if training else 0,
     )
@@ -178,6 +202,6 @@ def _check(operands: Sequence[Operand], given: Sequence[Form], dtype: torch.dtyp
     for operand, (shape, found) in zip(operands, given, strict=True):
         if tuple(shape) != operand.shape:
             raise ValueError(f"{operand.name} has shape {tuple(shape)}, expected {operand.shape}")
-        expected = _DTYPES.get(operand.dtype, dtype)
-        if found != expected:
-            raise RuntimeError(f"{operand.name} is {found}, expected {expected}")
+        expected = _DTYPES.get(operand.dtype, (dtype,))
+        if found not in expected:
+            raise RuntimeError(f"{operand.name} is {found}, expected {' or '.join(map(str, expected))}")

@@ -73,12 +73,12 @@ def scan(
     if initial is None and batch.kind == "packed":
         initial = [inputs.new_zeros((batch.rows, recipe.units)) for _ in recipe.step.states]
     text = _text(recipe, reverse, batch.time_major, batch.kind, batch.padding, initial is not None)
-    arguments = Arguments(inputs, list(weights), list(initial or []), list(extra), batch.active, text)
+    arguments = Arguments(inputs, list(weights), list(initial or []), list(extra), batch.active, None, text)
     reason = unsupported_reason(inputs.device, dtype)
     if reason is None:
         given = [inputs, *weights, *arguments.initial]
         training = torch.is_grad_enabled() and any(t.requires_grad for t in given)
-        outputs, last, _ = torch.ops.stepfold.scan(*arguments, training)
+        outputs, last, _ = torch.ops.stepfold.scan(*arguments, True, training)
     else:
         warn_once(
             f"stepfold runs the cell {recipe.step.name} as a loop of torch operations, a timestep at a time: "
