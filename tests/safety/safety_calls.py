@@ -96,7 +96,6 @@ def cases() -> dict[str, Callable[[], object]]:
         "lengths: float32": {"lengths": integers(1, 2, 3, 4).float()},
         "lengths: two axes": {"lengths": integers(1, 2, 3, 4)[None]},
         "lengths: int8": {"lengths": integers(1, 2, 3, 4).to(torch.int8)},
-        "lengths and mask": {"lengths": integers(1, 2, 3, 4), "mask": mask},
         "batch_sizes: too many": packed(*[ROWS] * (TIME + 1)),
         "batch_sizes: rising": packed(2, 3, 4, 4, 4, 4),
         "batch_sizes: zero": packed(ROWS, 0),

@@ -57,7 +57,6 @@ REFUSED = (
     "batch_sizes: huge",
     "batch_sizes: too few",
     "batch_sizes: empty",
-    "lengths and mask",
     "recipe: empty",
     "recipe: no JSON",
     "recipe: a list",

@@ -131,10 +131,10 @@ def test_opcheck(training: bool, packed: bool, monkeypatch: pytest.MonkeyPatch) 
     x.requires_grad_(training)
     sizes = torch.tensor([3, 3, 2, 1]) if packed else None
     recipe = Recipe.of(step_cell.step, UNITS, active="packed" if packed else "all", initial=True)
-    call = (x, weights, given, [], sizes, recipe.text)
-    torch.library.opcheck(torch.ops.stepfold.scan, (*call, training))
+    call = (x, weights, given, [], sizes, None, recipe.text)
+    torch.library.opcheck(torch.ops.stepfold.scan, (*call, True, training))
     if training:
-        outputs, last, residuals = torch.ops.stepfold.scan(*call, True)
+        outputs, last, residuals = torch.ops.stepfold.scan(*call, True, True)
         gradients = (torch.randn_like(outputs), torch.randn_like(last))
         # its own derivative is a loop, which no compiler is asked to trace
         torch.library.opcheck(
@@ -170,8 +170,8 @@ def test_kernel_and_loop_and_reference_agree(step_cell: Cell, reverse: bool) -> 
         for op, _ in recipe.extra
     ]
     params, given, x = parameters(step_cell), states(step_cell), inputs()
-    call = Arguments(x, list(params.values()), given, extra, mask, recipe.text)
-    outputs, last, _ = torch.ops.stepfold.scan(*call, False)
+    call = Arguments(x, list(params.values()), given, extra, mask, None, recipe.text)
+    outputs, last, _ = torch.ops.stepfold.scan(*call, True, False)
     by_loop, last_by_loop = call.by_loop()
     expected = Reference(
         step, x.numpy(), {k: v.numpy() for k, v in params.items()}, [s.numpy() for s in given],
@@ -248,8 +248,8 @@ def test_behind_the_end_of_a_row_there_is_nothing(reverse: bool) -> None:
     leaves = (x, *given, *params.values())
 
     def scan(x: Tensor, start: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
-        call = (x, list(weights), [start], [], lengths, recipe.text)
-        outputs, last, _ = torch.ops.stepfold.scan(*call, True)
+        call = (x, list(weights), [start], [], lengths, None, recipe.text)
+        outputs, last, _ = torch.ops.stepfold.scan(*call, True, True)
         return outputs, last
 
     assert torch.autograd.gradcheck(scan, leaves)
