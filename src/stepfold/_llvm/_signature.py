@@ -54,6 +54,7 @@ PARTITION = _signature(
 INDEX = _signature(i64="time begin row_stride reverse", ptr="group lengths time_offsets active_times")
 DISTINCT = _signature(i64="vocabulary_size", ptr="status group tokens index")
 _EXPECTED = _signature(i64="expected0 expected1 expected2 expected3 expected4 expected5")
+CHECK_GROUP = _signature(i64="batch places row_stride vocabulary_size", ptr="status group")
 SEAL = _EXPECTED | _signature(ptr="status headers residuals held_headers")
 OPEN = _EXPECTED | _signature(
     i64="groups_most gradient_row",

@@ -37,6 +37,7 @@ ERRORS = {
     "length": 2,  # row, value, limit: the timesteps
     "batch_sizes": 3,  # step, value, limit: how many there can be
     "places": 5,  # value: the sum of the batch sizes, limit: the places
+    "index": 6,
     "residuals": 4,  # row: the number of the header word, value: found, limit: expected
 }
 

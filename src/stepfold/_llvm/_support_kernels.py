@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ._check import check_group_kernel
 from ._compile import Target
 from ._copies import copy_kernel, transpose_kernel
 from ._groups import distinct_kernel, index_kernel, open_kernel, partition_kernel, seal_kernel, share_kernel
@@ -50,6 +51,7 @@ _INTEGERS: dict[str, Callable[[], Kernel]] = {
     "index": index_kernel,
     "seal": seal_kernel,
     "open": open_kernel,
+    "check_group": check_group_kernel,
     "xla": xla_kernel,
     "clear": clear_kernel,
     "clear_rows": clear_rows_kernel,

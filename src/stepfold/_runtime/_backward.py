@@ -67,6 +67,7 @@ class _Backward:
         self.rows = min(shape.batch, MOST_ROWS)
         self.most_steps = min(self.rows * self.limit, shape.steps)
         gathers = recipe.masked and recipe.padding == "repeat" and self.output_gradient is not None
+        self.row_stride = 1 if recipe.time_major or recipe.active == "packed" else shape.time
         size = shape.steps * engine.units * engine.itemsize
         self.gathered = r.workspace(size) if gathers else None
         self.by_token = recipe.tokens and bool(engine.plan.input_deltas)
@@ -164,6 +165,15 @@ class _Backward:
         engine, bits = self.engine, self.engine.bits
         layout, size, group = engine.layout, engine.itemsize, self.groups.header
         mask = mask_of(self.residuals)
+        each.launch(
+            support("check_group"),
+            batch=self.shape.batch,
+            places=self.shape.steps,
+            row_stride=self.row_stride,
+            vocabulary_size=self.shape.vocabulary_size,
+            status=self.recorder.status,
+            group=group,
+        )
         if self.gathered is not None:
             start = self.initial_gradients[0]
             spare = self.recorder.workspace(self.shape.batch * engine.units * size)
@@ -230,7 +240,6 @@ class _Backward:
             "packed": recorder.workspace(layout.packed_size * size, tasks=tasks),
         }
         shares = self.output_gradient is not None and self.recipe.shares
-        row_stride = 1 if self.recipe.time_major or self.recipe.active == "packed" else shape.time
         if table is not None:
             each.launch(
                 support("clear_distinct"), row=layout.delta_row * size, group=self.groups.header, target=table
@@ -243,7 +252,7 @@ class _Backward:
             rows=field("rows"),
             chunk=chunk,
             dense=int(table is None),
-            row_stride=row_stride,
+            row_stride=self.row_stride,
             offsets=field("offsets"),
             slots=field("slots"),
             source=field("positions" if table is None else "source"),

@@ -238,6 +238,8 @@ def error_of(status: Status) -> Exception:
         return ValueError(
             f"batch_sizes add up to {status.value}, but the packed data has {status.limit} places"
         )
+    if status.error == "index":
+        return ValueError("the residuals are damaged: their index arrays point outside the batch")
     if status.error == "residuals":
         return ValueError(
             "the residuals are not those of this recipe and batch: they come from another call, another "

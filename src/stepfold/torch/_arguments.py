@@ -19,9 +19,10 @@ class Arguments(NamedTuple):
 
     `inputs` (batch, time, features), for a time-major recipe (time, batch, features), for a packed one
     (places, features); with `tokens` (batch, time), int32 or int64, inputs are instead the table
-    (vocabulary_size, features) whose rows they choose; `initial` one (batch, units) a state if the recipe says so, which it must for a packed
-    batch: they tell its number of rows; `extra` the leaves that a transformed step asks for, in the recipe's
-    order; `active` the lengths (batch,), mask (batch, time) or batch sizes (time,) that the recipe speaks of.
+    (vocabulary_size, features) whose rows they choose; `initial` one (batch, units) a state if the recipe
+    says so, which it must for a packed batch: they tell its number of rows; `extra` the leaves that a
+    transformed step asks for, in the recipe's order; `active` the lengths (batch,), mask (batch, time) or
+    batch sizes (time,) that the recipe speaks of.
     """
 
     inputs: Tensor

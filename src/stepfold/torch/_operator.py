@@ -43,8 +43,8 @@ torch.library.define(
 
 @torch.library.register_fake("stepfold::scan")  # type: ignore[untyped-decorator]
 def _scan_results(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """The outputs (without elements if they are not asked for), the last states (states, batch, units), and the
-    residuals, as bytes."""
+    """The outputs (without elements if they are not asked for), the last states (states, batch, units), and
+    the residuals, as bytes."""
     given, sequences, training = Arguments(*arguments[:COMMON]), *arguments[COMMON:]
     inputs, recipe = given.inputs, given.recipe
     batch, time, places = given.sizes
