@@ -78,7 +78,7 @@ def scan(
     if reason is None:
         given = [inputs, *weights, *arguments.initial]
         training = torch.is_grad_enabled() and any(t.requires_grad for t in given)
-        outputs, last, _ = torch.ops.stepfold.scan(*arguments, training)
+        outputs, last, _ = torch.ops.stepfold.scan.default(*arguments, training)
     else:
         warn_once(
             f"stepfold runs the cell {recipe.step.name} as a loop of torch operations, a timestep at a time: "
