@@ -89,8 +89,16 @@ def test_wrong_arguments_as_torch_says_it(name: str, options: dict[str, Any]) ->
             RuntimeError,
             "found input tensor at cpu and hidden tensor at meta",
         ),
-        (lambda m: m(X, lengths=[1, 5]), ValueError, "lengths must lie in 0…4, the timesteps of the input; that of row 1 is 5"),
-        (lambda m: m(X, lengths=[-1, 4]), ValueError, "lengths must lie in 0…4, the timesteps of the input; that of row 0 is -1"),
+        (
+            lambda m: m(X, lengths=[1, 5]),
+            ValueError,
+            "lengths must lie in 0…4, the timesteps of the input; that of row 1 is 5",
+        ),
+        (
+            lambda m: m(X, lengths=[-1, 4]),
+            ValueError,
+            "lengths must lie in 0…4, the timesteps of the input; that of row 0 is -1",
+        ),
         (
             lambda m: m(X, lengths=[1, 2, 3]),
             ValueError,
@@ -117,8 +125,8 @@ def test_wrong_arguments_as_torch_says_it(name: str, options: dict[str, Any]) ->
         (
             lambda m: m(PackedSequence(torch.zeros(3, 3), torch.tensor([1, 2]))),
             ValueError,
-            "batch_sizes must be positive, never rise, and add up to the places of the packed data; at timestep 1 "
-            "there are 2, at most 1 can be",
+            "batch_sizes must be positive, never rise, and add up to the places of the packed data; "
+            "at timestep 1 there are 2, at most 1 can be",
         ),
     ],
 )

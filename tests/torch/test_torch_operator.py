@@ -121,9 +121,7 @@ def test_second_derivatives_say_once_that_they_are_slow(fresh_warnings: type[War
 @pytest.mark.parametrize("packed", [False, True])
 def test_opcheck(training: bool, packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     # opcheck compares residuals, too, where the padding is never written
-    monkeypatch.setattr(
-        _operator, "_bytes", lambda call: torch.zeros(call.residuals, dtype=torch.uint8)
-    )
+    monkeypatch.setattr(_operator, "_bytes", lambda call: torch.zeros(call.residuals, dtype=torch.uint8))
     step_cell = cells.lstm
     weights = [w.detach().requires_grad_(training) for w in parameters(step_cell).values()]
     given = [s.detach().requires_grad_(training) for s in states(step_cell)]

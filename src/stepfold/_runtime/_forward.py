@@ -61,8 +61,8 @@ def check_weights(recipe: Recipe, shape: Shape) -> None:
             if found != expected:
                 given = shape.weights[part.weight] if part.weight < recipe.weights else None
                 raise ValueError(
-                    f"weight {part.weight} has shape {given}, but {part} of it should be parameter {name!r} of "
-                    f"shape {expected}"
+                    f"weight {part.weight} has shape {given}, but {part} of it should be parameter {name!r} "
+                    f"of shape {expected}"
                 )
 
 

@@ -17,10 +17,10 @@ Arrange = Callable[[Tensor], Tensor]
 class Arguments(NamedTuple):
     """The arguments that `stepfold::scan` and `stepfold::scan_backward` share, in the order of their schemas.
 
-    `inputs` (batch, time, features), for a time-major recipe (time, batch, features), for a packed one (places,
-    features); `initial` one (batch, units) a state if the recipe says so, which it must for a packed batch:
-    they tell its number of rows; `extra` the leaves that a transformed step asks for, in the recipe's order;
-    `active` the lengths (batch,), mask (batch, time) or batch sizes (time,) that the recipe speaks of.
+    `inputs` (batch, time, features), for a time-major recipe (time, batch, features), for a packed one
+    (places, features); `initial` one (batch, units) a state if the recipe says so, which it must for a packed
+    batch: they tell its number of rows; `extra` the leaves that a transformed step asks for, in the recipe's
+    order; `active` the lengths (batch,), mask (batch, time) or batch sizes (time,) that the recipe speaks of.
     """
 
     inputs: Tensor
@@ -64,7 +64,7 @@ class Arguments(NamedTuple):
         return gather(outputs), torch.stack(last)
 
     def _time_first(self) -> tuple[Arrange, Arrange, Tensor | None]:
-        """How values become (time, batch, width), how they become as they were, and the mask (time, batch)."""
+        """How values become (time, batch, width), and as they were again, and the mask (time, batch)."""
         device, recipe, given = self.inputs.device, self.recipe, self.active
         rows, time, _ = self.sizes
         active = None if given is None else given.to(device)

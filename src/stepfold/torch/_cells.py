@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+
 from .. import cells
 from .._cell import Cell, cell
 from .._runtime import Part, Parts
@@ -29,8 +30,8 @@ def lstm_from_projection(  # type: ignore[no-untyped-def]
     once.
 
     A projected LSTM (Sak, Senior & Beaufays 2014, arXiv:1402.1128) feeds back P @ m instead of m. With P
-    multiplied into the recurrent kernels, U_* = R_* @ P, every timestep is as it was but the first, which needs
-    R_* @ h for an h that was given: that is q_*.
+    multiplied into the recurrent kernels, U_* = R_* @ P, every timestep is as it was but the first, which
+    needs R_* @ h for an h that was given: that is q_*.
     """
     i = sigmoid(W_i @ x + U_i @ m + b_i + q_i)
     f = sigmoid(W_f @ x + U_f @ m + b_f + q_f)
@@ -68,8 +69,8 @@ def norm_names(mode: str) -> list[str]:
 
 @functools.cache
 def parts_of(mode: str, bias: bool, normed: bool) -> tuple[Parts, int]:
-    """Where each parameter of the cell lies in (weight_ih, weight_hh[, bias_ih, bias_hh][, layer norm's]), and
-    how many weights there are."""
+    """Where each parameter of the cell lies in (weight_ih, weight_hh[, bias_ih, bias_hh][, layer norm's]),
+    and how many weights there are."""
     parts: dict[str, list[Part]] = {}
     biases = [2, 3] if bias else []
     norm = 2 + len(biases)

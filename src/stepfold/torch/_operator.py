@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .._native import acquire, openmp_of, thread_cap
-from .._runtime import Threads, engine_for, error_of, residuals_size
+from .._runtime import engine_for, error_of, residuals_size
 from ._arguments import Arguments
 from ._prepare import Prepared, float_of, forms_of, prepared_backward, prepared_forward
 
@@ -23,7 +23,7 @@ COMMON = len(Arguments._fields)
 """How many arguments both operators share: those of `Arguments`."""
 _SHARED = "Tensor inputs, Tensor[] weights, Tensor[] initial, Tensor[] extra, Tensor? active, str recipe"
 _POOLED = 1 << 20
-"""Bytes of residuals from which on it pays to take memory that was used before; PyTorch's is fresh each time."""
+"""Bytes of residuals from which on it pays to take memory that was used before; PyTorch's is always fresh."""
 _NAMES = {"darwin": "libtorch_cpu.dylib", "win32": "torch_cpu.dll"}
 _LIBRARY = str(Path(torch.__file__).parent / "lib" / _NAMES.get(sys.platform, "libtorch_cpu.so"))
 """PyTorch's library of CPU kernels: its OpenMP threads are awake when ours would have to be woken."""
@@ -69,7 +69,7 @@ def _scan(
         given = [inputs] if active is None else [inputs, active]
         given = [tensor.contiguous() for tensor in (*given, *initial, *extra, *weights)]
         results = [outputs.data_ptr(), *call.states(last)]
-        _run(call, given, results + [residuals.data_ptr()] if training else results)
+        _run(call, given, [*results, residuals.data_ptr()] if training else results)
     return outputs, last, residuals
 
 
@@ -115,6 +115,8 @@ def _scan_backward(
     to_initial = inputs.new_empty(call.last if initial else 0)
     if not call.shape.batch:
         return to_inputs, [gradient.zero_() for gradient in to_weights], to_initial
+    if residuals.data_ptr() % 64:  # from elsewhere: kernels read whole words of it
+        residuals = residuals.clone()
     given = [tensor.contiguous() for tensor in (inputs, *extra, *weights, residuals)]
     given += [] if output_gradient is None else [output_gradient.contiguous()]
     arriving = None if last_gradient is None else last_gradient.contiguous()

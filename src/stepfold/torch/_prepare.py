@@ -31,7 +31,10 @@ Form = tuple[tuple[int, ...], torch.dtype]
 Forms = tuple[Form, tuple[Form, ...], tuple[Form, ...], tuple[Form, ...], Form | None]
 """Those of inputs, weights, initial states, extra leaves, and what says which steps are active."""
 
-_FLOATS = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+_FLOATS: dict[torch.dtype, np.dtype[Any]] = {
+    torch.float32: np.dtype(np.float32),
+    torch.float64: np.dtype(np.float64),
+}
 _DTYPES = {"int64": torch.int64, "bool": torch.bool, "bytes": torch.uint8}
 
 
@@ -108,10 +111,8 @@ def prepared_backward(
     wishes = Wanted(output_gradient is not None, states, wanted[0], wanted[1:])
     found = _prepared(text, forms, wishes, True)
     if residuals[0] == (0,) and found.residuals:
-        raise RuntimeError(
-            "stepfold::scan saved nothing for the backward pass; call it with training=True"
-        )
-    inputs, weights, initial, extra, _ = forms
+        raise RuntimeError("stepfold::scan saved nothing for the backward pass; call it with training=True")
+    inputs, weights, _, extra, _ = forms
     given = [inputs, *extra, *weights, residuals]
     given += [] if output_gradient is None else [output_gradient]
     operands = backward_operands(found.engine, recipe, found.shape, wishes)[: len(given)]
@@ -156,8 +157,8 @@ def _prepared(text: str, forms: Forms, wanted: Wanted | None, training: bool) ->
         assert active is not None
         if len(active[0]) != 1 or len(initial[0][0]) != 2:
             raise ValueError(
-                f"batch_sizes has shape {tuple(active[0])} and initial state {tuple(initial[0][0])}, expected "
-                "(time,) and (batch, units)"
+                f"batch_sizes has shape {tuple(active[0])} and initial state {tuple(initial[0][0])}, "
+                "expected (time,) and (batch, units)"
             )
         batch, time, places = initial[0][0][0], active[0][0], inputs[0]
     else:

@@ -32,8 +32,8 @@ def without_autocast(device: torch.device) -> Any:
 
 
 class Batch(NamedTuple):
-    """How a batch lies in memory and which steps are active: `kind`, `active` and `padding` as a `Recipe` says
-    them, with the tensor as `stepfold::scan` takes it."""
+    """How a batch lies in memory and which steps are active: `kind` and `padding` are a recipe's `active` and
+    `padding`, `active` the tensor that `stepfold::scan` takes."""
 
     rows: int
     time_major: bool = False
@@ -63,8 +63,7 @@ def scan(
 ) -> tuple[Tensor, list[Tensor]]:
     """Scan a batch with a recipe: the outputs, laid out as the inputs, and the last states (batch, units).
 
-    Under autocast everything runs in the dtype of the weights. How the batch lies, and which way it is scanned,
-    is filled in to the recipe.
+    Under autocast everything runs in the dtype of the weights. The recipe's flags are filled in here.
     """
     dtype = weights[0].dtype if weights else inputs.dtype
     if under_autocast(inputs.device):
@@ -89,9 +88,7 @@ def scan(
     return outputs, list(last.unbind(0))
 
 
-def _text(
-    recipe: Recipe, reverse: bool, time_major: bool, active: str, padding: str, initial: bool
-) -> str:
+def _text(recipe: Recipe, reverse: bool, time_major: bool, active: str, padding: str, initial: bool) -> str:
     changed = recipe.but(
         reverse=reverse, time_major=time_major, active=active, padding=padding, initial=initial
     )
@@ -119,9 +116,9 @@ def run(
     `inputs` (batch, time, features), or (time, batch, features) with `time_major`; `params` name → tensor,
     shaped as `cell.parameter_shapes` says; `initial_state` one (batch, units) a state, None for zeros;
     `lengths` (batch,) or `mask` (batch, time) of booleans say which timesteps are active: at the others a row
-    keeps its state, and its output is that state. `extra` holds the leaves that a transformed step asks for. All tensors float32, or all float64.
-    Returns the first state after each timestep, laid out as the inputs, and the last states. Raises
-    ValueError, RuntimeError or TypeError that name the shapes.
+    keeps its state, and its output is that state. `extra` holds the leaves that a transformed step asks for.
+    All tensors float32, or all float64. Returns the first state after each timestep, laid out as the inputs,
+    and the last states. Raises ValueError, RuntimeError or TypeError that name the shapes.
     """
     step = by_name(cell).step if isinstance(cell, str) else cell.step
     missing = [name for name in step.parameters if name not in params]

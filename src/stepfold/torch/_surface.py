@@ -66,9 +66,12 @@ def open_input(
             last = [s.squeeze(1) for s in last]
         return outputs, tuple(last) if form.many else last[0]
 
-    return value, Batch(
-        rows, not form.batch_first, "all" if found is None else "lengths", found, "zero"
-    ), states, close
+    return (
+        value,
+        Batch(rows, not form.batch_first, "all" if found is None else "lengths", found, "zero"),
+        states,
+        close,
+    )
 
 
 def _open_packed(
