@@ -125,8 +125,8 @@ def test_wrong_arguments_as_torch_says_it(name: str, options: dict[str, Any]) ->
         (
             lambda m: m(PackedSequence(torch.zeros(3, 3), torch.tensor([1, 2]))),
             ValueError,
-            "batch_sizes must be positive, never rise, and add up to the places of the packed data; at timestep 1 "
-            "there are 2, at most 1 can be",
+            "batch_sizes must be positive, never rise, and add up to the places of the packed data; "
+            "at timestep 1 there are 2, at most 1 can be",
         ),
     ],
 )

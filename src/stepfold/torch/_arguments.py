@@ -74,8 +74,7 @@ class Arguments(NamedTuple):
         return gather(outputs), torch.stack(last)
 
     def _time_first(self) -> tuple[Arrange, Arrange, Tensor | None]:
-        """How values become (time, batch, width), how they become as they were, and the mask (time,
-        batch)."""
+        """How values become (time, batch, width), and as they were again, and the mask (time, batch)."""
         device, recipe, given = self.inputs.device, self.recipe, self.active
         rows, time, _ = self.sizes
         active = None if given is None else given.to(device)

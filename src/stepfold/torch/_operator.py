@@ -123,6 +123,8 @@ def _scan_backward(
     to_initial = inputs.new_empty(call.last if initial else 0)
     if not call.shape.batch:
         return to_inputs, [gradient.zero_() for gradient in to_weights], to_initial
+    if residuals.data_ptr() % 64:  # from elsewhere: kernels read whole words of it
+        residuals = residuals.clone()
     given = [tensor.contiguous() for tensor in (inputs, *extra, *weights, residuals)]
     given += [] if output_gradient is None else [output_gradient.contiguous()]
     arriving = None if last_gradient is None else last_gradient.contiguous()

@@ -32,8 +32,8 @@ def without_autocast(device: torch.device) -> Any:
 
 
 class Batch(NamedTuple):
-    """How a batch lies in memory and which steps are active: `kind`, `active` and `padding` as a `Recipe`
-    says them, with the tensor as `stepfold::scan` takes it."""
+    """How a batch lies in memory and which steps are active: `kind` and `padding` are a recipe's `active` and
+    `padding`, `active` the tensor that `stepfold::scan` takes."""
 
     rows: int
     time_major: bool = False
@@ -63,8 +63,7 @@ def scan(
 ) -> tuple[Tensor, list[Tensor]]:
     """Scan a batch with a recipe: the outputs, laid out as the inputs, and the last states (batch, units).
 
-    Under autocast everything runs in the dtype of the weights. How the batch lies, and which way it is
-    scanned, is filled in to the recipe.
+    Under autocast everything runs in the dtype of the weights. The recipe's flags are filled in here.
     """
     dtype = weights[0].dtype if weights else inputs.dtype
     if under_autocast(inputs.device):
@@ -78,7 +77,7 @@ def scan(
     if reason is None:
         given = [inputs, *weights, *arguments.initial]
         training = torch.is_grad_enabled() and any(t.requires_grad for t in given)
-        outputs, last, _ = torch.ops.stepfold.scan(*arguments, True, training)
+        outputs, last, _ = torch.ops.stepfold.scan.default(*arguments, True, training)
     else:
         warn_once(
             f"stepfold runs the cell {recipe.step.name} as a loop of torch operations, a timestep at a time: "
