@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -14,20 +15,32 @@ import numpy as np
 import pytest
 
 from stepfold import cells
-from stepfold._llvm import KERNELS, SMALL, _cache, layout_for, target
+from stepfold._llvm import KERNELS, _cache, layout_for, target
+from stepfold._native import own_threads
+from stepfold._native._executor import FutexWorkers
 from stepfold._plan import plan
 from stepfold._reference import Reference
-from stepfold._scan import Recurrence, Schedule
-from stepfold._scan._calls import small
+from stepfold._runtime import Call, Engine, Recipe
 
 STEP, UNITS, FEATURES = cells.simple_rnn.step, 3, 2
 
 
+def outputs_of(engine: Engine, inputs: np.ndarray, params: dict[str, np.ndarray]) -> np.ndarray:
+    """The outputs of an engine's forward pass."""
+    call = Call(engine, Recipe.of(engine.step, engine.units), inputs, [*params.values()])
+    found = call.forward(outputs=True, training=False).outputs
+    assert found is not None
+    return found
+
+
 @pytest.fixture(autouse=True, scope="module")
-def small_kernels() -> None:
-    """What folds call beside their own kernels is loaded already, from where it was before."""
-    for name in SMALL:
-        small(name)
+def support_kernels(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What a forward pass launches beside its own kernel is loaded already, from another folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("support")))
+        for dtype in ("float32", "float64"):
+            params = cells.simple_rnn.init(FEATURES, UNITS, seed=0, dtype=dtype)
+            outputs_of(Engine(STEP, UNITS, dtype), np.zeros((2, 4, FEATURES), dtype), params)
 
 
 @pytest.fixture(autouse=True)
@@ -38,13 +51,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def outputs() -> tuple[np.ndarray, bool]:
-    """Fold with a fresh recurrence: what came out (checked), and whether the kernel came from the cache."""
+    """Scan with a fresh engine: the outputs (checked), and whether the kernel came from the cache."""
     random = np.random.default_rng(0)
     params = cells.simple_rnn.init(FEATURES, UNITS, seed=0, dtype="float64")
     inputs = random.standard_normal((2, 4, FEATURES))
-    found = np.full((2, 4, UNITS), np.nan)
-    made = Recurrence(STEP, UNITS, "float64")
-    made.forward(Schedule.of(2, 4), inputs, params, outputs=found)
+    made = Engine(STEP, UNITS, "float64")
+    found = outputs_of(made, inputs, params)
     np.testing.assert_allclose(
         found, Reference(STEP, inputs, params, [np.zeros((2, UNITS))]).outputs, rtol=1e-12
     )
@@ -72,7 +84,7 @@ def test_what_is_read_says_the_same_as_what_was_made(cache: Path) -> None:
     made = []
 
     def make() -> _cache.Kernel:
-        made.append(KERNELS["back"](layout))
+        made.append(KERNELS["backward"](layout))
         return made[-1]
 
     first, _, cached = _cache.load("a kernel", target(), make)
@@ -81,7 +93,7 @@ def test_what_is_read_says_the_same_as_what_was_made(cache: Path) -> None:
     assert cached
     assert len(made) == 1
     assert second.text == ""
-    for part in ("name", "words", "panels", "panel_size", "scratch"):
+    for part in ("name", "arguments", "panels", "panel_size", "scratch", "exports"):
         assert getattr(second, part) == getattr(first, part), part
 
 
@@ -93,11 +105,11 @@ def test_units_dtype_cell_and_target_are_kept_apart(cache: Path) -> None:
         (STEP, 3, "float64", "x86-64"),
         (cells.simple_rnn_relu.step, 3, "float64", "host"),
     ):
-        made = Recurrence(step, units, dtype, target(on))
+        made = Engine(step, units, dtype, target(on))
         params = {
             k: np.ones(s, dtype) for k, s in (("W", (units, 2)), ("U", (units, units)), ("b", (units,)))
         }
-        made.forward(Schedule.of(1, 1), np.ones((1, 1, 2), dtype), params)
+        outputs_of(made, np.ones((1, 1, 2), dtype), params)
         assert made.from_cache == {"infer": False}
     assert len(kernels(cache)) == 5
 
@@ -243,6 +255,18 @@ print("right")
 """
 
 
+SUPPORT = "whole sort partition index clear clear_rows seal open".split()
+WORKERS = ["parallel"] if type(own_threads()) is FutexWorkers else []
+SUPPORT_OF_FLOATS = "copy store_states".split()
+
+
+def name_in(path: Path) -> str:
+    """The name of the kernel that a file holds."""
+    body = path.read_bytes()[len(_cache._MAGIC) + 32 :]
+    size = int.from_bytes(body[:8], "little")
+    return str(json.loads(body[8 : 8 + size])["name"])
+
+
 @pytest.mark.parametrize("count", [3, pytest.param(8, marks=pytest.mark.slow)])
 def test_many_processes_fill_one_empty_cache(cache: Path, count: int) -> None:
     processes = [
@@ -264,6 +288,7 @@ def test_many_processes_fill_one_empty_cache(cache: Path, count: int) -> None:
     results = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0] * count
     assert [out for out, _ in results] == ["right\n"] * count
-    expected = "train", "back", "lay", "chain", "clear", "move", "end"
-    assert len(kernels(cache)) == len(expected)
+    assert sorted(map(name_in, kernels(cache))) == sorted(
+        ["train", "backward", "run", *WORKERS, *SUPPORT, *(f"{name}64" for name in SUPPORT_OF_FLOATS)]
+    )
     assert list(cache.rglob("*.part")) == []
