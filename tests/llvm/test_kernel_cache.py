@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
 import subprocess
 import sys
 import warnings
@@ -15,9 +16,7 @@ import numpy as np
 import pytest
 
 from stepfold import cells
-from stepfold._llvm import KERNELS, _cache, layout_for, target
-from stepfold._native import own_threads
-from stepfold._native._executor import FutexWorkers
+from stepfold._llvm import KERNELS, SYSTEM_CALLS, _cache, layout_for, target
 from stepfold._plan import plan
 from stepfold._reference import Reference
 from stepfold._runtime import Call, Engine, Recipe
@@ -256,7 +255,7 @@ print("right")
 
 
 SUPPORT = "whole sort partition index clear clear_rows seal open".split()
-WORKERS = ["parallel"] if type(own_threads()) is FutexWorkers else []
+WORKERS = ["parallel"] if sys.platform == "linux" and platform.machine() in SYSTEM_CALLS else []
 SUPPORT_OF_FLOATS = "copy store_states".split()
 
 
