@@ -22,6 +22,7 @@ from stepfold._native import (
     aligned,
     calling_thread,
     own_threads,
+    release_unused,
     status_of,
     support,
 )
@@ -258,6 +259,17 @@ def test_blocks_that_are_too_large_are_not_kept(monkeypatch: pytest.MonkeyPatch)
     made = acquire((1 << 20) + 1)
     del made
     assert buffers._pool._free is None or buffers._pool._free.nbytes <= 1 << 20
+
+
+def test_a_block_that_nobody_asks_for_is_given_back() -> None:
+    made = acquire(4000)
+    del made
+    for _ in range(buffers._PATIENCE - 1):
+        release_unused()
+    assert buffers._pool._free is not None
+    release_unused()
+    assert buffers._pool._free is None
+    release_unused()
 
 
 def test_many_threads_never_share_a_buffer() -> None:
