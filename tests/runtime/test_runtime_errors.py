@@ -175,6 +175,11 @@ WRONG: dict[str, tuple[type[Exception], str, Callable[[], Any]]] = {
         "lengths must be integers, not float64",
         lambda: scan(cells.lstm, INPUTS, PARAMS, lengths=[1.0] * 4),
     ),
+    "lengths of booleans": (
+        TypeError,
+        "lengths must be integers, not bool",
+        lambda: scan(cells.lstm, INPUTS, PARAMS, lengths=[True] * 4),
+    ),
     "a mask's shape": (
         ValueError,
         "mask has shape (6, 4), expected (batch, time) = (4, 6)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -157,3 +158,36 @@ def fork_and_compare() -> None:
     assert process.exitcode == 0
     assert_same(made.run(threads=3), expected)
     print("the same")
+
+
+# ---- Ctrl-C ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
+def test_an_interrupted_run_leaves_the_next_one_right() -> None:
+    """A signal comes while native code runs on all threads; Python hears of it when they are done."""
+    params = cells.lstm.init(16, 64, seed=0)
+    inputs = np.random.default_rng(0).standard_normal((200, 100, 16)).astype(np.float32)
+    expected = record(cells.lstm, inputs, params)
+    gradients = expected.backward(expected.output)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    interrupted = 0
+    try:
+        for delay in (0.001, 0.003, 0.005, 0.01, 0.02, 0.03):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, delay)
+                made = record(cells.lstm, inputs, params)
+                made.backward(made.output)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                interrupted += 1
+            found = record(cells.lstm, inputs, params)
+            np.testing.assert_array_equal(found.output, expected.output)
+            again = found.backward(found.output)
+            np.testing.assert_array_equal(again.inputs, gradients.inputs)
+            for name, value in gradients.params.items():
+                np.testing.assert_array_equal(again.params[name], value)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted

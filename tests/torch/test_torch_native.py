@@ -88,7 +88,9 @@ def arguments(**changed: Any) -> list[Any]:
         "initial": STATES if flags.get("initial") else [],
         "extra": [],
         "active": None,
+        "tokens": None,
         "recipe": Recipe.of(CELL.step, UNITS, **flags).text,
+        "sequences": True,
         "training": False,
     }
     return list((given | changed).values())
@@ -179,7 +181,7 @@ def test_what_the_backward_operator_refuses(
         "last_gradient": LAST,
         "wanted": [True] * 13,
     }
-    call = (*arguments()[:-1], *(given | changed).values())
+    call = (*arguments()[:-2], *(given | changed).values())
     if error is None:
         torch.ops.stepfold.scan_backward(*call)
         return

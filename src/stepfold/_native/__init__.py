@@ -5,7 +5,7 @@ run with addresses in one native call (`_program`), its tasks on the threads of 
 that the host lends (`_executor`). Weights are packed for the kernels by copies that are planned once
 (`_copy_plan`, `_packing`). Working memory comes out of bounded pools (`_buffers`)."""
 
-from ._buffers import Array, acquire, address, aligned
+from ._buffers import Array, acquire, address, aligned, release_unused
 from ._executor import Executor, calling_thread, openmp_of, own_threads, thread_cap
 from ._kernels import CompiledKernel, compiled, support
 from ._packing import Packing, Pieces, backward_sizes, forward_sizes
@@ -42,6 +42,7 @@ __all__ = [
     "last_executor",
     "openmp_of",
     "own_threads",
+    "release_unused",
     "status_of",
     "support",
     "thread_cap",

@@ -14,6 +14,7 @@ Array = NDArray[Any]
 ALIGN = 64
 POOLED = 48 << 20
 """The largest block, in bytes, that `acquire` keeps for the next to ask."""
+_PATIENCE = 64  # calls that need no block, after which the free one is given back
 
 
 def aligned(count: int, dtype: Any) -> Array:
@@ -29,6 +30,7 @@ class _Pool:
 
     def __init__(self) -> None:
         self._free: Array | None = None
+        self._unused = 0
         self._lock = threading.Lock()
 
     def take(self, size: int) -> Array:
@@ -41,8 +43,16 @@ class _Pool:
     def put_back(self, block: Array) -> None:
         # A finalizer may run in a thread that holds the lock: then the block is dropped.
         if block.nbytes <= POOLED and self._lock.acquire(blocking=False):
-            self._free = block
+            self._free, self._unused = block, 0
             self._lock.release()
+
+    def pass_by(self) -> None:
+        if self._free is None:
+            return
+        with self._lock:
+            self._unused += 1
+            if self._unused >= _PATIENCE:
+                self._free = None
 
 
 _pool = _Pool()
@@ -58,6 +68,11 @@ def acquire(size: int) -> Array:
     acquired: Array = block[:size]
     weakref.finalize(acquired, _pool.put_back, block).atexit = False
     return acquired
+
+
+def release_unused() -> None:
+    """Say that a call needs no memory of `acquire`: after some of them what is free is given back."""
+    _pool.pass_by()
 
 
 def address(array: Array) -> int:

@@ -125,6 +125,7 @@ class OpenMP(Executor):
 
     def __init__(self, parallel: int) -> None:
         self.parallel = parallel
+        _forever.append(self)
 
 
 _forever: list[Executor] = []  # native code may still hold their addresses
@@ -197,6 +198,9 @@ def thread_cap(wanted: int | None = None, most: int | None = None) -> int:
 
 def _after_fork() -> None:
     global _executors
+    # who holds one of them still has an executor: this thread alone, for there are no others
+    for executor in _forever:
+        executor.parallel = 0
     _executors = _Executors()
     _executors.forked = True
 

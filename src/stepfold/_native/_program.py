@@ -188,7 +188,7 @@ class Program:
         if len(operands) != self.operands:
             raise ValueError(f"the program takes {self.operands} operands, not {len(operands)}")
         threads = min(threads, self.tasks)
-        if threads > 1:
+        if threads > 1 and executor.parallel:
             executor.prepare(threads)
         call = self._memory(
             self.address, 0, executor.parallel, executor.host, threads, 0, 0, *_NO_STATUS, *operands

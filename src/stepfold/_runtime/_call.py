@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._native import Array, acquire
+from .._native import Array, acquire, release_unused
 from ._backward import Wanted
 from ._engine import Engine
 from ._recipe import Recipe
@@ -101,6 +101,8 @@ class Call:
             operands = forward_operands(engine, recipe, shape, outputs, training)
             run(program, operands, arrays, engine.dtype, self.threads)
         residuals = results.pop() if training else None
+        if residuals is None or residuals.nbytes < _POOLED:
+            release_unused()
         return Forward(results.pop(0) if outputs else None, results, residuals)
 
     def backward(

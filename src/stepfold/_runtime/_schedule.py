@@ -245,7 +245,7 @@ def pad_extra(
     """Add copies of what transforms of the step ask for, vectors a row and vectors a step, as the kernels
     read them; returns the kernels' arguments."""
     layout, units, size = engine.layout, engine.units, engine.itemsize
-    padded, copy = layout.shape.padded, support(f"pad_rows{engine.bits}")
+    padded = layout.shape.padded
     found: dict[str, Argument | int] = {"row_inputs": 0, "step_inputs": 0}
     for kind, names, count, numbers, most in (
         ("row_input", layout.plan.row_inputs, "rows", "row_numbers", MOST_ROWS),
@@ -258,7 +258,7 @@ def pad_extra(
         found[f"{kind}s"] = memory
         for k, name in enumerate(names):
             launches.launch(
-                copy,
+                support(f"pad_rows{engine.bits}"),
                 count=groups.field(count),
                 width=units,
                 padded=padded,
