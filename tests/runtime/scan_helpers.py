@@ -258,7 +258,7 @@ class Problem:
         results = Results(self.dtype, shift)
         arrays = results.arrays(operands, self.operands())
         program = forward_program(
-            engine, self.recipe, self.shape, outputs=True, training=training, threads=threads.count
+            engine, self.recipe, self.shape, outputs=True, training=training, threads=threads.most
         )
         run(program, operands, arrays, engine.dtype, threads)
         results.check()
@@ -271,7 +271,7 @@ class Problem:
         operands = backward_operands(engine, self.recipe, self.shape, wanted)
         results = Results(self.dtype)
         arrays = results.arrays(operands, self.operands() | {"residuals": residuals})
-        program = backward_program(engine, self.recipe, self.shape, wanted, threads=threads.count)
+        program = backward_program(engine, self.recipe, self.shape, wanted, threads=threads.most)
         run(program, operands, arrays, engine.dtype, threads)
         results.check()
         assert np.array_equal(before, residuals), "the backward pass has written to its residuals"

@@ -133,7 +133,9 @@ def test_operands_that_do_not_fit_are_told() -> None:
         found(inputs=np.empty((3, 4, 2), np.float32))
     with pytest.raises(ValueError, match="^weight 0 must be C-contiguous$"):
         found(weight_0=np.empty((2, 3)).T)
-    with pytest.raises(ValueError, match=r"^8 arrays were given, expected 7: inputs, initial state h, weight 0"):
+    with pytest.raises(
+        ValueError, match=r"^8 arrays were given, expected 7: inputs, initial state h, weight 0"
+    ):
         addresses(operands, [*arrays.values(), residuals], engine.dtype)
     backward = made.backward(engine, Threads(own_threads(), 1), residuals)
     assert "gradient of initial h" in backward
