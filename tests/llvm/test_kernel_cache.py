@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
-import platform
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from platform import machine
 
 import numpy as np
 import pytest
@@ -254,9 +254,9 @@ print("right")
 """
 
 
-SUPPORT = "whole sort partition index clear clear_rows seal open".split()
-WORKERS = ["parallel"] if sys.platform == "linux" and platform.machine() in SYSTEM_CALLS else []
-SUPPORT_OF_FLOATS = "copy store_states".split()
+SUPPORT = ["whole", "sort", "partition", "index", "clear", "clear_rows", "seal", "open"]
+WORKERS = ["parallel"] if sys.platform == "linux" and machine() in SYSTEM_CALLS else []
+SUPPORT_OF_FLOATS = ["copy", "store_states"]
 
 
 def name_in(path: Path) -> str:

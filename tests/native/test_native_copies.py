@@ -15,14 +15,18 @@ from stepfold._native._copy_plan import Copy, CopyPlan, Location, constant
 from tests.runtime.scan_helpers import Array, assert_unharmed, guarded, walled
 
 
-def make(arrays: dict[str, Array], copies: list[Copy], *, threads: int = 1, held: list[Array] | None = None) -> list[str]:
-    """Record a plan for arrays of these forms, and run it on them (or on others of the same form); returns the
-    kernels' names."""
+def make(
+    arrays: dict[str, Array], copies: list[Copy], *, threads: int = 1, held: list[Array] | None = None
+) -> list[str]:
+    """Record a plan for arrays of these forms, and run it on them (or on others of the same form); returns
+    the kernels' names."""
     recorder = Recorder()
     plan = CopyPlan({name: Location(recorder.operand(), array) for name, array in arrays.items()}, copies)
     phase = recorder.phase(threads)
     plan.record(phase)
-    names = [kernel.kernel.name for launches in phase.once for kernel in launches.held if hasattr(kernel, "kernel")]
+    names = [
+        kernel.kernel.name for launches in phase.once for kernel in launches.held if hasattr(kernel, "kernel")
+    ]
     given = [*arrays.values()] if held is None else held
     assert recorder.finish().run([*map(address, given)], own_threads(), threads) is None
     return names
@@ -42,9 +46,7 @@ def test_copies_and_sums(dtype: str, shape: tuple[int, ...], order: tuple[int, .
     random = np.random.default_rng(0)
 
     def arrays() -> dict[str, Array]:
-        found = {
-            f"from {k}": strided(random, shape, order).astype(dtype, order="K") for k in range(sources)
-        }
+        found = {f"from {k}": strided(random, shape, order).astype(dtype, order="K") for k in range(sources)}
         return {**found, "to": np.full((shape[0], shape[1] + 2, shape[2] + 3), np.nan, dtype)}
 
     def inner(to: Array) -> Array:

@@ -27,7 +27,13 @@ class Share:
     """What `share` writes for tokens in their batch-major or time-major order in memory."""
 
     def __init__(
-        self, tokens: Array, *, major: bool = False, reverse: bool = False, all_active: int = 1, words: int = 3
+        self,
+        tokens: Array,
+        *,
+        major: bool = False,
+        reverse: bool = False,
+        all_active: int = 1,
+        words: int = 3,
     ) -> None:
         batch, time = tokens.shape
         self.memory = memory = Memory()
@@ -125,7 +131,13 @@ def test_partition(
     row_numbers = memory.integers("group_rows", batch + groups)
     group_counts = memory.integers("group_counts", batch + groups)
     # addresses of memory that is only dealt out, never touched
-    arena, states, residuals, step_offsets, stride = 1 << 20, 2 << 20, 3 << 20, 4 << 20, 0 if training else 4096
+    arena, states, residuals, step_offsets, stride = (
+        1 << 20,
+        2 << 20,
+        3 << 20,
+        4 << 20,
+        0 if training else 4096,
+    )
     memory.call(
         "partition", batch=batch, groups=groups, time=time, vocabulary_size=words, tasks=tasks,
         arena_stride=stride, state_row=96, residual_row=40, rows=memory.given(rows, np.int64),
@@ -182,9 +194,7 @@ def test_partition(
     shared=st.booleans(),
     reverse=st.booleans(),
 )
-def test_index(
-    data: st.DataObject, rows: int, begin: int, listed: bool, shared: bool, reverse: bool
-) -> None:
+def test_index(data: st.DataObject, rows: int, begin: int, listed: bool, shared: bool, reverse: bool) -> None:
     time, limit = 9, 6
     begin = 0 if shared else begin
     random = np.random.default_rng(data.draw(st.integers(0, 99)))

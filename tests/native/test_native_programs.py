@@ -113,7 +113,7 @@ def test_what_does_not_fit_a_program_is_told() -> None:
     recorder.operand()
     recorder.phase()
     program = recorder.finish()
-    with pytest.raises(ValueError, match="^the program takes 1 operands, not 2$"):
+    with pytest.raises(ValueError, match=r"^the program takes 1 operands, not 2$"):
         program.run([0, 0], calling_thread(), 1)
 
     class Many(CompiledKernel):
@@ -121,7 +121,9 @@ def test_what_does_not_fit_a_program_is_told() -> None:
             names = tuple(f"a{k}" for k in range(MOST_ARGUMENTS + 1))
             self.kernel, self.address = Kernel("", "many", names), 0
 
-    with pytest.raises(ValueError, match=f"^many has {MOST_ARGUMENTS + 1} arguments, at most {MOST_ARGUMENTS}$"):
+    with pytest.raises(
+        ValueError, match=rf"^many has {MOST_ARGUMENTS + 1} arguments, at most {MOST_ARGUMENTS}$"
+    ):
         Recorder().phase().once[0].launch(Many(), **{f"a{k}": 0 for k in range(MOST_ARGUMENTS + 1)})
 
 
@@ -191,7 +193,12 @@ def run(program: Program) -> None:
 
 def test_workspaces_stay_within_their_bound() -> None:
     random = np.random.default_rng(0)
-    sizes = [*(2 ** random.uniform(6, 25, 200)).astype(int).tolist(), WORKSPACES - 4096, WORKSPACES, WORKSPACES + 1]
+    sizes = [
+        *(2 ** random.uniform(6, 25, 200)).astype(int).tolist(),
+        WORKSPACES - 4096,
+        WORKSPACES,
+        WORKSPACES + 1,
+    ]
     for size in sizes:
         run(program_of(size)[0])
         assert_bounded()

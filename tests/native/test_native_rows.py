@@ -151,7 +151,14 @@ class Padded:
 
 
 PADDED = st.builds(
-    Padded, st.integers(0, 99), st.integers(1, 5), st.integers(0, 7), WIDTHS, DTYPES, st.booleans(), st.booleans()
+    Padded,
+    st.integers(0, 99),
+    st.integers(1, 5),
+    st.integers(0, 7),
+    WIDTHS,
+    DTYPES,
+    st.booleans(),
+    st.booleans(),
 )
 
 

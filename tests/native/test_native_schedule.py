@@ -1,4 +1,5 @@
-"""The kernels that find the active steps of a batch, each against its definition; hostile input stays harmless."""
+"""The kernels that find the active steps of a batch, each against its definition; hostile input
+stays harmless."""
 
 from __future__ import annotations
 
@@ -66,9 +67,7 @@ def test_lengths(given_: list[int], time: int, window: tuple[int, int], masked: 
 
 
 @given(st.data(), st.integers(0, 6), st.integers(0, 7), WINDOWS, st.booleans())
-def test_mask(
-    data: st.DataObject, batch: int, time: int, window: tuple[int, int], reverse: bool
-) -> None:
+def test_mask(data: st.DataObject, batch: int, time: int, window: tuple[int, int], reverse: bool) -> None:
     some = st.sampled_from([0, 0, 1, 2, 127, 128, 255])
     flat = data.draw(st.lists(some, min_size=batch * time, max_size=batch * time))
     mask = np.array(flat, np.uint8).reshape(batch, time)

@@ -77,7 +77,7 @@ def guarded_bytes(size: int, shift: int = 0) -> tuple[Array, Array]:
 
 
 def walled(array: Array) -> Array:
-    """A copy between walls: whoever reads too far finds NaN in the results, or an integer that is an error."""
+    """A copy between walls: whoever reads too far finds NaN, or an integer that is an error."""
     wall = np.nan if array.dtype.kind == "f" else True if array.dtype == bool else np.iinfo(array.dtype).min
     memory = np.full(array.size + 2 * GUARD, wall, array.dtype)
     inner = memory[GUARD : GUARD + array.size].reshape(array.shape)
@@ -235,7 +235,9 @@ class Problem:
             np.add.at(of_table, self.tokens, of_inputs)
             of_inputs = of_table
         else:
-            of_inputs = self.laid(np.where(active, of_inputs, np.nan) if self.padding == "none" else of_inputs)
+            of_inputs = self.laid(
+                np.where(active, of_inputs, np.nan) if self.padding == "none" else of_inputs
+            )
         return {
             "outputs": self.laid(outputs),
             **{f"state {n}": s for n, s in zip(self.step.states, scan.states, strict=True)},

@@ -25,7 +25,9 @@ def least(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 @pytest.mark.parametrize("name", ["lstm", "layer_norm_gru", "carry_lstm"])
-@pytest.mark.parametrize("kind", ["whole", "mask", "lengths", "odd bytes", "tokens", "masked tokens", "reverse"])
+@pytest.mark.parametrize(
+    "kind", ["whole", "mask", "lengths", "odd bytes", "tokens", "masked tokens", "reverse"]
+)
 @pytest.mark.parametrize("sequences", [True, False])
 def test_equal_to_saving_everything(name: str, kind: str, sequences: bool) -> None:
     cell, random = cells.by_name(name), np.random.default_rng(3)

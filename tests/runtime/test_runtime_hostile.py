@@ -73,7 +73,9 @@ def test_lengths(
         assert error is None
     else:
         assert isinstance(error, ValueError)
-        assert str(error).startswith(f"lengths must lie in 0…{TIME}, the timesteps of the input; that of row ")
+        assert str(error).startswith(
+            f"lengths must lie in 0…{TIME}, the timesteps of the input; that of row "
+        )
 
 
 @given(
@@ -111,7 +113,11 @@ def test_tokens(
 
 
 @given(
-    st.lists(ANY, min_size=TIME, max_size=TIME), st.booleans(), st.integers(1, 3), st.booleans(), st.booleans()
+    st.lists(ANY, min_size=TIME, max_size=TIME),
+    st.booleans(),
+    st.integers(1, 3),
+    st.booleans(),
+    st.booleans(),
 )
 def test_batch_sizes(sizes: list[int], training: bool, threads: int, tokens: bool, reverse: bool) -> None:
     mask = np.arange(TIME) < np.array([6, 5, 3, 3, 1, 1, 1])[:, None]

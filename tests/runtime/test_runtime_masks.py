@@ -158,10 +158,20 @@ def test_a_sequence_cut_in_two_equals_the_whole(mask: str, reverse: bool, dtype:
         joined = np.concatenate([early[key], late[key]][::turn], axis=1)
         close(joined, all_of_it[key], LIMITS[dtype], key)
     for name in whole.step.parameters:
-        close(early[f"gradient of {name}"] + late[f"gradient of {name}"], all_of_it[f"gradient of {name}"], LIMITS[dtype], name)
+        close(
+            early[f"gradient of {name}"] + late[f"gradient of {name}"],
+            all_of_it[f"gradient of {name}"],
+            LIMITS[dtype],
+            name,
+        )
     for name in whole.step.states:
         close(late[f"state {name}"], all_of_it[f"state {name}"], LIMITS[dtype], name)
-        close(early[f"gradient of initial {name}"], all_of_it[f"gradient of initial {name}"], LIMITS[dtype], name)
+        close(
+            early[f"gradient of initial {name}"],
+            all_of_it[f"gradient of initial {name}"],
+            LIMITS[dtype],
+            name,
+        )
 
 
 @cell

@@ -51,7 +51,7 @@ GATES = "ifco"
 
 
 def fused_lstm(units: int) -> Recipe:
-    """An LSTM's parameters as blocks of three weights: (features, 4 units), (units, 4 units), (2, 4 units), the
+    """An LSTM as blocks of three weights: (features, 4 units), (units, 4 units), (2, 4 units), the
     latter's rows added up; no weight for b_o."""
     parts: dict[str, tuple[Part, ...]] = {}
     for k, gate in enumerate(GATES):
@@ -112,7 +112,9 @@ def strided(array: Array) -> Array:
 def test_parameters_of_any_strides(name: str, turn: Callable[[Array], Array]) -> None:
     made = problem(cells.by_name(name), 5, 6, 7, 18)
     params = {k: turn(p) for k, p in made.params.items()}
-    found = record(cells.by_name(name), made.inputs, params, initial_state=made.initial, return_sequences=True)
+    found = record(
+        cells.by_name(name), made.inputs, params, initial_state=made.initial, return_sequences=True
+    )
     gradients, expected = found.backward(made.output_gradient, made.last_gradient), made.reference()
     close(found.output, expected["outputs"], 1e-10, "outputs")
     for key, value in gradients.params.items():
@@ -132,9 +134,7 @@ def test_kernels_that_add_up_lie_in_different_orders(sizes: tuple[int, ...]) -> 
     own = Recipe.of(made.step, sizes[3])
     for turned in ("W", "V"):
         weights = {k: np.ascontiguousarray(p.T) if k == turned else p for k, p in made.params.items()}
-        parts = tuple(
-            (name, (Part(k, transposed=name == turned),)) for k, name in enumerate(made.params)
-        )
+        parts = tuple((name, (Part(k, transposed=name == turned),)) for k, name in enumerate(made.params))
         call = Call(engine, replace(own, parts=parts, initial=True), made.inputs, [*weights.values()],
                     initial=[s for s in made.initial if s is not None])  # fmt: skip
         expected = made.reference()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from scan_helpers import TARGETS, problem
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from scan_helpers import TARGETS, problem
 
 from stepfold import Cell
 from stepfold._llvm import target

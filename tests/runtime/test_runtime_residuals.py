@@ -93,9 +93,11 @@ def test_others_are_refused(kind: str) -> None:
         residuals[:0],
         np.concatenate([residuals, residuals[:8]]),
     ):
-        with pytest.raises(ValueError, match=rf"^residuals has shape \({len(other)},\), expected \({size},\)$"):
+        with pytest.raises(
+            ValueError, match=rf"^residuals has shape \({len(other)},\), expected \({size},\)$"
+        ):
             made.backward(engine, OWN, other.copy())
-    with pytest.raises(TypeError, match="^residuals is int8, expected bytes$"):
+    with pytest.raises(TypeError, match=r"^residuals is int8, expected bytes$"):
         made.backward(engine, OWN, residuals.view(np.int8))
     for other in (
         np.zeros(size, np.uint8),
@@ -153,7 +155,7 @@ def test_those_of_other_vectors_are_refused() -> None:
         pytest.skip("this machine has no wider vectors")
     _, residuals = made.forward(narrow, OWN, training=True)
     assert residuals is not None
-    with pytest.raises(ValueError, match="a machine with vectors of another width"):
+    with pytest.raises(ValueError, match=r"a machine with vectors of another width"):
         made.backward(wide, OWN, of_size(residuals, size_of_residuals(made, wide)))
 
 

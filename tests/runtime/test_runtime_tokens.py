@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scan_helpers import Answer, Array, close, problem, ragged
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scan_helpers import Answer, Array, close, problem, ragged
 
 from stepfold import cells, record, scan
 from strategies import masks
@@ -73,8 +73,8 @@ def test_tokens_under_masks_and_directions(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_tokens_of_32_bits(kind: str) -> None:
-    for given in (False, True):
-        more: dict[str, Any] = {} if given else {"initial": [None, None]}
+    for started in (False, True):
+        more: dict[str, Any] = {} if started else {"initial": [None, None]}
         check(some_tokens(kind, 13, 40).astype(np.int32), **more)
 
 
@@ -105,7 +105,12 @@ def test_tokens_of_other_cells(name: str) -> None:
 
 @pytest.mark.parametrize(("threads", "backward_threads"), [(1, 3), (3, 1), (3, 3)])
 def test_tokens_on_many_threads(threads: int, backward_threads: int) -> None:
-    check(some_tokens("padded", 150, 60), threads=threads, backward_threads=backward_threads, initial=[None, None])
+    check(
+        some_tokens("padded", 150, 60),
+        threads=threads,
+        backward_threads=backward_threads,
+        initial=[None, None],
+    )
     check(some_tokens("random", 150, 60), threads=threads, backward_threads=backward_threads)
 
 
@@ -131,7 +136,10 @@ def test_any_few_tokens(data: st.DataObject) -> None:
 def test_scan_and_record(integer: type) -> None:
     params = cells.gru.init(FEATURES, UNITS, seed=1, dtype="float64")
     random = np.random.default_rng(3)
-    table, tokens = random.standard_normal((VOCABULARY, FEATURES)), some_tokens("padded", 9, 33).astype(integer)
+    table, tokens = (
+        random.standard_normal((VOCABULARY, FEATURES)),
+        some_tokens("padded", 9, 33).astype(integer),
+    )
     weights = random.standard_normal((9, 33, UNITS))
     for options in ({}, {"mask": tokens > 0}, {"reverse": True}):
         by_tokens = record(cells.gru, tokens, params, table=table, return_sequences=True, **options)
