@@ -215,7 +215,7 @@ def test_names_that_are_keywords_of_mermaid_or_latex() -> None:
     assert r"W_1 x_t + \alpha \odot \text{end}_{t-1}" in step.show("latex")
 
 
-@pytest.mark.parametrize("kernel", ["infer", "train", "back", "project"])
+@pytest.mark.parametrize("kernel", ["infer", "train", "backward", "project"])
 def test_code(kernel: str) -> None:
     cell = stepfold.cells.gru
     text = cell.show("llvm", units=5, dtype="float64", target="x86-64", kernel=kernel)
@@ -253,7 +253,8 @@ def test_code(kernel: str) -> None:
             "llvm",
             {"kernel": "fast"},
             ValueError,
-            "there is no kernel 'fast'; choose from infer, train, team, back, project, table, step",
+            "there is no kernel 'fast'; choose from infer, train, cooperative, backward, "
+            "project, table, step",
         ),
         (
             "asm",

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import pytest
 from keras_helpers import (
-    Ran,
     BACKEND,
     LAYERS,
+    Ran,
     arrays,
     close,
     kernels,

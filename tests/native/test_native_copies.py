@@ -18,8 +18,8 @@ from tests.runtime.scan_helpers import Array, assert_unharmed, guarded, walled
 def make(
     arrays: dict[str, Array], copies: list[Copy], *, threads: int = 1, held: list[Array] | None = None
 ) -> list[str]:
-    """Record a plan for arrays of these forms, and run it on them (or on others of the same form); returns the
-    kernels' names."""
+    """Record a plan for arrays of these forms, and run it on them (or on others of the same form); returns
+    the kernels' names."""
     recorder = Recorder()
     plan = CopyPlan({name: Location(recorder.operand(), array) for name, array in arrays.items()}, copies)
     phase = recorder.phase(threads)

@@ -113,7 +113,7 @@ def test_what_does_not_fit_a_program_is_told() -> None:
     recorder.operand()
     recorder.phase()
     program = recorder.finish()
-    with pytest.raises(ValueError, match="^the program takes 1 operands, not 2$"):
+    with pytest.raises(ValueError, match=r"^the program takes 1 operands, not 2$"):
         program.run([0, 0], calling_thread(), 1)
 
     class Many(CompiledKernel):
@@ -122,7 +122,7 @@ def test_what_does_not_fit_a_program_is_told() -> None:
             self.kernel, self.address = Kernel("", "many", names), 0
 
     with pytest.raises(
-        ValueError, match=f"^many has {MOST_ARGUMENTS + 1} arguments, at most {MOST_ARGUMENTS}$"
+        ValueError, match=rf"^many has {MOST_ARGUMENTS + 1} arguments, at most {MOST_ARGUMENTS}$"
     ):
         Recorder().phase().once[0].launch(Many(), **{f"a{k}": 0 for k in range(MOST_ARGUMENTS + 1)})
 

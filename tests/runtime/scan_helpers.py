@@ -77,7 +77,7 @@ def guarded_bytes(size: int, shift: int = 0) -> tuple[Array, Array]:
 
 
 def walled(array: Array) -> Array:
-    """A copy between walls: whoever reads too far finds NaN in the results, or an integer that is an error."""
+    """A copy between walls: whoever reads too far finds NaN, or an integer that is an error."""
     wall = np.nan if array.dtype.kind == "f" else True if array.dtype == bool else np.iinfo(array.dtype).min
     memory = np.full(array.size + 2 * GUARD, wall, array.dtype)
     inner = memory[GUARD : GUARD + array.size].reshape(array.shape)

@@ -1,4 +1,5 @@
-"""Memory of a process: large batches leave little behind, ever other shapes no more than the tables may hold."""
+"""Memory of a process: large batches leave little behind, ever other shapes no more than the tables may
+hold."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ def small(times):
 LARGE_THEN_SMALL = """
 small(3)
 before = used()
-for more in ({}, {"lengths": np.arange(25600) % 5}, {"mask": np.ones((25600, 4), bool)}, {"checkpoint": True}):
+lengths, mask = np.arange(25600) % 5, np.ones((25600, 4), bool)
+for more in ({}, {"lengths": lengths}, {"mask": mask}, {"checkpoint": True}):
     train(25600, 4, **more)
     small(100)
     print(used() - before)

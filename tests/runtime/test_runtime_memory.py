@@ -51,7 +51,7 @@ GATES = "ifco"
 
 
 def fused_lstm(units: int) -> Recipe:
-    """An LSTM's parameters as blocks of three weights: (features, 4 units), (units, 4 units), (2, 4 units), the
+    """An LSTM as blocks of three weights: (features, 4 units), (units, 4 units), (2, 4 units), the
     latter's rows added up; no weight for b_o."""
     parts: dict[str, tuple[Part, ...]] = {}
     for k, gate in enumerate(GATES):

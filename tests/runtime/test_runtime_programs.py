@@ -129,9 +129,9 @@ def test_operands_that_do_not_fit_are_told() -> None:
     assert len(found()) == len(operands)
     with pytest.raises(ValueError, match=r"^outputs has shape \(3, 4, 4\), expected \(3, 4, 3\)$"):
         found(outputs=np.empty((3, 4, 4)))
-    with pytest.raises(TypeError, match="^inputs is float32, expected float$"):
+    with pytest.raises(TypeError, match=r"^inputs is float32, expected float$"):
         found(inputs=np.empty((3, 4, 2), np.float32))
-    with pytest.raises(ValueError, match="^weight 0 must be C-contiguous$"):
+    with pytest.raises(ValueError, match=r"^weight 0 must be C-contiguous$"):
         found(weight_0=np.empty((2, 3)).T)
     with pytest.raises(
         ValueError, match=r"^8 arrays were given, expected 7: inputs, initial state h, weight 0"

@@ -47,7 +47,7 @@ def test_equal_flags_give_the_same_recipe() -> None:
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", "no", '{"units": 3}', "null", '"' * 200])
 def test_text_that_is_no_recipe(text: str) -> None:
-    with pytest.raises(ValueError, match="^this is no recipe of stepfold's: "):
+    with pytest.raises(ValueError, match=r"^this is no recipe of stepfold's: "):
         Recipe.from_text(text)
 
 
@@ -60,7 +60,7 @@ def test_a_recipe_of_another_version() -> None:
 
 @pytest.mark.parametrize("flags", [{"active": "some"}, {"padding": "one"}])
 def test_flags_that_there_are_not(flags: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match="^active must be one of .* and padding one of "):
+    with pytest.raises(ValueError, match=r"^active must be one of .* and padding one of "):
         Recipe.of(STEP, 5).but(**flags)
 
 
@@ -85,7 +85,7 @@ def test_parameters_are_sums_of_their_pieces() -> None:
     none = Recipe(step, 2, tuple((name, parts[name] if name != "b" else ()) for name in step.parameters), 3)
     np.testing.assert_array_equal(none.parameters(weights, lambda: np.zeros(2))["b"], [0, 0])
     without = Recipe(step, 2, tuple((name, ()) for name in step.parameters), 0)
-    with pytest.raises(ValueError, match="^parameter 'W' has no weight$"):
+    with pytest.raises(ValueError, match=r"^parameter 'W' has no weight$"):
         without.parameters([], lambda: np.zeros(2))
 
 

@@ -97,7 +97,7 @@ def test_others_are_refused(kind: str) -> None:
             ValueError, match=rf"^residuals has shape \({len(other)},\), expected \({size},\)$"
         ):
             made.backward(engine, OWN, other.copy())
-    with pytest.raises(TypeError, match="^residuals is int8, expected bytes$"):
+    with pytest.raises(TypeError, match=r"^residuals is int8, expected bytes$"):
         made.backward(engine, OWN, residuals.view(np.int8))
     for other in (
         np.zeros(size, np.uint8),
@@ -155,7 +155,7 @@ def test_those_of_other_vectors_are_refused() -> None:
         pytest.skip("this machine has no wider vectors")
     _, residuals = made.forward(narrow, OWN, training=True)
     assert residuals is not None
-    with pytest.raises(ValueError, match="a machine with vectors of another width"):
+    with pytest.raises(ValueError, match=r"a machine with vectors of another width"):
         made.backward(wide, OWN, of_size(residuals, size_of_residuals(made, wide)))
 
 
@@ -167,7 +167,7 @@ def test_a_changed_word_of_a_header_is_noticed(kind: str) -> None:
     made = PROBLEMS[kind]()
     engine, residuals, expected = trained(made)
     begin = headers_of(made.recipe, made.shape, Argument()).offset // 8
-    groups = len(groups_of(made, OWN.count))
+    groups = len(groups_of(made, OWN.most))
     places = [*range(len(HEADER))]
     places += [begin + g * GROUP_WORDS + k for g in range(groups) for k in range(len(GROUP))]
     words = residuals[: residuals.size // 8 * 8].view(np.int64)

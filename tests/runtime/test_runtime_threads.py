@@ -17,9 +17,9 @@ import pytest
 from scan_helpers import LIMITS, Answer, Problem, close, problem, ragged, ready
 
 from stepfold import cells, record, scan
-from stepfold._native import last_executor, own_threads, thread_cap
+from stepfold._native import last_executor, thread_cap
 from stepfold._processors import processors
-from stepfold._runtime import Engine, Threads, forward_program
+from stepfold._runtime import Engine, forward_program
 
 # large enough that threads are worth their cost
 LARGE = (150, 12, 5, 33)

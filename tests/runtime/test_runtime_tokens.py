@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scan_helpers import Answer, Array, close, problem, ragged
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scan_helpers import Answer, Array, close, problem, ragged
 
 from stepfold import cells, record, scan
 from strategies import masks
@@ -73,8 +73,8 @@ def test_tokens_under_masks_and_directions(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_tokens_of_32_bits(kind: str) -> None:
-    for given in (False, True):
-        more: dict[str, Any] = {} if given else {"initial": [None, None]}
+    for started in (False, True):
+        more: dict[str, Any] = {} if started else {"initial": [None, None]}
         check(some_tokens(kind, 13, 40).astype(np.int32), **more)
 
 

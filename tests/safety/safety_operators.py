@@ -14,8 +14,8 @@ from stepfold import Cell
 from stepfold._runtime import Recipe
 
 Call = dict[str, Any]
-"""What both operators are called with: inputs, weights, initial, extra, the recipe's text, and what says which
-steps are active: lengths, mask or batch_sizes."""
+"""What both operators are called with: inputs, weights, initial, extra, the recipe's text, and what says
+which steps are active: lengths, mask or batch_sizes."""
 
 
 def operator_call(

@@ -142,7 +142,7 @@ PACKED = {"active": "packed", "initial": True}
             ValueError,
             "batch_sizes has shape (2, 2) and initial state (2, 4), expected (time,) and (batch, units)",
         ),
-        ({"flags": {"tokens": True}}, ValueError, "the recipe is one of tokens, but stepfold::scan takes"),
+        ({"flags": {"tokens": True}}, ValueError, "tokens has 0 tensors, expected 1"),
         ({"recipe": "{}"}, ValueError, "this is no recipe of stepfold's"),
     ],
 )  # fmt: skip
@@ -221,9 +221,9 @@ def test_tensors_of_any_layout(kind: str) -> None:
     assert torch.equal(found[0], expected[0])
     assert torch.equal(found[1], expected[1])
     wanted = [True] * 13
-    expected = torch.ops.stepfold.scan_backward(*call[:-1], expected[2], *expected[:2], wanted)
+    expected = torch.ops.stepfold.scan_backward(*call[:-2], expected[2], *expected[:2], wanted)
     odd = torch.cat([torch.zeros(1, dtype=torch.uint8), found[2]])[1:]  # at an odd address
-    found = torch.ops.stepfold.scan_backward(*other[:-1], odd, strided(found[0]), strided(found[1]), wanted)
+    found = torch.ops.stepfold.scan_backward(*other[:-2], odd, strided(found[0]), strided(found[1]), wanted)
     for a, b in zip((found[0], *found[1], found[2]), (expected[0], *expected[1], expected[2]), strict=True):
         assert torch.equal(a, b)
 
@@ -267,6 +267,6 @@ def test_masks_of_dropout_have_no_gradient() -> None:
     recipe = module._recipes[0]
     params = [p.detach() for p in module.parameters()]
     mask = torch.ones(2, 4, requires_grad=True)
-    outputs = torch.ops.stepfold.scan(X, params, [], [mask], None, recipe.text, True)[0]
+    outputs = torch.ops.stepfold.scan(X, params, [], [mask], None, None, recipe.text, True, True)[0]
     with pytest.raises(NotImplementedError, match="the masks of dropout and zoneout have no gradient"):
         outputs.sum().backward()
