@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -76,6 +76,20 @@ def test_one_other_thread_or_more_than_were_asked_for(threads: int) -> None:
     for executor in (elsewhere(), crowd(0), crowd(5)):
         same(made.run(threads=threads, executor=executor), expected)
         assert executor.errors == []
+
+
+@pytest.mark.parametrize("threads", [2, 8])
+def test_an_executor_that_fails_is_not_waited_for(threads: int) -> None:
+    """A signal may end an executor in Python before it has brought anybody: the caller does the work."""
+
+    def interrupted(body: Callable[[int], None], fork: int, threads: int) -> None:
+        raise KeyboardInterrupt
+
+    made, executor = some(), Scripted(interrupted)
+    expected = made.run(threads=threads, executor=calling_thread())
+    same(made.run(threads=threads, executor=executor), expected)
+    same(cooperative(executor, threads), cooperative(calling_thread(), threads))
+    assert {type(error) for error in executor.errors} == {KeyboardInterrupt}
 
 
 @pytest.mark.parametrize("threads", [2, 8])
@@ -196,7 +210,7 @@ def test_denormal_numbers_are_flushed_in_all_rows_or_in_none(mode: Mode) -> None
     made, normal = small_values(), mode.get()
     seen: list[int] = []
 
-    def around(body) -> None:
+    def around(body: Callable[[], None]) -> None:
         mode.set(normal)
         body()
         seen.append(mode.bits())
@@ -219,7 +233,7 @@ def test_denormal_numbers_are_flushed_in_all_rows_or_in_none(mode: Mode) -> None
 def test_a_helper_in_another_mode_computes_in_the_callers(mode: Mode) -> None:
     made, normal = small_values(), mode.get()
 
-    def flushing(body) -> None:
+    def flushing(body: Callable[[], None]) -> None:
         mode.set(normal | FLUSH)
         body()
         assert mode.bits() == (normal | FLUSH) & ~63
