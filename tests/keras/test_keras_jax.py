@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -105,9 +105,13 @@ def test_an_interruption_while_recording_is_raised_afterwards(monkeypatch: pytes
         return original(*arguments)
 
     monkeypatch.setattr(_xla, "_recorded", recorded)
-    with pytest.raises(KeyboardInterrupt):
+
+    def interrupted_call() -> None:
         raw(TOLD, *operands(3, 9), outputs=(3, 9, 3))
-        time.sleep(1)  # it is raised as soon as Python runs again
+        sleep(1)  # it is raised as soon as Python runs again
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_call()
     assert interrupted
     assert raw(TOLD, *operands(3, 9), outputs=(3, 9, 3))
 
@@ -171,8 +175,8 @@ def test_inference_saves_nothing() -> None:
 def test_what_a_call_says_is_the_same_in_every_process() -> None:
     code = (
         "import os; os.environ['KERAS_BACKEND'] = 'jax';"
-        "from stepfold import cells; from stepfold._runtime import Recipe; from stepfold.keras._xla import Told;"
-        "from stepfold._runtime import Wanted;"
+        "from stepfold import cells; from stepfold._runtime import Recipe, Wanted;"
+        "from stepfold.keras._xla import Told;"
         "print(Told(Recipe.of(cells.lstm.step, 3).text, True, False).key,"
         "Told(Recipe.of(cells.gru.step, 3).text, wanted=Wanted(True, (True,), False, (True,))).key)"
     )

@@ -55,8 +55,8 @@ class Recipe:
     """A step, its number of units, and how a layer feeds it: all that is fixed before a batch is there.
 
     * `parts`: where each parameter lies in the `weights` arrays.
-    * `active`: which steps are active: "all", or what an operand says: "lengths" (batch,) int64, "mask" (batch,
-      time) booleans, "packed" (time,) int64 batch sizes.
+    * `active`: which steps are active: "all", or what an operand says: "lengths" (batch,) int64, "mask"
+      (batch, time) booleans, "packed" (time,) int64 batch sizes.
     * `padding`: what outputs are at steps that are not active: "repeat" the last active one's, "zero", or
       "none", they are not written.
     * `tokens`: inputs are the rows of a table (vocabulary_size, features) that tokens choose.
