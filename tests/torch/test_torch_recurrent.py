@@ -17,6 +17,7 @@ from torch_helpers import assert_same, values_and_gradients
 import stepfold.torch
 from stepfold import cell, cells, sigmoid, tanh
 from stepfold._reference import Reference
+from stepfold._runtime import _recipe
 from stepfold.torch import LSTM, RNN, Recurrent
 
 
@@ -39,7 +40,7 @@ def reference(module: Recurrent, x: torch.Tensor, suffix: str = "_l0", reverse: 
 
 
 @pytest.mark.parametrize("name", [*cells.names(), "leaky"])
-def test_a_layer_is_the_cell_folded(name: str) -> None:
+def test_a_layer_is_the_cell_over_time(name: str) -> None:
     torch.manual_seed(0)
     module = Recurrent(leaky if name == "leaky" else name, 3, 5, batch_first=True, dtype=torch.float64)
     x = torch.randn(2, 6, 3, dtype=torch.float64)
@@ -137,6 +138,19 @@ def test_copied_and_saved(make: Callable[[], Recurrent]) -> None:
         assert_same([copied(x)[0]], [module(x)[0]], rtol=0, atol=0)
     # the graph travels, not the function
     assert b"test_torch_recurrent" not in pickle.dumps(module)
+
+
+@pytest.mark.parametrize("make", [lambda: Recurrent(leaky, 3, 5), lambda: LSTM(3, 5, proj_size=2)])
+def test_another_version_loads_what_this_one_saved(
+    make: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, x = make().eval(), torch.randn(4, 2, 3)
+    saved = pickle.dumps(module)
+    with monkeypatch.context() as patch:
+        patch.setattr(_recipe, "VERSION", _recipe.VERSION + 1)
+        _recipe._read.cache_clear()
+        loaded = pickle.loads(saved)
+    assert_same([loaded(x)[0]], [module(x)[0]], rtol=0, atol=0)
 
 
 def test_a_cell_without_parameters() -> None:

@@ -1,4 +1,4 @@
-"""What the tests of the torch room share: runs whose values and gradients are laid side by side."""
+"""What the tests of the PyTorch adapter share: runs whose values and gradients are compared."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The derivative of `stepfold::scan`, which is `stepfold::scan_backward`; and the derivative of that.
 
-`torch.library.register_autograd` would do, but it takes every list of tensors apart as a pytree: some 110 µs
-a training step, nearly as long as all else around the kernels.
+`torch.library.register_autograd` would do, but it takes lists of tensors apart as pytrees: some 110 µs a
+training step, nearly as long as all else around the kernels.
 """
 
 from __future__ import annotations

@@ -148,6 +148,14 @@ class DropIn(nn.RNNBase):  # type: ignore[misc]
         time = input.shape[1 if self.batch_first else 0]
         return pad_packed_sequence(output, self.batch_first, total_length=time)[0], last
 
+    def __getstate__(self) -> dict[str, Any]:
+        # recipes are those of this version of stepfold; a saved module may be loaded by another
+        return {name: value for name, value in super().__getstate__().items() if name != "_recipes"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.prepare()
+
     def extra_repr(self) -> str:
         """Say the arguments that differ from their defaults."""
         text = str(super().extra_repr())

@@ -41,7 +41,6 @@ torch.library.define(
 )
 
 
-@torch.library.register_fake("stepfold::scan")  # type: ignore[untyped-decorator]
 def _scan_results(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     """The outputs (without elements if they are not asked for), the last states (states, batch, units), and
     the residuals, as bytes."""
@@ -57,7 +56,6 @@ def _scan_results(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-@torch.library.impl("stepfold::scan", "cpu")  # type: ignore[untyped-decorator]
 def _scan(
     inputs: Tensor,
     weights: list[Tensor],
@@ -80,7 +78,6 @@ def _scan(
     return outputs, last, residuals
 
 
-@torch.library.register_fake("stepfold::scan_backward")  # type: ignore[untyped-decorator]
 def _backward_results(*arguments: Any) -> tuple[Tensor, list[Tensor], Tensor]:
     """The gradients, without elements where they are not wanted or there is nothing that they are of."""
     given, wanted = Arguments(*arguments[:COMMON]), arguments[-1]
@@ -93,7 +90,6 @@ def _backward_results(*arguments: Any) -> tuple[Tensor, list[Tensor], Tensor]:
     )
 
 
-@torch.library.impl("stepfold::scan_backward", "cpu")  # type: ignore[untyped-decorator]
 def _scan_backward(
     inputs: Tensor,
     weights: list[Tensor],
@@ -159,3 +155,9 @@ def _check_memory(given: list[Tensor]) -> None:
     for tensor in given:
         if tensor.numel() and not tensor.data_ptr():
             raise RuntimeError(f"a tensor of shape {tuple(tensor.shape)} has no memory: its storage is empty")
+
+
+torch.library.register_fake("stepfold::scan", _scan_results)
+torch.library.register_fake("stepfold::scan_backward", _backward_results)
+torch.library.impl("stepfold::scan", "cpu", _scan)
+torch.library.impl("stepfold::scan_backward", "cpu", _scan_backward)

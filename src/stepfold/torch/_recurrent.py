@@ -147,10 +147,13 @@ class Recurrent(nn.Module):  # type: ignore[misc]
         return text
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"cell": self.cell.to_json()}
+        # recipes are those of this version of stepfold; a saved module may be loaded by another
+        state = {name: value for name, value in self.__dict__.items() if name != "_recipes"}
+        return state | {"cell": self.cell.to_json()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state | {"cell": Cell.from_json(state["cell"])})
+        self._prepare()
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
