@@ -16,7 +16,6 @@ from stepfold._llvm import target
 from stepfold._runtime import Engine
 from strategies import cells, masks
 
-
 VOCABULARY = 4
 
 
@@ -74,9 +73,7 @@ def made_of(cell: Cell, how: dict[str, Any]) -> Problem:
 
 
 def check(cell: Cell, how: dict[str, Any], engine: Engine) -> None:
-    made_of(cell, how).check(
-        engine=engine, threads=how["threads"], backward_threads=how["backward_threads"]
-    )
+    made_of(cell, how).check(engine=engine, threads=how["threads"], backward_threads=how["backward_threads"])
 
 
 def fresh(cell: Cell, how: dict[str, Any], on: str = "host") -> Engine:
