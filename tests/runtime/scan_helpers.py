@@ -282,6 +282,17 @@ class Problem:
         for name, array in results.made.items():
             what = name.removeprefix("the gradient of ").replace("initial state", "initial")
             found[f"gradient of {names.get(what, what)}"] = array
+        if (
+            self.padding == "none"
+            and self.mask is not None
+            and self.layout != "packed"
+            and self.tokens is None
+        ):
+            rest = found["gradient of inputs"][
+                ~self.laid(self.mask)
+            ]  # not written, or (no input is used) zero
+            assert (np.isnan(rest) | (rest == 0)).all()
+            found["gradient of inputs"][~self.laid(self.mask)] = np.nan
         for name, state in zip(self.step.states, self.initial, strict=True):
             if state is None:
                 found.pop(f"gradient of initial {name}", None)
