@@ -248,40 +248,65 @@ def test_aligned(dtype: str) -> None:
         assert not count or found.ctypes.data % 64 == 0
 
 
-def test_memory_that_was_dropped_is_given_to_the_next_that_fits() -> None:
-    first = acquire(4000)
-    begin = address(first)
-    assert address(acquire(4000)) != begin
-    del first
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture
+def empty_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     gc.collect()
-    second = acquire(3600)
-    assert (address(second), second.nbytes, second.dtype) == (begin, 3600, np.uint8)
-    del second
-    small = acquire(40)
-    assert not begin <= address(small) < begin + 4000
+    monkeypatch.setattr(buffers, "_pool", buffers._Pool())
 
 
-def test_blocks_that_are_too_large_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(buffers, "POOLED", 1 << 20)
-    made = acquire((1 << 20) + 1)
-    del made
-    assert buffers._pool._free is None or buffers._pool._free.nbytes <= 1 << 20
+def free() -> list[int]:
+    return [block.nbytes for block in buffers._pool._free]
 
 
-def test_a_block_that_nobody_asks_for_is_given_back() -> None:
-    made = acquire(4000)
+def test_memory_that_was_dropped_is_given_to_the_next_that_fits(empty_pool: None) -> None:
+    first, other = acquire((4, MEGABYTE)), acquire(MEGABYTE, np.float32)
+    assert (first.shape, first.dtype) == ((4, MEGABYTE), np.uint8)
+    assert (other.shape, other.dtype) == ((MEGABYTE,), np.float32)
+    begins = address(first), address(other)
+    assert begins[0] != begins[1]
+    del first, other
+    gc.collect()
+    assert free() == [4 * MEGABYTE] * 2
+    second, third = acquire(4 * MEGABYTE), acquire(3 * MEGABYTE)
+    assert (address(second), address(third)) == begins[::-1]
+    assert free() == []
+    del second, third
+    small = acquire(MEGABYTE)
+    assert not any(begin <= address(small) < begin + 4 * MEGABYTE for begin in begins)
+
+
+def test_small_arrays_come_from_numpy(empty_pool: None) -> None:
+    small = acquire(buffers.FRESH - 1)
+    del small
+    assert free() == []
+
+
+def test_free_blocks_stay_within_their_bound(empty_pool: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buffers, "POOLED", 5 * MEGABYTE)
+    made = [acquire(size * MEGABYTE) for size in (6, 2, 2, 2)]
+    while made:
+        made.pop(0)
+        assert sum(free()) <= 5 * MEGABYTE
+    assert free() == [2 * MEGABYTE] * 2
+
+
+def test_a_block_that_nobody_asks_for_is_given_back(empty_pool: None) -> None:
+    made = acquire(MEGABYTE)
     del made
     for _ in range(buffers._PATIENCE - 1):
         release_unused()
-    assert buffers._pool._free is not None
+    assert free()
     release_unused()
-    assert buffers._pool._free is None
+    assert not free()
     release_unused()
 
 
 def test_many_threads_never_share_a_buffer() -> None:
     def use(seed: int) -> bool:
-        made = acquire(50_000)
+        made = acquire(MEGABYTE)
         made[:] = seed % 251
         return bool((made == seed % 251).all())
 

@@ -5,7 +5,7 @@ run with addresses in one native call (`_program`), its tasks on the threads of 
 that the host lends (`_executor`). Weights are packed for the kernels by copies that are planned once
 (`_copy_plan`, `_packing`). Working memory comes out of bounded pools (`_buffers`)."""
 
-from ._buffers import Array, acquire, address, aligned, release_unused
+from ._buffers import FRESH, Array, acquire, address, aligned, release_unused
 from ._executor import Executor, calling_thread, openmp_of, own_threads, thread_cap
 from ._kernels import CompiledKernel, compiled, support
 from ._packing import Packing, Pieces, backward_sizes, forward_sizes
@@ -21,6 +21,7 @@ from ._program import (
 )
 
 __all__ = [
+    "FRESH",
     "Argument",
     "Array",
     "CompiledKernel",

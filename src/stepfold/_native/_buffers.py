@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import threading
 import weakref
 from typing import Any
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 ALIGN = 64
 POOLED = 48 << 20
-"""The largest block, in bytes, that `acquire` keeps for the next to ask."""
+"""How many bytes of free blocks `acquire` keeps for the next to ask."""
+FRESH = 1 << 20
+"""Bytes from which on memory that was used before is worth looking for."""
 _PATIENCE = 64  # calls that need no block, after which the free one is given back
 
 
@@ -26,46 +29,51 @@ def aligned(count: int, dtype: Any) -> Array:
 
 
 class _Pool:
-    """One free block: fresh memory must be paged in, which takes as long as to fill it."""
+    """Free blocks, the one that was dropped last at the end: fresh memory must be paged in, which takes as long as
+    to fill it."""
 
     def __init__(self) -> None:
-        self._free: Array | None = None
+        self._free: list[Array] = []
         self._unused = 0
         self._lock = threading.Lock()
 
     def take(self, size: int) -> Array:
         with self._lock:
-            block, self._free = self._free, None
-        if block is None or not size <= block.nbytes <= 2 * size:
-            block = aligned(size, np.uint8)
-        return block
+            self._unused = 0
+            for place in reversed(range(len(self._free))):
+                if size <= self._free[place].nbytes <= 2 * size:
+                    return self._free.pop(place)
+        return aligned(size, np.uint8)
 
     def put_back(self, block: Array) -> None:
         # A finalizer may run in a thread that holds the lock: then the block is dropped.
-        if block.nbytes <= POOLED and self._lock.acquire(blocking=False):
-            self._free, self._unused = block, 0
+        if self._lock.acquire(blocking=False):
+            self._free.append(block)
+            while sum(free.nbytes for free in self._free) > POOLED:
+                self._free.pop(0)
             self._lock.release()
 
     def pass_by(self) -> None:
-        if self._free is None:
+        if not self._free:
             return
         with self._lock:
             self._unused += 1
             if self._unused >= _PATIENCE:
-                self._free = None
+                self._free.clear()
 
 
 _pool = _Pool()
 
 
-def acquire(size: int) -> Array:
-    """Return `size` uninitialised bytes on a cache line; the block that was dropped last is used again if it
-    fits.
-
-    The memory is released when the array itself is dropped: a view of it does not hold it.
-    """
+def acquire(shape: int | tuple[int, ...], dtype: Any = np.uint8) -> Array:
+    """Return an uninitialised array. A large one lies in memory that was used before, if there is a block that
+    fits, and gives it back when the array itself is dropped: a view of it does not hold the memory."""
+    count, dtype = math.prod(shape) if isinstance(shape, tuple) else shape, np.dtype(dtype)
+    size = count * dtype.itemsize
+    if size < FRESH:
+        return np.empty(shape, dtype)
     block = _pool.take(size)
-    acquired: Array = block[:size]
+    acquired: Array = block[:size].view(dtype).reshape(shape)
     weakref.finalize(acquired, _pool.put_back, block).atexit = False
     return acquired
 

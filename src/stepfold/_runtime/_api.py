@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._cell import Cell
-from .._native import Array
+from .._native import Array, acquire
 from ._call import Call
 from ._checkpoint import Checkpoints
 from ._checks import Checked, checked
@@ -147,7 +147,7 @@ class Run:
 
 def _with_own_arrays(call: Call, *, everything: bool) -> Call:
     """Copies of what the backward pass reads; `everything` if it runs the forward pass again."""
-    own = replace(call, inputs=call.inputs.copy(), weights=[weight.copy() for weight in call.weights])
+    own = replace(call, inputs=_copied(call.inputs), weights=[_copied(weight) for weight in call.weights])
     if not everything:
         return own
     return replace(
@@ -156,3 +156,9 @@ def _with_own_arrays(call: Call, *, everything: bool) -> Call:
         active=None if call.active is None else call.active.copy(),
         initial=[state.copy() for state in call.initial],
     )
+
+
+def _copied(array: Array) -> Array:
+    copy = acquire(array.shape, array.dtype)
+    copy[...] = array
+    return copy

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._native import Array, acquire, release_unused
+from .._native import FRESH, Array, acquire, release_unused
 from ._backward import Wanted
 from ._engine import Engine
 from ._recipe import Recipe
@@ -24,8 +24,6 @@ from ._run import (
     run,
 )
 from ._shape import Shape
-
-_POOLED = 1 << 20  # bytes from which on memory that was used before is worth looking for
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ class Call:
             operands = forward_operands(engine, recipe, shape, outputs, training)
             run(program, operands, arrays, engine.dtype, self.threads)
         residuals = results.pop() if training else None
-        if residuals is None or residuals.nbytes < _POOLED:
+        if residuals is None or residuals.nbytes < FRESH:
             release_unused()
         return Forward(results.pop(0) if outputs else None, results, residuals)
 
@@ -146,5 +144,5 @@ class Call:
 def _new(operand: Operand, engine: Engine) -> Array:
     if operand.dtype == "bytes":
         (size,) = operand.shape
-        return acquire(size) if size >= _POOLED else np.empty(size, np.uint8)
+        return acquire(size)
     return np.empty(operand.shape, engine.dtype)

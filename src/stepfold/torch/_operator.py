@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._native import acquire, openmp_of, thread_cap
+from .._native import FRESH, acquire, openmp_of, thread_cap
 from .._runtime import engine_for, error_of, residuals_size
 from ._arguments import Arguments
 from ._prepare import Prepared, float_of, forms_of, prepared_backward, prepared_forward
@@ -23,9 +23,6 @@ COMMON = len(Arguments._fields)
 """How many arguments both operators share: those of `Arguments`."""
 _SHARED = "Tensor inputs, Tensor[] weights, Tensor[] initial, Tensor[] extra, Tensor? active, "
 _SHARED += "Tensor? tokens, str recipe"
-_POOLED = 1 << 20
-"""Bytes of residuals from which on it pays to take memory that was used before; PyTorch's is fresh each
-time."""
 _NAMES = {"darwin": "libtorch_cpu.dylib", "win32": "torch_cpu.dll"}
 _LIBRARY = str(Path(torch.__file__).parent / "lib" / _NAMES.get(sys.platform, "libtorch_cpu.so"))
 """PyTorch's library of CPU kernels: its OpenMP threads are awake when ours would have to be woken."""
@@ -134,7 +131,7 @@ def _scan_backward(
 
 def _bytes(call: Prepared) -> Tensor:
     """Memory for residuals."""
-    if call.residuals < _POOLED or torch.are_deterministic_algorithms_enabled():
+    if call.residuals < FRESH or torch.are_deterministic_algorithms_enabled():
         return torch.empty(call.residuals, dtype=torch.uint8)
     return torch.from_numpy(acquire(call.residuals))
 
