@@ -351,7 +351,8 @@ def _run_phase(
         fork.set("ranks", 0)
         number = f.emit("i32", f"trunc {threads} to i32")
         f.invoke(parallel, Value("@body", "ptr"), block, number, Value("0", "i32"))
-        # once more, for an executor that was interrupted before it came to this thread: mostly nothing is left
+        # once more, for an executor that was interrupted before it came to this thread: mostly nothing is
+        # left
         f.invoke("body", block)
         f.store(f.integer(1), forked, 8)
 

@@ -29,8 +29,8 @@ def aligned(count: int, dtype: Any) -> Array:
 
 
 class _Pool:
-    """Free blocks, the one that was dropped last at the end: fresh memory must be paged in, which takes as long as
-    to fill it."""
+    """Free blocks, the one that was dropped last at the end: fresh memory must be paged in, which takes as
+    long as to fill it."""
 
     def __init__(self) -> None:
         self._free: list[Array] = []
@@ -66,8 +66,8 @@ _pool = _Pool()
 
 
 def acquire(shape: int | tuple[int, ...], dtype: Any = np.uint8) -> Array:
-    """Return an uninitialised array. A large one lies in memory that was used before, if there is a block that
-    fits, and gives it back when the array itself is dropped: a view of it does not hold the memory."""
+    """Return an uninitialised array. A large one lies in memory that was used before, if there is a block
+    that fits, and gives it back when the array itself is dropped: a view of it does not hold the memory."""
     count, dtype = math.prod(shape) if isinstance(shape, tuple) else shape, np.dtype(dtype)
     size = count * dtype.itemsize
     if size < FRESH:
