@@ -1,8 +1,8 @@
 """From a plan to machine code: LLVM IR as text, vector functions, loops, compiling, the cache on disk.
 
 `_kernels` are those of a cell; the support kernels (`_support_kernels`) know no cell: active steps and groups
-of rows (`_schedule`, `_groups`), rows and copies (`_rows`, `_copies`), running programs (`_program`), threads
-(`_workers`), the handler for XLA (`_xla`)."""
+of rows (`_schedule`, `_groups`), their residuals (`_residuals`), rows and copies (`_rows`, `_copies`),
+running programs (`_program`), threads (`_workers`), the handler for XLA (`_xla`)."""
 
 from ._cache import load
 from ._cache_folder import (
@@ -17,10 +17,10 @@ from ._cache_folder import (
 )
 from ._compile import Library, Target, assembly, target
 from ._copies import COPY
-from ._groups import CHECKED, HEADER, HEADER_WORDS
 from ._kernels import KERNELS, stream_kernel
 from ._layout import INPUT_BLOCKS, Kernel, Layout, layout_for
 from ._program import ARGUMENT, CALL, LAUNCH, MOST_ARGUMENTS, PHASE, POOL, POOL_BLOCKS, PROGRAM
+from ._residuals import CHECKED, HEADER, HEADER_WORDS
 from ._signature import STREAM
 from ._stage import Panel, Shape
 from ._support import ERRORS, GROUP, GROUP_WORDS, STATUS, STATUS_WORDS

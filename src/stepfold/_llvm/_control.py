@@ -56,7 +56,7 @@ class Routine(Function):
 
     # ---- memory -------------------------------------------------------------------------------------------
 
-    def room(self, words: int) -> Value:
+    def stack(self, words: int) -> Value:
         """Memory for so many words on the stack; to be asked for before any loop."""
         return self.emit("ptr", f"alloca [{words} x i64], align 16")
 

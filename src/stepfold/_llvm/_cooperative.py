@@ -23,7 +23,7 @@ class Ranks:
     architecture: str
 
     def part(self, count: Integer) -> tuple[Value, Value]:
-        """Where this rank's part of so many things begins and ends."""
+        """Where this rank's part of a range [0, count) begins and ends."""
         f = self.f
         begin = f.emit("i64", f"udiv {f.integer(f.mul(self.rank, count))}, {self.ranks.name}")
         end = f.mul(f.add(self.rank, 1), count)

@@ -8,19 +8,10 @@ says which of the `distinct` ones each has."""
 from __future__ import annotations
 
 from ._layout import Kernel
-from ._signature import DISTINCT, INDEX, OPEN, PARTITION, SEAL, SHARE
-from ._support import GROUP, GROUP_INDEX, GROUP_WORDS, STATUS, Struct, SupportKernel
+from ._signature import DISTINCT, INDEX, PARTITION, SHARE
+from ._support import GROUP, GROUP_WORDS, Struct, SupportKernel
 from ._text import Value
 
-HEADER = (
-    "magic", "batch", "time", "vocabulary_size", "form", "total", "groups", "shared", "all_active", "digest",
-)  # fmt: skip
-"""The header of residuals: the first six are compared with what the backward pass expects; `form` stands for
-the layout (step, units, dtype, vector width); `digest` is that of all other words and of the groups'
-headers."""
-CHECKED = 6
-HEADER_WORDS = 16
-_MIX = 0x9E3779B97F4A7C15 - (1 << 64)  # an odd factor whose product depends on all lower bits
 _WORTH = 20  # a shared prefix pays where it saves more than one step in so many
 
 
@@ -275,105 +266,3 @@ def distinct_kernel(bits: int) -> Kernel:
         loop.next([f.add(count, k.one_if(new))])
     group.set("distinct_count", loop.results[0])
     return k.finish()
-
-
-def _digest(k: SupportKernel, groups: Value) -> Value:
-    """A digest of residuals' headers: what they say is believed, so damage must not pass."""
-    f = k.f
-
-    def mixed(digest: Value, word: Value) -> Value:
-        product = f.mul(f.emit("i64", f"xor {digest}, {word.name}"), _MIX)
-        return f.emit("i64", f"xor {product}, {f.emit('i64', f'lshr {product}, 32').name}")
-
-    with f.loop(0, HEADER.index("digest"), 1, [f.integer(0)]) as words:
-        words.next([mixed(words.carried[0], k.read("residuals", words.index))])
-    with f.loop(0, groups, 1, words.results) as lines:
-        line = f.mul(lines.index, GROUP_WORDS)
-        with f.loop(0, len(GROUP), 1, lines.carried) as words:
-            word = k.read("held_headers", f.add(line, words.index))
-            words.next([mixed(words.carried[0], word)])
-        lines.next(words.results)
-    return lines.results[0]
-
-
-def seal_kernel() -> Kernel:
-    """Write the header of residuals, and the groups' with distances in place of addresses."""
-    k = SupportKernel("seal", SEAL)
-    f, a = k.f, k.a
-    base = f.emit("i64", f"ptrtoint {a['residuals']} to i64")
-    header = Struct(f, HEADER, a["residuals"])
-    for n in range(CHECKED):
-        header.set(HEADER[n], a[f"expected{n}"])
-    groups = k.status().get("groups")
-    header.set("groups", groups)
-    header.set("shared", k.status().get("shared"))
-    header.set("all_active", k.status().get("all_active"))
-    with f.loop(0, groups) as loop:
-        line = f.mul(loop.index, GROUP_WORDS)
-        source = Struct(f, GROUP, f.offset(a["headers"], line, "i64"))
-        target = Struct(f, GROUP, f.offset(a["held_headers"], line, "i64"))
-        for field in GROUP:
-            value = source.get(field)
-            if field in GROUP_INDEX:
-                null = f.compare("eq", value, 0)
-                value = f.select(null, value, f.sub(value, base))
-            target.set(field, value)
-    header.set("digest", _digest(k, groups))
-    return k.finish()
-
-
-def open_kernel() -> Kernel:
-    """Check the headers of residuals, and write the groups' with addresses in place of distances; with
-    `row_gradients` every group gets (distinct_count, features) of it."""
-    k = SupportKernel("open", OPEN)
-    f, a = k.f, k.a
-    status = k.status()
-    base = f.emit("i64", f"ptrtoint {a['residuals']} to i64")
-    header = Struct(f, HEADER, a["residuals"])
-    for n in range(CHECKED):
-        found = header.get(HEADER[n])
-        with f.when(f.compare("ne", found, a[f"expected{n}"])):
-            k.fail("residuals", row=n, value=found, limit=a[f"expected{n}"])
-    groups = header.get("groups")
-    with f.when(f.compare("ugt", groups, a["groups_most"])):
-        k.fail("residuals", row=CHECKED, value=groups, limit=a["groups_most"])
-    with f.when(f.compare("eq", status.get("code"), 0)):
-        found, digest = header.get("digest"), _digest(k, groups)
-        with f.when(f.compare("ne", found, digest)):
-            k.fail("residuals", row=HEADER.index("digest"), value=found, limit=digest)
-    fine = f.compare("eq", status.get("code"), 0)
-    groups = f.select(fine, groups, f.integer(0))
-    status.set("groups", groups)
-    status.set("shared", header.get("shared"))
-    status.set("all_active", header.get("all_active"))
-    status.set("partial", f.sub(1, header.get("all_active")))
-    whole = f.compare("ne", header.get("all_active"), 0)
-    status.set("arriving", f.select(whole, a["output_gradient"], a["gathered"]))
-    with f.loop(0, groups, 1, [a["row_gradients"]]) as loop:
-        line = f.mul(loop.index, GROUP_WORDS)
-        source = Struct(f, GROUP, f.offset(a["held_headers"], line, "i64"))
-        target = Struct(f, GROUP, f.offset(a["headers"], line, "i64"))
-        for field in GROUP:
-            value = source.get(field)
-            if field in GROUP_INDEX:
-                null = f.compare("eq", value, 0)
-                value = f.select(null, value, f.add(value, base))
-            target.set(field, value)
-        target.set("row_gradients", loop.carried[0])
-        size = f.mul(source.get("distinct_count"), a["gradient_row"])
-        loop.next([k.bytes_past(loop.carried[0], size)])
-    return k.finish()
-
-
-__all__ = [
-    "CHECKED",
-    "HEADER",
-    "HEADER_WORDS",
-    "STATUS",
-    "distinct_kernel",
-    "index_kernel",
-    "open_kernel",
-    "partition_kernel",
-    "seal_kernel",
-    "share_kernel",
-]

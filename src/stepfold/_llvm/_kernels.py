@@ -211,8 +211,8 @@ def _pending(w: Writer, step: Value, rows: Value, array: str, state: Value, *, a
 def _residuals(w: Writer, n: Value) -> dict[str, tuple[Value, int]]:
     layout = w.layout
     base = w.at(w.a["residuals"], n, layout.residual_row)
-    numbers = w.f.offset(base, w.plan.residual_units * w.shape.padded, w.v.element)
-    return {"residual": (base, layout.residual_row), "residual_scalar": (numbers, layout.residual_row)}
+    scalars = w.f.offset(base, w.plan.residual_units * w.shape.padded, w.v.element)
+    return {"residual": (base, layout.residual_row), "residual_scalar": (scalars, layout.residual_row)}
 
 
 def _extras(w: Writer, n: Value) -> dict[str, tuple[Value, int]]:

@@ -53,16 +53,17 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a plan's rows lie in memory, for a number of units and a width of vectors; sizes in numbers."""
+    """How a plan's rows lie in memory, for a number of units and a width of vectors; sizes in elements."""
 
     plan: Plan
     shape: Shape
     bits: int
     architecture: str
 
-    def _apart(self, numbers: int) -> int:
-        """Rows a round number of bytes apart would all fall into the same few places of the caches."""
-        return numbers + self.shape.lanes if numbers and numbers * self.bits // 8 % _ROUND == 0 else numbers
+    def _apart(self, size: int) -> int:
+        """Rows whose distance is a multiple of a large power of two share few sets of the caches: set
+        apart."""
+        return size + self.shape.lanes if size and size * self.bits // 8 % _ROUND == 0 else size
 
     def states_of(self, memory: NDArray[Any]) -> NDArray[Any]:
         """Memory of whole rows of states, (… · state_row,), as (rows, states, padded)."""
@@ -76,9 +77,9 @@ class Layout:
 
     @property
     def residual_row(self) -> int:
-        """What is kept of one row of one timestep."""
-        numbers = -(-self.plan.residual_scalars // self.shape.lanes) * self.shape.lanes
-        return self.plan.residual_units * self.shape.padded + numbers
+        """The residuals of one row at one timestep."""
+        scalars = -(-self.plan.residual_scalars // self.shape.lanes) * self.shape.lanes
+        return self.plan.residual_units * self.shape.padded + scalars
 
     @property
     def projection_row(self) -> int:
@@ -97,7 +98,7 @@ class Layout:
 
     @property
     def divisible(self) -> bool:
-        """Whether a team of threads may share a row: nothing is summed over its units but in products."""
+        """Whether cooperative threads may share a row: nothing is summed over its units but in products."""
         return not any(stage.reductions or stage.scalars for stage in self.plan.inference.stages)
 
     @property
@@ -107,7 +108,7 @@ class Layout:
 
     @property
     def packed_size(self) -> int:
-        """How many numbers of deltas the sums of outer products pack; none if their rows are short."""
+        """How many elements of deltas the sums of outer products pack; none if their rows are short."""
         return packed_size(self.shape.lanes) if self.delta_row * self.bits // 8 >= _FAR else 0
 
     @property
@@ -130,7 +131,7 @@ class Layout:
         }
 
     def sums_size(self, features: int) -> int:
-        """How many numbers one thread's sums are."""
+        """How many elements one task's sums are."""
         return self.sums["kernel_gradients"] + features * self.plan.input_deltas * self.shape.padded
 
     @functools.cached_property
@@ -151,7 +152,7 @@ class Layout:
 
     @functools.cached_property
     def recurrent_size(self) -> int:
-        """How many numbers the gradients of all `recurrent_groups` take."""
+        """How many elements the gradients of all `recurrent_groups` take."""
         return sum(self.shape.units * g.slots for g in self.recurrent_groups) * self.shape.padded
 
 

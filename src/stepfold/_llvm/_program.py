@@ -66,7 +66,7 @@ def _launch_list(module: Module) -> None:
         [("list", "ptr"), ("slots", "ptr"), ("group", "i64"), ("task", "i64")], local=True,
     )  # fmt: skip
     list_, slots, group, task = f.arguments
-    block = f.room(MOST_ARGUMENTS)
+    block = f.stack(MOST_ARGUMENTS)
     count = f.load("i64", list_, 8)
     with f.loop(0, count, 1, [f.offset(list_, 1, "i64")]) as launches:
         launch = Struct(f, LAUNCH, launches.carried[0])
@@ -109,16 +109,16 @@ def _mode(module: Module, architecture: str) -> None:
     get = Routine(module, "get_mode", [], result="i64", local=True)
     set_ = Routine(module, "set_mode", [("mode", "i64")], local=True)
     if architecture == "x86_64":
-        room = get.room(1)
+        word = get.stack(1)
         module.declare_void("llvm.x86.sse.stmxcsr", ["ptr"])
-        get.line(f"call void @llvm.x86.sse.stmxcsr({room})")
-        found = get.load("i32", room, 4)
+        get.line(f"call void @llvm.x86.sse.stmxcsr({word})")
+        found = get.load("i32", word, 4)
         # the lowest six bits say what has happened, not what is to be done
         get.give(get.emit("i64", f"zext {get.emit('i32', f'and {found}, -64')} to i64"))
-        room = set_.room(1)
+        word = set_.stack(1)
         module.declare_void("llvm.x86.sse.ldmxcsr", ["ptr"])
-        set_.store(set_.emit("i32", f"trunc {set_.arguments[0]} to i32"), room, 4)
-        set_.line(f"call void @llvm.x86.sse.ldmxcsr({room})")
+        set_.store(set_.emit("i32", f"trunc {set_.arguments[0]} to i32"), word, 4)
+        set_.line(f"call void @llvm.x86.sse.ldmxcsr({word})")
     elif architecture == "aarch64":
         get.give(get.call("llvm.aarch64.get.fpcr", "i64", []))
         module.declare_void("llvm.aarch64.set.fpcr", ["i64"])
@@ -147,7 +147,7 @@ def _cooperate(module: Module, architecture: str) -> None:
     The first to arrive waits a little for the others, says how many ranks there are, and closes the door.
     """
     f = Routine(module, "cooperate", [("fork", "ptr")], local=True)
-    turns = f.room(1)
+    turns = f.stack(1)
     fork = Struct(f, FORK, f.arguments[0])
     slots = fork.get("slots", "ptr")
     rank = f.atomic_add(fork.at("arrived"), 1)
@@ -222,7 +222,7 @@ def _acquire(module: Module) -> None:
     """acquire(size): a workspace on a cache line, one that is free or new memory; null if there is none."""
     f = Routine(module, "acquire", [("size", "i64")], result="ptr", local=True)
     (size,) = f.arguments
-    found = f.room(1)
+    found = f.stack(1)
     f.store(f.integer(0), found, 8)
     pool, blocks = _blocks(f)
     # If another thread is at the pool, or was when the process was forked, new memory is as good.
@@ -256,7 +256,7 @@ def _put_back(module: Module) -> None:
     """put_back(workspace): keep a workspace for the next call, if it and its like stay within the bound."""
     f = Routine(module, "put_back", [("workspace", "ptr")], local=True)
     workspace = f.to_integer(f.arguments[0])
-    pending, ours = f.room(1), f.room(1)
+    pending, ours = f.stack(1), f.stack(1)
     f.store(workspace, pending, 8)
     size = f.load("i64", f.to_address(f.sub(workspace, 8)), 8)
     pool, blocks = _blocks(f)
@@ -299,7 +299,7 @@ def _run(module: Module, architecture: str) -> None:
     f = Routine(module, "run", [("call", "ptr")])
     call = Struct(f, CALL, f.arguments[0])
     program, slots = Struct(f, PROGRAM, call.get("program", "ptr")), call.get("slots", "ptr")
-    out, forked = Struct(f, STATUS, call.get("status", "ptr")), f.room(1)
+    out, forked = Struct(f, STATUS, call.get("status", "ptr")), f.stack(1)
     f.store(f.integer(0), forked, 8)
     f.atomic_add(program.at("runs"), 1)
     workspace = f.ask("acquire", "ptr", program.get("workspace"))

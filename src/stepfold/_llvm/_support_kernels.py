@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ._check import check_group_kernel
 from ._compile import Target
 from ._copies import copy_kernel, transpose_kernel
-from ._groups import distinct_kernel, index_kernel, open_kernel, partition_kernel, seal_kernel, share_kernel
+from ._groups import distinct_kernel, index_kernel, partition_kernel, share_kernel
 from ._layout import Kernel
 from ._program import program_kernel
+from ._residuals import check_group_kernel, open_kernel, seal_kernel
 from ._rows import (
     add_rows_kernel,
     blank_kernel,

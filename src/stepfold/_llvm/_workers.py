@@ -52,7 +52,7 @@ def _futex(module: Module, architecture: str) -> None:
 def _serve(module: Module, architecture: str) -> None:
     """serve(worker): wait for mail, work, for ever."""
     f = Routine(module, "serve", [("worker", "ptr"), ("help", "ptr")])
-    turns = f.room(1)
+    turns = f.stack(1)
     worker, help_ = Struct(f, WORKER, f.arguments[0]), f.arguments[1]
     module.declare("sched_setaffinity", "i32", ["i32", "i64", "ptr"])
     never = Value("false", "i1")
@@ -81,7 +81,7 @@ def _serve(module: Module, architecture: str) -> None:
 def _send(module: Module) -> None:
     """send(worker): let a sleeping worker wake on another processor than this one."""
     f = Routine(module, "send", [("worker", "ptr")], local=True)
-    others = f.room(PROCESSOR_WORDS)
+    others = f.stack(PROCESSOR_WORDS)
     worker = Struct(f, WORKER, f.arguments[0])
     size = 8 * PROCESSOR_WORDS
     allowed = worker.at("processors")
@@ -116,7 +116,7 @@ def _parallel(module: Module) -> None:
     function, block, threads, _ = f.arguments
     fork = Struct(f, FORK, block)
     workers = Struct(f, WORKERS, fork.get("host", "ptr"))
-    wanted, left = f.emit("i64", f"sext {threads} to i64"), f.room(1)
+    wanted, left = f.emit("i64", f"sext {threads} to i64"), f.stack(1)
     f.store(f.sub(wanted, 1), left, 8)
     module.declare("sched_setaffinity", "i32", ["i32", "i64", "ptr"])
     with f.loop(0, workers.get("count")) as loop:

@@ -1,4 +1,4 @@
-"""One kernel of a plan being written: its arguments loaded, and the pieces that several kernels share."""
+"""One kernel of a plan being written: its arguments loaded, and the parts that several kernels share."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Writer:
         )
 
     def at(self, base: Value, index: Integer, stride: int) -> Value:
-        """The address of the `index`-th row of `stride` numbers."""
+        """The address of the `index`-th row of `stride` elements."""
         return self.f.offset(base, self.f.mul(index, stride), self.v.element)
 
     def index(self, array: str, n: Integer) -> Value:
@@ -41,7 +41,7 @@ class Writer:
         return self.f.load("i64", self.f.offset(self.a[array], n, "i64"), 8)
 
     def input_row(self, n: Integer) -> Value:
-        """The address of the input of the n-th piece of work."""
+        """The address of the input of the n-th active step."""
         return self.f.offset(
             self.a["inputs"], self.f.mul(self.index("source", n), self.a["features"]), self.v.element
         )
@@ -50,10 +50,10 @@ class Writer:
         """A table that is one for a unit and zero for what pads a row."""
         one, zero = ("1.0", "0.0")
         element, units = self.v.element, self.shape.units
-        numbers = ", ".join(f"{element} {one if u < units else zero}" for u in range(self.shape.padded))
-        return self.module.table("inside", f"[{self.shape.padded} x {element}]", f"[{numbers}]")
+        values = ", ".join(f"{element} {one if u < units else zero}" for u in range(self.shape.padded))
+        return self.module.table("inside", f"[{self.shape.padded} x {element}]", f"[{values}]")
 
-    # ---- pieces -------------------------------------------------------------------------------------------
+    # ---- parts --------------------------------------------------------------------------------------------
 
     def project(self, count: Integer, out: Value, input_row: Callable[[Integer], Value]) -> None:
         """Write projections: out[i] = bias + kernel @ input_row(i)."""
@@ -116,7 +116,7 @@ class Writer:
             product(v, count, tile, 1, walks, lambda row, a, b: v.constant(0.0), finish)
 
     def _runs(self, slots: list[int]) -> list[tuple[int, int]]:
-        """Cut a list of slots where they stop lying side by side: (first, how many)."""
+        """Cut slots where they stop lying side by side: (first, how many)."""
         runs: list[tuple[int, int]] = []
         for k, slot in enumerate(slots):
             if runs and slot == slots[k - 1] + 1 and self.shape.units == self.shape.padded:

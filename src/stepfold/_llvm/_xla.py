@@ -63,7 +63,7 @@ def _describe(module: Module) -> None:
     for."""
     f = Routine(module, "describe", [("frame", "ptr")], result="i64", local=True)
     (frame,) = f.arguments
-    asked, extension = f.room(1), f.room(1)
+    asked, extension = f.stack(1), f.stack(1)
     f.store(f.integer(0), asked, 8)
     f.store(f.to_integer(_at(f, frame, _FRAME["extension"])), extension, 8)
     with f.forever() as leave:
@@ -84,29 +84,29 @@ def _describe(module: Module) -> None:
     f.finish()
 
 
-def _destroy(f: Routine, frame: Value, error: Value, room: Value) -> None:
+def _destroy(f: Routine, frame: Value, error: Value, block: Value) -> None:
     """Destroy an error that XLA gave us."""
     for word, value in enumerate((f.integer(24), f.integer(0), f.to_integer(error))):
-        f.store(value, f.offset(room, word, "i64"), 8)
-    f.invoke(_at(f, _at(f, frame, _FRAME["api"]), _API["destroy"]), room)
+        f.store(value, f.offset(block, word, "i64"), 8)
+    f.invoke(_at(f, _at(f, frame, _FRAME["api"]), _API["destroy"]), block)
 
 
 def _threads(module: Module) -> None:
     """pool_size(frame): how many threads XLA's pool has; 1 if it has none."""
     f = Routine(module, "pool_size", [("frame", "ptr")], result="i64", local=True)
     (frame,) = f.arguments
-    room, size = f.room(4), f.room(1)
+    block, size = f.stack(4), f.stack(1)
     f.store(f.integer(1), size, 8)
     api = _at(f, frame, _FRAME["api"])
     knows = f.compare("sgt", _at(f, api, _API["size"], "i64"), _API["num_threads"])
     with f.when(knows):
         context = f.to_integer(_at(f, frame, _FRAME["context"]))
         for word, value in enumerate((f.integer(32), f.integer(0), context, f.to_integer(size))):
-            f.store(value, f.offset(room, word, "i64"), 8)
-        error = f.ask(_at(f, api, _API["num_threads"]), "ptr", room)
+            f.store(value, f.offset(block, word, "i64"), 8)
+        error = f.ask(_at(f, api, _API["num_threads"]), "ptr", block)
         with f.when(f.emit("i1", f"icmp ne {error}, null")):
             f.store(f.integer(1), size, 8)
-            _destroy(f, frame, error, room)
+            _destroy(f, frame, error, block)
     f.give(f.load("i64", size, 8))
     f.finish()
 
@@ -118,7 +118,7 @@ def _parallel(module: Module) -> None:
         [("function", "ptr"), ("fork", "ptr"), ("threads", "i32"), ("flags", "i32")], local=True,
     )  # fmt: skip
     function, block, threads, _ = f.arguments
-    room = f.room(5)
+    call = f.stack(5)
     fork, variables = Struct(f, FORK, block), _variables(f)
     frame = fork.get("host", "ptr")
     context, api = f.to_integer(_at(f, frame, _FRAME["context"])), _at(f, frame, _FRAME["api"])
@@ -126,12 +126,12 @@ def _parallel(module: Module) -> None:
     with f.loop(1, f.emit("i64", f"sext {threads} to i64")):
         words = (f.integer(40), f.integer(0), context, variables.get("help"), f.to_integer(block))
         for word, value in enumerate(words):
-            f.store(value, f.offset(room, word, "i64"), 8)
+            f.store(value, f.offset(call, word, "i64"), 8)
         f.atomic_add(fork.at("references"), 1)
-        error = f.ask(schedule, "ptr", room)
+        error = f.ask(schedule, "ptr", call)
         with f.when(f.emit("i1", f"icmp ne {error}, null")):
             f.atomic_add(fork.at("references"), -1)
-            _destroy(f, frame, error, room)
+            _destroy(f, frame, error, call)
     f.invoke(function, block)
     f.finish()
 
@@ -169,7 +169,7 @@ def _find(module: Module) -> None:
     """find(frame, key) -> the entry of a call, null if there is none."""
     f = Routine(module, "find", [("frame", "ptr"), ("key", "i64")], result="ptr", local=True)
     frame, key = f.arguments
-    found = f.room(1)
+    found = f.stack(1)
     f.store(f.integer(0), found, 8)
     table = f.offset(Value("@stepfold_xla", "ptr"), len(XLA), "i64")
     arguments, results = (_at(f, frame, _FRAME[n], "i64") for n in ("arguments", "results"))
@@ -204,7 +204,7 @@ def _execute(module: Module) -> None:
         module, "execute", [("frame", "ptr"), ("found", "ptr"), ("size", "i64")], result="ptr", local=True
     )
     frame, address, size = f.arguments
-    slots, status, block, error = f.room(MOST_SLOTS), f.room(STATUS_WORDS), f.room(len(CALL)), f.room(1)
+    slots, status, block, error = f.stack(MOST_SLOTS), f.stack(STATUS_WORDS), f.stack(len(CALL)), f.stack(1)
     entry, call, variables = Struct(f, ENTRY, address), Struct(f, CALL, block), _variables(f)
     f.store(f.integer(0), error, 8)
     f.store(f.integer(0), slots, 8)
@@ -236,7 +236,7 @@ def _handle(module: Module) -> None:
     """handle(frame) -> null, or an error of XLA's."""
     f = Routine(module, "handle", [("frame", "ptr")], result="ptr")
     (frame,) = f.arguments
-    error, found = f.room(1), f.room(1)
+    error, found = f.stack(1), f.stack(1)
     f.store(f.integer(0), error, 8)
     variables = _variables(f)
     asked = f.ask("describe", "i64", frame)
