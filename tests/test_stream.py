@@ -79,7 +79,7 @@ def test_errors() -> None:
     stream = Stream(cells.lstm, _params(), batch=2)
     with pytest.raises(ValueError, match=r"x has shape \(1, 4\), expected \(batch, features\) = \(2, 4\)"):
         stream.step(np.ones((1, 4), "float32"))
-    with pytest.raises(ValueError, match="batch must be a whole number of at least 1, not 0"):
+    with pytest.raises(ValueError, match="batch must be an integer of at least 1, not 0"):
         Stream(cells.lstm, _params(), batch=0)
     with pytest.raises(ValueError, match=r"initial_state has 1 array\(s\), lstm has 2 state\(s\)"):
         Stream(cells.lstm, _params(), initial_state=[np.zeros((1, 8))])

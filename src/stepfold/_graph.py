@@ -7,11 +7,11 @@ sequence of the batch) at ONE timestep; batch and time are not part of it.
 from __future__ import annotations
 
 import math
-import os
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+
+from ._locks import ForkSafeLock
 
 Dims = tuple[str, ...]
 """The axes of a value by name: `()` a per-row scalar, `("units",)`, `("features",)`, or two for a matrix."""
@@ -60,17 +60,7 @@ class Node:
 _shared: weakref.WeakValueDictionary[tuple[object, ...], Node] = weakref.WeakValueDictionary()
 # Looking up and adding are one operation for all threads. Reentrant, because a signal handler or a finalizer
 # may trace a cell while its own thread holds the lock.
-_lock = threading.RLock()
-
-
-def _renew_lock() -> None:
-    """Give a forked process a lock of its own: the thread that may hold the old one is not in it."""
-    global _lock
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+_lock = ForkSafeLock(reentrant=True)
 
 
 def node(

@@ -37,7 +37,7 @@ class Stream:
         initial_state: Sequence[Any] | None = None,
     ) -> None:
         if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
-            raise ValueError(f"batch must be a whole number of at least 1, not {batch!r}")
+            raise ValueError(f"batch must be an integer of at least 1, not {batch!r}")
         if cell.step.leaves("row_input") or cell.step.leaves("step_input"):
             raise ValueError(
                 f"{cell.name} asks for values a sequence or a timestep (dropout), which a stream has not"

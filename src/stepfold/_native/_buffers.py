@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import math
-import threading
 import weakref
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .._locks import ForkSafeLock
 
 Array = NDArray[Any]
 ALIGN = 64
@@ -35,7 +36,7 @@ class _Pool:
     def __init__(self) -> None:
         self._free: list[Array] = []
         self._unused = 0
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def take(self, size: int) -> Array:
         with self._lock:

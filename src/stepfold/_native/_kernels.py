@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from .._llvm import Kernel, Target, load, support_kernel, target
+from .._locks import ForkSafeLock
 
 
 class CompiledKernel:
@@ -25,7 +25,7 @@ def compiled(name: str, on: Target, make: Callable[[], Kernel]) -> CompiledKerne
     return CompiledKernel(*load(name, on, make))
 
 
-_lock = threading.RLock()
+_lock = ForkSafeLock(reentrant=True)
 
 
 @functools.cache

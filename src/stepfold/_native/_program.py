@@ -6,6 +6,7 @@ shapes alone. `_llvm/_program.py` tells how a program is run."""
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from .._llvm import (
     STATUS,
     STATUS_WORDS,
 )
+from .._locks import ForkSafeLock
 from ._buffers import ALIGN, Array, address
 from ._executor import Executor
 from ._kernels import CompiledKernel, support
@@ -226,14 +228,16 @@ def last_executor() -> str:
 
 
 _ready: list[object] = []
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 
 
 def _runner() -> ctypes._CFuncPtr:  # type: ignore[name-defined]
     with _lock:
         if not _ready:
             code = support("program")
-            bound = code.addresses["stepfold_pool"] + 8 * POOL.index("bound")
-            ctypes.c_int64.from_address(bound).value = WORKSPACES
+            pool = (ctypes.c_int64 * len(POOL)).from_address(code.addresses["stepfold_pool"])
+            pool[POOL.index("bound")] = WORKSPACES
+            if hasattr(os, "register_at_fork"):  # another thread of the parent may have held its lock
+                os.register_at_fork(after_in_child=lambda: pool.__setitem__(POOL.index("lock"), 0))
             _ready.append(ctypes.CFUNCTYPE(None, ctypes.c_void_p)(code.address))
         return _ready[0]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import sys
-import threading
 from typing import Any
 
 import numpy as np
 
 from .._llvm import KERNELS, Layout, Target, layout_for, target
+from .._locks import ForkSafeLock
 from .._native import CompiledKernel, compiled
 from .._plan import plan
 from .._step import Step
@@ -31,7 +31,7 @@ class Engine:
         self.target = on or target()
         self.layout: Layout = layout_for(self.plan, units, self.bits, self.target)
         self._compiled: dict[str, CompiledKernel] = {}
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def kernel(self, kind: str) -> CompiledKernel:
         """The kernel of a kind ("infer", "train", "backward", "project", "table", "cooperative"), compiled

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
+from .._locks import ForkSafeLock
 from .._native import Program
 
 MOST_PROGRAMS = 512
@@ -21,7 +21,7 @@ class Programs:
         self._most, self._most_bytes = most, most_bytes
         self._known: OrderedDict[Hashable, Program] = OrderedDict()
         self._bytes = 0
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def items(self) -> list[tuple[Hashable, Program]]:
         """The programs that are known, with what each was recorded for."""

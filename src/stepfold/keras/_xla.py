@@ -20,6 +20,7 @@ import jax
 import numpy as np
 
 from .._llvm import ENTRY, MOST_SLOTS, PROBES, STATUS, STATUS_WORDS, TABLE_SIZE, XLA
+from .._locks import ForkSafeLock
 from .._native import Program, address, status_of, support, thread_cap
 from .._runtime import (
     Engine,
@@ -184,7 +185,7 @@ class _Table:
         self._retired: list[object] = []
         self._callbacks = resolve, refuse
         self._turn = 0
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         functions = {
             "resolve": ctypes.cast(resolve, ctypes.c_void_p).value or 0,
             "refuse": ctypes.cast(refuse, ctypes.c_void_p).value or 0,
