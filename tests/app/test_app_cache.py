@@ -145,7 +145,7 @@ def test_fill_compiles_what_a_process_needs_later(cache, capsys):
 def test_fill_takes_all_cells_three_sizes_and_a_dtype(cache, capsys, monkeypatch):
     asked = []
     module = sys.modules["stepfold.app._cache"]
-    monkeypatch.setattr(module, "_load_small", lambda: iter([True]))
+    monkeypatch.setattr(module, "_load_support", lambda: iter([True]))
     monkeypatch.setattr(module, "_load_kernels", lambda *layer: asked.append(layer) or iter([False, True]))
     out, err = run(capsys, "fill")
     assert asked == [(cells.by_name(n), u, "float32") for n in cells.names() for u in (32, 64, 128)]

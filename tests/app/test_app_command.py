@@ -183,8 +183,8 @@ def test_one_cell_is_shown_in_every_view(capsys):
     for view in ("maths", "latex", "graph", "gradient"):
         assert main(["show", "gru", view]) == 0
         assert capsys.readouterr().out == cells.by_name("gru").show(view) + "\n"
-    assert main(["show", "lstm", "llvm", "--units", "3", "--dtype", "float64", "--kernel", "back"]) == 0
-    code = cells.by_name("lstm").show("llvm", units=3, dtype="float64", kernel="back")
+    assert main(["show", "lstm", "llvm", "--units", "3", "--dtype", "float64", "--kernel", "backward"]) == 0
+    code = cells.by_name("lstm").show("llvm", units=3, dtype="float64", kernel="backward")
     assert capsys.readouterr().out == code + "\n"
     assert "there is no cell 'gruu'; the cells are " in refused(capsys, "show", "gruu")
     assert "the view 'latex' has no option units; it has no options" in refused(

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from stepfold._llvm import SUPPORT, _cache
+from stepfold._llvm import _cache, support_names, target
 from stepfold._native import support
 
 
 @pytest.fixture(scope="session")
 def support_kernels() -> None:
     """Load the kernels that every scan calls, so that the tests count a cell's own kernels alone."""
-    for name in SUPPORT:
+    for name in support_names(target()):
         support(name)
 
 

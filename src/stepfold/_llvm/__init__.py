@@ -24,7 +24,7 @@ from ._residuals import CHECKED, HEADER, HEADER_WORDS
 from ._signature import STREAM
 from ._stage import Panel, Shape
 from ._support import ERRORS, GROUP, GROUP_WORDS, STATUS, STATUS_WORDS
-from ._support_kernels import SUPPORT, support_kernel
+from ._support_kernels import support_kernel, support_names
 from ._workers import PROCESSOR_WORDS, SYSTEM_CALLS, WORKER, WORKERS
 from ._xla import ENTRY, MOST_SLOTS, PROBES, TABLE_SIZE, XLA
 
@@ -55,7 +55,6 @@ __all__ = [
     "STATUS",
     "STATUS_WORDS",
     "STREAM",
-    "SUPPORT",
     "SYSTEM_CALLS",
     "TABLE_SIZE",
     "WORKER",
@@ -78,5 +77,6 @@ __all__ = [
     "load",
     "stream_kernel",
     "support_kernel",
+    "support_names",
     "target",
 ]

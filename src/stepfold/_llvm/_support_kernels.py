@@ -25,7 +25,7 @@ from ._rows import (
     store_states_kernel,
 )
 from ._schedule import lengths_kernel, mask_kernel, packed_kernel, sort_kernel, whole_kernel
-from ._workers import workers_kernel
+from ._workers import SYSTEM_CALLS, workers_kernel
 from ._xla import xla_kernel
 
 _ROWS: dict[str, Callable[[int, int], Kernel]] = {
@@ -60,12 +60,10 @@ _INTEGERS: dict[str, Callable[[], Kernel]] = {
 _NATIVE: dict[str, Callable[[str], Kernel]] = {"program": program_kernel, "workers": workers_kernel}
 
 
-SUPPORT = (
-    *_NATIVE,
-    *_INTEGERS,
-    *(f"{name}{bits}" for name in (*_TOKENS, *_ROWS) for bits in (32, 64)),
-)
-"""The names of all support kernels."""
+def support_names(target: Target) -> list[str]:
+    """Return the names of the support kernels that a target has."""
+    native = [name for name in _NATIVE if name != "workers" or target.architecture in SYSTEM_CALLS]
+    return [*native, *_INTEGERS, *(f"{name}{bits}" for name in (*_TOKENS, *_ROWS) for bits in (32, 64))]
 
 
 def support_kernel(name: str, target: Target) -> Kernel:

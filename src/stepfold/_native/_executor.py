@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import platform
 import sys
 import threading
 from queue import SimpleQueue
@@ -155,7 +154,7 @@ def own_threads() -> Executor:
 
 
 def _own() -> Executor:
-    native = sys.platform == "linux" and platform.machine() in SYSTEM_CALLS
+    native = sys.platform == "linux" and os.uname().machine in SYSTEM_CALLS
     return FutexWorkers() if native else QueueWorkers()
 
 

@@ -1,6 +1,7 @@
 """The subcommand ``cache``: show, clear and fill the cache of compiled kernels."""
 
 import argparse
+import functools
 import sys
 import time
 import warnings
@@ -14,15 +15,17 @@ from .._cell import Cell
 from .._llvm import (
     CACHE_BOUND,
     FOLDER_VARIABLE,
-    SUPPORT,
     CacheFile,
     UntrustedError,
     cache_files,
     cache_folder,
     check_folder,
     clear_folder,
+    load,
+    support_kernel,
+    support_names,
+    target,
 )
-from .._native import support
 from .._runtime import Engine
 from ._run import RunError
 
@@ -104,8 +107,9 @@ def _fill(options: argparse.Namespace) -> None:
 
 def _load_support() -> Iterator[bool]:
     """Load the kernels that all cells use; yield for each whether it came from the cache."""
-    for name in SUPPORT:
-        yield support(name).from_cache
+    on = target()
+    for name in support_names(on):
+        yield load(f"support {name}", on, functools.partial(support_kernel, name, on))[2]
 
 
 def _load_kernels(cell: Cell, units: int, dtype: str) -> Iterator[bool]:
