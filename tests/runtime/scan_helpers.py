@@ -235,9 +235,9 @@ class Problem:
             np.add.at(of_table, self.tokens, of_inputs)
             of_inputs = of_table
         else:
-            # of a step that reads no input the gradient is zero everywhere
-            unwritten = self.padding == "none" and any(leaf.op == "input" for leaf in self.step.nodes)
-            of_inputs = self.laid(np.where(active, of_inputs, np.nan) if unwritten else of_inputs)
+            of_inputs = self.laid(
+                np.where(active, of_inputs, np.nan) if self.padding == "none" else of_inputs
+            )
         return {
             "outputs": self.laid(outputs),
             **{f"state {n}": s for n, s in zip(self.step.states, scan.states, strict=True)},
