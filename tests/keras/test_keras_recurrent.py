@@ -23,7 +23,7 @@ import stepfold
 import stepfold.keras
 from stepfold import cells
 from stepfold._ops import TABLE
-from stepfold.keras._words import OPERATIONS
+from stepfold.keras._activations import OPERATIONS
 
 pytestmark = quiet
 SHAPE = (4, 6, 3)
@@ -176,7 +176,7 @@ def test_bad_arguments() -> None:
         stepfold.keras.Recurrent(lambda x, h: h, 3)
     with pytest.raises(ValueError, match="there is no cell 'lstn'; the cells are simple_rnn"):
         stepfold.keras.Recurrent("lstn", 3)
-    with pytest.raises(ValueError, match="units must be a whole number of at least 1, not 0"):
+    with pytest.raises(ValueError, match="units must be an integer of at least 1, not 0"):
         stepfold.keras.Recurrent("lstm", 0)
     with pytest.raises(ValueError, match=r"recurrent_dropout must lie in 0…1, below 1, not 1\.0"):
         stepfold.keras.Recurrent("lstm", 3, recurrent_dropout=1.0)

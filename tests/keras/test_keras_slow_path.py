@@ -29,7 +29,7 @@ def test_an_activation_without_a_word(name: str) -> None:
         text = str(caught[0].message)
         assert text == (
             f"{name} {ours.name!r} runs Keras's own loop, not a compiled kernel: "
-            "activation 'selu' is not one of stepfold's words"
+            "activation 'selu' is not one of stepfold's functions"
         )
         with warnings.catch_warnings():
             warnings.simplefilter("error", SlowPathWarning)
@@ -46,7 +46,7 @@ def test_a_function_of_the_user_s_own() -> None:
         "GRU", 5, SHAPE, recurrent_activation=twice_tanh, seed=1, dropout=0.5, recurrent_dropout=0.5
     )
     with pytest.warns(
-        SlowPathWarning, match="recurrent_activation 'twice_tanh' is not one of stepfold's words"
+        SlowPathWarning, match="recurrent_activation 'twice_tanh' is not one of stepfold's functions"
     ):
         found = ours(random(*SHAPE), training=True)
     close(found, own(random(*SHAPE), training=True))

@@ -15,7 +15,7 @@ class Embedding(keras.layers.Embedding):  # type: ignore[misc]
     """`keras.layers.Embedding`, with every argument of it, whose ids reach the recurrent layer behind it.
 
     A stepfold layer that gets the output as it is works on the ids (batch, time) and the table (input_dim,
-    output_dim), so that each word is projected once, and the vectors (batch, time, output_dim) need never be
+    output_dim), so that each token is projected once, and the vectors (batch, time, output_dim) need never be
     made. Anything in between (a dropout, a normalisation) works on the vectors, as ever. Results and
     gradients are the same either way. Ids outside 0…input_dim - 1 are an error. (Under JAX's `jit`, as in
     `fit`, a model's arrays have by then been given away, so load its weights again after an error.)

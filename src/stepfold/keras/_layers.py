@@ -14,8 +14,8 @@ from .. import cells
 from .._cell import Cell
 from .._runtime import Part, Parts
 from .._transform import recurrent_dropout, recurrent_dropout_leaf
+from ._activations import function_of, name_of
 from ._layer import CompiledRNN, Feed
-from ._words import name_of, word_of
 
 _register = keras.saving.register_keras_serializable(package="stepfold")
 _OF_LAYER = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll", "activity_regularizer")
@@ -74,15 +74,16 @@ class _Borrowed(CompiledRNN):
         return own.inner_loop(sequences, initial_state, mask, training=training)
 
     def definition(self) -> Cell | None:
-        """Return the cell that means what this layer is configured to compute, None if a word is missing."""
+        """Return the cell that means what this layer is configured to compute, None if stepfold lacks an
+        activation."""
         raise NotImplementedError
 
     def unsupported_reason(self) -> str | None:
-        """Return which activation has no word."""
+        """Return which activation stepfold has not."""
         for argument in ("activation", "recurrent_activation"):
             activation = getattr(self.cell, argument, None)
-            if activation is not None and word_of(activation) is None:
-                return f"{argument} {name_of(activation)!r} is not one of stepfold's words"
+            if activation is not None and function_of(activation) is None:
+                return f"{argument} {name_of(activation)!r} is not one of stepfold's functions"
         return None
 
     def feed(self, sequences: Any, initial_state: list[Any], training: bool) -> Feed:
@@ -181,9 +182,10 @@ class SimpleRNN(_Borrowed):
     gates = ("",)
 
     def definition(self) -> Cell | None:
-        """Return the cell that means what this layer is configured to compute, None if a word is missing."""
-        word = word_of(self.cell.activation)
-        return None if word is None else _made(cells.simple_rnn_with, word)
+        """Return the cell that means what this layer is configured to compute, None if stepfold lacks an
+        activation."""
+        function = function_of(self.cell.activation)
+        return None if function is None else _made(cells.simple_rnn_with, function)
 
     def _drops(self, rate: float) -> bool:
         return rate > 0.0
@@ -202,9 +204,10 @@ class LSTM(_Borrowed):
     gates = ("i", "f", "c", "o")
 
     def definition(self) -> Cell | None:
-        """Return the cell that means what this layer is configured to compute, None if a word is missing."""
-        words = word_of(self.cell.activation), word_of(self.cell.recurrent_activation)
-        return None if None in words else _made(cells.lstm_with, *words)
+        """Return the cell that means what this layer is configured to compute, None if stepfold lacks an
+        activation."""
+        functions = function_of(self.cell.activation), function_of(self.cell.recurrent_activation)
+        return None if None in functions else _made(cells.lstm_with, *functions)
 
 
 @_register
@@ -220,9 +223,10 @@ class GRU(_Borrowed):
     gates = ("z", "r", "h")
 
     def definition(self) -> Cell | None:
-        """Return the cell that means what this layer is configured to compute, None if a word is missing."""
-        words = word_of(self.cell.activation), word_of(self.cell.recurrent_activation)
-        return None if None in words else _made(cells.gru_with, *words, self.cell.reset_after)
+        """Return the cell that means what this layer is configured to compute, None if stepfold lacks an
+        activation."""
+        functions = function_of(self.cell.activation), function_of(self.cell.recurrent_activation)
+        return None if None in functions else _made(cells.gru_with, *functions, self.cell.reset_after)
 
     def _biases(self) -> int:
         return 2 if self.cell.reset_after else 0

@@ -20,8 +20,8 @@ from .._transform import (
     zoneout,
     zoneout_leaf,
 )
+from ._activations import evaluate
 from ._layer import CompiledRNN, Feed
-from ._words import evaluate
 
 _register = keras.saving.register_keras_serializable(package="stepfold")
 _KINDS: tuple[tuple[Dims, str], ...] = ((KERNEL, "kernel"), (RECURRENT_KERNEL, "recurrent"))
@@ -79,7 +79,7 @@ class StepCell(keras.layers.Layer):  # type: ignore[misc]
     ) -> None:
         super().__init__(**kwargs)
         if not isinstance(units, int) or isinstance(units, bool) or units < 1:
-            raise ValueError(f"units must be a whole number of at least 1, not {units!r}")
+            raise ValueError(f"units must be an integer of at least 1, not {units!r}")
         for name, rate in (
             ("dropout", dropout),
             ("recurrent_dropout", recurrent_dropout),

@@ -9,7 +9,7 @@ _ATTRIBUTE = "_stepfold_tokens"
 
 
 class Tokens(NamedTuple):
-    """The ids (batch, time) and the table (words, features) that a tensor is rows of."""
+    """The ids (batch, time) and the table (vocabulary_size, features) that a tensor is rows of."""
 
     ids: Any
     table: Any

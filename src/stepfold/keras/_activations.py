@@ -1,4 +1,4 @@
-"""Keras's names for activations in stepfold's words, and stepfold's operations in Keras's own."""
+"""Keras's activations as functions of the cell language, and its operations as Keras's."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .. import _language
 from .._graph import Node
 from .._interpret import interpret
 
-Word = Callable[[Any], Any]
+Function = Callable[[Any], Any]
 
-_WORDS: tuple[tuple[str, Word], ...] = (
+_FUNCTIONS: tuple[tuple[str, Function], ...] = (
     ("linear", _language.linear),
     ("tanh", _language.tanh),
     ("sigmoid", _language.sigmoid),
@@ -29,20 +29,22 @@ _WORDS: tuple[tuple[str, Word], ...] = (
     ("exponential", _language.exp),
 )
 _ops_names = {"exponential": "exp"}
-_FROM_KERAS: list[tuple[Any, Word]] = [(getattr(keras.activations, name), word) for name, word in _WORDS]
+_FROM_KERAS: list[tuple[Any, Function]] = [
+    (getattr(keras.activations, name), function) for name, function in _FUNCTIONS
+]
 _FROM_KERAS += [
-    (getattr(ops, _ops_names.get(name, name)), word)
-    for name, word in _WORDS
+    (getattr(ops, _ops_names.get(name, name)), function)
+    for name, function in _FUNCTIONS
     # keras.ops.gelu is another function by default: the approximation
     if name not in ("linear", "gelu") and hasattr(ops, _ops_names.get(name, name))
 ]
 
 
-def word_of(activation: Any) -> Word | None:
-    """Return the word that means the same as an activation of Keras, None if there is none."""
-    for known, word in _FROM_KERAS:
+def function_of(activation: Any) -> Function | None:
+    """Return the function of the cell language that is an activation of Keras, None if there is none."""
+    for known, function in _FROM_KERAS:
         if activation is known:
-            return word
+            return function
     return None
 
 
