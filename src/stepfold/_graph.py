@@ -69,7 +69,7 @@ def node(
     """Return the one node that stands for this operation on these inputs, whichever thread asks."""
     # repr keeps 0.0 and -0.0, and 1 and 1.0, apart
     key = (op, tuple(map(id, inputs)), tuple(map(repr, attributes)), dims)
-    with _lock:
+    with _lock.lock:
         found = _shared.get(key)
         if found is None:
             found = _shared[key] = Node(op, inputs, attributes, dims, boolean)

@@ -6,36 +6,22 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from types import TracebackType
 
 
 class ForkSafeLock:
-    """A lock, free in a forked child whoever held it in the parent; `reentrant` for one that a thread may
-    take again."""
+    """`lock` is a lock, or (`reentrant`) one that a thread may take again; a forked child finds a free one there.
+
+    To be used as `with a.lock:`, which no interruption can leave taken.
+    """
 
     def __init__(self, *, reentrant: bool = False) -> None:
         self._make = threading.RLock if reentrant else threading.Lock
-        self._renew()
+        self.renew()
         _locks.add(self)
 
-    def _renew(self) -> None:
-        self._lock = self._make()
-
-    def acquire(self, blocking: bool = True) -> bool:
-        """Take the lock; returns whether it was taken."""
-        return self._lock.acquire(blocking)
-
-    def release(self) -> None:
-        """Give the lock back."""
-        self._lock.release()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lock.release()
+    def renew(self) -> None:
+        """Take a new lock, which nobody holds."""
+        self.lock = self._make()
 
 
 _locks: weakref.WeakSet[ForkSafeLock] = weakref.WeakSet()
@@ -43,7 +29,7 @@ _locks: weakref.WeakSet[ForkSafeLock] = weakref.WeakSet()
 
 def _renew_all() -> None:
     for lock in list(_locks):
-        lock._renew()
+        lock.renew()
 
 
 if hasattr(os, "register_at_fork"):

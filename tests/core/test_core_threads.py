@@ -83,8 +83,9 @@ def test_cells_loaded_at_once_share_their_nodes() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX, if it is loaded, warns
 def test_a_process_forked_while_a_thread_traces_can_trace() -> None:
-    with _graph._lock:
+    with _graph._lock.lock:
         forked = ThreadPoolExecutor(1).submit(_trace_in_a_fork).result()
     assert forked == 0
 

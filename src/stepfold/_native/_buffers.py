@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import math
 import weakref
+from collections import deque
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from .._locks import ForkSafeLock
 
 Array = NDArray[Any]
 ALIGN = 64
@@ -30,37 +30,33 @@ def aligned(count: int, dtype: Any) -> Array:
 
 
 class _Pool:
-    """Free blocks, the one that was dropped last at the end: fresh memory must be paged in, which takes as
-    long as to fill it."""
+    """Free blocks, the last dropped at the right end: fresh memory must be paged in, which takes as long as to
+    fill it. There is no lock, only atomic operations of a deque: a finalizer may run anywhere."""
 
     def __init__(self) -> None:
-        self._free: list[Array] = []
+        self._free: deque[Array] = deque()
         self._unused = 0
-        self._lock = ForkSafeLock()
 
     def take(self, size: int) -> Array:
-        with self._lock:
-            self._unused = 0
-            for place in reversed(range(len(self._free))):
-                if size <= self._free[place].nbytes <= 2 * size:
-                    return self._free.pop(place)
+        self._unused = 0
+        with contextlib.suppress(IndexError):  # another thread may be faster
+            for _ in range(len(self._free)):
+                block = self._free.pop()
+                if size <= block.nbytes <= 2 * size:
+                    return block
+                self._free.appendleft(block)
         return aligned(size, np.uint8)
 
     def put_back(self, block: Array) -> None:
-        # A finalizer may run in a thread that holds the lock: then the block is dropped.
-        if self._lock.acquire(blocking=False):
-            self._free.append(block)
-            while sum(free.nbytes for free in self._free) > POOLED:
-                self._free.pop(0)
-            self._lock.release()
+        self._free.append(block)
+        with contextlib.suppress(IndexError):
+            while sum(free.nbytes for free in list(self._free)) > POOLED:
+                self._free.popleft()
 
     def pass_by(self) -> None:
-        if not self._free:
-            return
-        with self._lock:
-            self._unused += 1
-            if self._unused >= _PATIENCE:
-                self._free.clear()
+        self._unused += 1
+        if self._unused >= _PATIENCE:
+            self._free.clear()
 
 
 _pool = _Pool()

@@ -36,5 +36,5 @@ def _support(name: str) -> CompiledKernel:
 
 def support(name: str) -> CompiledKernel:
     """Return a support kernel's code."""
-    with _lock:
+    with _lock.lock:
         return _support(name)

@@ -232,7 +232,7 @@ _lock = ForkSafeLock()
 
 
 def _runner() -> ctypes._CFuncPtr:  # type: ignore[name-defined]
-    with _lock:
+    with _lock.lock:
         if not _ready:
             code = support("program")
             pool = (ctypes.c_int64 * len(POOL)).from_address(code.addresses["stepfold_pool"])

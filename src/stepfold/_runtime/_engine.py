@@ -38,7 +38,7 @@ class Engine:
         once."""
         found = self._compiled.get(kind)
         if found is None:
-            with self._lock:
+            with self._lock.lock:
                 found = self._compiled.get(kind) or self._load(kind)
                 self._compiled[kind] = found
         return found

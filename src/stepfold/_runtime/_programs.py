@@ -25,7 +25,7 @@ class Programs:
 
     def items(self) -> list[tuple[Hashable, Program]]:
         """The programs that are known, with what each was recorded for."""
-        with self._lock:
+        with self._lock.lock:
             return list(self._known.items())
 
     def __len__(self) -> int:
@@ -38,13 +38,13 @@ class Programs:
 
     def get(self, key: Hashable, record: Callable[[], Program]) -> Program:
         """Return the program of a key, recorded if it is not known."""
-        with self._lock:
+        with self._lock.lock:
             found = self._known.get(key)
             if found is not None:
                 self._known.move_to_end(key)
                 return found
         made = record()  # two threads may both record one: either will do
-        with self._lock:
+        with self._lock.lock:
             known = self._known.setdefault(key, made)
             if known is made:
                 self._bytes += made.nbytes

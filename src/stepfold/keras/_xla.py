@@ -224,7 +224,7 @@ class _Table:
             "signature": address(memory),
         }
         entry = np.array([words[name] for name in ENTRY], np.int64)
-        with self._lock:
+        with self._lock.lock:
             places = [(key + probe) % TABLE_SIZE for probe in range(PROBES)]
             place = next((p for p in places if p not in self._held), places[self._turn % PROBES])
             self._turn += 1
