@@ -9,7 +9,7 @@ import weakref
 
 
 class ForkSafeLock:
-    """`lock` is a lock, or (`reentrant`) one that a thread may take again; a forked child finds a free one there.
+    """`lock` is a lock, or (`reentrant`) one that a thread may take again; in a forked child it is free.
 
     To be used as `with a.lock:`, which no interruption can leave taken.
     """

@@ -30,7 +30,7 @@ def aligned(count: int, dtype: Any) -> Array:
 
 
 class _Pool:
-    """Free blocks, the last dropped at the right end: fresh memory must be paged in, which takes as long as to
+    """Free blocks, the last dropped at the right end: fresh memory must be paged in, as slow as to
     fill it. There is no lock, only atomic operations of a deque: a finalizer may run anywhere."""
 
     def __init__(self) -> None:
