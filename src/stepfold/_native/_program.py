@@ -28,7 +28,7 @@ from ._buffers import ALIGN, Array, address
 from ._executor import Executor
 from ._kernels import CompiledKernel, support
 
-WORKSPACES = 1 << 26
+WORKSPACES = 46 << 20
 """How many bytes of workspaces are kept for later calls, over all programs."""
 _RESERVED = 3  # slots: zero, the workspace, the slots themselves
 _NAMES = {code: name for name, code in ERRORS.items()}
