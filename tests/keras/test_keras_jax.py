@@ -17,7 +17,7 @@ if BACKEND == "jax":
 
     from stepfold import cells
     from stepfold._llvm import PROBES, TABLE_SIZE
-    from stepfold._runtime import Recipe
+    from stepfold._runtime import Recipe, Wanted
     from stepfold.keras import _xla
     from stepfold.keras._xla import Told
 
@@ -196,3 +196,28 @@ def test_weights_given_away_by_jit_are_not_needed_again() -> None:
     )
     *moved, _ = step([jnp.array(w) for w in before], jnp.asarray(random(*SHAPE)))
     close(moved, [w - 0.1 for w in before])
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+@pytest.mark.parametrize("jitted", [False, True])
+def test_an_empty_batch_has_gradients_of_zero(name: str, jitted: bool) -> None:
+    _, ours = pair(name, 5, SHAPE)
+    weights, fixed = ([v.value for v in of] for of in (ours.weights, ours.non_trainable_variables))
+    weights = weights[: len(ours.trainable_variables)]
+
+    def loss(weights: Any, x: Any) -> Any:
+        return ours.stateless_call(weights, fixed, x)[0].sum()
+
+    gradient = jax.grad(loss, argnums=(0, 1))
+    gradient = jax.jit(gradient) if jitted else gradient
+    of_weights, of_inputs = gradient(weights, jnp.zeros((0, *SHAPE[1:])))
+    assert of_inputs.shape == (0, *SHAPE[1:])
+    close(of_weights, [np.zeros(w.shape, np.float32) for w in weights])
+
+
+@pytest.mark.parametrize("size", [0, 1, 16, 127])
+def test_residuals_too_short_to_be_read_are_an_error(size: int) -> None:
+    told = Told(Recipe.of(cells.simple_rnn.step, 3).text, wanted=Wanted(False, (True,), True, (False,) * 3))
+    given = [*operands(), jnp.zeros((1, size), "uint8"), jnp.zeros((2, 3))]
+    with pytest.raises(Exception, match="are too short to be residuals"):
+        jax.block_until_ready(_xla.call(told, given, [jax.ShapeDtypeStruct((2, 4, 2), "float32")]))

@@ -10,7 +10,17 @@ from scan_helpers import Problem, problem, ready
 
 from stepfold import cells, scan
 from stepfold._native import Program, Recorder, own_threads
-from stepfold._runtime import Threads, Wanted, backward_results, forward_program, programs
+from stepfold._runtime import (
+    Engine,
+    Recipe,
+    Shape,
+    Threads,
+    Wanted,
+    backward_program,
+    backward_results,
+    forward_program,
+    programs,
+)
 from stepfold._runtime._programs import MOST_BYTES, MOST_PROGRAMS, Programs
 from stepfold._runtime._run import addresses, forward_operands
 
@@ -150,3 +160,14 @@ def test_a_result_has_one_name() -> None:
         "the gradient of weight 0",
         "the gradient of weight 2",
     ]
+
+
+def test_an_empty_batch_is_not_recorded_with_residuals() -> None:
+    """There would be no memory for their header."""
+    step = cells.simple_rnn.step
+    engine, recipe = Engine(step, 3, "float32"), Recipe.of(step, 3)
+    shape = Shape(0, 4, 2, ((3, 2), (3, 3), (3,)))
+    with pytest.raises(ValueError, match="an empty batch has no residuals"):
+        forward_program(engine, recipe, shape, outputs=True, training=True, threads=1)
+    with pytest.raises(ValueError, match="an empty batch has no residuals"):
+        backward_program(engine, recipe, shape, Wanted(True, (True,), True, (True,) * 3), threads=1)

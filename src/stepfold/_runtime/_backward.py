@@ -40,6 +40,8 @@ def record_backward(
 ) -> Program:
     """Record the backward program; its operands are in the order that `_recipe` gives. With `windowed` the
     residuals are those of a window of so many steps."""
+    if not shape.batch:
+        raise ValueError("an empty batch has no residuals; nothing is to be run for it")
     return _Backward(engine, recipe, shape, wanted, windowed, threads).record()
 
 

@@ -85,9 +85,6 @@ class Checkpoints:
         weights = [np.zeros_like(weight) for weight in call.weights]
         residuals = aligned(total_size(engine, recipe, shape.held(self._size)), np.uint8)
         wanted = Wanted(output_gradient is not None, (True,) * len(carried), True, (True,) * len(weights))
-        program = backward_program(
-            engine, recipe, shape, wanted, threads=call.threads.most, windowed=self._size
-        )
         operands = [
             operand._replace(shape=residuals.shape) if operand.dtype == "bytes" else operand
             for operand in backward_operands(engine, recipe, shape, wanted)
@@ -95,6 +92,9 @@ class Checkpoints:
         part = np.empty_like(inputs) if recipe.tokens else inputs
         for begin, start in zip(reversed(self._begins), reversed(self._starts[:-1]), strict=True):
             self._forward(begin, start, None, residuals)
+            program = backward_program(
+                engine, recipe, shape, wanted, threads=call.threads.most, windowed=self._size
+            )
             before = [np.empty_like(state) for state in carried]
             parts = [np.empty_like(weight) for weight in weights]
             arrays = [call.inputs, *call.weights, residuals]

@@ -85,6 +85,8 @@ def record_forward(
 ) -> Program:
     """Record the forward program; its operands are in the order that `_recipe` gives, behind the window's
     begin if there is a window (`windowed` steps of it)."""
+    if training and not shape.batch:
+        raise ValueError("an empty batch has no residuals; nothing is to be run for it")
     recording = _Forward(engine, recipe, shape, outputs, training, windowed, threads)
     return recording.record()
 

@@ -53,7 +53,7 @@ def _forward(
         results.append(jax.ShapeDtypeStruct((batch, row), np.uint8))
     given = [value for value in (inputs, tokens, mask) if value is not None]
     told = Told(recipe.text, sequences, training)
-    found = _run(told, recipe.step.name, results, [*given, *initial, *extra, *weights])
+    found = _run(told, recipe.step.name, batch, results, [*given, *initial, *extra, *weights])
     residuals = found.pop() if training else None
     outputs = found.pop(0) if sequences else None
     return outputs, tuple(found), residuals
@@ -92,7 +92,8 @@ def _backward_rule(recipe: Recipe, sequences: bool, saved: Any, cotangents: Resu
     results += [_like(w, *w.shape) for w, wish in zip(weights, to_weights, strict=True) if wish]
     given = [inputs, *extra, *weights, residuals]
     given += [c for c in (from_outputs, *from_last) if c is not None]
-    found = iter(_run(Told(recipe.text, wanted=wanted), recipe.step.name, results, given))
+    told = Told(recipe.text, wanted=wanted)
+    found = iter(_run(told, recipe.step.name, residuals.shape[0], results, given))
     inputs_gradient = next(found) if to_inputs else None
     initial_gradients = tuple(next(found) for _ in from_last if recipe.initial)
     weights_gradients = tuple(next(found) if wish else None for wish in to_weights)
@@ -102,7 +103,9 @@ def _backward_rule(recipe: Recipe, sequences: bool, saved: Any, cotangents: Resu
 scan.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)
 
 
-def _run(told: Told, name: str, results: list[Any], arguments: list[Any]) -> list[Any]:
+def _run(told: Told, name: str, batch: Any, results: list[Any], arguments: list[Any]) -> list[Any]:
+    if batch == 0:  # no kernel runs: there is no row to run, and no memory for residuals
+        return [jnp.zeros(result.shape, result.dtype) for result in results]
     if not results:
         return []
     return list(_guarded(told, name, tuple(results), *map(jnp.asarray, arguments)))

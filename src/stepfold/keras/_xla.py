@@ -9,6 +9,7 @@ import ctypes
 import functools
 import hashlib
 import json
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from .._llvm import ENTRY, MOST_SLOTS, PROBES, STATUS, STATUS_WORDS, TABLE_SIZE, XLA
+from .._llvm import ENTRY, HEADER_WORDS, MOST_SLOTS, PROBES, STATUS, STATUS_WORDS, TABLE_SIZE, XLA
 from .._locks import ForkSafeLock
 from .._native import Program, address, status_of, support, thread_cap
 from .._runtime import (
@@ -124,7 +125,10 @@ def _shape_of(recipe: Recipe, told: Told, given: list[_Buffer]) -> Shape:
     weights = tuple(buffer.shape for buffer in given[first : first + recipe.weights])
     bits = 64
     if told.wanted is not None:  # residuals know the batch that they are of
-        batch, time = _words(given[first + recipe.weights].data + 8, 2)
+        residuals = given[first + recipe.weights]
+        if _DTYPES.get(residuals.code) != "uint8" or math.prod(residuals.shape) < 8 * HEADER_WORDS:
+            raise ValueError(f"the residuals, of shape {residuals.shape}, are too short to be residuals")
+        batch, time = _words(residuals.data + 8, 2)
     elif recipe.tokens:
         (batch, time), bits = given[1].shape, 64 if given[1].code == 5 else 32
     else:
