@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,16 +22,50 @@ class Arguments(NamedTuple):
     (vocabulary_size, features) whose rows they choose; `initial` one (batch, units) a state if the recipe
     says so, which it must for a packed batch: they tell its number of rows; `extra` the leaves that a
     transformed step asks for, in the recipe's order; `active` the lengths (batch,), mask (batch, time) or
-    batch sizes (time,) that the recipe speaks of.
+    batch sizes (time,) that the recipe speaks of. `each` puts something else in the place of each tensor.
     """
 
     inputs: Tensor
-    weights: list[Tensor]
-    initial: list[Tensor]
-    extra: list[Tensor]
+    weights: Sequence[Tensor]
+    initial: Sequence[Tensor]
+    extra: Sequence[Tensor]
     active: Tensor | None
     tokens: Tensor | None
     text: str
+
+    @property
+    def flat(self) -> list[Any]:
+        """All tensors, in the order of a forward program's operands; None for one that is not there."""
+        return [self.inputs, self.tokens, self.active, *self.initial, *self.extra, *self.weights]
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many initial states and extra leaves there are."""
+        return len(self.initial), len(self.extra)
+
+    @classmethod
+    def of(cls, flat: Sequence[Any], counts: tuple[int, int], text: str) -> Arguments:
+        """Return the arguments again, or what came in their place, from what `flat` and `counts` return."""
+        inputs, tokens, active, *rest = flat
+        first, second = counts[0], sum(counts)
+        return cls(inputs, rest[second:], rest[:first], rest[first:second], active, tokens, text)
+
+    def gradients(self, inputs: Any, weights: Sequence[Any], initial: Sequence[Any]) -> list[Any]:
+        """Gradients of these three, in the order of `flat`: the other arguments have none."""
+        return [inputs, None, None, *initial, *[None for _ in self.extra], *weights]
+
+    def each(self, function: Callable[[Any], Any]) -> Arguments:
+        """The same with a function's value in the place of each tensor; hashable if the values are."""
+        inputs, weights, initial, extra, active, tokens, text = self
+        return Arguments(
+            function(inputs),
+            tuple(map(function, weights)),
+            tuple(map(function, initial)),
+            tuple(map(function, extra)),
+            None if active is None else function(active),
+            None if tokens is None else function(tokens),
+            text,
+        )
 
     @property
     def recipe(self) -> Recipe:

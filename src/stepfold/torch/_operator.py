@@ -15,12 +15,10 @@ import torch
 from torch import Tensor
 
 from .._native import FRESH, acquire, openmp_of, thread_cap
-from .._runtime import engine_for, error_of, residuals_size
+from .._runtime import error_of
 from ._arguments import Arguments
-from ._prepare import Prepared, float_of, forms_of, prepared_backward, prepared_forward
+from ._prepare import Prepared, forward_shapes, prepared_backward, prepared_forward, spec
 
-COMMON = len(Arguments._fields)
-"""How many arguments both operators share: those of `Arguments`."""
 _SHARED = "Tensor inputs, Tensor[] weights, Tensor[] initial, Tensor[] extra, Tensor? active, "
 _SHARED += "Tensor? tokens, str recipe"
 _NAMES = {"darwin": "libtorch_cpu.dylib", "win32": "torch_cpu.dll"}
@@ -38,118 +36,93 @@ torch.library.define(
 )
 
 
-def _scan_results(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """The outputs (without elements if they are not asked for), the last states (states, batch, units), and
-    the residuals, as bytes."""
-    given, sequences, training = Arguments(*arguments[:COMMON]), *arguments[COMMON:]
-    inputs, recipe = given.inputs, given.recipe
-    batch, time, places = given.sizes
-    engine = engine_for(recipe.step, recipe.units, float_of(inputs.dtype))
-    size = residuals_size(engine, recipe, batch, time, places) if training else 0
-    return (
-        inputs.new_empty((*given.batch_axes, recipe.units) if sequences else (0,)),
-        inputs.new_empty((len(recipe.step.states), batch, recipe.units)),
-        inputs.new_empty((size,), dtype=torch.uint8),
-    )
+def _scan_results(*call: Any) -> tuple[Tensor, Tensor, Tensor]:
+    given, sequences, training = Arguments(*call[:7]), *call[7:]
+    outputs, last, residuals = forward_shapes(given, sequences, training)
+    new = given.inputs.new_empty
+    return new(outputs), new(last), new(residuals, dtype=torch.uint8)
 
 
-def _scan(
-    inputs: Tensor,
-    weights: list[Tensor],
-    initial: list[Tensor],
-    extra: list[Tensor],
-    active: Tensor | None,
-    tokens: Tensor | None,
-    text: str,
-    sequences: bool,
-    training: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    forms = forms_of(inputs, weights, initial, extra, active, tokens)
-    call = prepared_forward(text, forms, sequences, training)
-    outputs, last, residuals = inputs.new_empty(call.outputs), inputs.new_empty(call.last), _bytes(call)
-    if call.shape.batch:
-        given = [tensor for tensor in (inputs, tokens, active) if tensor is not None]
-        given = [tensor.contiguous() for tensor in (*given, *initial, *extra, *weights)]
-        results = [outputs.data_ptr(), *call.states(last)] if sequences else [*call.states(last)]
-        _run(call, given, [*results, residuals.data_ptr()] if training else results)
+def _scan(*call: Any) -> tuple[Tensor, Tensor, Tensor]:
+    given, sequences, training = Arguments(*call[:7]), *call[7:]
+    prepared = prepared_forward(given.each(spec), sequences, training)
+    shapes, new = prepared.shapes, given.inputs.new_empty
+    outputs, last, residuals = new(shapes.outputs), new(shapes.last), _bytes(*shapes.residuals)
+    if prepared.batch:
+        results = [outputs.data_ptr(), *_states(last)] if sequences else [*_states(last)]
+        results += [residuals.data_ptr()] if training else []
+        _run(prepared, [tensor for tensor in given.flat if tensor is not None], results)
     return outputs, last, residuals
 
 
-def _backward_results(*arguments: Any) -> tuple[Tensor, list[Tensor], Tensor]:
-    """The gradients, without elements where they are not wanted or there is nothing that they are of."""
-    given, wanted = Arguments(*arguments[:COMMON]), arguments[-1]
+def _backward_results(*call: Any) -> tuple[Tensor, list[Tensor], Tensor]:
+    return _new_gradients(Arguments(*call[:7]), call[-1])
+
+
+def _new_gradients(given: Arguments, wanted: list[bool]) -> tuple[Tensor, list[Tensor], Tensor]:
+    """Memory for the gradients, without elements where they are not wanted or there is nothing that they are
+    of."""
     inputs, initial = given.inputs, given.initial
-    states = (len(initial), given.sizes[0], given.recipe.units) if initial else (0,)
     return (
         inputs.new_empty(inputs.shape if wanted[0] else (0,)),
         [w.new_empty(w.shape if wish else (0,)) for w, wish in zip(given.weights, wanted[1:], strict=True)],
-        inputs.new_empty(states),
+        inputs.new_empty((len(initial), given.sizes[0], given.recipe.units) if initial else (0,)),
     )
 
 
-def _scan_backward(
-    inputs: Tensor,
-    weights: list[Tensor],
-    initial: list[Tensor],
-    extra: list[Tensor],
-    active: Tensor | None,
-    tokens: Tensor | None,
-    text: str,
-    residuals: Tensor,
-    output_gradient: Tensor | None,
-    last_gradient: Tensor | None,
-    wanted: list[bool],
-) -> tuple[Tensor, list[Tensor], Tensor]:
-    call = prepared_backward(
-        text,
-        forms_of(inputs, weights, initial, extra, active, tokens),
-        (residuals.shape, residuals.dtype),
-        None if output_gradient is None else (output_gradient.shape, output_gradient.dtype),
-        None if last_gradient is None else (last_gradient.shape, last_gradient.dtype),
+def _scan_backward(*call: Any) -> tuple[Tensor, list[Tensor], Tensor]:
+    given, residuals, output_gradient, last_gradient, wanted = Arguments(*call[:7]), *call[7:]
+    prepared = prepared_backward(
+        given.each(spec),
+        spec(residuals),
+        None if output_gradient is None else spec(output_gradient),
+        None if last_gradient is None else spec(last_gradient),
         tuple(wanted),
     )
-    to_inputs = inputs.new_empty(inputs.shape if wanted[0] else 0)
-    to_weights = [
-        weight.new_empty(weight.shape if wish else 0)
-        for weight, wish in zip(weights, wanted[1:], strict=True)
-    ]
-    to_initial = inputs.new_empty(call.last if initial else 0)
-    if not call.shape.batch:
+    to_inputs, to_weights, to_initial = _new_gradients(given, wanted)
+    if not prepared.batch:
         return to_inputs, [gradient.zero_() for gradient in to_weights], to_initial
     if residuals.data_ptr() % 64:  # from elsewhere: kernels read whole words of it
         residuals = residuals.clone()
-    given = [tensor.contiguous() for tensor in (inputs, *extra, *weights, residuals)]
-    given += [] if output_gradient is None else [output_gradient.contiguous()]
-    arriving = None if last_gradient is None else last_gradient.contiguous()
-    results = [] if arriving is None else [*call.states(arriving)]
-    results += [to_inputs.data_ptr()] if wanted[0] else []
-    results += call.states(to_initial) if initial else []
-    results += [gradient.data_ptr() for gradient, wish in zip(to_weights, wanted[1:], strict=True) if wish]
-    _run(call, given, results)
+    tensors = [given.inputs, *given.extra, *given.weights, residuals]
+    tensors += [] if output_gradient is None else [output_gradient]
+    stacked = None if last_gradient is None else last_gradient.contiguous()
+    addresses = [] if stacked is None else [*_states(stacked)]
+    addresses += [to_inputs.data_ptr()] if wanted[0] else []
+    addresses += _states(to_initial) if given.initial else []
+    addresses += [gradient.data_ptr() for gradient, wish in zip(to_weights, wanted[1:], strict=True) if wish]
+    _run(prepared, tensors, addresses)
     return to_inputs, to_weights, to_initial
 
 
-def _bytes(call: Prepared) -> Tensor:
+def _bytes(size: int) -> Tensor:
     """Memory for residuals."""
-    if call.residuals < FRESH or torch.are_deterministic_algorithms_enabled():
-        return torch.empty(call.residuals, dtype=torch.uint8)
-    return torch.from_numpy(acquire(call.residuals))
+    if size < FRESH or torch.are_deterministic_algorithms_enabled():
+        return torch.empty(size, dtype=torch.uint8)
+    return torch.from_numpy(acquire(size))
 
 
-def _run(call: Prepared, given: list[Tensor], results: list[int]) -> None:
-    """Run on what is given, contiguous tensors, and on the addresses of the results behind them."""
+def _states(stacked: Tensor) -> range:
+    """Where each state of a contiguous tensor (states, batch, units) lies."""
+    first, size = stacked.data_ptr(), stacked.nbytes
+    return range(first, first + size, size // stacked.shape[0])
+
+
+def _run(prepared: Prepared, tensors: list[Tensor], behind: list[int]) -> None:
+    """Run on what is given: tensors, and the addresses of the operands and results behind them."""
     executor = openmp_of(_LIBRARY)
     threads = thread_cap(None, torch.get_num_threads())
-    addresses = [tensor.data_ptr() for tensor in given]
+    tensors = [tensor.contiguous() for tensor in tensors]  # held until the program is done
+    addresses = [tensor.data_ptr() for tensor in tensors]
     if 0 in addresses:
-        _check_memory(given)
-    status = call.program(threads).run(addresses + results, executor, threads)
+        _check_memory(tensors)
+    status = prepared.program(threads=threads).run(addresses + behind, executor, threads)
     if status is not None:
         raise error_of(status)
 
 
-def _check_memory(given: list[Tensor]) -> None:
-    for tensor in given:
+def _check_memory(tensors: list[Tensor]) -> None:
+    for tensor in tensors:
         if tensor.numel() and not tensor.data_ptr():
             raise RuntimeError(f"a tensor of shape {tuple(tensor.shape)} has no memory: its storage is empty")
 

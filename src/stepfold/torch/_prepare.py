@@ -4,12 +4,12 @@ program."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from .._native import Program
 from .._runtime import (
@@ -25,16 +25,9 @@ from .._runtime import (
     forward_program,
     residuals_size,
 )
+from ._arguments import Arguments
 
-Form = tuple[tuple[int, ...], torch.dtype]
-"""A tensor's shape and dtype."""
-Forms = tuple[Form, tuple[Form, ...], tuple[Form, ...], tuple[Form, ...], Form | None, Form | None]
-"""Those of inputs, weights, initial states, extra leaves, what says which steps are active, and tokens."""
-
-_FLOATS: dict[torch.dtype, np.dtype[Any]] = {
-    torch.float32: np.dtype(np.float32),
-    torch.float64: np.dtype(np.float64),
-}
+_FLOATS = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 _DTYPES = {
     "token": (torch.int32, torch.int64),
     "int64": (torch.int64,),
@@ -43,117 +36,102 @@ _DTYPES = {
 }
 
 
-class Prepared(NamedTuple):
-    """A checked call: `wanted` of the backward pass, None of the forward pass, where `training` counts."""
+Spec = tuple[tuple[int, ...], torch.dtype]
+spec: Callable[[torch.Tensor], Spec] = operator.attrgetter("shape", "dtype")
+"""Return a tensor's shape and dtype."""
 
-    engine: Engine
-    recipe: Recipe
-    shape: Shape
-    wanted: Wanted | None
-    sequences: bool
-    training: bool
+
+class TensorSpec(NamedTuple):
+    """A tensor's shape and dtype."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+class ForwardShapes(NamedTuple):
+    """The shapes of what `stepfold::scan` returns, without elements where it is not asked for: the outputs,
+    the last states (states, batch, units), the residuals in bytes."""
+
     outputs: tuple[int, ...]
     last: tuple[int, ...]
-    residuals: int
-
-    def program(self, threads: int) -> Program:
-        """The program, recorded if it is not known."""
-        if self.wanted is not None:
-            return backward_program(self.engine, self.recipe, self.shape, self.wanted, threads=threads)
-        return forward_program(
-            self.engine,
-            self.recipe,
-            self.shape,
-            outputs=self.sequences,
-            training=self.training,
-            threads=threads,
-        )
-
-    def states(self, stacked: Tensor) -> range:
-        """Where each state of a tensor (states, batch, units) lies."""
-        first, size = stacked.data_ptr(), self.shape.batch * self.engine.units * self.engine.itemsize
-        return range(first, first + self.last[0] * size, size)
+    residuals: tuple[int]
 
 
-def forms_of(
-    inputs: Tensor,
-    weights: Sequence[Tensor],
-    initial: Sequence[Tensor],
-    extra: Sequence[Tensor],
-    active: Tensor | None,
-    tokens: Tensor | None,
-) -> Forms:
-    """The shapes and dtypes of the operands that both passes are given."""
-    return (
-        (inputs.shape, inputs.dtype),
-        tuple([(tensor.shape, tensor.dtype) for tensor in weights]),
-        tuple([(tensor.shape, tensor.dtype) for tensor in initial]),
-        tuple([(tensor.shape, tensor.dtype) for tensor in extra]),
-        None if active is None else (active.shape, active.dtype),
-        None if tokens is None else (tokens.shape, tokens.dtype),
-    )
+def forward_shapes(given: Arguments, sequences: bool, training: bool) -> ForwardShapes:
+    """Return the shapes of what a forward pass returns; they may be symbolic."""
+    recipe, (batch, time, places) = given.recipe, given.sizes
+    size = residuals_size(_engine(given), recipe, batch, time, places) if training else 0
+    outputs = (*given.batch_axes, recipe.units) if sequences else (0,)
+    return ForwardShapes(outputs, (len(recipe.step.states), batch, recipe.units), (size,))
+
+
+class Prepared(NamedTuple):
+    """A checked call: its number of rows, what the forward pass returns, and what returns the program, given
+    `threads`."""
+
+    batch: int
+    shapes: ForwardShapes
+    program: Callable[..., Program]
 
 
 @functools.lru_cache(maxsize=256)
-def prepared_forward(text: str, forms: Forms, sequences: bool, training: bool) -> Prepared:
-    """Return what a forward pass runs; ValueError or RuntimeError if an operand does not fit."""
-    found = _prepared(text, forms, None, sequences, training)
-    inputs, weights, initial, extra, active, tokens = forms
-    given = [form for form in (inputs, tokens, active) if form is not None]
-    given += [*initial, *extra, *weights]
-    operands = forward_operands(found.engine, found.recipe, found.shape, sequences, training)
-    _check(operands[: len(given)], given, inputs[1])
-    return found
+def prepared_forward(specs: Arguments, sequences: bool, training: bool) -> Prepared:
+    """Return what a forward pass on such tensors runs; ValueError or RuntimeError if one does not fit."""
+    given = specs.each(TensorSpec._make)
+    recipe, engine, shape = _checked(given)
+    tensors = [spec for spec in given.flat if spec is not None]
+    _check(forward_operands(engine, recipe, shape, sequences, training), tensors, given)
+    program = functools.partial(forward_program, engine, recipe, shape, outputs=sequences, training=training)
+    return Prepared(shape.batch, forward_shapes(given, sequences, training), program)
 
 
 @functools.lru_cache(maxsize=256)
 def prepared_backward(
-    text: str,
-    forms: Forms,
-    residuals: Form,
-    output_gradient: Form | None,
-    last_gradient: Form | None,
+    specs: Arguments,
+    residuals: Spec,
+    output_gradient: Spec | None,
+    last_gradient: Spec | None,
     wanted: tuple[bool, ...],
 ) -> Prepared:
-    """Return what a backward pass runs; ValueError or RuntimeError if an operand does not fit."""
-    recipe = Recipe.from_text(text)
-    if len(wanted) != 1 + recipe.weights:
+    """Return what a backward pass on such tensors runs; ValueError or RuntimeError if one does not fit."""
+    given = specs.each(TensorSpec._make)
+    if len(wanted) != 1 + given.recipe.weights:
         raise ValueError(
-            f"wanted has {len(wanted)} booleans, expected 1 of the inputs and {recipe.weights} of the weights"
+            f"wanted has {len(wanted)} booleans, expected 1 of the inputs and {given.recipe.weights} of the "
+            "weights"
         )
+    recipe, engine, shape = _checked(given)
+    shapes = forward_shapes(given, False, True)
+    if residuals[0] == (0,) and shapes.residuals != (0,):
+        raise RuntimeError("stepfold::scan saved nothing for the backward pass; call it with training=True")
     states = (last_gradient is not None,) * len(recipe.step.states)
     wishes = Wanted(output_gradient is not None, states, wanted[0], wanted[1:])
-    found = _prepared(text, forms, wishes, False, True)
-    if residuals[0] == (0,) and found.residuals:
-        raise RuntimeError("stepfold::scan saved nothing for the backward pass; call it with training=True")
-    inputs, weights, _, extra, *_ = forms
-    given = [inputs, *extra, *weights, residuals]
-    given += [] if output_gradient is None else [output_gradient]
-    operands = backward_operands(found.engine, recipe, found.shape, wishes)[: len(given)]
+    tensors = [given.inputs, *given.extra, *given.weights, TensorSpec(*residuals)]
+    tensors += [] if output_gradient is None else [TensorSpec(*output_gradient)]
+    _check(backward_operands(engine, recipe, shape, wishes), tensors, given)
     if last_gradient is not None:
-        given.append(last_gradient)
-        operands.append(Operand("the gradient of the last states", found.last, "float"))
-    _check(operands, given, inputs[1])
-    return found
+        stacked = Operand("the gradient of the last states", shapes.last, "float")
+        _check([stacked], [TensorSpec(*last_gradient)], given)
+    return Prepared(shape.batch, shapes, functools.partial(backward_program, engine, recipe, shape, wishes))
 
 
-def float_of(dtype: torch.dtype) -> np.dtype[Any]:
-    """NumPy's dtype of the same name; RuntimeError if no kernel has it."""
+def _engine(given: Arguments) -> Engine:
+    dtype = given.inputs.dtype
     if dtype not in _FLOATS:
         raise RuntimeError(f"inputs are {dtype}, but stepfold::scan runs in float32 and float64")
-    return _FLOATS[dtype]
+    return engine_for(given.recipe.step, given.recipe.units, _FLOATS[dtype])
 
 
-def _prepared(text: str, forms: Forms, wanted: Wanted | None, sequences: bool, training: bool) -> Prepared:
-    recipe = Recipe.from_text(text)
-    (inputs, dtype), weights, initial, extra, active, tokens = forms
-    engine = engine_for(recipe.step, recipe.units, float_of(dtype))
-    packed, states = recipe.active == "packed", len(recipe.step.states)
+def _checked(given: Arguments) -> tuple[Recipe, Engine, Shape]:
+    """Return the sizes of a call; ValueError if a tensor is missing or has too few or too many axes."""
+    inputs, weights, initial, extra, active, tokens, _ = given
+    recipe, engine = given.recipe, _engine(given)
+    packed = recipe.active == "packed"
     if packed and not recipe.initial:
         raise ValueError("a packed batch needs initial states, which tell how many rows it has")
     for name, count, expected in (
         ("weights", len(weights), recipe.weights),
-        ("initial", len(initial), states if recipe.initial else 0),
+        ("initial", len(initial), len(recipe.step.states) if recipe.initial else 0),
         ("extra", len(extra), len(recipe.extra)),
         ("active", int(active is not None), int(recipe.active != "all")),
         ("tokens", int(tokens is not None), int(recipe.tokens)),
@@ -161,47 +139,33 @@ def _prepared(text: str, forms: Forms, wanted: Wanted | None, sequences: bool, t
         if count != expected:
             raise ValueError(f"{name} has {count} tensors, expected {expected}")
     axes = "(time, batch, features)" if recipe.time_major else "(batch, time, features)"
-    like, rank = inputs[:-1], 3
+    if packed or recipe.tokens:
+        axes = "(places, features)" if packed else "(vocabulary_size, features)"
+    if len(inputs.shape) != len(axes.split()):
+        raise ValueError(f"inputs has shape {tuple(inputs.shape)}, expected {axes}")
+    if tokens is not None and len(tokens.shape) != 2:
+        raise ValueError(f"tokens has shape {tuple(tokens.shape)}, expected (batch, time)")
     if packed:
-        axes, rank = "(places, features)", 2
-    elif tokens is not None:
-        axes, rank, like = "(vocabulary_size, features)", 2, tokens[0]
-    if len(inputs) != rank:
-        raise ValueError(f"inputs has shape {tuple(inputs)}, expected {axes}")
-    if tokens is not None and len(like) != 2:
-        raise ValueError(f"tokens has shape {tuple(like)}, expected (batch, time)")
-    places = None
-    if packed:
-        assert active is not None
-        if len(active[0]) != 1 or len(initial[0][0]) != 2:
+        assert active is not None  # it was counted
+        if len(active.shape) != 1 or len(initial[0].shape) != 2:
             raise ValueError(
-                f"batch_sizes has shape {tuple(active[0])} and initial state {tuple(initial[0][0])}, "
+                f"batch_sizes has shape {tuple(active.shape)} and initial state {tuple(initial[0].shape)}, "
                 "expected (time,) and (batch, units)"
             )
-        batch, time, places = initial[0][0][0], active[0][0], inputs[0]
-    else:
-        batch, time = reversed(like) if recipe.time_major else like
-    bits = 32 if tokens is not None and tokens[1] == torch.int32 else 64
-    vocabulary_size = inputs[0] if tokens is not None else 0
-    shapes = tuple(tuple(form[0]) for form in weights)
-    shape = Shape(batch, time, inputs[-1], shapes, places, vocabulary_size, bits)
-    return Prepared(
-        engine,
-        recipe,
-        shape,
-        wanted,
-        sequences,
-        training,
-        (*like, recipe.units) if sequences else (0,),
-        (states, batch, recipe.units),
-        residuals_size(engine, recipe, batch, time, places) if training else 0,
-    )
+    batch, time, places = given.sizes
+    bits = 32 if tokens is not None and tokens.dtype == torch.int32 else 64
+    vocabulary_size, features = inputs.shape[0] if recipe.tokens else 0, inputs.shape[-1]
+    shapes = tuple(tuple(weight.shape) for weight in weights)
+    return recipe, engine, Shape(batch, time, features, shapes, places, vocabulary_size, bits)
 
 
-def _check(operands: Sequence[Operand], given: Sequence[Form], dtype: torch.dtype) -> None:
-    for operand, (shape, found) in zip(operands, given, strict=True):
-        if tuple(shape) != operand.shape:
-            raise ValueError(f"{operand.name} has shape {tuple(shape)}, expected {operand.shape}")
-        expected = _DTYPES.get(operand.dtype, (dtype,))
-        if found not in expected:
-            raise RuntimeError(f"{operand.name} is {found}, expected {' or '.join(map(str, expected))}")
+def _check(operands: Sequence[Operand], tensors: Sequence[Any], given: Arguments) -> None:
+    """Compare tensors with the first operands: a program's results, which come last, are allocated here."""
+    for operand, tensor in zip(operands[: len(tensors)], tensors, strict=True):
+        if tuple(tensor.shape) != operand.shape:
+            raise ValueError(f"{operand.name} has shape {tuple(tensor.shape)}, expected {operand.shape}")
+        expected = _DTYPES.get(operand.dtype, (given.inputs.dtype,))
+        if tensor.dtype not in expected:
+            raise RuntimeError(
+                f"{operand.name} is {tensor.dtype}, expected {' or '.join(map(str, expected))}"
+            )

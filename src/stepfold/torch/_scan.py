@@ -12,8 +12,8 @@ from torch import Tensor
 from .._cell import Cell
 from .._runtime import Recipe
 from ..cells import by_name
-from . import _derivatives  # noqa: F401  (registers the operators and their derivatives)
 from ._arguments import Arguments
+from ._derivatives import scan_operator
 from ._warn import warn_once
 
 KERNELS = {"cpu": (torch.float32, torch.float64), "meta": (torch.float32, torch.float64)}
@@ -22,7 +22,8 @@ KERNELS = {"cpu": (torch.float32, torch.float64), "meta": (torch.float32, torch.
 
 def under_autocast(device: torch.device) -> bool:
     """Whether autocast is on for the device ("meta" has none)."""
-    return device.type != "meta" and bool(torch.is_autocast_enabled(device.type))
+    kind = device.type
+    return kind != "meta" and bool(torch.is_autocast_enabled(kind))
 
 
 def without_autocast(device: torch.device) -> Any:
@@ -44,10 +45,11 @@ class Batch(NamedTuple):
 
 def unsupported_reason(device: torch.device, dtype: torch.dtype) -> str | None:
     """Say why no fused kernel serves this device and dtype; None if one does."""
-    if device.type not in KERNELS:
-        return f"no fused kernel for the device {device.type!r} yet"
-    if dtype not in KERNELS[device.type]:
-        return f"no fused kernel for {dtype} on the device {device.type!r}, only for float32 and float64"
+    kind = device.type
+    if kind not in KERNELS:
+        return f"no fused kernel for the device {kind!r} yet"
+    if dtype not in KERNELS[kind]:
+        return f"no fused kernel for {dtype} on the device {kind!r}, only for float32 and float64"
     return None
 
 
@@ -77,7 +79,7 @@ def scan(
     if reason is None:
         given = [inputs, *weights, *arguments.initial]
         training = torch.is_grad_enabled() and any(t.requires_grad for t in given)
-        outputs, last, _ = torch.ops.stepfold.scan.default(*arguments, True, training)
+        outputs, last, _ = scan_operator(*arguments, True, training)
     else:
         warn_once(
             f"stepfold runs the cell {recipe.step.name} as a loop of torch operations, a timestep at a time: "
@@ -130,33 +132,25 @@ def run(
         raise ValueError(f"inputs must have 3 axes, (batch, time, features), not shape {tuple(inputs.shape)}")
     weights = [params[name] for name in step.parameters]
     units = _units(step.parameters, weights, inputs.shape[-1])
-    rows = inputs.shape[1] if time_major else inputs.shape[0]
+    time, rows = inputs.shape[:2] if time_major else (inputs.shape[1], inputs.shape[0])
     _check_alike([inputs, *weights, *(initial_state or [])])
-    if initial_state is not None and [tuple(s.shape) for s in initial_state] != [(rows, units)] * len(
-        step.states
-    ):
+    expected = [(rows, units)] * len(step.states)
+    if initial_state is not None and [tuple(s.shape) for s in initial_state] != expected:
         shapes = ", ".join(str(tuple(s.shape)) for s in initial_state)
         raise ValueError(f"initial_state must be {len(step.states)} of shape {(rows, units)}, not {shapes}")
-    recipe = Recipe.of(step, units)
-    absent = [name for name in recipe.extra if name not in (extra or {})]
+    recipe, extra = Recipe.of(step, units), extra or {}
+    absent = [name for name in recipe.extra if name not in extra]
     if absent:
         raise ValueError(f"{step.name} needs extra={{{absent[0]!r}: …}}")
-    kind, active = "all", as_lengths(lengths, rows)
-    if active is not None:
-        if mask is not None:
-            raise ValueError("give lengths or mask, not both")
-        kind = "lengths"
+    if lengths is not None and mask is not None:
+        raise ValueError("give lengths or mask, not both")
+    batch = Batch(rows, time_major)
+    if lengths is not None:
+        batch = Batch(rows, time_major, "lengths", as_lengths(lengths, rows))
     elif mask is not None:
-        kind, active = "mask", _checked_mask(mask, rows, inputs.shape[0 if time_major else 1])
-    outputs, last = scan(
-        recipe,
-        Batch(rows, time_major, kind, active),
-        inputs,
-        weights,
-        initial_state,
-        extra=[(extra or {})[name] for name in recipe.extra],
-        reverse=reverse,
-    )
+        batch = Batch(rows, time_major, "mask", _checked_mask(mask, rows, time))
+    leaves = [extra[name] for name in recipe.extra]
+    outputs, last = scan(recipe, batch, inputs, weights, initial_state, extra=leaves, reverse=reverse)
     return outputs, tuple(last)
 
 
