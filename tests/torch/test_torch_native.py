@@ -190,11 +190,18 @@ def test_what_the_backward_operator_refuses(
     assert text in str(found.value)
 
 
-def test_a_tensor_without_memory() -> None:
-    x = X.clone()
-    x.untyped_storage().resize_(0)
-    with pytest.raises(RuntimeError, match=r"a tensor of shape \(2, 5, 3\) has no memory"):
-        torch.ops.stepfold.scan(*arguments(inputs=x))
+@pytest.mark.parametrize("which", ["inputs", "residuals", "output_gradient", "last_gradient"])
+def test_a_tensor_without_memory(which: str) -> None:
+    given = {"inputs": X, "residuals": RESIDUALS, "output_gradient": OUTPUTS, "last_gradient": LAST}
+    given[which] = given[which].clone()
+    given[which].untyped_storage().resize_(0)
+    shape = ", ".join(map(str, given[which].shape))
+    x, *gradients = given.values()
+    with pytest.raises(RuntimeError, match=rf"a tensor of shape \({shape},?\) has no memory"):
+        torch.ops.stepfold.scan_backward(*arguments(inputs=x)[:-2], *gradients, [True] * 13)
+    if which == "inputs":
+        with pytest.raises(RuntimeError, match="has no memory"):
+            torch.ops.stepfold.scan(*arguments(inputs=x))
 
 
 def strided(tensor: Tensor) -> Tensor:

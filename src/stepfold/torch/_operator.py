@@ -105,6 +105,8 @@ def _bytes(size: int) -> Tensor:
 def _states(stacked: Tensor) -> range:
     """Where each state of a contiguous tensor (states, batch, units) lies."""
     first, size = stacked.data_ptr(), stacked.nbytes
+    if not first:
+        _check_memory([stacked])
     return range(first, first + size, size // stacked.shape[0])
 
 
