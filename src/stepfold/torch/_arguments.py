@@ -33,6 +33,11 @@ class Arguments(NamedTuple):
     tokens: Tensor | None
     text: str
 
+    @classmethod
+    def split(cls, call: Sequence[Any]) -> tuple[Any, ...]:
+        """Return these arguments of a call of an operator, then those that only that operator has."""
+        return cls._make(call[:7]), *call[7:]
+
     @property
     def flat(self) -> list[Any]:
         """All tensors, in the order of a forward program's operands; None for one that is not there."""

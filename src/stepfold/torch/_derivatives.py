@@ -23,7 +23,7 @@ _autograd = torch.library.Library("stepfold", "FRAGMENT")
 
 def _forward(*call: Any) -> Any:
     if torch.is_grad_enabled():
-        given, sequences, training = Arguments(*call[:7]), *call[7:]
+        given, sequences, training = Arguments.split(call)
         flat = given.flat
         if _any_requires_grad(flat):
             return _Scan.apply(given, sequences, training, *flat)
@@ -33,7 +33,7 @@ def _forward(*call: Any) -> Any:
 
 def _backward(*call: Any) -> Any:
     if torch.is_grad_enabled():
-        given, residuals, output_gradient, last_gradient, wanted = Arguments(*call[:7]), *call[7:]
+        given, residuals, output_gradient, last_gradient, wanted = Arguments.split(call)
         flat = [output_gradient, last_gradient, *given.flat]
         if _any_requires_grad(flat):
             to_inputs, to_initial, *to_weights = _ScanBackward.apply(given, residuals, wanted, *flat)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from .._runtime import Recipe
 from ._cells import GATES, cell_of, lstm_from_projection, norm_names, parts_of
 from ._noise import Noise
 from ._scan import Batch, as_lengths, scan, unsupported_reason, without_autocast
-from ._surface import Form, open_input, run_stack
+from ._surface import Form, open_input, run_layers, scan_direction
 from ._warn import warn_once
 
 _BEYOND = """
@@ -95,21 +94,8 @@ class DropIn(nn.RNNBase):  # type: ignore[misc]
         inputs, batch, states, close = open_input(form, input, hx, lengths)
         if batch.kind != "packed" and inputs.shape[0 if batch.time_major else 1] == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        directions = [
-            functools.partial(
-                self._projected if self.proj_size else self._plain, [getattr(self, name) for name in names]
-            )
-            for names in self._all_weights
-        ]
-        layers = [directions[i : i + form.directions] for i in range(0, len(directions), form.directions)]
-        return close(*run_stack(layers, batch, inputs, states, self.dropout if self.training else 0.0))
-
-    def _plain(
-        self, weights: list[Tensor], batch: Batch, inputs: Tensor, initial: list[Tensor] | None, reverse: bool
-    ) -> tuple[Tensor, list[Tensor]]:
-        recipe = self._recipes[0 if self.training else 1]
-        extra = self.noise.draw(recipe, batch, inputs)
-        return scan(recipe, batch, inputs, weights, initial, extra=extra, reverse=reverse)
+        direction = DropIn._projected if self.proj_size else scan_direction
+        return close(*run_layers(self, form.directions, batch, inputs, states, direction))
 
     def _projected(
         self, weights: list[Tensor], batch: Batch, inputs: Tensor, initial: list[Tensor] | None, reverse: bool

@@ -17,7 +17,7 @@ from torch import Tensor
 from .._native import FRESH, acquire, openmp_of, thread_cap
 from .._runtime import error_of
 from ._arguments import Arguments
-from ._prepare import Prepared, forward_shapes, prepared_backward, prepared_forward, spec
+from ._prepare import Prepared, forward_shapes, prepared_backward, prepared_forward, spec_of
 
 _SHARED = "Tensor inputs, Tensor[] weights, Tensor[] initial, Tensor[] extra, Tensor? active, "
 _SHARED += "Tensor? tokens, str recipe"
@@ -37,15 +37,15 @@ torch.library.define(
 
 
 def _scan_results(*call: Any) -> tuple[Tensor, Tensor, Tensor]:
-    given, sequences, training = Arguments(*call[:7]), *call[7:]
+    given, sequences, training = Arguments.split(call)
     outputs, last, residuals = forward_shapes(given, sequences, training)
     new = given.inputs.new_empty
     return new(outputs), new(last), new(residuals, dtype=torch.uint8)
 
 
 def _scan(*call: Any) -> tuple[Tensor, Tensor, Tensor]:
-    given, sequences, training = Arguments(*call[:7]), *call[7:]
-    prepared = prepared_forward(given.each(spec), sequences, training)
+    given, sequences, training = Arguments.split(call)
+    prepared = prepared_forward(given.each(spec_of), sequences, training)
     shapes, new = prepared.shapes, given.inputs.new_empty
     outputs, last, residuals = new(shapes.outputs), new(shapes.last), _bytes(*shapes.residuals)
     if prepared.batch:
@@ -56,7 +56,8 @@ def _scan(*call: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _backward_results(*call: Any) -> tuple[Tensor, list[Tensor], Tensor]:
-    return _new_gradients(Arguments(*call[:7]), call[-1])
+    given, *_, wanted = Arguments.split(call)
+    return _new_gradients(given, wanted)
 
 
 def _new_gradients(given: Arguments, wanted: list[bool]) -> tuple[Tensor, list[Tensor], Tensor]:
@@ -71,12 +72,12 @@ def _new_gradients(given: Arguments, wanted: list[bool]) -> tuple[Tensor, list[T
 
 
 def _scan_backward(*call: Any) -> tuple[Tensor, list[Tensor], Tensor]:
-    given, residuals, output_gradient, last_gradient, wanted = Arguments(*call[:7]), *call[7:]
+    given, residuals, output_gradient, last_gradient, wanted = Arguments.split(call)
     prepared = prepared_backward(
-        given.each(spec),
-        spec(residuals),
-        None if output_gradient is None else spec(output_gradient),
-        None if last_gradient is None else spec(last_gradient),
+        given.each(spec_of),
+        spec_of(residuals),
+        None if output_gradient is None else spec_of(output_gradient),
+        None if last_gradient is None else spec_of(last_gradient),
         tuple(wanted),
     )
     to_inputs, to_weights, to_initial = _new_gradients(given, wanted)

@@ -37,12 +37,12 @@ _DTYPES = {
 
 
 Spec = tuple[tuple[int, ...], torch.dtype]
-spec: Callable[[torch.Tensor], Spec] = operator.attrgetter("shape", "dtype")
-"""Return a tensor's shape and dtype."""
+spec_of: Callable[[torch.Tensor], Spec] = operator.attrgetter("shape", "dtype")
+"""Return a tensor's shape and dtype: a plain tuple, for every call makes some."""
 
 
 class TensorSpec(NamedTuple):
-    """A tensor's shape and dtype."""
+    """A `Spec` with names."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype

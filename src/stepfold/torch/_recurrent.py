@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import torch
@@ -14,8 +13,7 @@ from .._graph import KERNEL, RECURRENT_KERNEL, Dims
 from .._runtime import Recipe
 from ..cells import by_name
 from ._noise import Noise
-from ._scan import Batch, scan
-from ._surface import Form, open_input, run_stack
+from ._surface import Form, open_input, run_layers, scan_direction
 
 
 class Recurrent(nn.Module):  # type: ignore[misc]
@@ -119,19 +117,7 @@ class Recurrent(nn.Module):  # type: ignore[misc]
             self._like,
         )
         inputs, batch, initial, close = open_input(form, input, hx, lengths)
-        directions = [
-            functools.partial(self._one, [getattr(self, name) for name in names])
-            for names in self._all_weights
-        ]
-        layers = [directions[i : i + form.directions] for i in range(0, len(directions), form.directions)]
-        return close(*run_stack(layers, batch, inputs, initial, self.dropout if self.training else 0.0))
-
-    def _one(
-        self, weights: list[Tensor], batch: Batch, inputs: Tensor, initial: list[Tensor] | None, reverse: bool
-    ) -> tuple[Tensor, list[Tensor]]:
-        recipe = self._recipes[0 if self.training else 1]
-        extra = self.noise.draw(recipe, batch, inputs)
-        return scan(recipe, batch, inputs, weights, initial, extra=extra, reverse=reverse)
+        return close(*run_layers(self, form.directions, batch, inputs, initial, scan_direction))
 
     def extra_repr(self) -> str:
         """Say the arguments that differ from their defaults."""

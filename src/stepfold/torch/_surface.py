@@ -3,18 +3,21 @@ and lengths."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
-from ._scan import Batch, as_lengths, under_autocast
+from ._scan import Batch, as_lengths, scan, under_autocast
 
-Direction = Callable[[Batch, Tensor, "list[Tensor] | None", bool], tuple[Tensor, "list[Tensor]"]]
-"""One layer in one direction: (batch, inputs, initial states, reverse) → (outputs, last states)."""
+Direction = Callable[
+    [nn.Module, list[Tensor], Batch, Tensor, "list[Tensor] | None", bool], tuple[Tensor, list[Tensor]]
+]
+"""One layer in one direction: (module, weights, batch, inputs, initial states, reverse) → (outputs, last
+states)."""
 
 
 class Form(NamedTuple):
@@ -99,29 +102,46 @@ def _open_packed(
     return data, Batch(rows, kind="packed", active=batch_sizes), states, close
 
 
-def run_stack(
-    layers: Sequence[Sequence[Direction]],
+def run_layers(
+    module: nn.Module,
+    directions: int,
     batch: Batch,
     inputs: Tensor,
     states: list[Tensor] | None,
-    dropout: float,
+    direction: Direction,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Run layers one on the other, each in one or both directions: the outputs, and each state of all of
-    them."""
+    """Run a module's layers one on the other, each in one or both directions: the outputs, and each state of
+    all of them."""
     last: list[list[Tensor]] = []
-    for number, layer in enumerate(layers):
-        if number and dropout:
-            inputs = functional.dropout(inputs, dropout)
-        outputs: list[Tensor] = []
-        for direction in layer:
-            initial = None if states is None else [state[len(last)] for state in states]
-            given, final = direction(batch, inputs, initial, len(outputs) == 1)
-            outputs.append(given)
-            last.append(final)
-        inputs = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
+    outputs: list[Tensor] = []
+    for number, names in enumerate(module._all_weights):
+        weights = [getattr(module, name) for name in names]
+        initial = None if states is None else [state[number] for state in states]
+        given, final = direction(module, weights, batch, inputs, initial, len(outputs) == 1)
+        outputs.append(given)
+        last.append(final)
+        if len(outputs) == directions:
+            inputs = given if directions == 1 else torch.cat(outputs, -1)
+            outputs = []
+            if module.training and module.dropout and number + 1 < len(module._all_weights):
+                inputs = functional.dropout(inputs, module.dropout)
     if len(last) == 1:
         return inputs, [state.unsqueeze(0) for state in last[0]]
     return inputs, [torch.stack(each) for each in zip(*last, strict=True)]
+
+
+def scan_direction(
+    module: nn.Module,
+    weights: list[Tensor],
+    batch: Batch,
+    inputs: Tensor,
+    initial: list[Tensor] | None,
+    reverse: bool,
+) -> tuple[Tensor, list[Tensor]]:
+    """Scan with a module's recipe and noise, for training or for inference."""
+    recipe = module._recipes[0 if module.training else 1]
+    extra = module.noise.draw(recipe, batch, inputs)
+    return scan(recipe, batch, inputs, weights, initial, extra=extra, reverse=reverse)
 
 
 def _check_input(form: Form, value: Tensor, axes: int = 3) -> None:
