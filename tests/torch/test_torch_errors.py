@@ -130,7 +130,7 @@ def test_wrong_arguments_as_torch_says_it(name: str, options: dict[str, Any]) ->
         ),
     ],
 )
-def test_what_torch_has_no_words_for(make: Any, call: Any, error: type[Exception], text: str) -> None:
+def test_errors_that_torch_does_not_have(make: Any, call: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error) as found:
         call(make())
     assert text in str(found.value)

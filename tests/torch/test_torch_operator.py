@@ -228,6 +228,19 @@ def test_only_what_is_asked_for() -> None:
     torch.testing.assert_close(only, same)
 
 
+@pytest.mark.parametrize("frozen", [{0}, {1}, {2, 3}, {1, 4}], ids=str)
+def test_what_needs_no_gradient_has_none(frozen: set[int]) -> None:
+    """Of the inputs, three weights and the initial state of a simple RNN some are constants."""
+    function, leaves = as_function(cells.simple_rnn)
+    expected = torch.autograd.grad(function(*leaves)[0].sin().sum(), leaves)
+    given = [t.detach().requires_grad_(k not in frozen) for k, t in enumerate(leaves)]
+    function(*given)[0].sin().sum().backward()
+    for k, (tensor, gradient) in enumerate(zip(given, expected, strict=True)):
+        assert (tensor.grad is None) == (k in frozen)
+        if tensor.grad is not None:
+            torch.testing.assert_close(tensor.grad, gradient)
+
+
 def test_a_recipe_reads_what_it_wrote() -> None:
     parts = (("b_h", (Part(2, 1), Part(3))), ("c_h", ()))
     recipe = Recipe.of(cells.gru.step, 5, parts=parts, weights=4, active="packed", reverse=True)

@@ -121,7 +121,7 @@ def test_how_parameters_start() -> None:
 @pytest.mark.parametrize(
     "make",
     [lambda: Recurrent(leaky, 3, 5, 2, zoneout=0.1), lambda: Recurrent("lstm", 3, 5, bidirectional=True)],
-    ids=["own", "known"],
+    ids=["own", "built-in"],
 )
 def test_copied_and_saved(make: Callable[[], Recurrent]) -> None:
     module = make().eval()
@@ -199,11 +199,11 @@ def test_recurrent_dropout_is_one_scaled_mask_a_sequence() -> None:
     # tanh is linear for so small a state: each step multiplies it by the mask
     start = torch.full((1, 1, 400), 1e-6, dtype=torch.float64)
     outputs = module(torch.zeros(3, 1, 1, dtype=torch.float64), start)[0][:, 0] / 1e-6
-    kept = outputs[0] > 0
-    assert 0.65 < kept.double().mean() < 0.85
+    left = outputs[0] > 0
+    assert 0.65 < left.double().mean() < 0.85
     for t in range(3):
-        torch.testing.assert_close(outputs[t][kept], torch.full_like(outputs[t][kept], (4 / 3) ** (t + 1)))
-        assert not outputs[t][~kept].any()
+        torch.testing.assert_close(outputs[t][left], torch.full_like(outputs[t][left], (4 / 3) ** (t + 1)))
+        assert not outputs[t][~left].any()
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -246,9 +246,9 @@ def test_noise_and_layer_norm_in_the_drop_ins(name: str) -> None:
             torch.testing.assert_close(*outputs, rtol=1e-3, atol=1e-3)
 
 
-def test_layer_norm_is_the_known_cell() -> None:
+def test_layer_norm_is_the_built_in_cell() -> None:
     own = LSTM(3, 5, layer_norm=True, dtype=torch.float64)
-    known = Recurrent("layer_norm_lstm", 3, 5, dtype=torch.float64)
+    built_in = Recurrent("layer_norm_lstm", 3, 5, dtype=torch.float64)
     with torch.no_grad():
         for parameter in own.parameters():
             nn.init.normal_(parameter)
@@ -260,8 +260,8 @@ def test_layer_norm_is_the_known_cell() -> None:
                 ("b", own.bias_ih_l0 + own.bias_hh_l0),
                 ("g", own.weight_ln_l0),
             ):
-                getattr(known, f"{name}_{gate}_l0").copy_(value[rows])
-        known.g_s_l0.copy_(own.weight_ln_c_l0)
-        known.b_s_l0.copy_(own.bias_ln_c_l0)
+                getattr(built_in, f"{name}_{gate}_l0").copy_(value[rows])
+        built_in.g_s_l0.copy_(own.weight_ln_c_l0)
+        built_in.b_s_l0.copy_(own.bias_ln_c_l0)
     x = torch.randn(4, 2, 3, dtype=torch.float64)
-    assert_same([own(x)[0], *own(x)[1]], [known(x)[0], *known(x)[1]])
+    assert_same([own(x)[0], *own(x)[1]], [built_in(x)[0], *built_in(x)[1]])

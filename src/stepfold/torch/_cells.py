@@ -76,12 +76,12 @@ def parts_of(mode: str, bias: bool, normed: bool) -> tuple[Parts, int]:
     norm = 2 + len(biases)
     for number, gate in enumerate(GATES[mode]):
         block = number if gate else None
-        end = f"_{gate}" if gate else ""
-        parts[f"W{end}"] = [Part(0, block)]
-        parts[f"U{end}"] = [Part(1, block)]
-        parts[f"b{end}"] = [Part(i, block) for i in biases]
+        suffix = f"_{gate}" if gate else ""
+        parts[f"W{suffix}"] = [Part(0, block)]
+        parts[f"U{suffix}"] = [Part(1, block)]
+        parts[f"b{suffix}"] = [Part(i, block) for i in biases]
         if normed:
-            parts[f"g{end}"] = [Part(norm, block)]
+            parts[f"g{suffix}"] = [Part(norm, block)]
     if mode == "GRU" and not normed:
         # the reset gate stands between these two, so they are no sum
         parts["b_h"] = [Part(i, 2) for i in biases[:1]]

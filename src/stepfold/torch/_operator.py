@@ -83,7 +83,7 @@ def _scan_backward(*call: Any) -> tuple[Tensor, list[Tensor], Tensor]:
     to_inputs, to_weights, to_initial = _new_gradients(given, wanted)
     if not prepared.batch:
         return to_inputs, [gradient.zero_() for gradient in to_weights], to_initial
-    if residuals.data_ptr() % 64:  # from elsewhere: kernels read whole words of it
+    if residuals.data_ptr() % 64:  # a copy from elsewhere; the regions inside are aligned
         residuals = residuals.clone()
     tensors = [given.inputs, *given.extra, *given.weights, residuals]
     tensors += [] if output_gradient is None else [output_gradient]
@@ -111,15 +111,15 @@ def _states(stacked: Tensor) -> range:
     return range(first, first + size, size // stacked.shape[0])
 
 
-def _run(prepared: Prepared, tensors: list[Tensor], behind: list[int]) -> None:
-    """Run on what is given: tensors, and the addresses of the operands and results behind them."""
+def _run(prepared: Prepared, tensors: list[Tensor], others: list[int]) -> None:
+    """Run on tensors and on the addresses of the other operands and of the results, which follow them."""
     executor = openmp_of(_LIBRARY)
     threads = thread_cap(None, torch.get_num_threads())
     tensors = [tensor.contiguous() for tensor in tensors]  # held until the program is done
     addresses = [tensor.data_ptr() for tensor in tensors]
     if 0 in addresses:
         _check_memory(tensors)
-    status = prepared.program(threads=threads).run(addresses + behind, executor, threads)
+    status = prepared.program(threads=threads).run(addresses + others, executor, threads)
     if status is not None:
         raise error_of(status)
 
