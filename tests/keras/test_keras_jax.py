@@ -19,19 +19,19 @@ if BACKEND == "jax":
     from stepfold._llvm import PROBES, TABLE_SIZE
     from stepfold._runtime import Recipe, Wanted
     from stepfold.keras import _xla
-    from stepfold.keras._xla import Told
+    from stepfold.keras._xla import Attributes
 
 pytestmark = [quiet, only_jax]
 SHAPE = (4, 6, 3)
 
 
-TOLD = Told(Recipe.of(cells.simple_rnn.step, 3).text, outputs=True) if BACKEND == "jax" else None
+ATTRIBUTES = Attributes(Recipe.of(cells.simple_rnn.step, 3).text, outputs=True) if BACKEND == "jax" else None
 
 
-def raw(told: Any, *arguments: Any, outputs: tuple[int, ...] = (2, 4, 3)) -> Any:
-    """The program that `told` says, on arguments as they are."""
+def raw(attributes: Any, *arguments: Any, outputs: tuple[int, ...] = (2, 4, 3)) -> Any:
+    """The program that `attributes` says, on arguments as they are."""
     results = [jax.ShapeDtypeStruct(shape, "float32") for shape in (outputs, (outputs[0], 3))]
-    return jax.block_until_ready(_xla.call(told, list(arguments), results))
+    return jax.block_until_ready(_xla.call(attributes, list(arguments), results))
 
 
 def operands(batch: int = 2, time: int = 4) -> list[Any]:
@@ -40,16 +40,16 @@ def operands(batch: int = 2, time: int = 4) -> list[Any]:
 
 
 def test_the_handler_finds_a_recorded_program_without_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = raw(TOLD, *operands())
+    first = raw(ATTRIBUTES, *operands())
     monkeypatch.setattr(_xla, "_recorded", lambda *_: pytest.fail("Python was asked again"))
-    for one, other in zip(raw(TOLD, *operands()), first, strict=True):
+    for one, other in zip(raw(ATTRIBUTES, *operands()), first, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_a_call_is_told_apart_by_its_shapes_and_dtypes() -> None:
     for batch in (1, 2, 5):
         for time in (1, 4):
-            outputs, last = raw(TOLD, *operands(batch, time), outputs=(batch, time, 3))
+            outputs, last = raw(ATTRIBUTES, *operands(batch, time), outputs=(batch, time, 3))
             x, W, U, b = (np.asarray(a, np.float64) for a in operands(batch, time))
             h = np.zeros((batch, 3))
             for t in range(time):
@@ -73,23 +73,23 @@ def test_buffers_that_do_not_fit_are_an_error(change: dict[int, tuple[int, ...]]
     for number, shape in change.items():
         given[number] = jnp.asarray(random(*shape))
     with pytest.raises(Exception, match=text):
-        raw(TOLD, *given)
+        raw(ATTRIBUTES, *given)
 
 
 def test_too_few_buffers_another_dtype_or_another_text_are_errors() -> None:
     with pytest.raises(Exception, match="stepfold"):
-        raw(Told("no recipe", outputs=True), *operands())
+        raw(Attributes("no recipe", outputs=True), *operands())
     with pytest.raises(Exception, match="there are 2 weights, the recipe has 3"):
-        raw(TOLD, *operands()[:-1])
+        raw(ATTRIBUTES, *operands()[:-1])
     with pytest.raises(Exception, match="weight 2 has XLA's dtype 4, expected float"):
-        raw(TOLD, *operands()[:-1], jnp.zeros(3, "int32"))
+        raw(ATTRIBUTES, *operands()[:-1], jnp.zeros(3, "int32"))
 
 
 def test_the_table_of_programs_is_bounded_and_still_right() -> None:
     for time in range(1, 4 * PROBES):
         x = operands(1, time)
-        outputs, _ = raw(TOLD, *x, outputs=(1, time, 3))
-        again, _ = raw(TOLD, *x, outputs=(1, time, 3))
+        outputs, _ = raw(ATTRIBUTES, *x, outputs=(1, time, 3))
+        again, _ = raw(ATTRIBUTES, *x, outputs=(1, time, 3))
         np.testing.assert_array_equal(outputs, again)
     assert len(_xla.table) <= TABLE_SIZE
     assert len(_xla.table._held) <= TABLE_SIZE
@@ -107,13 +107,13 @@ def test_an_interruption_while_recording_is_raised_afterwards(monkeypatch: pytes
     monkeypatch.setattr(_xla, "_recorded", recorded)
 
     def interrupted_call() -> None:
-        raw(TOLD, *operands(3, 9), outputs=(3, 9, 3))
+        raw(ATTRIBUTES, *operands(3, 9), outputs=(3, 9, 3))
         sleep(1)  # it is raised as soon as Python runs again
 
     with pytest.raises(KeyboardInterrupt):
         interrupted_call()
     assert interrupted
-    assert raw(TOLD, *operands(3, 9), outputs=(3, 9, 3))
+    assert raw(ATTRIBUTES, *operands(3, 9), outputs=(3, 9, 3))
 
 
 def test_vmap_and_scan() -> None:
@@ -176,9 +176,9 @@ def test_what_a_call_says_is_the_same_in_every_process() -> None:
     code = (
         "import os; os.environ['KERAS_BACKEND'] = 'jax';"
         "from stepfold import cells; from stepfold._runtime import Recipe, Wanted;"
-        "from stepfold.keras._xla import Told;"
-        "print(Told(Recipe.of(cells.lstm.step, 3).text, True, False).key,"
-        "Told(Recipe.of(cells.gru.step, 3).text, wanted=Wanted(True, (True,), False, (True,))).key)"
+        "from stepfold.keras._xla import Attributes;"
+        "print(Attributes(Recipe.of(cells.lstm.step, 3).text, True, False).key,"
+        "Attributes(Recipe.of(cells.gru.step, 3).text, wanted=Wanted(True, (True,), False, (True,))).key)"
     )
     printed = {
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -217,7 +217,27 @@ def test_an_empty_batch_has_gradients_of_zero(name: str, jitted: bool) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 16, 127])
 def test_residuals_too_short_to_be_read_are_an_error(size: int) -> None:
-    told = Told(Recipe.of(cells.simple_rnn.step, 3).text, wanted=Wanted(False, (True,), True, (False,) * 3))
+    attributes = Attributes(
+        Recipe.of(cells.simple_rnn.step, 3).text, wanted=Wanted(False, (True,), True, (False,) * 3)
+    )
     given = [*operands(), jnp.zeros((1, size), "uint8"), jnp.zeros((2, 3))]
     with pytest.raises(Exception, match="are too short to be residuals"):
-        jax.block_until_ready(_xla.call(told, given, [jax.ShapeDtypeStruct((2, 4, 2), "float32")]))
+        jax.block_until_ready(_xla.call(attributes, given, [jax.ShapeDtypeStruct((2, 4, 2), "float32")]))
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["{}", "{'key': 'x'}", "{'key': 'x', 'text': 'y'}", "{'key': np.float32(1), 'text': 'y'}",
+     "{'key': np.int64(3)}", "{'key': np.int64(3), 'text': np.int64(4)}", "{'a': 'b', 'key': np.int64(3)}"],
+)  # fmt: skip
+def test_attributes_that_are_none_of_ours_are_an_error(given: str) -> None:
+    """In a process of its own: they crashed it."""
+    code = (
+        "import os; os.environ['KERAS_BACKEND'] = 'jax'\n"
+        "import jax, jax.numpy as jnp, numpy as np, stepfold.keras._xla\n"
+        "called = jax.ffi.ffi_call('stepfold', jax.ShapeDtypeStruct((2,), 'float32'))\n"
+        f"try:\n    called(jnp.ones(2), **{given})\n"
+        "except Exception as error:\n    print('refused:', str(error).splitlines()[0])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout[:9]) == (0, "refused: "), done.stderr[-2000:]

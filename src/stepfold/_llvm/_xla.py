@@ -18,15 +18,16 @@ from ._text import Module, Value
 XLA = ("resolve", "refuse", "run", "help", "active")
 """The words before the table; the first four are addresses of functions."""
 TABLE_SIZE, PROBES = 512, 16
-ENTRY = ("key", "program", "threads", "arguments", "results", "slots", "signature")
-"""`signature` points to (dtype, rank, sizes …) of each buffer; `slots` how many the program has."""
+ENTRY = ("key", "program", "threads", "arguments", "results", "signature")
+"""`signature` points to (dtype, rank, sizes …) of each buffer."""
 MOST_SLOTS = 512
 _FRAME = {"extension": 8, "api": 16, "context": 24, "arguments": 56, "argument_items": 72, "results": 96,
-          "result_items": 112, "attributes": 136, "attribute_items": 160}  # fmt: skip
+          "result_items": 112, "attributes": 136, "attribute_types": 144, "attribute_items": 160}  # fmt: skip
 _BUFFER = {"dtype": 16, "data": 24, "rank": 32, "sizes": 40}
 _API = {"size": 0, "minor": 36, "destroy": 64, "schedule": 136, "num_threads": 144}
 _VERSION_IN_METADATA = 24
 _METADATA, _MINOR = 1, 3
+_SCALAR, _INT64 = 3, 5  # the type of an attribute, the dtype of a scalar
 _RESERVED = 3
 
 
@@ -38,6 +39,7 @@ def xla_kernel() -> Kernel:
     _threads(module)
     _parallel(module)
     _matches(module)
+    _key(module)
     _find(module)
     _execute(module)
     _handle(module)
@@ -165,6 +167,23 @@ def _matches(module: Module) -> None:
     f.finish()
 
 
+def _key(module: Module) -> None:
+    """key_of(frame): the first attribute, if it is an integer of 64 bits; else 0, which no program has, so
+    that Python finds out what is wrong."""
+    f = Routine(module, "key_of", [("frame", "ptr")], result="i64", local=True)
+    (frame,) = f.arguments
+    key = f.stack(1)
+    f.store(f.integer(0), key, 8)
+    with f.when(f.compare("sgt", _at(f, frame, _FRAME["attributes"], "i64"), 0)):
+        kind = _at(f, _at(f, frame, _FRAME["attribute_types"]), 0, "i32")
+        with f.when(f.emit("i1", f"icmp eq {kind}, {_SCALAR}")):
+            scalar = f.load("ptr", _at(f, frame, _FRAME["attribute_items"]), 8)
+            with f.when(f.emit("i1", f"icmp eq {_at(f, scalar, 0, 'i32')}, {_INT64}")):
+                f.store(f.load("i64", _at(f, scalar, 8), 8), key, 8)
+    f.give(f.load("i64", key, 8))
+    f.finish()
+
+
 def _find(module: Module) -> None:
     """find(frame, key) -> the entry of a call, null if there is none."""
     f = Routine(module, "find", [("frame", "ptr"), ("key", "i64")], result="ptr", local=True)
@@ -242,8 +261,7 @@ def _handle(module: Module) -> None:
     asked = f.ask("describe", "i64", frame)
     with f.when(f.compare("eq", asked, 0)):
         f.atomic_add(variables.at("active"), 1)
-        scalar = f.load("ptr", _at(f, frame, _FRAME["attribute_items"]), 8)
-        key = f.load("i64", _at(f, scalar, 8), 8)
+        key = f.ask("key_of", "i64", frame)
         size = f.ask("pool_size", "i64", frame)
         entry = f.ask("find", "ptr", frame, key)
         f.store(f.to_integer(entry), found, 8)

@@ -11,9 +11,8 @@ import numpy as np
 
 from .._runtime import Recipe, Wanted, engine_for, residuals_size
 from . import _xla
-from ._xla import Told
+from ._xla import Attributes
 
-Primal = tuple[Any, Any, Any, tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]
 Result = tuple[Any, tuple[Any, ...]]
 
 
@@ -52,8 +51,8 @@ def _forward(
         row = residuals_size(engine, recipe, 1, time)  # by rows, so that a batch can be cut by rows
         results.append(jax.ShapeDtypeStruct((batch, row), np.uint8))
     given = [value for value in (inputs, tokens, mask) if value is not None]
-    told = Told(recipe.text, sequences, training)
-    found = _run(told, recipe.step.name, batch, results, [*given, *initial, *extra, *weights])
+    attributes = Attributes(recipe.text, sequences, training)
+    found = _run(attributes, recipe.step.name, batch, results, [*given, *initial, *extra, *weights])
     residuals = found.pop() if training else None
     outputs = found.pop(0) if sequences else None
     return outputs, tuple(found), residuals
@@ -92,8 +91,8 @@ def _backward_rule(recipe: Recipe, sequences: bool, saved: Any, cotangents: Resu
     results += [_like(w, *w.shape) for w, wish in zip(weights, to_weights, strict=True) if wish]
     given = [inputs, *extra, *weights, residuals]
     given += [c for c in (from_outputs, *from_last) if c is not None]
-    told = Told(recipe.text, wanted=wanted)
-    found = iter(_run(told, recipe.step.name, residuals.shape[0], results, given))
+    attributes = Attributes(recipe.text, wanted=wanted)
+    found = iter(_run(attributes, recipe.step.name, residuals.shape[0], results, given))
     inputs_gradient = next(found) if to_inputs else None
     initial_gradients = tuple(next(found) for _ in from_last if recipe.initial)
     weights_gradients = tuple(next(found) if wish else None for wish in to_weights)
@@ -103,21 +102,25 @@ def _backward_rule(recipe: Recipe, sequences: bool, saved: Any, cotangents: Resu
 scan.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)
 
 
-def _run(told: Told, name: str, batch: Any, results: list[Any], arguments: list[Any]) -> list[Any]:
+def _run(
+    attributes: Attributes, name: str, batch: Any, results: list[Any], arguments: list[Any]
+) -> list[Any]:
     if batch == 0:  # no kernel runs: there is no row to run, and no memory for residuals
         return [jnp.zeros(result.shape, result.dtype) for result in results]
     if not results:
         return []
-    return list(_guarded(told, name, tuple(results), *map(jnp.asarray, arguments)))
+    return list(_guarded(attributes, name, tuple(results), *map(jnp.asarray, arguments)))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
-def _guarded(told: Told, name: str, results: tuple[Any, ...], *arguments: Any) -> list[Any]:
-    return _xla.call(told, list(arguments), list(results))
+def _guarded(attributes: Attributes, name: str, results: tuple[Any, ...], *arguments: Any) -> list[Any]:
+    return _xla.call(attributes, list(arguments), list(results))
 
 
 @_guarded.defjvp  # type: ignore[untyped-decorator]
-def _no_second_derivative(told: Told, name: str, results: Any, primals: Any, tangents: Any) -> Any:
+def _no_second_derivative(
+    attributes: Attributes, name: str, results: Any, primals: Any, tangents: Any
+) -> Any:
     raise NotImplementedError(
         f"a stepfold layer ({name}) has no second derivative yet; take only first derivatives through it, or "
         "use Keras's own layer there"

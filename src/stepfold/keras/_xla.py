@@ -1,7 +1,7 @@
 """Programs as XLA calls them: the native handler registered, programs recorded for the shapes that it meets.
 
-A call carries all that it needs: its recipe as text, without code, and a number that stands for it (`Told`).
-So a compiled or exported program runs in any process that has imported `stepfold.keras`."""
+A call carries all that it needs: its recipe as text, without code, and a number that stands for it
+(`Attributes`). So a compiled or exported program runs in any process that has imported `stepfold.keras`."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ from .._runtime import (
 TARGET = "stepfold"
 """The name under which XLA knows the handler."""
 _API, _ARGUMENTS, _RESULTS, _ATTRIBUTES = 16, 56, 96, 136  # offsets in the call frame
+_STRING = 4  # the type of an attribute
 _ERROR_CREATE = 48  # offset in XLA's table of functions
 _DTYPES = {1: "bool", 4: "int32", 5: "int64", 6: "uint8", 11: "float32", 12: "float64"}
 _OF_OPERAND = {"token": ("int32", "int64"), "int64": ("int64",), "bool": ("bool",), "bytes": ("uint8",)}
@@ -47,7 +48,7 @@ _INVALID_ARGUMENT, _INTERNAL = 3, 13
 
 
 @dataclass(frozen=True)
-class Told:
+class Attributes:
     """What a call says of itself: a recipe and, forward, whether it gives `outputs` and residuals
     (`training`); backward, which gradients there are."""
 
@@ -67,24 +68,25 @@ class Told:
         return int.from_bytes(hashlib.sha256(self.text.encode()).digest()[:8], "little", signed=True)
 
     @classmethod
-    def read(cls, text: str) -> Told:
+    def read(cls, text: str) -> Attributes:
         """Return what a text says; ValueError if it says nothing of ours."""
-        return _told(text)
+        return _read_attributes(text)
 
 
 @functools.lru_cache(maxsize=256)
-def _told(text: str) -> Told:
+def _read_attributes(text: str) -> Attributes:
     data = json.loads(text)
     wanted = data.pop("wanted")
     if wanted is not None:
         wanted = Wanted(wanted["outputs"], tuple(wanted["last"]), wanted["inputs"], tuple(wanted["weights"]))
-    return Told(**data, wanted=wanted)
+    return Attributes(**data, wanted=wanted)
 
 
-def call(told: Told, arguments: list[Any], results: list[Any]) -> list[Any]:
+def call(attributes: Attributes, arguments: list[Any], results: list[Any]) -> list[Any]:
     """Call a program on JAX values; `results` are `jax.ShapeDtypeStruct`s. May be traced."""
     called = jax.ffi.ffi_call(TARGET, tuple(results), vmap_method="sequential")
-    return list(called(*arguments, key=np.int64(told.key), told=told.text))
+    # XLA sorts attributes by name, and the handler reads the first one
+    return list(called(*arguments, key=np.int64(attributes.key), text=attributes.text))
 
 
 class _Buffer(NamedTuple):
@@ -93,42 +95,43 @@ class _Buffer(NamedTuple):
     data: int
 
 
-def _words(at: int, count: int) -> tuple[int, ...]:
+def _integers(at: int, count: int) -> tuple[int, ...]:
     return tuple((ctypes.c_int64 * count).from_address(at)) if count else ()
 
 
 def _buffers(frame: int, offset: int) -> list[_Buffer]:
-    count, _, items = _words(frame + offset, 3)
+    count, _, items = _integers(frame + offset, 3)
     found = []
-    for buffer in _words(items, count):
+    for buffer in _integers(items, count):
         code = ctypes.c_int32.from_address(buffer + 16).value
-        data, rank, sizes = _words(buffer + 24, 3)
-        found.append(_Buffer(code, _words(sizes, rank), data))
+        data, rank, sizes = _integers(buffer + 24, 3)
+        found.append(_Buffer(code, _integers(sizes, rank), data))
     return found
 
 
 def _text(frame: int) -> str:
-    """The text attribute; XLA sorts attributes by name."""
-    count, _, names, items = _words(frame + _ATTRIBUTES, 4)
-    for name, item in zip(_words(names, count), _words(items, count), strict=True):
-        if string_at(*_words(name, 2)) == b"told":
-            return string_at(*_words(item, 2)).decode()
-    raise LookupError("a compiled program calls stepfold without saying what; compile it again")
+    """The text attribute."""
+    count, types, names, items = _integers(frame + _ATTRIBUTES, 4)
+    for k, (name, item) in enumerate(zip(_integers(names, count), _integers(items, count), strict=True)):
+        kind = ctypes.c_int32.from_address(types + 4 * k).value
+        if string_at(*_integers(name, 2)) == b"text" and kind == _STRING:
+            return string_at(*_integers(item, 2)).decode()
+    raise LookupError("a compiled program calls stepfold without a recipe; compile it again")
 
 
-def _shape_of(recipe: Recipe, told: Told, given: list[_Buffer]) -> Shape:
+def _shape_of(recipe: Recipe, attributes: Attributes, given: list[_Buffer]) -> Shape:
     """The sizes of a call; what does not fit is found out when they are compared with the operands."""
     inputs = given[0].shape
-    states = len(recipe.step.states) if recipe.initial and told.wanted is None else 0
-    first = 1 + (told.wanted is None) * (recipe.tokens + (recipe.active != "all")) + states
+    states = len(recipe.step.states) if recipe.initial and attributes.wanted is None else 0
+    first = 1 + (attributes.wanted is None) * (recipe.tokens + (recipe.active != "all")) + states
     first += len(recipe.extra)
     weights = tuple(buffer.shape for buffer in given[first : first + recipe.weights])
     bits = 64
-    if told.wanted is not None:  # residuals know the batch that they are of
+    if attributes.wanted is not None:  # residuals know the batch that they are of
         residuals = given[first + recipe.weights]
         if _DTYPES.get(residuals.code) != "uint8" or math.prod(residuals.shape) < 8 * HEADER_WORDS:
             raise ValueError(f"the residuals, of shape {residuals.shape}, are too short to be residuals")
-        batch, time = _words(residuals.data + 8, 2)
+        batch, time = _integers(residuals.data + 8, 2)
     elif recipe.tokens:
         (batch, time), bits = given[1].shape, 64 if given[1].code == 5 else 32
     else:
@@ -151,20 +154,20 @@ def _check(operands: list[Operand], buffers: list[_Buffer], dtype: str) -> None:
 
 def _recorded(frame: int, threads: int) -> tuple[Program, list[_Buffer]]:
     """The program of a call, and its buffers, which were compared with the operands."""
-    told = Told.read(_text(frame))
-    recipe = Recipe.from_text(told.recipe)
+    attributes = Attributes.read(_text(frame))
+    recipe = Recipe.from_text(attributes.recipe)
     given, results = _buffers(frame, _ARGUMENTS), _buffers(frame, _RESULTS)
     dtype = _DTYPES.get(given[0].code, "unknown")
     if dtype not in ("float32", "float64"):
         raise TypeError(f"inputs have XLA's dtype {given[0].code}, expected float32 or float64")
     engine: Engine = engine_for(recipe.step, recipe.units, np.dtype(dtype))
-    shape = _shape_of(recipe, told, given)
-    if told.wanted is not None:
-        operands = backward_operands(engine, recipe, shape, told.wanted)
+    shape = _shape_of(recipe, attributes, given)
+    if attributes.wanted is not None:
+        operands = backward_operands(engine, recipe, shape, attributes.wanted)
         _check(operands, [*given, *results], dtype)
-        program = backward_program(engine, recipe, shape, told.wanted, threads=threads)
+        program = backward_program(engine, recipe, shape, attributes.wanted, threads=threads)
     else:
-        options = {"outputs": told.outputs, "training": told.training}
+        options = {"outputs": attributes.outputs, "training": attributes.training}
         operands = forward_operands(engine, recipe, shape, **options)
         _check(operands, [*given, *results], dtype)
         program = forward_program(engine, recipe, shape, threads=threads, **options)
@@ -179,7 +182,7 @@ class _Table:
         code = support("xla")
         self.handle = code.addresses["handle"]
         size = len(XLA) + TABLE_SIZE
-        self._words: Any = (ctypes.c_int64 * size).from_address(code.addresses["stepfold_xla"])
+        self._variables: Any = (ctypes.c_int64 * size).from_address(code.addresses["stepfold_xla"])
         resolve = ctypes.CFUNCTYPE(
             ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p
         )(self._resolve)
@@ -197,7 +200,7 @@ class _Table:
             "help": program["help"],
         }
         for name, at in functions.items():
-            self._words[XLA.index(name)] = at
+            self._variables[XLA.index(name)] = at
 
     def __len__(self) -> int:
         return len(self._held)
@@ -213,7 +216,7 @@ class _Table:
 
     def _entry(self, frame: int, key: int, size: int) -> int:
         program, buffers = _recorded(frame, thread_cap(None, size))
-        return self._insert(key, program, buffers, _words(frame + _ARGUMENTS, 1)[0])
+        return self._insert(key, program, buffers, _integers(frame + _ARGUMENTS, 1)[0])
 
     def _insert(self, key: int, program: Program, buffers: list[_Buffer], given: int) -> int:
         signature = [word for b in buffers for word in (b.code, len(b.shape), *b.shape)]
@@ -224,7 +227,6 @@ class _Table:
             "threads": program.tasks,
             "arguments": given,
             "results": len(buffers) - given,
-            "slots": len(buffers),
             "signature": address(memory),
         }
         entry = np.array([words[name] for name in ENTRY], np.int64)
@@ -235,14 +237,14 @@ class _Table:
             if place in self._held:
                 self._retired.append(self._held[place])
             self._held[place] = (entry, memory, program)
-            self._words[len(XLA) + place] = address(entry)
+            self._variables[len(XLA) + place] = address(entry)
             # a call that began before may still run what left the table; if this is the only one, none does
-            if self._words[XLA.index("active")] <= 1:
+            if self._variables[XLA.index("active")] <= 1:
                 self._retired.clear()
         return address(entry)
 
     def _refuse(self, frame: int, status: int) -> int:
-        seen = dict(zip(STATUS, _words(status, STATUS_WORDS), strict=False))
+        seen = dict(zip(STATUS, _integers(status, STATUS_WORDS), strict=False))
         return _error(frame, error_of(status_of(seen)))
 
 
@@ -287,7 +289,7 @@ class _ErrorArguments(ctypes.Structure):
 
 def _error(frame: int, error: BaseException) -> int:
     """XLA's error with an exception's text, which it copies."""
-    api = _words(frame + _API, 1)[0]
+    api = _integers(frame + _API, 1)[0]
     create = ctypes.c_void_p.from_address(api + _ERROR_CREATE).value
     function = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(create or 0)
     code = _INVALID_ARGUMENT if isinstance(error, (ValueError, IndexError, TypeError)) else _INTERNAL
