@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stepfold import cell, cells, record, scan, tanh
-from stepfold._runtime import Call, Recipe, checked_batch_sizes, engine_for
+from stepfold._runtime import Call, Recipe, engine_for
 
 INPUTS = np.random.default_rng(0).standard_normal((4, 6, 3))
 PARAMS = cells.lstm.init(3, 5, seed=1, dtype="float64")
@@ -288,31 +288,12 @@ WRONG: dict[str, tuple[type[Exception], str, Callable[[], Any]]] = {
 }
 
 
-WRONG |= {
-    "batch sizes of two axes": (
-        ValueError,
-        "batch_sizes has shape (1, 2), expected one integer a timestep, (time,)",
-        lambda: checked_batch_sizes([[2, 1]]),
-    ),
-    "no batch sizes": (
-        ValueError,
-        "the packed batch is empty: batch_sizes has no timestep; pack at least one sequence",
-        lambda: checked_batch_sizes([]),
-    ),
-    "batch sizes of floats": (
-        TypeError,
-        "batch_sizes must be integers, not float64",
-        lambda: checked_batch_sizes([2.0, 1.0]),
-    ),
-}
-
-
 def packed(sizes: list[int], places: int = 6) -> Any:
     """Run a packed batch of so many places."""
     recipe = Recipe.of(cells.lstm.step, 5).but(active="packed")
     call = Call(
         engine_for(cells.lstm.step, 5, np.dtype(np.float64)), recipe, np.zeros((places, 3)),
-        [*PARAMS.values()], active=checked_batch_sizes(sizes),
+        [*PARAMS.values()], active=np.array(sizes, np.int64),
     )  # fmt: skip
     return call.forward(outputs=True, training=True)
 

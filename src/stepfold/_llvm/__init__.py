@@ -19,10 +19,10 @@ from ._compile import Library, Target, assembly, target
 from ._copies import COPY
 from ._kernels import KERNELS, stream_kernel
 from ._layout import INPUT_BLOCKS, Kernel, Layout, layout_for
-from ._program import ARGUMENT, CALL, LAUNCH, MOST_ARGUMENTS, PHASE, POOL, POOL_BLOCKS, PROGRAM
+from ._program import ARGUMENT, CALL, MOST_ARGUMENTS, POOL, POOL_BLOCKS, PROGRAM
 from ._residuals import CHECKED, HEADER, HEADER_WORDS
 from ._signature import STREAM
-from ._stage import Panel, Shape
+from ._stage import Shape
 from ._support import ERRORS, GROUP, GROUP_WORDS, STATUS, STATUS_WORDS
 from ._support_kernels import support_kernel, support_names
 from ._workers import PROCESSOR_WORDS, SYSTEM_CALLS, WORKER, WORKERS
@@ -43,10 +43,8 @@ __all__ = [
     "HEADER_WORDS",
     "INPUT_BLOCKS",
     "KERNELS",
-    "LAUNCH",
     "MOST_ARGUMENTS",
     "MOST_SLOTS",
-    "PHASE",
     "POOL",
     "POOL_BLOCKS",
     "PROBES",
@@ -64,7 +62,6 @@ __all__ = [
     "Kernel",
     "Layout",
     "Library",
-    "Panel",
     "Shape",
     "Target",
     "UntrustedError",

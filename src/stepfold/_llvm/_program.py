@@ -55,6 +55,7 @@ def program_kernel(architecture: str) -> Kernel:
     _help(module)
     _acquire(module)
     _put_back(module)
+    _in_turn(module)
     _run(module, architecture)
     return Kernel(module.text(), "run", (), exports=("body", "help", "retain", "stepfold_pool"))
 
@@ -256,7 +257,7 @@ def _put_back(module: Module) -> None:
     """put_back(workspace): keep a workspace for the next call, if it and its like stay within the bound."""
     f = Routine(module, "put_back", [("workspace", "ptr")], local=True)
     workspace = f.to_integer(f.arguments[0])
-    pending, ours = f.stack(1), f.stack(1)
+    pending = f.stack(1)
     f.store(workspace, pending, 8)
     size = f.load("i64", f.to_address(f.sub(workspace, 8)), 8)
     pool, blocks = _blocks(f)
@@ -268,9 +269,7 @@ def _put_back(module: Module) -> None:
         f.line(f"call void @free({memory})")
 
     small = f.compare("sle", size, bound)
-    f.store(f.integer(0), ours, 8)
     with f.when(small), f.when(f.atomic_claim(pool.at("lock"), 0, 1)):
-        f.store(f.integer(1), ours, 8)
         full = f.compare("sgt", f.add(pool.get("bytes"), size), bound)
         with f.when(full), f.loop(0, POOL_BLOCKS) as loop:
             block = f.offset(blocks, f.mul(loop.index, 2), "i64")
@@ -291,6 +290,19 @@ def _put_back(module: Module) -> None:
         f.atomic_store(0, pool.at("lock"))
     with f.when(f.compare("ne", f.load("i64", pending, 8), 0)):
         free(workspace)
+    f.finish()
+
+
+def _in_turn(module: Module) -> None:
+    """run_in_turn(phase, slots): a phase's tasks one after the other on this thread."""
+    f = Routine(module, "run_in_turn", [("phase", "ptr"), ("slots", "ptr")], local=True)
+    phase, slots = Struct(f, PHASE, f.arguments[0]), f.arguments[1]
+    with f.either(f.compare("ne", phase.get("cooperative"), 0)) as otherwise:
+        Struct(f, STATUS, f.load("ptr", f.offset(slots, 1, "i64"), 8)).set("ranks", 1)
+        f.invoke("launch_list", phase.get("each", "ptr"), slots, f.integer(0), f.integer(0))
+        otherwise()
+        with f.loop(0, phase.get("tasks")) as loop:
+            f.invoke("run_task", phase.address, slots, loop.index)
     f.finish()
 
 
@@ -315,7 +327,7 @@ def _run(module: Module, architecture: str) -> None:
         with f.loop(0, program.get("phases")) as loop:
             phase = Struct(f, PHASE, f.offset(phases, f.mul(loop.index, len(PHASE)), "i64"))
             with f.when(f.compare("eq", status.get("code"), 0)):
-                _run_phase(f, call, phase, slots, status, forked, architecture)
+                _run_phase(f, call, phase, slots, forked, architecture)
         with f.loop(0, STATUS_WORDS) as loop:
             f.store(
                 f.load("i64", f.offset(workspace, loop.index, "i64"), 8),
@@ -327,46 +339,52 @@ def _run(module: Module, architecture: str) -> None:
 
 
 def _run_phase(
-    f: Routine, call: Struct, phase: Struct, slots: Value, status: Struct, forked: Value, architecture: str
+    f: Routine, call: Struct, phase: Struct, slots: Value, forked: Value, architecture: str
 ) -> None:
-    tasks, cooperative = phase.get("tasks"), f.compare("ne", phase.get("cooperative"), 0)
-    threads = f.minimum(call.get("threads"), tasks)
+    threads = f.minimum(call.get("threads"), phase.get("tasks"))
     parallel = call.get("parallel", "ptr")
     can = f.emit("i1", f"icmp ne {parallel}, null")
-    with f.either(f.emit("i1", f"and {f.compare('sgt', threads, 1)}, {can.name}")) as otherwise:
+    many = f.emit("i1", f"and {f.compare('sgt', threads, 1)}, {can.name}")
+    with f.either(many) as otherwise:
         f.module.declare("malloc", "ptr", ["i64"])
         block = f.emit("ptr", f"call ptr @malloc(i64 {8 * len(FORK)})")
-        fork = Struct(f, FORK, block)
-        fork.set("next", 0)
-        # a cooperative phase has as many ranks as threads, if they all come
-        fork.set("tasks", f.select(cooperative, threads, tasks))
-        fork.set("finished", 0)
-        fork.set("references", 1)
-        fork.set("phase", phase.address)
-        fork.set("slots", slots)
-        fork.set("mode", f.ask("get_mode", "i64"))
-        fork.set("cooperative", phase.get("cooperative"))
-        fork.set("host", call.get("host", "ptr"))
-        fork.set("arrived", 0)
-        fork.set("ranks", 0)
-        number = f.emit("i32", f"trunc {threads} to i32")
-        f.invoke(parallel, Value("@body", "ptr"), block, number, Value("0", "i32"))
-        # once more, for an executor that was interrupted before it came to this thread: mostly nothing is
-        # left
-        f.invoke("body", block)
-        f.store(f.integer(1), forked, 8)
-
-        def ready() -> Value:
-            wanted = f.select(cooperative, f.atomic_load(fork.at("ranks")), tasks)
-            done = f.compare("eq", f.atomic_load(fork.at("finished")), wanted)
-            return f.emit("i1", f"and {done}, {f.compare('ne', wanted, 0).name}")
-
-        wait(f, ready, architecture)
-        f.invoke("release", block)
+        with f.either(f.emit("i1", f"icmp ne {block}, null")) as without_memory:
+            _fork(f, call, phase, slots, Struct(f, FORK, block), threads, architecture)
+            f.store(f.integer(1), forked, 8)
+            without_memory()
+            f.invoke("run_in_turn", phase.address, slots)
         otherwise()
-        with f.either(cooperative) as otherwise_in_turn:
-            status.set("ranks", 1)
-            f.invoke("launch_list", phase.get("each", "ptr"), slots, f.integer(0), f.integer(0))
-            otherwise_in_turn()
-            with f.loop(0, tasks) as loop:
-                f.invoke("run_task", phase.address, slots, loop.index)
+        f.invoke("run_in_turn", phase.address, slots)
+
+
+def _fork(
+    f: Routine, call: Struct, phase: Struct, slots: Value, fork: Struct, threads: Value, architecture: str
+) -> None:
+    """Share a phase out, and wait for what was claimed."""
+    cooperative = f.compare("ne", phase.get("cooperative"), 0)
+    tasks = phase.get("tasks")
+    fork.set("next", 0)
+    # a cooperative phase has as many ranks as threads, if they all come
+    fork.set("tasks", f.select(cooperative, threads, tasks))
+    fork.set("finished", 0)
+    fork.set("references", 1)
+    fork.set("phase", phase.address)
+    fork.set("slots", slots)
+    fork.set("mode", f.ask("get_mode", "i64"))
+    fork.set("cooperative", phase.get("cooperative"))
+    fork.set("host", call.get("host", "ptr"))
+    fork.set("arrived", 0)
+    fork.set("ranks", 0)
+    number = f.emit("i32", f"trunc {threads} to i32")
+    parallel = call.get("parallel", "ptr")
+    f.invoke(parallel, Value("@body", "ptr"), fork.address, number, Value("0", "i32"))
+    # once more, for an executor that was interrupted before it came to this thread: mostly nothing is left
+    f.invoke("body", fork.address)
+
+    def ready() -> Value:
+        wanted = f.select(cooperative, f.atomic_load(fork.at("ranks")), tasks)
+        done = f.compare("eq", f.atomic_load(fork.at("finished")), wanted)
+        return f.emit("i1", f"and {done}, {f.compare('ne', wanted, 0).name}")
+
+    wait(f, ready, architecture)
+    f.invoke("release", fork.address)

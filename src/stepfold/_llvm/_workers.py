@@ -1,4 +1,4 @@
-"""Threads of our own, where no host lends any: they wait in native code, on a futex of Linux's.
+"""Threads of our own, where no host has any: they wait in native code, on a futex of Linux's.
 
 A worker (`WORKER`) has a mailbox. It is idle while that is empty; whoever puts a block there has claimed it.
 It looks at the mailbox for some microseconds before it sleeps, for phases and calls follow each other

@@ -6,6 +6,7 @@ that the host lends (`_executor`). Weights are packed for the kernels by copies 
 (`_copy_plan`, `_packing`). Working memory comes out of bounded pools (`_buffers`)."""
 
 from ._buffers import FRESH, Array, acquire, address, aligned, release_unused
+from ._copy_plan import Copy
 from ._executor import Executor, calling_thread, openmp_of, own_threads, thread_cap
 from ._kernels import CompiledKernel, compiled, support
 from ._packing import Packing, Pieces, backward_sizes, forward_sizes
@@ -25,6 +26,7 @@ __all__ = [
     "Argument",
     "Array",
     "CompiledKernel",
+    "Copy",
     "Executor",
     "Launches",
     "Packing",

@@ -58,10 +58,10 @@ class CopyPlan:
             target = to.slot, to.offset + address(copy.target) - first[copy.to]
             source = of.slot, of.offset + address(copy.value) - first[copy.of]
             # the target as it is, whatever the order in which a value's axes are best walked
-            place = *target, *copy.target.shape, *copy.target.strides
-            chain = self._chains.setdefault(place, [])
+            region = *target, *copy.target.shape, *copy.target.strides
+            chain = self._chains.setdefault(region, [])
             chain.append((*target, *source, *_form(copy.target, copy.value), int(bool(chain))))
-            self._sizes[place] = copy.target.size
+            self._sizes[region] = copy.target.size
 
     def tasks(self, most: int) -> int:
         """How many tasks the copies are worth."""
@@ -71,11 +71,11 @@ class CopyPlan:
         """Add the copies to a phase, shared out to its tasks."""
         tasks = len(phase.once)
         # a target belongs to one task; the largest come first, so that all tasks end together
-        order = sorted(self._chains, key=lambda place: -self._sizes[place])
+        order = sorted(self._chains, key=lambda region: -self._sizes[region])
         for task, launches in enumerate(phase.once):
             lines: dict[str, list[tuple[int, ...]]] = {"copy": [], "transpose": []}
-            for place in order[task::tasks]:
-                lines[self._kernel(place)] += self._chains[place]
+            for region in order[task::tasks]:
+                lines[self._kernel(region)] += self._chains[region]
             for name, table in lines.items():
                 if table:
                     launches.launch(
@@ -85,11 +85,11 @@ class CopyPlan:
                         arrays=SLOTS,
                     )
 
-    def _kernel(self, place: tuple[int, ...]) -> str:
+    def _kernel(self, region: tuple[int, ...]) -> str:
         """Transposing is worth a kernel of its own for many elements that lie across in all the sources."""
         target, source = COPY.index("target_stride2"), COPY.index("source_stride1")
-        across = all(line[target] == line[source] == self._itemsize for line in self._chains[place])
-        return "transpose" if across and self._sizes[place] >= _MANY else "copy"
+        across = all(line[target] == line[source] == self._itemsize for line in self._chains[region])
+        return "transpose" if across and self._sizes[region] >= _MANY else "copy"
 
 
 def _form(target: Array, value: Array) -> tuple[int, ...]:

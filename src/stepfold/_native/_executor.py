@@ -1,4 +1,4 @@
-"""The threads that run a program's tasks: our own, or those that a host lends.
+"""The threads that run a program's tasks: our own, or those of a host.
 
 An executor is the address of a native function with the interface of OpenMP's `GOMP_parallel`: it runs a
 function on this thread and on others, and what it needs besides is `host`. A program's tasks are claimed one

@@ -12,7 +12,7 @@ from .._locks import ForkSafeLock
 
 class CompiledKernel:
     """A kernel's code in memory: `kernel` says what it is called with, `addresses` where what it exports
-    lies. It stays loaded to the end of the process, for a thread may still run it."""
+    lies. The code stays loaded as long as this does: programs hold the kernels that they launch."""
 
     def __init__(self, kernel: Kernel, library: Any, from_cache: bool) -> None:
         self.kernel, self._library, self.from_cache = kernel, library, from_cache

@@ -1,6 +1,6 @@
 """Programs: launches of kernels recorded once, and run with other addresses each time.
 
-Everything that depends on a batch's numbers is found out by kernels, so that what is recorded depends on
+Everything that depends on a batch's values is found by kernels, so that what is recorded depends on
 shapes alone. `_llvm/_program.py` tells how a program is run."""
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Argument:
             return replace(self, add=self.add + distance)
         return replace(self, offset=self.offset + distance)
 
-    def words(self) -> tuple[int, ...]:
-        """The words of `ARGUMENT`."""
+    def fields(self) -> tuple[int, ...]:
+        """The fields of `ARGUMENT`."""
         return self.slot, self.offset, self.per_group, self.per_task, int(self.load), self.add
 
     def field(self, number: int) -> Argument:
@@ -61,11 +61,10 @@ class Argument:
         return replace(self + 8 * number, load=True)
 
 
-assert len(Argument().words()) == len(ARGUMENT)
+assert len(Argument().fields()) == len(ARGUMENT)
 
 WORKSPACE = Argument(1)
 SLOTS = Argument(2)
-TASK = Argument(per_task=1)
 Given = int | Argument | Array
 
 
@@ -89,7 +88,7 @@ class Launches:
             if isinstance(value, np.ndarray):
                 self.held.append(value)
                 value = address(value)
-            self.words += (value if isinstance(value, Argument) else Argument(offset=int(value))).words()
+            self.words += (value if isinstance(value, Argument) else Argument(offset=int(value))).fields()
         self.count += 1
 
     def finished(self) -> Array:

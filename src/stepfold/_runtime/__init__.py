@@ -7,16 +7,15 @@ in one buffer of residuals that describes itself (`_residuals`). `scan` and `rec
 NumPy."""
 
 from ._api import Gradients, Run, record, scan
-from ._backward import Wanted
+from ._backward import BackwardKey, Wanted
 from ._call import Call
-from ._checks import checked_batch_sizes, checked_lengths, checked_mask, checked_params
+from ._checks import checked_params
 from ._engine import Engine, engine_for
+from ._forward import ForwardKey
 from ._programs import programs
 from ._recipe import Part, Parts, Recipe
 from ._residuals import residuals_size
 from ._run import (
-    BackwardKey,
-    ForwardKey,
     Operand,
     Threads,
     backward_operands,
@@ -25,7 +24,6 @@ from ._run import (
     error_of,
     forward_operands,
     forward_program,
-    forward_results,
 )
 from ._shape import Shape
 
@@ -46,15 +44,11 @@ __all__ = [
     "backward_operands",
     "backward_program",
     "backward_results",
-    "checked_batch_sizes",
-    "checked_lengths",
-    "checked_mask",
     "checked_params",
     "engine_for",
     "error_of",
     "forward_operands",
     "forward_program",
-    "forward_results",
     "programs",
     "record",
     "residuals_size",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .._llvm import GROUP, STATUS
 from .._native import (
     Argument,
     Launches,
     Packing,
+    Phase,
     Program,
     Recorder,
     backward_sizes,
@@ -35,22 +37,29 @@ class Wanted:
     weights: tuple[bool, ...]
 
 
-def record_backward(
-    engine: Engine, recipe: Recipe, shape: Shape, wanted: Wanted, *, windowed: int, threads: int
-) -> Program:
-    """Record the backward program; its operands are in the order that `_recipe` gives. With `windowed` the
-    residuals are those of a window of so many steps."""
-    if not shape.batch:
+class BackwardKey(NamedTuple):
+    """What a backward program is recorded for; `windowed`: the residuals are of a window of so many steps."""
+
+    engine: Engine
+    recipe: Recipe
+    shape: Shape
+    wanted: Wanted
+    threads: int
+    windowed: int
+
+
+def record_backward(key: BackwardKey) -> Program:
+    """Record the backward program; its operands are in the order that `_recipe` gives."""
+    if not key.shape.batch:
         raise ValueError("an empty batch has no residuals; nothing is to be run for it")
-    return _Backward(engine, recipe, shape, wanted, windowed, threads).record()
+    return _Backward(key).record()
 
 
 class _Backward:
     """A backward program being recorded."""
 
-    def __init__(
-        self, engine: Engine, recipe: Recipe, shape: Shape, wanted: Wanted, windowed: int, threads: int
-    ) -> None:
+    def __init__(self, key: BackwardKey) -> None:
+        engine, recipe, shape, wanted, threads, windowed = key
         self.engine, self.recipe, self.shape, self.wanted = engine, recipe, shape, wanted
         self.windowed, self.limit = windowed, windowed or shape.time
         self.recorder = r = Recorder()
@@ -105,14 +114,14 @@ class _Backward:
         record_packing(r, last, packing, copies, self.tasks)
         return r.finish()
 
-    def _pack(self, first: object) -> dict[str, Argument]:
+    def _pack(self, first: Phase) -> dict[str, Argument]:
         engine, features = self.engine, self.shape.features
         packing = Packing(engine.dtype)
         kernel = self.kernel.kernel
         packed = packing.reserve(self.recorder, backward_sizes(engine.layout, kernel, features))
         params = pieces_of(self.recipe, packing, self.weights, self.shape)
         copies = packing.backward(engine.layout, kernel, features, params)
-        record_packing(self.recorder, first, packing, copies, self.tasks)  # type: ignore[arg-type]
+        record_packing(self.recorder, first, packing, copies, self.tasks)
         return packed
 
     def _row_gradients(self) -> Argument | None:

@@ -11,7 +11,6 @@ from .._native import FRESH, Array, acquire, release_unused
 from ._backward import Wanted
 from ._engine import Engine
 from ._recipe import Recipe
-from ._residuals import total_size
 from ._run import (
     Operand,
     Threads,
@@ -134,11 +133,6 @@ class Call:
             [next(rest) for _ in recipe.step.states if recipe.initial],
             [next(rest) if wish else None for wish in wishes],
         )
-
-    @property
-    def residuals_size(self) -> int:
-        """How many bytes the residuals take."""
-        return total_size(self.engine, self.recipe, self.shape)
 
 
 def _new(operand: Operand, engine: Engine) -> Array:

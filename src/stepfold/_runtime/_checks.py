@@ -151,19 +151,6 @@ def checked_mask(mask: Any, batch: int, time: int) -> Array:
     return np.ascontiguousarray(found)
 
 
-def checked_batch_sizes(batch_sizes: Any) -> Array:
-    """Return the batch sizes of a packed batch as int64; TypeError or ValueError if they cannot be such.
-    Whether they fall is checked where they are read."""
-    found = np.asarray(batch_sizes)
-    if found.ndim != 1:
-        raise ValueError(f"batch_sizes has shape {found.shape}, expected one integer a timestep, (time,)")
-    if found.size == 0:
-        raise ValueError("the packed batch is empty: batch_sizes has no timestep; pack at least one sequence")
-    if not np.issubdtype(found.dtype, np.integer):
-        raise TypeError(f"batch_sizes must be integers, not {found.dtype.name}")
-    return np.ascontiguousarray(found, INDEX)
-
-
 def _checked_states(
     cell: Cell, given: Sequence[Any] | None, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> list[Array]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 
 from .._llvm import GROUP, STATUS
 from .._native import (
     Argument,
+    Copy,
     Launches,
     Packing,
     Phase,
@@ -66,44 +70,40 @@ def check_weights(recipe: Recipe, shape: Shape) -> None:
                 )
 
 
-def record_packing(recorder: Recorder, first: Phase, packing: Packing, copies: object, tasks: int) -> None:
+def record_packing(
+    recorder: Recorder, first: Phase, packing: Packing, copies: Iterator[Copy], tasks: int
+) -> None:
     """Add copies to the first phase, or, if they are many, to a phase of their own."""
-    plan = packing.plan(copies)  # type: ignore[arg-type]
+    plan = packing.plan(copies)
     mine = plan.tasks(tasks)
     plan.record(first if mine == 1 else recorder.phase(mine))
 
 
-def record_forward(
-    engine: Engine,
-    recipe: Recipe,
-    shape: Shape,
-    *,
-    outputs: bool,
-    training: bool,
-    windowed: int,
-    threads: int,
-) -> Program:
+class ForwardKey(NamedTuple):
+    """What a forward program is recorded for; `windowed`: a window of so many steps, 0: all."""
+
+    engine: Engine
+    recipe: Recipe
+    shape: Shape
+    outputs: bool
+    training: bool
+    threads: int
+    windowed: int
+
+
+def record_forward(key: ForwardKey) -> Program:
     """Record the forward program; its operands are in the order that `_recipe` gives, behind the window's
-    begin if there is a window (`windowed` steps of it)."""
-    if training and not shape.batch:
+    begin if there is a window."""
+    if key.training and not key.shape.batch:
         raise ValueError("an empty batch has no residuals; nothing is to be run for it")
-    recording = _Forward(engine, recipe, shape, outputs, training, windowed, threads)
-    return recording.record()
+    return _Forward(key).record()
 
 
 class _Forward:
     """A forward program being recorded."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        recipe: Recipe,
-        shape: Shape,
-        outputs: bool,
-        training: bool,
-        windowed: int,
-        threads: int,
-    ) -> None:
+    def __init__(self, key: ForwardKey) -> None:
+        engine, recipe, shape, outputs, training, threads, windowed = key
         self.engine, self.recipe, self.shape, self.training = engine, recipe, shape, training
         if recipe.tokens and shape.steps and not shape.vocabulary_size:
             raise IndexError("the embedding has no rows, so no token can choose one")
@@ -169,7 +169,7 @@ class _Forward:
         if self.training:
             states = schedule.groups.field("states")
         else:  # the states of two timesteps take turns
-            states = self._room(2 * schedule.rows * row)
+            states = self._workspace(2 * schedule.rows * row)
         each.launch(support("clear_rows"), row=row, group=schedule.groups.header, target=states)
         for s, given in enumerate(self.initial):
             if given is not None:
@@ -187,7 +187,7 @@ class _Forward:
             "states": states + number * layout.shape.padded * engine.itemsize,
         }
 
-    def _room(self, size: int) -> Argument:
+    def _workspace(self, size: int) -> Argument:
         """Workspace of each task; ranks of one group share theirs."""
         return self.recorder.workspace(size, tasks=0 if self.ranks > 1 else self.tasks)
 
@@ -199,7 +199,7 @@ class _Forward:
         rows = chunk * schedule.rows
         if by_token:
             rows = min(schedule.most_steps, shape.vocabulary_size)
-        projection = self._room(rows * layout.projection_row * size)
+        projection = self._workspace(rows * layout.projection_row * size)
         extra = pad_extra(
             each, engine, self.recorder, schedule.groups, self.extra,
             most_steps=schedule.most_steps, tasks=0 if self.ranks > 1 else self.tasks,
@@ -239,7 +239,7 @@ class _Forward:
             "vectors": packed["vectors"],
             "states": states,
             "residuals": field("residuals") if self.training else 0,
-            "scratch": self._room(scratch),
+            "scratch": self._workspace(scratch),
             "outputs": self.outputs or 0,
         }
 

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._native import Array, Executor, Program, Status, address, own_threads, thread_cap
-from ._backward import Wanted, record_backward
-from ._engine import Engine, engine_for
-from ._forward import record_forward
+from ._backward import BackwardKey, Wanted, record_backward
+from ._engine import Engine
+from ._forward import ForwardKey, record_forward
 from ._programs import programs
 from ._recipe import Recipe
-from ._residuals import residuals_size, total_size
+from ._residuals import total_size
 from ._shape import Shape
 
 INDEX = np.dtype(np.int64)
@@ -135,29 +135,6 @@ def addresses(operands: Sequence[Operand], arrays: Sequence[Array], dtype: np.dt
     return found
 
 
-class ForwardKey(NamedTuple):
-    """What a forward program is recorded for."""
-
-    engine: Engine
-    recipe: Recipe
-    shape: Shape
-    outputs: bool
-    training: bool
-    threads: int
-    windowed: int
-
-
-class BackwardKey(NamedTuple):
-    """What a backward program is recorded for."""
-
-    engine: Engine
-    recipe: Recipe
-    shape: Shape
-    wanted: Wanted
-    threads: int
-    windowed: int
-
-
 def forward_program(
     engine: Engine,
     recipe: Recipe,
@@ -170,12 +147,7 @@ def forward_program(
 ) -> Program:
     """Return the forward program, recorded once for a shape."""
     key = ForwardKey(engine, recipe, shape, outputs, training, threads, windowed)
-    return programs.get(
-        key,
-        lambda: record_forward(
-            engine, recipe, shape, outputs=outputs, training=training, windowed=windowed, threads=threads
-        ),
-    )
+    return programs.get(key, lambda: record_forward(key))
 
 
 def backward_program(
@@ -183,9 +155,7 @@ def backward_program(
 ) -> Program:
     """Return the backward program, recorded once for a shape."""
     key = BackwardKey(engine, recipe, shape, wanted, threads, windowed)
-    return programs.get(
-        key, lambda: record_backward(engine, recipe, shape, wanted, windowed=windowed, threads=threads)
-    )
+    return programs.get(key, lambda: record_backward(key))
 
 
 class Threads(NamedTuple):
@@ -247,24 +217,3 @@ def error_of(status: Status) -> Exception:
             f"{status.row} is {status.value}, expected {status.limit})"
         )
     return MemoryError("there is no memory for the workspace of a recurrent layer")
-
-
-__all__ = [
-    "BackwardKey",
-    "ForwardKey",
-    "Operand",
-    "Threads",
-    "Wanted",
-    "addresses",
-    "backward_operands",
-    "backward_program",
-    "backward_results",
-    "batch_axes",
-    "engine_for",
-    "error_of",
-    "forward_operands",
-    "forward_program",
-    "forward_results",
-    "residuals_size",
-    "run",
-]

@@ -129,7 +129,7 @@ class Schedule:
 
     def _share(self, launches: Launches, tokens: Argument) -> Argument:
         shape, words = self.shape, 8
-        room = {name: self.recorder.workspace(shape.batch * words) for name in _SHARE_ROOM}
+        arrays = {name: self.recorder.workspace(shape.batch * words) for name in _SHARE_WORKSPACE}
         offsets = self.recorder.workspace(shape.time * words) if self.regions is None else None
         step_offsets = offsets or self.regions.step_offsets  # type: ignore[union-attr]
         launches.launch(
@@ -147,7 +147,7 @@ class Schedule:
             sorted_counts=self.sorted_counts,
             index=self.recorder.workspace(4 * shape.vocabulary_size),
             starts=self.starts,
-            **room,
+            **arrays,
         )
         return step_offsets
 
@@ -213,7 +213,7 @@ _KINDS = {
     "mask": ("mask", "mask"),
     "packed": ("packed", "batch_sizes"),
 }
-_SHARE_ROOM = ("leaders", "totals", "longest", "depths")
+_SHARE_WORKSPACE = ("leaders", "totals", "longest", "depths")
 
 
 def padding_arguments(
