@@ -1,9 +1,22 @@
-"""Recurrent layers for Keras 3, run by compiled kernels: Keras's three, one for any cell, an embedding."""
+"""Recurrent layers for Keras 3, run by compiled kernels: Keras's three, one for any cell, an embedding; and
+what stands around them: pooling over time with masks, dropout of words."""
 
 from ._accelerate import accelerate
 from ._embedding import Embedding
 from ._layer import SlowPathWarning
 from ._layers import GRU, LSTM, SimpleRNN
+from ._pooling import MaskedPooling1D
 from ._recurrent import Recurrent
+from ._word_dropout import WordDropout
 
-__all__ = ["GRU", "LSTM", "Embedding", "Recurrent", "SimpleRNN", "SlowPathWarning", "accelerate"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "Embedding",
+    "MaskedPooling1D",
+    "Recurrent",
+    "SimpleRNN",
+    "SlowPathWarning",
+    "WordDropout",
+    "accelerate",
+]
