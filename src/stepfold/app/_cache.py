@@ -27,7 +27,7 @@ from .._llvm import (
     target,
 )
 from .._runtime import Engine
-from ._run import RunError
+from ..estimators import RunError
 
 _UNITS = (32, 64, 128)
 

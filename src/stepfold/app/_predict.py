@@ -1,47 +1,175 @@
-"""Predicts the label and the probability of texts with a trained model."""
+"""The subcommands ``predict`` and ``evaluate``: what a trained estimator says of new examples."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
-from ..data import Vocabulary, pad
-from ._model import load
-from ._run import RunError, RunFolder
-from ._settings import Settings
+from ..data import labels_for, load_sequences, open_table, text_of
+from ..estimators import RunError, RunFolder
+from ._data import add_columns, columns_of, is_sequences
+
+_LINES = 64
 
 
-class Prediction(NamedTuple):
-    """The likeliest class of a text and its probability."""
+def add_predict(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``predict`` to its parser."""
+    parser.add_argument("folder", metavar="RUN", help="the folder that train wrote")
+    parser.add_argument(
+        "texts",
+        metavar="TEXT|FILE",
+        nargs="*",
+        help="texts, or one table of texts or sequences; without any, the lines of standard input",
+    )
+    parser.add_argument("--all", action="store_true", help="print the probability of every class")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+    add_columns(parser)
+    parser.set_defaults(run=_predict)
 
-    label: str
-    probability: float
+
+def add_evaluate(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``evaluate`` to its parser."""
+    parser.add_argument("folder", metavar="RUN", help="the folder that train wrote")
+    parser.add_argument("file", metavar="FILE", help="a table of labelled texts or sequences")
+    parser.add_argument("--json", action="store_true", help="print the figures as a line of JSON")
+    parser.add_argument("--out", metavar="DIR", help="where report.html goes (RUN/evaluations/FILE)")
+    add_columns(parser)
+    parser.set_defaults(run=_evaluate)
 
 
-def predict(run: RunFolder, texts: Sequence[str]) -> list[Prediction]:
-    """Return the prediction of a run's saved model for each text.
+def _predict(options: argparse.Namespace) -> None:
+    # The arguments and the folder are looked at before any framework is imported.
+    for text in options.texts:
+        text_of(os.fsencode(text), "the command line")
+    kind = RunFolder(options.folder).read_config()["estimator"]
+    columns = columns_of(options)
+    file = options.texts[0] if len(options.texts) == 1 and _is_file(options.texts[0]) else None
+    if kind != "TextClassifier" and file is None:
+        raise RunError(f"the run holds a {kind}, which predicts from a file of sequences; give its path")
 
-    Raises:
-        RunError: no run, a damaged model, or a run that was trained on ids without their words.
-        DataError: a damaged vocabulary.
-    """
-    config = run.read_config()
-    classes = config["classes"]
-    length = Settings.from_dict(config["settings"]).length
-    if not run.vocabulary.exists():
-        raise RunError(
-            f"{run.path} was trained on word ids alone, so it cannot read a text: "
-            "put imdb_word_index.json beside imdb.npz and train again"
+    from ..estimators import load
+
+    estimator = load(options.folder)
+    if file is None:
+        texts: Iterable[str] = options.texts or _standard_input()
+        spoken = _predict_in_blocks(estimator, texts, options)
+        if next(spoken, None) is None and not options.texts:
+            raise RunError(
+                'there is no text to predict: stepfold predict RUN "text" …, or lines on standard input'
+            )
+        for _ in spoken:
+            pass
+    elif kind == "TextClassifier":
+        table = open_table(file, text=columns.get("text", "text"), label=None)
+        for _ in _predict_in_blocks(estimator, table.texts, options):
+            pass
+    else:
+        found = load_sequences(file, **{**columns, "label": None})
+        _print(estimator, found.sequences, [f"{k}" for k in range(len(found.sequences))], options)
+
+
+def _predict_in_blocks(estimator: Any, texts: Iterable[str], options: argparse.Namespace) -> Iterator[int]:
+    """Print the predictions block by block; yield the number of texts of each."""
+    source = iter(texts)
+    block = 1 if not options.texts else _LINES
+    while part := list(itertools.islice(source, block)):
+        _print(estimator, part, part, options)
+        yield len(part)
+
+
+def _print(estimator: Any, inputs: Any, names: list[str], options: argparse.Namespace) -> None:
+    """Print a line for each input, at once, since a program may be waiting for it."""
+    if hasattr(estimator, "classes_"):
+        probabilities = estimator.predict_proba(inputs)
+        classes = estimator.classes_.tolist()
+        for name, row in zip(names, probabilities, strict=True):
+            likeliest = int(row.argmax())
+            if options.json:
+                line = {"label": classes[likeliest], "probability": round(float(row[likeliest]), 6)}
+                if options.all:
+                    line["probabilities"] = {
+                        str(label): round(float(value), 6) for label, value in zip(classes, row, strict=True)
+                    }
+                print(json.dumps({**line, "text": name}, ensure_ascii=False))
+            else:
+                shown = f"{classes[likeliest]}\t{row[likeliest]:.4f}"
+                if options.all:
+                    pairs = zip(classes, row, strict=True)
+                    shown += "\t" + " ".join(f"{label}={value:.4f}" for label, value in pairs)
+                print(f"{shown}\t{' '.join(name.split())}")
+    else:
+        for name, value in zip(names, np.asarray(estimator.predict(inputs)).tolist(), strict=True):
+            print(json.dumps({"value": value, "sequence": name}) if options.json else f"{value}\t{name}")
+    sys.stdout.flush()
+
+
+def _standard_input() -> Iterator[str]:
+    """Yield the lines of standard input as they come."""
+    if sys.stdin.isatty():
+        print("reading one text per line; end with Ctrl-D", file=sys.stderr)
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        yield text_of(line, "standard input", number).removesuffix("\n").removesuffix("\r")
+
+
+def _is_file(text: str) -> bool:
+    return len(text) < 4096 and "\n" not in text and os.path.isfile(text)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    run = RunFolder(options.folder)
+    kind = run.read_config()["estimator"]
+    columns = columns_of(options)
+    if (kind == "TextClassifier") == is_sequences(options.file, columns):
+        raise RunError(f"the run holds a {kind}, which cannot judge {options.file}; give a file of its kind")
+
+    from ..estimators import evaluate, evaluate_regression, load
+
+    estimator: Any = load(options.folder)
+    found: Any
+    if kind == "SequenceRegressor":
+        sequences = load_sequences(options.file, **columns)
+        found = evaluate_regression(estimator, sequences.sequences, sequences.targets)
+    else:
+        names = [str(name) for name in estimator.classes_.tolist()]
+        if kind == "TextClassifier":
+            table = open_table(options.file, **{"text": "text", "label": "label", **columns}, classes=names)
+            inputs, indices = table.texts, table.labels
+        else:
+            read = load_sequences(options.file, **columns)
+            inputs = read.sequences
+            indices = labels_for(names, [read.classes[k] for k in read.labels], options.file)
+        found = evaluate(estimator, inputs, estimator.classes_[indices])
+    print(json.dumps(found.to_dict(), ensure_ascii=False) if options.json else _table(found))
+
+
+def _table(found: Any) -> str:
+    """Return the figures as text."""
+    if not hasattr(found, "classes"):
+        return "\n".join(f"{name.replace('_', ' '):<24}{value}" for name, value in found.to_dict().items())
+    names = [str(each.label) for each in found.classes]
+    width = max(map(len, [*names, "class"]))
+    lines = [
+        f"accuracy {found.accuracy:.4f} on {len(found.targets):,} examples, log loss {found.log_loss:.4f}",
+        "",
+        f"{'class':<{width}}  precision  recall      F1  examples",
+    ]
+    for name, each in zip(names, found.classes, strict=True):
+        lines.append(
+            f"{name:<{width}}  {each.precision:9.4f}  {each.recall:6.4f}  {each.f1:6.4f}  {each.examples:8,}"
         )
-    vocabulary = Vocabulary.load(run.vocabulary)
-    if vocabulary.size != config["size"]:
-        raise RunError(
-            f"{run.vocabulary} has ids up to {vocabulary.size - 1} but the model up to {config['size'] - 1}: "
-            "the ids of one are outside the other; copy the vocabulary from where the model was trained"
-        )
-    model = load(run)
-    scores = np.asarray(model.predict(pad([vocabulary.encode(text) for text in texts], length), verbose=0))
-    if scores.shape[1] == 1:
-        scores = np.concatenate((1 - scores, scores), axis=1)
-    likeliest = scores.argmax(axis=1)
-    return [Prediction(classes[k], float(row[k])) for k, row in zip(likeliest, scores, strict=True)]
+    cell = max(width, *(len(f"{count:,}") for count in found.confusion.ravel()))
+    lines += [
+        "",
+        "rows: the true class, columns: the predicted one",
+        " " * width + "  " + "  ".join(f"{n:>{cell}}" for n in names),
+    ]
+    for name, row in zip(names, found.confusion, strict=True):
+        lines.append(f"{name:<{width}}  " + "  ".join(f"{count:>{cell},}" for count in row))
+    return "\n".join(lines)

@@ -1,109 +1,141 @@
-"""Trains a text classifier: reads the data, builds the model, runs Keras's loop, fills the run's folder."""
+"""The subcommand ``train``: fits an estimator and leaves its folder."""
 
-import contextlib
-import hashlib
+from __future__ import annotations
+
+import argparse
 import json
-import math
+import os
 import sys
 from typing import Any
 
-from ..data import Corpus, load_imdb, load_table, pad, split
-from . import _history as history
-from ._callbacks import Batches, EpochOrder, Interruptions, RunWriter
-from ._model import build, parameters
-from ._run import RunError, RunFolder
-from ._settings import IMDB, Settings
+from ..estimators import PRESETS, RunError, RunFolder
+from ._arguments import at_least
+from ._data import IMDB, Examples, add_columns, columns_of, read_file, read_imdb
+from ._options import add_options, given_options
+from ._show import known_cell
+
+SEED = 42
+_CHANGEABLE = {"epochs", "early_stopping"}
 
 
-def load_corpus(settings: Settings) -> Corpus:
-    """Return the labelled texts that the settings name."""
-    if settings.data == IMDB:
-        return load_imdb(settings.source, vocabulary_size=settings.vocabulary_size)
-    return load_table(
-        settings.data, text=settings.text, label=settings.label, vocabulary_size=settings.vocabulary_size
+def add_train(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommand's arguments to its parser."""
+    parser.add_argument(
+        "data",
+        metavar="imdb|FILE",
+        help="IMDB's 25,000 reviews, or a table of texts or sequences: .csv, .tsv, .jsonl, .parquet, .ts",
     )
-
-
-def train(settings: Settings, run: RunFolder, *, resume: bool) -> dict[str, Any]:
-    """Train to the settings' number of epochs and write the results to the run's folder.
-
-    Returns:
-        The final figures (see ``history.figures``).
-
-    Raises:
-        DataError: data that cannot be used.
-        RunError: a checkpoint that does not fit, or data that changed since the run was begun.
-        KeyboardInterrupt: after Ctrl-C; the results so far are saved, and the message says where.
-    """
-    _log("reading the texts …")
-    corpus = load_corpus(settings)
-    inputs = pad(corpus.sequences, settings.length)
-    train_rows, val_rows = split(corpus.labels, corpus.classes, seed=settings.seed)
-    digest = hashlib.blake2b(inputs.tobytes() + corpus.labels.tobytes(), digest_size=16).hexdigest()
-    _log(
-        f"{len(inputs):,} texts in {len(corpus.classes)} classes, {corpus.vocabulary_size:,} words: "
-        f"{len(train_rows):,} to train on, {len(val_rows):,} to validate"
+    parser.add_argument(
+        "--data", dest="source", metavar="PATH", help="imdb.npz, aclImdb_v1.tar.gz or its folder"
     )
+    parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        default=argparse.SUPPRESS,
+        help="what the options below begin with (standard); best takes minutes",
+    )
+    add_columns(parser)
+    add_options(parser)
+    parser.add_argument(
+        "--seed",
+        type=at_least(0, below=2**32),
+        metavar="N",
+        default=argparse.SUPPRESS,
+        help=f"decides split, first weights, order and dropout ({SEED})",
+    )
+    parser.add_argument("--out", metavar="RUN", help="the run's folder (runs/DATA-CELL)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
+    parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
+    parser.add_argument("--json", action="store_true", help="print the final figures as a line of JSON")
+    parser.set_defaults(run=_train)
 
-    model = build(settings, corpus.vocabulary_size, len(corpus.classes))
-    writer = RunWriter(run)
-    epochs_before = 0
-    if resume:
-        if run.read_config()["digest"] != digest:
-            raise RunError(
-                f"the texts differ from those that {run.path} was begun with; give the same data, "
-                "or begin another run with another --out"
-            )
-        epochs_before = writer.restore(model)
-        _log(f"continuing {run.path} after epoch {epochs_before} of {settings.epochs}")
+
+def _train(options: argparse.Namespace) -> None:
+    columns, given = columns_of(options), given_options(options)
+    for name in ("preset", "seed"):
+        if hasattr(options, name):
+            given["random_state" if name == "seed" else name] = getattr(options, name)
+    if options.data == IMDB and columns:
+        raise RunError(
+            "--text, --label, --id and --time name the columns of a file; the reviews of imdb have none"
+        )
+    if options.data != IMDB and options.source:
+        raise RunError("--data gives the path of imdb; for a file, its path alone is enough")
+    cell = given.get("cell", PRESETS["standard"]["cell"])
+    known_cell(cell)
+    run = RunFolder(options.out or os.path.join("runs", f"{_stem(options.data)}-{cell}"))
+    begun: dict[str, Any] = {}
+    if options.resume:
+        begun = run.read_config()
+        given = _continued(begun, given)
     else:
-        run.clear()
-        if corpus.vocabulary is not None:
-            run.write_text(run.vocabulary, corpus.vocabulary.to_json())
-    config = {
-        "settings": settings.to_dict(),
-        "classes": corpus.classes,
-        "digest": digest,
-        "size": corpus.vocabulary_size,
+        run.begin(overwrite=options.overwrite)
+        given = {"validation_split": None, "random_state": SEED, **given}
+
+    _log("reading the data …")
+    examples = read_imdb(options.source) if options.data == IMDB else read_file(options.data, columns)
+    _log(f"{len(examples.targets):,} examples for a {examples.kind}")
+    estimator = _estimator(examples, given, begun)
+    estimator.fit(examples.inputs, examples.targets, folder=run.path, resume=options.resume)
+    results = estimator.results_
+    if options.json:
+        print(json.dumps(results))
+    else:
+        print(sentence(results, run))
+
+
+def _estimator(examples: Examples, given: dict[str, Any], begun: dict[str, Any]) -> Any:
+    from .. import estimators
+
+    if begun and begun["estimator"] != examples.kind:
+        raise RunError(
+            f"the run was begun for a {begun['estimator']}, not a {examples.kind}; give the same data"
+        )
+    kind = getattr(estimators, examples.kind)
+    names = kind().get_params()
+    strange = sorted(given.keys() - names.keys())
+    if strange:
+        option = strange[0].replace("_", "-")
+        raise RunError(f"--{option} is for texts, but these data are sequences; leave it out")
+    if examples.tokens and not begun:
+        given = {"tokens": examples.tokens, **given}
+    verbose = 1 if sys.stderr.isatty() else 2
+    return kind(**{**given, "verbose": verbose})
+
+
+def _continued(begun: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters to go on with: those of the run's beginning, with another number of epochs."""
+    stored = {
+        **begun["settings"],
+        **{name: begun["parameters"].get(name) for name in ("preset", "random_state")},
     }
-    run.write_text(run.config, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
-
-    batches = Batches(inputs[train_rows], corpus.labels[train_rows], settings.batch, settings.seed)
-    interruptions = Interruptions()
-    # Keras prints its progress on standard output, which is reserved for results here.
-    with interruptions.handled(), contextlib.redirect_stdout(sys.stderr):
-        try:
-            model.fit(
-                batches,
-                validation_data=(inputs[val_rows], corpus.labels[val_rows]),
-                validation_batch_size=max(settings.batch, 100),  # divides 5,000: no odd batch to compile for
-                epochs=settings.epochs,
-                initial_epoch=epochs_before,
-                shuffle=False,  # `Batches` shuffles
-                verbose=1 if sys.stderr.isatty() else 2,
-                callbacks=[EpochOrder(batches), writer, interruptions],
+    for name in sorted(given.keys() - _CHANGEABLE):
+        if given[name] != stored.get(name):
+            raise RunError(
+                f"the run was begun with {name.replace('_', '-')} {stored.get(name)}, not {given[name]}: "
+                "leave it out to continue, or begin another run with another --out"
             )
-        except KeyboardInterrupt:
-            if writer.rows:
-                run.write(run.curves, lambda part: history.draw(writer.rows, part))
-            raise KeyboardInterrupt(_interruption_message(run, writer.rows, settings.epochs)) from None
-    run.write(run.curves, lambda part: history.draw(writer.rows, part))
-    result = history.figures(writer.rows, parameters(model))
-    if not math.isfinite(writer.rows[-1]["loss"]):
-        _log("the loss is no longer a number; a smaller --learning-rate may help")
-    return result
+    changed = {name: value for name, value in given.items() if name in _CHANGEABLE}
+    return {**begun["parameters"], **changed}
 
 
-def _interruption_message(run: RunFolder, rows: list[history.Row], epochs: int) -> str:
-    cure = "continue with the same command and --resume"
-    if not rows:
-        return f"interrupted before the first epoch ended: there is no model yet; {cure}"
-    chosen = history.best(rows)
+def sentence(results: dict[str, Any], run: RunFolder) -> str:
+    """Return a run's result in a sentence."""
+    names = {
+        "val_accuracy": "validation accuracy",
+        "val_loss": "validation loss",
+        "accuracy": "training accuracy",
+    }
+    name = next((name for name in names if name in results), "loss")
     return (
-        f"interrupted after {len(rows)} of {epochs} epochs: the best model so far "
-        f"(epoch {int(chosen['epoch'])}, validation accuracy {chosen['val_accuracy']:.4f}) "
-        f"is saved in {run.path}; {cure}"
+        f"{names.get(name, 'training loss')} {results[name]:.4f} after {results['epochs']} epochs of "
+        f"{results['seconds_per_epoch']} s (the best was epoch {results['best_epoch']}); "
+        f"{results['parameters']:,} parameters; saved in {run.path}"
     )
+
+
+def _stem(data: str) -> str:
+    return os.path.splitext(os.path.basename(data).removesuffix(".gz"))[0]
 
 
 def _log(message: str) -> None:

@@ -1,0 +1,46 @@
+"""What arguments of the command line may be."""
+
+import argparse
+from collections.abc import Callable
+
+
+def at_least(lowest: int, *, below: int = 2**31) -> Callable[[str], int]:
+    """Return a reader of integers from ``lowest`` to below ``below``."""
+
+    def integer(text: str) -> int:
+        if not text.isdecimal() or not lowest <= int(text) < below:
+            raise argparse.ArgumentTypeError(f"{text!r} is no integer from {lowest} to {below - 1}")
+        return int(text)
+
+    return integer
+
+
+def positive(text: str) -> float:
+    """Read a number above 0."""
+    value = _number(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return value
+
+
+def not_negative(text: str) -> float:
+    """Read a number of at least 0."""
+    value = _number(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 0")
+    return value
+
+
+def share(text: str) -> float:
+    """Read a number from 0 to below 1."""
+    value = _number(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share: give a number from 0 to below 1")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None

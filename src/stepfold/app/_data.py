@@ -1,0 +1,91 @@
+"""Which data a command works on, and with which estimator."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data import imdb_texts, load_sequences, open_table
+from ..estimators import RunError
+
+IMDB = "imdb"
+COLUMNS = ("text", "label", "id", "time")
+_DEFAULT = {"text": "text", "label": "label"}
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Inputs with their targets, as an estimator takes them.
+
+    Attributes:
+        kind: the estimator's name.
+        inputs: texts or sequences.
+        targets: (examples,) labels or numbers.
+        tokens: what suits the texts, unless the user says otherwise; None for sequences.
+    """
+
+    kind: str
+    inputs: Any
+    targets: Any
+    tokens: str | None = None
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name a file's columns."""
+    parser.add_argument("--text", metavar="COLUMN", default=None, help="a file's column of texts (text)")
+    parser.add_argument(
+        "--label", metavar="COLUMN", default=None, help="a file's column of classes, or of numbers (label)"
+    )
+    parser.add_argument(
+        "--id",
+        metavar="COLUMN",
+        default=None,
+        help="which sequence a row belongs to, in a table of sequences",
+    )
+    parser.add_argument(
+        "--time", metavar="COLUMN", default=None, help="a row's time; all other columns are features"
+    )
+
+
+def is_sequences(path: str, columns: dict[str, str]) -> bool:
+    """Whether a file holds sequences of numbers."""
+    return Path(path).name.lower().removesuffix(".gz").endswith(".ts") or bool(
+        columns.keys() & {"id", "time"}
+    )
+
+
+def columns_of(options: argparse.Namespace) -> dict[str, str]:
+    """Return the columns that were named."""
+    return {name: getattr(options, name) for name in COLUMNS if getattr(options, name, None) is not None}
+
+
+def read_imdb(source: str | None) -> Examples:
+    """Return the 25,000 training reviews of IMDB, in the order of the files."""
+    table = imdb_texts(source)
+    return Examples("TextClassifier", table.texts, _labels(table.labels, table.classes), "keras")
+
+
+def read_file(path: str, columns: dict[str, str]) -> Examples:
+    """Return the examples of a file, a table of texts or of sequences."""
+    if is_sequences(path, columns):
+        if "text" in columns:
+            raise RunError("--text names a column of texts, --id and --time are for sequences of numbers")
+        found = load_sequences(
+            path, **{name: columns[name] for name in ("id", "time", "label") if name in columns}
+        )
+        if found.classes is None:
+            return Examples("SequenceRegressor", found.sequences, found.targets)
+        return Examples("SequenceClassifier", found.sequences, _labels(found.labels, found.classes))
+    table = open_table(path, **{**_DEFAULT, **columns})
+    return Examples("TextClassifier", table.texts, _labels(table.labels, table.classes), "words")
+
+
+def _labels(indices: Any, classes: Sequence[str]) -> Any:
+    """Return each example's class: a number where all classes are numbers, else its name."""
+    numeric = all(name.lstrip("-").isdecimal() for name in classes)
+    return np.array([int(name) for name in classes] if numeric else list(classes))[indices]

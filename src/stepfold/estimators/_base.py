@@ -1,0 +1,342 @@
+"""What the estimators share: parameters, fitting, and saving, in scikit-learn's manner."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from .._cell import Cell
+from ..data import Ragged, split, split_blocks
+from ..report import training_fragment, write_training_report
+from ._batches import Batches, Examples
+from ._history import figures
+from ._network import count_parameters, load_network
+from ._reading import read
+from ._report import training_report
+from ._run import RunError, RunFolder
+from ._settings import Settings, resolve
+from ._training import train
+
+
+class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Fits a recurrent network; what its inputs and targets are, a class below says.
+
+    Attributes:
+        settings_: every choice, the preset's where a parameter was None.
+        network_: the fitted network, a ``keras.Model``.
+        history_: for each figure ("loss", "val_accuracy", "seconds", …) the list of its values, one an epoch.
+        results_: the figures of the epoch whose weights were kept, and what training cost.
+    """
+
+    _settings_kind: ClassVar[type[Settings]] = Settings
+    _regression: ClassVar[bool] = False
+
+    # What a class below says.
+
+    def _defaults(self) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+    def _learn(self, X: Any, y: Any, settings: Any) -> Examples:
+        """Learn what comes before the network (classes, words, scales); return the examples."""
+        raise NotImplementedError
+
+    def _encode(self, X: Any) -> Ragged:
+        """Return the network's sequences for inputs of a fitted estimator."""
+        raise NotImplementedError
+
+    def _encode_targets(self, y: Any) -> NDArray[Any]:
+        """Return the network's targets."""
+        raise NotImplementedError
+
+    def _build(self, settings: Any) -> Any:
+        """Return the network with its first weights."""
+        raise NotImplementedError
+
+    def _collate(self, inputs: Ragged, rows: NDArray[np.int64]) -> Any:
+        """Return the network's inputs for some rows."""
+        raise NotImplementedError
+
+    def _learnt(self) -> dict[str, Any]:
+        """Return what was learnt before the network, for JSON."""
+        raise NotImplementedError
+
+    def _restore(self, learnt: dict[str, Any], run: RunFolder) -> None:
+        """Take back what ``_learnt`` returned."""
+        raise NotImplementedError
+
+    def _save_vocabulary(self, run: RunFolder) -> None:
+        """Write the vocabulary, if there is one."""
+
+    def _evaluation(
+        self, found: NDArray[np.float32], targets: NDArray[Any], rows: NDArray[np.int64] | None
+    ) -> Any:
+        """Return how the network's output agrees with the targets."""
+        raise NotImplementedError
+
+    def _describe(self, X: Any, rows: Sequence[int]) -> list[str]:
+        """Return some inputs as a reader would want to see them."""
+        raise NotImplementedError
+
+    # Fitting.
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        validation_data: tuple[Any, Any] | None = None,
+        folder: str | Path | None = None,
+        resume: bool = False,
+    ) -> Self:
+        """Fit the network.
+
+        Args:
+            X: the inputs, see the class.
+            y: the targets, one for each input.
+            validation_data: inputs and targets to validate with; takes the place of ``validation_split``.
+            folder: where the best network so far, the state of training and the history are written while it
+                runs; it ends as ``save`` would leave it. What was there of another run is replaced.
+            resume: go on from the state in ``folder``; the examples must be the same.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            ValueError: inputs, targets or parameters that cannot be used.
+            TrainingError: the loss became NaN or infinite.
+            RunError: a folder that cannot be used.
+            KeyboardInterrupt: after Ctrl-C; with a folder, the best network so far and the state are there.
+        """
+        settings = resolve(self._settings_kind, self._defaults(), self._given())
+        run = None if folder is None else RunFolder(folder)
+        if resume and run is None:
+            raise ValueError("resume=True goes on from the state in a folder; give folder as well")
+        examples = self._learn(X, y, settings)
+        seed = self._seed()
+        rows, held = self._split(examples, settings, seed, validation_data is not None)
+        training = Batches(examples, rows, settings.batch_size, self._collate, seed)
+        checked, checked_rows, source = examples, held, X
+        if validation_data is not None:
+            source = validation_data[0]
+            checked = Examples(self._encode(source), self._encode_targets(validation_data[1]))
+            checked_rows = np.arange(len(checked))
+            if len(checked.inputs) != len(checked):
+                raise ValueError(
+                    f"validation_data has {len(checked.inputs)} inputs but {len(checked)} targets"
+                )
+        validation = None
+        if len(checked_rows):
+            size = self._prediction_batch(settings)
+            validation = Batches(checked, checked_rows, size, self._collate, None)
+        keras.utils.set_random_seed(seed)
+        self.settings_: Any = settings
+        network = self._build(settings)
+        if run is not None:
+            self._begin(run, examples.digest(), resume)
+        rows_of_history = train(
+            network,
+            training,
+            validation,
+            settings,
+            regression=self._regression,
+            run=run,
+            resume=resume,
+            callbacks=list(self.callbacks or ()),
+            verbose=self.verbose,
+        )
+        self.network_ = network
+        self.history_ = {
+            name: [row[name] for row in rows_of_history] for name in (rows_of_history or [{}])[0]
+        }
+        self.results_ = {
+            **figures(rows_of_history, count_parameters(network)),
+            "training_examples": len(rows),
+            "held_out": len(checked_rows),
+            "split": settings.split if validation_data is None else "given",
+        }
+        if validation is not None:
+            self._judge(validation, checked, checked_rows, source)
+        if run is not None:
+            self._write(run, examples.digest())
+        return self
+
+    def _judge(self, validation: Batches, checked: Examples, rows: NDArray[np.int64], source: Any) -> None:
+        """Keep what a report shows of the held-out examples."""
+        targets = checked.targets[rows]
+        found = np.asarray(self.network_.predict(validation, verbose=0))
+        self.evaluation_ = self._evaluation(found, targets, rows)
+        worst = list(getattr(self.evaluation_, "mistakes", ()))
+        described = self._describe(source, [int(rows[k]) for k in worst])
+        self.mistakes_ = dict(zip(worst, described, strict=True))
+        lengths = checked.inputs.lengths[rows]
+        shown = int(rows[int(np.abs(lengths - min(80, np.median(lengths))).argmin())])
+        truth = self._labels()[checked.targets[shown]] if not self._regression else None
+        self.reading_ = read(self, checked.inputs[shown], truth)
+
+    def report(self, path: str | Path, *, title: str = "", command: str = "") -> None:
+        """Write what training found to one HTML file, which needs no other file and no network.
+
+        Args:
+            path: where the file goes.
+            title: its heading; "" for the estimator and its cell.
+            command: how to run it again; "" for the Python call.
+        """
+        check_is_fitted(self, "network_")
+        write_training_report(path, training_report(self, title=title, command=command))
+
+    def _repr_html_(self) -> str:
+        if not hasattr(self, "results_"):
+            return str(super()._repr_html_())
+        return training_fragment(training_report(self))
+
+    def _given(self) -> dict[str, Any]:
+        given = self.get_params(deep=False)
+        cell = given.get("cell")
+        if isinstance(cell, Cell):
+            given["cell"] = cell.to_json()
+        elif cell is not None and not isinstance(cell, str):
+            raise TypeError(
+                f"cell must be a stepfold cell or the name of one, not {type(cell).__name__}; "
+                "put @stepfold.cell before the function"
+            )
+        if given.get("early_stopping") is True:
+            given["early_stopping"] = 3
+        elif given.get("early_stopping") is False:
+            given["early_stopping"] = 0
+        return given
+
+    def _seed(self) -> int:
+        if isinstance(self.random_state, (int, np.integer)):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _split(
+        self, examples: Examples, settings: Settings, seed: int, validated: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows to train on and those to validate with."""
+        every = np.arange(len(examples))
+        if validated or not settings.validation_split:
+            return every, every[:0]
+        share = settings.validation_split
+        if self._regression:
+            order = every if settings.split == "blocks" else np.random.default_rng(seed).permutation(every)
+            held = min(max(1, round(share * len(every))), len(every) - 1)
+            return order[:-held], order[-held:]
+        names = [str(label) for label in self._labels()]
+        if settings.split == "random":
+            return split(examples.targets, names, seed=seed, validation=share)
+        blocks = round(1 / share)
+        return split_blocks(examples.targets, names, block=blocks - 1, blocks=blocks, seed=seed)
+
+    def _labels(self) -> Any:
+        """Return the classes, for a classifier."""
+        raise NotImplementedError
+
+    def _prediction_batch(self, settings: Settings) -> int:
+        return max(settings.batch_size, 100)  # divides 5,000: no odd batch to compile for
+
+    def _network_output(self, X: Any) -> NDArray[np.float32]:
+        """Return what the network gives for some inputs, (inputs, outputs)."""
+        check_is_fitted(self, "network_")
+        inputs = self._encode(X)
+        examples = Examples(inputs, np.zeros(len(inputs), np.int32))
+        if not len(inputs):
+            return np.zeros((0, self.network_.output_shape[-1]), np.float32)
+        size = min(self._prediction_batch(self.settings_), len(inputs))
+        # Every batch has the same number of rows: the last one repeats its last row.
+        whole = -(-len(inputs) // size) * size
+        rows = np.minimum(np.arange(whole), len(inputs) - 1)
+        found = self.network_.predict(Batches(examples, rows, size, self._collate, None), verbose=0)
+        return np.asarray(found)[: len(inputs)]
+
+    # Saving.
+
+    def save(self, folder: str | Path, *, overwrite: bool = True) -> None:
+        """Write the fitted estimator to a folder, which ``load`` reads. Nobody's code is in it.
+
+        Raises:
+            RunError: the folder holds other files, or a saved estimator and ``overwrite`` is False.
+            NotFittedError: the estimator was not fitted.
+        """
+        check_is_fitted(self, "network_")
+        run = RunFolder(folder)
+        run.begin(overwrite=overwrite)
+        run.clear()
+        run.write(run.model, self.network_.save)
+        self._write(run, None)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Return the estimator that ``save``, or ``fit`` with a folder, left there.
+
+        Raises:
+            RunError: no saved estimator, one of another class, or a damaged file.
+            DataError: a damaged vocabulary.
+        """
+        run = RunFolder(folder)
+        config = run.read_config()
+        if config["estimator"] != cls.__name__:
+            raise RunError(
+                f"{run.path} holds a {config['estimator']}, not a {cls.__name__}; load it with that class"
+            )
+        try:
+            estimator = cls(**config["parameters"])
+            estimator.settings_ = resolve(cls._settings_kind, config["settings"], {})
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{run.config} is damaged or of another version ({error}); train again") from None
+        estimator._restore(config, run)
+        estimator.network_ = load_network(run.model)
+        estimator.history_, estimator.results_ = config.get("history", {}), config.get("results", {})
+        return estimator
+
+    def _begin(self, run: RunFolder, digest: str, resume: bool) -> None:
+        """Prepare the run's folder before training."""
+        if resume:
+            if run.read_config().get("digest") != digest:
+                raise RunError(
+                    f"the examples differ from those that {run.path} was begun with; give the same data, "
+                    "or begin another run with another --out"
+                )
+        else:
+            run.begin(overwrite=True)
+            run.clear()
+        self._write(run, digest)
+
+    def _write(self, run: RunFolder, digest: str | None) -> None:
+        self._save_vocabulary(run)
+        run.write_config(
+            {
+                "estimator": type(self).__name__,
+                "parameters": self._parameters_for_json(),
+                "settings": asdict(self.settings_),
+                **self._learnt(),
+                "digest": digest,
+                "history": getattr(self, "history_", {}),
+                "results": getattr(self, "results_", {}),
+            }
+        )
+
+    def _parameters_for_json(self) -> dict[str, Any]:
+        given = self._given()
+        if given.pop("callbacks", None):
+            warnings.warn("callbacks are not saved with an estimator", stacklevel=3)
+        if not isinstance(given["random_state"], (int, type(None))):
+            given["random_state"] = None
+        weights = given.get("class_weight")
+        if isinstance(weights, Mapping):
+            given["class_weight"] = {str(name): float(value) for name, value in weights.items()}
+        return {name: _plain(value) for name, value in given.items()}
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,92 @@
+"""Examples, and batches of them in an order that depends on the seed and the epoch alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data import Ragged
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Inputs with their targets.
+
+    Attributes:
+        inputs: the sequences: ids, or values (total, features).
+        targets: (examples,) int32 class indices, or (examples, outputs) float32.
+        weights: (examples,) float32, or None if all count alike.
+    """
+
+    inputs: Ragged
+    targets: NDArray[Any]
+    weights: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def digest(self) -> str:
+        """Return a digest of inputs and targets: equal for equal examples."""
+        state = hashlib.blake2b(digest_size=16)
+        for array in (self.inputs.offsets, self.inputs.values, self.targets):
+            for first in range(0, len(array), 2**20):
+                state.update(np.ascontiguousarray(array[first : first + 2**20]).data)
+        return state.hexdigest()
+
+
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
+    """Batches of some of the examples; shuffled if there is a seed, the same order in a resumed run.
+
+    With a seed every batch is whole, so that one shape is compiled: the last batch of an epoch is filled up
+    with the first examples of its order.
+
+    Args:
+        examples: all examples.
+        rows: indices of those that are used.
+        batch_size: examples a batch; without a seed the last one may be smaller.
+        collate: makes the network's inputs from the sequences and the rows of a batch.
+        seed: decides the order of each epoch; None for the order of ``rows``.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        rows: NDArray[np.int64],
+        batch_size: int,
+        collate: Callable[[Ragged, NDArray[np.int64]], Any],
+        seed: int | None,
+    ) -> None:
+        super().__init__()
+        self._examples, self._rows, self._batch_size = examples, rows, batch_size
+        self._collate, self._seed = collate, seed
+        self.start(0)
+
+    def start(self, epoch: int, first: int = 0) -> None:
+        """Set the order of an epoch, counted from 0, and the batch that it begins with."""
+        order = np.arange(len(self._rows))
+        if self._seed is not None:
+            order = np.random.default_rng((self._seed, epoch)).permutation(len(self._rows))
+            if len(order) > self._batch_size:
+                order = np.concatenate((order, order[: -len(order) % self._batch_size]))
+        self._order, self.first = self._rows[order], first
+
+    @property
+    def batches_in_epoch(self) -> int:
+        """The number of batches in a whole epoch."""
+        return -(-len(self._rows) // self._batch_size)
+
+    def __len__(self) -> int:
+        return self.batches_in_epoch - self.first
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        begin = (self.first + index) * self._batch_size
+        rows = self._order[begin : begin + self._batch_size]
+        batch = self._collate(self._examples.inputs, rows), self._examples.targets[rows]
+        weights = self._examples.weights
+        return batch if weights is None else (*batch, weights[rows])

@@ -1,0 +1,219 @@
+"""Callbacks of Keras's training loop: the order of the examples, signals, the run's files."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from ._average import WeightAverage
+from ._batches import Batches
+from ._history import Row, best, to_csv
+from ._run import RunError, RunFolder
+
+CHECKPOINT_SECONDS = 120.0
+"""How often the state is written within an epoch."""
+_LOSS_EVERY = 64  # reading the loss waits for the step
+
+
+class TrainingError(RuntimeError):
+    """Training that cannot go on; the message says what was found and what may help."""
+
+
+class EpochOrder(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
+    """Sets the order of the batches when an epoch begins, except where it was begun before."""
+
+    def __init__(self, batches: Batches, begun: int) -> None:
+        super().__init__()
+        self._batches, self._begun = batches, begun
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Set the order of this epoch."""
+        if epoch != self._begun:
+            self._batches.start(epoch)
+
+
+class Interruptions(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
+    """Turns Ctrl-C and SIGTERM into a ``KeyboardInterrupt`` between two batches; a second one acts at once.
+
+    Between batches no file is partly written, and no kernel's callback can discard the exception.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._requested = False
+
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """Handle the signals while the block runs (in the main thread, the only one that receives them)."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _request(self, number: int, frame: object) -> None:
+        if self._requested:
+            raise KeyboardInterrupt
+        self._requested = True
+
+    def _stop_if_requested(self) -> None:
+        if self._requested:
+            raise KeyboardInterrupt
+
+    # Keras calls the beginnings of batches in the main thread; it may call their ends in another.
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Stop here if a signal came."""
+        self._stop_if_requested()
+
+    def on_test_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Stop here if a signal came."""
+        self._stop_if_requested()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Stop here if a signal came: the epoch's files are written, since this callback comes last."""
+        self._stop_if_requested()
+
+
+class Recorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
+    """Keeps each epoch's figures and the best weights, ends training in time, and fills the run's folder.
+
+    Args:
+        batches: the training batches.
+        average: the mean of the weights, which counts as the epoch's weights once it is begun.
+        patience: epochs without a better validation result after which training ends; 0 for none.
+        run: where to write the network, the state and the history; None for nowhere.
+
+    Attributes:
+        rows: the figures of every epoch of the run, those before it was resumed included.
+        weights: the network's weights at the best epoch.
+    """
+
+    def __init__(
+        self, batches: Batches, average: WeightAverage, patience: int, run: RunFolder | None
+    ) -> None:
+        super().__init__()
+        self._batches, self._average, self._patience, self._run = batches, average, patience, run
+        self._epoch, self._began, self._written = 0, 0.0, time.monotonic()
+        self.rows: list[Row] = []
+        self.weights: list[NDArray[Any]] | None = None
+
+    def restore(self, model: Any) -> tuple[int, int]:
+        """Load the state of an interrupted run; return the epoch and the batch to go on with.
+
+        Raises:
+            RunError: a checkpoint that is damaged or belongs to another model.
+        """
+        assert self._run is not None
+        file = self._run.checkpoint
+        if not file.exists():
+            return 0, 0
+        cure = "begin again with --overwrite"
+        try:
+            with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
+                progress = json.loads(stored["progress"].tobytes())
+                groups = {
+                    name: [stored[f"{name}{k}"] for k in range(int(progress[name]))]
+                    for name in ("state", "average", "best")
+                }
+                rows, epoch, batch = progress["rows"], int(progress["epoch"]), int(progress["batch"])
+                step, count = int(progress["step"]), int(progress["count"])
+        except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile):
+            raise RunError(f"{file} is damaged or cut short; {cure}") from None
+        variables = _state(model)
+        fits = _shapes(groups["state"]) == _shapes(variables)
+        fits &= not groups["average"] or _shapes(groups["average"]) == _shapes(model.trainable_variables)
+        fits &= not groups["best"] or _shapes(groups["best"]) == _shapes(model.weights)
+        if not fits:
+            raise RunError(f"{file} belongs to another model; {cure}")
+        for variable, value in zip(variables, groups["state"], strict=True):
+            variable.assign(value)
+        self._average.mean, self._average.step, self._average.count = groups["average"], step, count
+        self.rows, self.weights = rows, groups["best"] or None
+        return epoch, batch
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Start the clock."""
+        self._epoch, self._began = epoch, time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write the state if the last time is long ago; stop if the loss is no number."""
+        if batch % _LOSS_EVERY == _LOSS_EVERY - 1:
+            loss = float((logs or {}).get("loss", 0.0))
+            if not math.isfinite(loss):
+                raise self._not_finite(loss, self._epoch)
+        if self._run is not None and time.monotonic() - self._written > CHECKPOINT_SECONDS:
+            self._write_checkpoint(self._epoch, self._batches.first + batch + 1)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Keep the figures; write the state after the network, so that every state has its best network."""
+        figures = {name: float(value) for name, value in (logs or {}).items()}
+        row: Row = {"epoch": epoch + 1, **figures, "seconds": round(time.perf_counter() - self._began, 3)}
+        self.rows.append(row)
+        if not math.isfinite(row["loss"]):
+            raise self._not_finite(row["loss"], epoch)
+        if best(self.rows) is row:
+            with self._average.used():
+                self.weights = self.model.get_weights()
+                if self._run is not None:
+                    self._run.write(self._run.model, self.model.save)
+        if self._run is not None:
+            self._write_checkpoint(epoch + 1, 0)
+            self._run.write_text(self._run.history, to_csv(self.rows))
+        chosen = best(self.rows)
+        if self._patience and chosen is not None and row["epoch"] - chosen["epoch"] >= self._patience:
+            self.model.stop_training = True
+
+    def _write_checkpoint(self, epoch: int, batch: int) -> None:
+        assert self._run is not None
+        groups = {
+            "state": [keras.ops.convert_to_numpy(value) for value in _state(self.model)],
+            "average": self._average.mean,
+            "best": self.weights or [],
+        }
+        progress = {
+            "rows": self.rows,
+            "epoch": epoch,
+            "batch": batch,
+            "step": self._average.step,
+            "count": self._average.count,
+            **{name: len(values) for name, values in groups.items()},
+        }
+        arrays: dict[str, Any] = {
+            f"{name}{k}": value for name, values in groups.items() for k, value in enumerate(values)
+        }
+        arrays["progress"] = np.frombuffer(json.dumps(progress).encode(), np.uint8)
+        self._run.write(self._run.checkpoint, lambda part: np.savez(part, **arrays))
+        self._written = time.monotonic()
+
+    def _not_finite(self, loss: float, epoch: int) -> TrainingError:
+        chosen = best(self.rows)
+        kept = f"the weights of epoch {int(chosen['epoch'])} are the best" if chosen else "there is no model"
+        return TrainingError(
+            f"the loss became {loss} in epoch {epoch + 1}; {kept}. "
+            "A smaller learning rate, or a limit of the gradients' norm (clip_norm), may help"
+        )
+
+
+def _shapes(values: list[Any]) -> list[tuple[int, ...]]:
+    return [tuple(value.shape) for value in values]
+
+
+def _state(model: Any) -> list[Any]:
+    """Return every variable that training changes: weights, the dropout's random states, the optimizer's."""
+    model.optimizer.build(model.trainable_variables)
+    return [*model.trainable_variables, *model.non_trainable_variables, *model.optimizer.variables]

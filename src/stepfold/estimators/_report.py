@@ -1,0 +1,121 @@
+"""What an estimator's training and its judgements look like, for the reports."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .. import __version__, cells
+from .._cell import Cell
+from ..report import (
+    Confusion,
+    Epoch,
+    EvaluationReport,
+    Mistake,
+    Predictions,
+    TrainingReport,
+)
+from ._evaluation import Evaluation, RegressionEvaluation
+
+_SHOWN = ("numpy", "llvmlite", "keras", "jax", "torch", "scikit-learn")
+
+
+def training_report(estimator: Any, *, title: str = "", command: str = "") -> TrainingReport:
+    """Return what the report of a fitted estimator's training shows."""
+    names = list(estimator.history_)
+    rows = [
+        {"epoch": k + 1, **{name: estimator.history_[name][k] for name in names}}
+        for k in range(len(estimator.history_["loss"]))
+    ]
+    settings = {name: value for name, value in asdict(estimator.settings_).items() if value is not None}
+    settings["cell"] = cell_of(estimator).name
+    found = getattr(estimator, "evaluation_", None)
+    held_out = int(estimator.results_.get("held_out", 0))
+    return TrainingReport(
+        title=title or f"{type(estimator).__name__}, {settings['cell']}",
+        seconds=estimator.results_["seconds"],
+        command=command or f"{estimator!r}.fit(X, y)",
+        configuration=settings,
+        versions=versions(),
+        history=[Epoch.from_mapping(row) for row in rows],
+        parameters=estimator.results_["parameters"],
+        training_examples=int(estimator.results_.get("training_examples", 0)),
+        held_out=held_out,
+        split=estimator.results_.get("split", "none") if held_out else "none",
+        best_epoch=estimator.results_["best_epoch"] or None,
+        score=None if found is None else found.score,
+        examples="texts" if hasattr(estimator, "vocabulary_") else "sequences",
+        reading=getattr(estimator, "reading_", None),
+        equations={settings["cell"]: cell_of(estimator).show("maths")},
+        **_judgement(found, getattr(estimator, "mistakes_", {})),
+    )
+
+
+def evaluation_report(
+    estimator: Any,
+    found: Evaluation | RegressionEvaluation,
+    mistakes: dict[int, str],
+    *,
+    data: str,
+    command: str,
+    reading: Any = None,
+) -> EvaluationReport:
+    """Return what the report of an evaluation shows."""
+    scores: dict[str, Any]
+    if isinstance(found, Evaluation):
+        scores = {"accuracy": found.accuracy, "count": len(found.targets)}
+    else:
+        scores = {"r2": found.r2, "mae": found.mean_absolute_error, "count": len(found.targets)}
+    return EvaluationReport(
+        title=f"{type(estimator).__name__} on {Path(data).name}",
+        data=Path(data).name,
+        command=command,
+        versions=versions(),
+        examples="texts" if hasattr(estimator, "vocabulary_") else "sequences",
+        reading=reading,
+        **scores,
+        **_judgement(found, mistakes),
+    )
+
+
+def _judgement(found: Evaluation | RegressionEvaluation | None, mistakes: dict[int, str]) -> dict[str, Any]:
+    """Return the parts that show how predictions and targets agree."""
+    if isinstance(found, RegressionEvaluation):
+        return {"predictions": Predictions(found.targets[:, 0], found.predicted[:, 0])}
+    if found is None:
+        return {}
+    names = [str(each.label) for each in found.classes]
+    shown = []
+    for index, example in mistakes.items():
+        row = found.probabilities[index]
+        predicted = int(row.argmax())
+        shown.append(
+            Mistake(
+                example=example,
+                truth=names[found.targets[index]],
+                predicted=names[predicted],
+                probability=float(row[predicted]),
+                number=found.rows[index] if found.rows is not None else index,
+            )
+        )
+    return {"confusion": Confusion(names, found.confusion), "mistakes": shown}
+
+
+def cell_of(estimator: Any) -> Cell:
+    """Return the cell of a fitted estimator."""
+    cell = estimator.settings_.cell
+    return Cell.from_json(cell) if cell.lstrip().startswith("{") else cells.by_name(cell)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what the figures depend on."""
+    found = {"stepfold": __version__, "Python": sys.version.split()[0]}
+    for name in _SHOWN:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,181 @@
+"""The folder of a run: what an estimator saves, and what training leaves on its way there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+FORMAT = "stepfold run 1"
+_LONGEST_CONFIG = 64 * 2**20
+
+
+class RunError(Exception):
+    """A run that cannot be begun, continued or used; the message says how to correct it."""
+
+
+class RunFolder:
+    """One run's files. Each is written under a temporary name first, then renamed.
+
+    Attributes:
+        path: the folder.
+        model: the network, a ``.keras`` file.
+        vocabulary: the words, in the order of their ids.
+        config: the estimator's parameters, its classes, and what else loading and ``--resume`` read.
+        history: a line an epoch.
+        checkpoint: the state of training, for ``--resume``.
+        report: the page to look at.
+        members: the networks of an ensemble, a folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.model = self.path / "model.keras"
+        self.vocabulary = self.path / "vocabulary.json"
+        self.config = self.path / "config.json"
+        self.history = self.path / "history.csv"
+        self.checkpoint = self.path / "checkpoint.npz"
+        self.report = self.path / "report.html"
+        self.members = self.path / "members"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything that a run may write."""
+        return (
+            self.model,
+            self.vocabulary,
+            self.config,
+            self.history,
+            self.checkpoint,
+            self.report,
+            self.members,
+        )
+
+    def begin(self, *, overwrite: bool) -> None:
+        """Check that a new run may be written here; no file of the folder changes, and none is made.
+
+        Raises:
+            RunError: it holds something (except a run with ``overwrite``), or cannot be written to.
+        """
+        made = self._make()
+        try:
+            present = {entry.name for entry in self.path.iterdir()}
+            self.write(self.path / "probe", lambda part: part.write_bytes(b""))
+            (self.path / "probe").unlink()
+        except OSError as error:
+            raise self._unwritable(error) from None
+        finally:
+            self._remove_empty(made)
+        ours = {file.name for file in self.files}
+        if strangers := sorted(name for name in present - ours if not _is_temporary(name, ours)):
+            raise RunError(
+                f"{self.path} holds files that are no run, such as {strangers[0]}; choose another --out"
+            )
+        if present and not overwrite:
+            raise RunError(
+                f"{self.path} already holds a run: continue it with --resume, "
+                "replace it with --overwrite, or choose another --out"
+            )
+
+    def clear(self) -> None:
+        """Make the folder, and remove the files of the previous run, unfinished ones included."""
+        self._make()
+        ours = {file.name for file in self.files}
+        for entry in list(self.path.iterdir()):
+            if entry.name in ours or _is_temporary(entry.name, ours):
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+
+    def write(self, target: Path, fill: Callable[[Path], object]) -> None:
+        """Let ``fill`` write a file under a temporary name, then rename it to ``target``.
+
+        Raises:
+            RunError: the file could not be written (a full disk); what was there before is kept.
+        """
+        # The suffix stays, since some writers choose the format by it.
+        part = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
+        try:
+            fill(part)
+            os.replace(part, target)
+        except OSError as error:
+            kept = "the file of that name is as before" if target.exists() else "nothing of it is kept"
+            raise RunError(
+                f"cannot write {target}: {error.strerror or error}; {kept}. "
+                "Make room, then continue with the same command and --resume"
+            ) from None
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+
+    def write_text(self, target: Path, text: str) -> None:
+        """Write a text as UTF-8 to ``target``."""
+        self.write(target, lambda part: part.write_text(text, encoding="utf-8"))
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Write the configuration: anything that JSON can say."""
+        text = json.dumps({"format": FORMAT, **config}, indent=2, ensure_ascii=False)
+        self.write_text(self.config, text + "\n")
+
+    def read_config(self) -> dict[str, Any]:
+        """Return the configuration; ``RunError`` if the folder is no run, or the file is damaged."""
+        try:
+            if self.config.stat().st_size > _LONGEST_CONFIG:
+                raise RunError(f"{self.config} is too long to be a configuration; train again")
+            stored = json.loads(self.config.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            raise RunError(
+                f"{self.path} holds no run (there is no {self.config.name}); "
+                "give the folder that stepfold train wrote with --out"
+            ) from None
+        except OSError as error:
+            raise RunError(f"cannot read {self.config}: {error.strerror}") from None
+        except (ValueError, RecursionError):
+            stored = None
+        if not isinstance(stored, dict) or stored.get("format") != FORMAT:
+            raise RunError(f"{self.config} is damaged or of another version; train again with --overwrite")
+        for name, kind in _ENTRIES.items():
+            if not isinstance(stored.get(name), kind):
+                raise RunError(
+                    f"{self.config} is damaged: {name!r} is {_short(stored.get(name))}; "
+                    "train again with --overwrite"
+                )
+        return stored
+
+    def _make(self) -> list[Path]:
+        """Make the folder and those above it; return the ones that were not there, the deepest first."""
+        missing = [path for path in (self.path, *self.path.parents) if not path.exists()]
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from None
+        return missing
+
+    def _remove_empty(self, folders: list[Path]) -> None:
+        for folder in folders:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def _unwritable(self, error: OSError) -> RunError:
+        return RunError(f"cannot write to {self.path}: {error.strerror}; choose another folder with --out")
+
+
+_ENTRIES: dict[str, Any] = {
+    "estimator": str,
+    "parameters": dict,
+    "settings": dict,
+    "classes": (list, type(None)),
+}
+
+
+def _is_temporary(name: str, ours: set[str]) -> bool:
+    """Whether a file is what an interrupted ``write`` left."""
+    parts = name.split(".")
+    return name.startswith(".") and len(parts) >= 3 and any(file.startswith(parts[1]) for file in ours)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,312 @@
+"""The classifier and the regressor of sequences of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import RegressorMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_array, check_consistent_length
+
+from .._cell import Cell
+from ..data import Ragged
+from ._base import RecurrentEstimator
+from ._batches import Examples
+from ._classes import Classifying
+from ._evaluation import RegressionEvaluation, regression_evaluation
+from ._network import sequence_network
+from ._run import RunError, RunFolder
+from ._settings import SEQUENCES
+
+
+class SequenceEstimator(RecurrentEstimator):
+    """What the classifier and the regressor of sequences share.
+
+    Attributes:
+        n_features_in_: features of a timestep; where X was an array (batch, time), its timesteps.
+    """
+
+    def __init__(
+        self,
+        *,
+        cell: str | Cell | None = None,
+        units: int | None = None,
+        layers: int | None = None,
+        bidirectional: bool | None = None,
+        pooling: str | None = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        dropout: float | None = None,
+        recurrent_dropout: float | None = None,
+        output_dropout: float | None = None,
+        recurrent_initializer: str | None = None,
+        optimizer: str | None = None,
+        learning_rate: float | None = None,
+        schedule: str | None = None,
+        clip_norm: float | None = None,
+        weight_averaging: float | None = None,
+        early_stopping: int | bool | None = None,
+        validation_split: float | None = None,
+        split: str | None = None,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
+        callbacks: list[Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.cell = cell
+        self.units = units
+        self.layers = layers
+        self.bidirectional = bidirectional
+        self.pooling = pooling
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.dropout = dropout
+        self.recurrent_dropout = recurrent_dropout
+        self.output_dropout = output_dropout
+        self.recurrent_initializer = recurrent_initializer
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.clip_norm = clip_norm
+        self.weight_averaging = weight_averaging
+        self.early_stopping = early_stopping
+        self.validation_split = validation_split
+        self.split = split
+        self.class_weight = class_weight
+        self.callbacks = callbacks
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _defaults(self) -> Mapping[str, Any]:
+        return SEQUENCES
+
+    def _learn_inputs(self, X: Any) -> Ragged:
+        """Set the number of features and the scale; return the sequences."""
+        inputs, flat = sequences_of(X, type(self).__name__)
+        if not len(inputs):
+            raise ValueError(
+                f"Found array with 0 sample(s) while a minimum of 1 is required by {type(self).__name__}"
+            )
+        self.features_ = int(inputs.values.shape[1])
+        self.n_features_in_ = int(inputs.lengths[0]) if flat else self.features_
+        self.mean_ = inputs.values.mean(axis=0, dtype=np.float64).astype(np.float32)
+        variance = inputs.values.var(axis=0, dtype=np.float64).astype(np.float32)
+        self.variance_ = np.where(variance > 0, variance, 1).astype(np.float32)
+        return inputs
+
+    def _encode(self, X: Any) -> Ragged:
+        inputs, _ = sequences_of(X, type(self).__name__)
+        features = int(inputs.values.shape[1])
+        if features != self.features_ and len(inputs):
+            raise ValueError(
+                f"X has {features} features, but {type(self).__name__} is expecting "
+                f"{self.features_} features as input"
+            )
+        return inputs
+
+    def _collate(
+        self, inputs: Ragged, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        longest = max(int(inputs.lengths.max(initial=1)), 1)
+        lengths = inputs.lengths[rows]
+        mask = np.arange(longest) >= longest - lengths[:, None]  # (B, T): the left is padding
+        return inputs.padded(rows, longest), mask
+
+    def _describe(self, X: Any, rows: Sequence[int]) -> list[str]:
+        return [f"sequence {row}" for row in rows]
+
+    def _learnt(self) -> dict[str, Any]:
+        return {
+            "features": self.features_,
+            "n_features_in": self.n_features_in_,
+            "mean": self.mean_.tolist(),
+            "variance": self.variance_.tolist(),
+        }
+
+    def _restore(self, learnt: dict[str, Any], run: RunFolder) -> None:
+        try:
+            self.features_, self.n_features_in_ = int(learnt["features"]), int(learnt["n_features_in"])
+            self.mean_ = np.array(learnt["mean"], np.float32)
+            self.variance_ = np.array(learnt["variance"], np.float32)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{run.config} is damaged ({error}); train again with --overwrite") from None
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.non_deterministic = self.random_state is None
+        return tags
+
+
+class SequenceClassifier(Classifying, SequenceEstimator):
+    """A recurrent classifier of sequences, with scikit-learn's methods.
+
+    ``fit(X, y)`` takes a list of arrays (time, features) of any lengths, an array (batch, time, features), or
+    one (batch, time) of sequences with one feature; and a label for each. Features are scaled to mean 0 and
+    variance 1. A parameter that is None has the default that ``settings_`` shows after fitting.
+
+    Args:
+        cell: the name of a built-in cell, or a ``stepfold.cell``.
+        units: units of each recurrent layer; for this and what follows see ``stepfold.estimators.Settings``.
+        random_state: an integer makes runs repeatable.
+        callbacks: callbacks of Keras.
+        verbose: 0 for silence, 1 for a progress bar, 2 for a line an epoch, on standard error.
+
+    Attributes:
+        classes_: (classes,) the labels, sorted.
+        mean_, variance_: (features,) the scale of the features.
+        network_: the fitted network, a ``keras.Model``.
+        history_, results_, settings_: see ``RecurrentEstimator``.
+    """
+
+    def _learn(self, X: Any, y: Any, settings: Any) -> Examples:
+        inputs = self._learn_inputs(X)
+        targets = self._learn_classes(y)
+        check_consistent_length(inputs, targets)
+        return self._weighted(Examples(inputs, targets), settings.class_weight)
+
+    def _build(self, settings: Any) -> Any:
+        outputs = self._outputs()
+        activation = "sigmoid" if outputs == 1 else "softmax"
+        return sequence_network(settings, self.mean_, self.variance_, outputs, activation)
+
+    def _learnt(self) -> dict[str, Any]:
+        return {"classes": self._classes_for_json(), **super()._learnt()}
+
+    def _restore(self, learnt: dict[str, Any], run: RunFolder) -> None:
+        super()._restore(learnt, run)
+        self._restore_classes(learnt["classes"])
+
+
+class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc]  # no types
+    """A recurrent regressor of sequences, with scikit-learn's methods.
+
+    ``fit(X, y)`` takes what ``SequenceClassifier`` takes, and targets (batch,) or (batch, outputs). Features
+    and targets are scaled to mean 0 and variance 1; predictions are on the targets' own scale.
+
+    Args and attributes: as in ``SequenceClassifier``, without classes.
+    """
+
+    _regression: ClassVar[bool] = True
+
+    def _learn(self, X: Any, y: Any, settings: Any) -> Examples:
+        if settings.class_weight is not None:
+            raise ValueError("class_weight is for classes; a regressor has none")
+        inputs = self._learn_inputs(X)
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None; give one an input"
+            )
+        targets = self._checked_targets(y)
+        check_consistent_length(inputs, targets)
+        self._one_dimensional_ = np.ndim(y) == 1
+        self.target_mean_ = targets.mean(axis=0)
+        deviation = targets.std(axis=0)
+        self.target_deviation_ = np.where(deviation > 0, deviation, 1)
+        return Examples(inputs, self._scaled(targets))
+
+    def _checked_targets(self, y: Any) -> NDArray[np.float64]:
+        targets = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", estimator=self)
+        found: NDArray[np.float64] = targets.reshape(len(targets), -1)
+        return found
+
+    def _scaled(self, targets: NDArray[np.float64]) -> NDArray[np.float32]:
+        scaled: NDArray[Any] = (targets - self.target_mean_) / self.target_deviation_
+        return scaled.astype(np.float32)
+
+    def _encode_targets(self, y: Any) -> NDArray[np.float32]:
+        return self._scaled(self._checked_targets(y))
+
+    def _evaluation(
+        self, found: NDArray[np.float32], targets: NDArray[Any], rows: NDArray[np.int64] | None
+    ) -> RegressionEvaluation:
+        return regression_evaluation(self._unscaled(targets), self._unscaled(found))
+
+    def _unscaled(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = values * self.target_deviation_ + self.target_mean_
+        return found
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """Return the prediction for each input, (inputs,) or (inputs, outputs) as the targets were."""
+        found = self._unscaled(self._network_output(X))
+        return found[:, 0] if self._one_dimensional_ else found
+
+    def _build(self, settings: Any) -> Any:
+        return sequence_network(settings, self.mean_, self.variance_, len(self.target_mean_), "linear")
+
+    def _learnt(self) -> dict[str, Any]:
+        return {
+            "classes": None,
+            "target_mean": self.target_mean_.tolist(),
+            "target_deviation": self.target_deviation_.tolist(),
+            "one_dimensional": self._one_dimensional_,
+            **super()._learnt(),
+        }
+
+    def _restore(self, learnt: dict[str, Any], run: RunFolder) -> None:
+        super()._restore(learnt, run)
+        try:
+            self.target_mean_ = np.array(learnt["target_mean"], np.float64)
+            self.target_deviation_ = np.array(learnt["target_deviation"], np.float64)
+            self._one_dimensional_ = bool(learnt["one_dimensional"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{run.config} is damaged ({error}); train again with --overwrite") from None
+
+
+def sequences_of(X: Any, estimator: str) -> tuple[Ragged, bool]:
+    """Return inputs as sequences (time, features) float32, and whether they were an array (batch, time).
+
+    Raises:
+        ValueError: other shapes, values that are no numbers, or ones that are not finite.
+    """
+    if not isinstance(X, np.ndarray) and isinstance(X, (list, tuple)) and not _rectangular(X):
+        return _ragged(X, estimator), False
+    array = check_array(
+        X, allow_nd=True, dtype=np.float32, ensure_min_samples=0, estimator=estimator, input_name="X"
+    )
+    if array.ndim > 3:
+        raise ValueError(
+            f"X has the shape {array.shape}; give (batch, time, features) or a list of (time, features)"
+        )
+    flat = array.ndim == 2
+    if flat:
+        array = array[:, :, None]
+    batch, time, features = array.shape
+    offsets = np.arange(batch + 1, dtype=np.int64) * time
+    return Ragged(np.ascontiguousarray(array).reshape(batch * time, features), offsets), flat
+
+
+def _rectangular(X: Any) -> bool:
+    """Whether a list has rows of one shape: an array in all but name."""
+    return len({np.shape(row) for row in X}) == 1 and not isinstance(X[0], np.ndarray)
+
+
+def _ragged(X: Any, estimator: str) -> Ragged:
+    sequences = []
+    for k, sequence in enumerate(X):
+        array = np.asarray(sequence)
+        if array.ndim == 1:
+            array = array[:, None]
+        if array.ndim != 2 or array.dtype.kind not in "fiub":
+            raise ValueError(
+                f"X[{k}] has the shape {array.shape} and the dtype {array.dtype}; "
+                "each sequence must be an array (time, features) of numbers"
+            )
+        if not len(array):
+            raise ValueError(f"X[{k}] has no timestep; leave empty sequences out")
+        if sequences and array.shape[1] != sequences[0].shape[1]:
+            raise ValueError(
+                f"X[{k}] has {array.shape[1]} features but X[0] has {sequences[0].shape[1]}; "
+                "every timestep of every sequence must have the same features"
+            )
+        array = array.astype(np.float32)
+        if not np.isfinite(array).all():
+            raise ValueError(
+                f"Input X[{k}] contains NaN or infinity, which {estimator} does not take; "
+                "fill missing values in first"
+            )
+        sequences.append(array)
+    return Ragged.from_sequences(sequences)

@@ -1,0 +1,228 @@
+"""The classifier of texts."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import Tags
+
+from .._cell import Cell
+from ..data import FIRST_WORD, START, UNKNOWN, Ragged, learn_vocabulary, load_vocabulary, unknown_share
+from ._base import RecurrentEstimator
+from ._batches import Examples
+from ._classes import Classifying
+from ._network import text_network
+from ._run import RunError, RunFolder
+from ._settings import PRESETS, Settings, TextSettings
+
+
+class TextClassifier(Classifying, RecurrentEstimator):
+    """A recurrent classifier of texts, with scikit-learn's methods.
+
+    ``fit(texts, labels)`` takes a list of strings (or anything else that can be iterated over again and
+    again, such as the texts of ``stepfold.data.open_table``, which are read from disk), and a label for each.
+    A parameter that is None has the value of the preset.
+
+    Args:
+        cell: the name of a built-in cell, or a ``stepfold.cell``.
+        preset: "standard"; "tutorial", the plain network of a textbook; or "best", an ensemble for reviews
+            and texts like them, which takes minutes.
+        tokens: what a text is cut into, see ``stepfold.estimators.TextSettings``, as for all that follow.
+        random_state: an integer makes runs repeatable.
+        callbacks: callbacks of Keras.
+        verbose: 0 for silence, 1 for a progress bar, 2 for a line an epoch, on standard error.
+
+    Attributes:
+        classes_: (classes,) the labels, sorted.
+        vocabulary_: the words and their ids.
+        network_: the fitted network, a ``keras.Model``.
+        history_, results_, settings_: see ``RecurrentEstimator``.
+    """
+
+    _settings_kind: ClassVar[type[Settings]] = TextSettings
+
+    def __init__(
+        self,
+        *,
+        cell: str | Cell | None = None,
+        units: int | None = None,
+        layers: int | None = None,
+        bidirectional: bool | None = None,
+        pooling: str | None = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        preset: str = "standard",
+        tokens: str | None = None,
+        vocabulary_size: int | None = None,
+        length: int | None = None,
+        embedding: int | None = None,
+        mask: bool | None = None,
+        word_dropout: float | None = None,
+        embedding_dropout: float | None = None,
+        dropout: float | None = None,
+        recurrent_dropout: float | None = None,
+        output_dropout: float | None = None,
+        recurrent_initializer: str | None = None,
+        optimizer: str | None = None,
+        learning_rate: float | None = None,
+        schedule: str | None = None,
+        clip_norm: float | None = None,
+        weight_averaging: float | None = None,
+        early_stopping: int | bool | None = None,
+        validation_split: float = 0.0,
+        split: str | None = None,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
+        callbacks: list[Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.cell = cell
+        self.units = units
+        self.layers = layers
+        self.bidirectional = bidirectional
+        self.pooling = pooling
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.preset = preset
+        self.tokens = tokens
+        self.vocabulary_size = vocabulary_size
+        self.length = length
+        self.embedding = embedding
+        self.mask = mask
+        self.word_dropout = word_dropout
+        self.embedding_dropout = embedding_dropout
+        self.dropout = dropout
+        self.recurrent_dropout = recurrent_dropout
+        self.output_dropout = output_dropout
+        self.recurrent_initializer = recurrent_initializer
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.clip_norm = clip_norm
+        self.weight_averaging = weight_averaging
+        self.early_stopping = early_stopping
+        self.validation_split = validation_split
+        self.split = split
+        self.class_weight = class_weight
+        self.callbacks = callbacks
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _defaults(self) -> Mapping[str, Any]:
+        if self.preset not in PRESETS:
+            raise ValueError(f"preset must be one of {', '.join(PRESETS)}, not {self.preset!r}")
+        return PRESETS[self.preset]
+
+    def _learn(self, X: Any, y: Any, settings: TextSettings) -> Examples:
+        targets = self._learn_classes(y)
+        if settings.tokens == "ids":
+            inputs, self.vocabulary_ = _ids(X), None
+            self.vocabulary_size_ = int(inputs.values.max(initial=FIRST_WORD)) + 1
+        else:
+            texts = _Checked(X)
+            self.vocabulary_ = learn_vocabulary(settings.tokens, texts, settings.vocabulary_size)
+            self.vocabulary_size_ = self.vocabulary_.size
+            inputs = self.vocabulary_.encode_all(texts)
+        if len(inputs) != len(targets):
+            raise ValueError(
+                f"inconsistent numbers of samples: {len(inputs)} texts but {len(targets)} labels"
+            )
+        return self._weighted(Examples(inputs, targets), settings.class_weight)
+
+    def _encode(self, X: Any) -> Ragged:
+        if self.vocabulary_ is None:
+            inputs = _ids(X)
+            inputs.values[inputs.values >= self.vocabulary_size_] = UNKNOWN
+            return inputs
+        inputs = self.vocabulary_.encode_all(_Checked(X))
+        if len(inputs) >= 10 and (share := unknown_share(inputs)) > 0.5:
+            warnings.warn(
+                f"{share:.0%} of the words are unknown to the vocabulary of the training texts; "
+                "are these texts in the same language, from the same source?",
+                stacklevel=4,
+            )
+        return inputs
+
+    def _build(self, settings: TextSettings) -> Any:
+        return text_network(settings, self.vocabulary_size_, self._outputs())
+
+    def _collate(self, inputs: Ragged, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        return cast("NDArray[np.int32]", inputs.padded(rows, self.settings_.length))
+
+    def _describe(self, X: Any, rows: Sequence[int]) -> list[str]:
+        if self.vocabulary_ is None:
+            return [f"text {row}" for row in rows]
+        wanted = set(rows)
+        found = {row: text for row, text in enumerate(_Checked(X)) if row in wanted}
+        return [found[row] for row in rows]
+
+    def _learnt(self) -> dict[str, Any]:
+        return {"classes": self._classes_for_json(), "size": self.vocabulary_size_}
+
+    def _save_vocabulary(self, run: RunFolder) -> None:
+        if self.vocabulary_ is not None:
+            run.write_text(run.vocabulary, self.vocabulary_.to_json())
+
+    def _restore(self, learnt: dict[str, Any], run: RunFolder) -> None:
+        self._restore_classes(learnt["classes"])
+        size = learnt.get("size")
+        if not isinstance(size, int):
+            raise RunError(f"{run.config} is damaged: 'size' is {size!r}; train again with --overwrite")
+        self.vocabulary_size_ = size
+        if self.settings_.tokens == "ids":
+            self.vocabulary_ = None
+            return
+        if not run.vocabulary.exists():
+            raise RunError(
+                f"{run.vocabulary} is missing, without which no text can be read; "
+                "copy it from where the model was trained"
+            )
+        self.vocabulary_ = load_vocabulary(run.vocabulary)
+        if self.vocabulary_.size != size:
+            raise RunError(
+                f"{run.vocabulary} has ids up to {self.vocabulary_.size - 1} but the model up to {size - 1}: "
+                "the ids of one are outside the other; copy the vocabulary from where the model was trained"
+            )
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        return tags
+
+
+class _Checked:
+    """Texts that can be iterated over again, each checked to be a string."""
+
+    def __init__(self, texts: Any) -> None:
+        if isinstance(texts, (str, bytes)):
+            raise ValueError("X is one text; give a list of texts")
+        if isinstance(texts, np.ndarray) and texts.ndim != 1:
+            raise ValueError(f"X has the shape {texts.shape}; give a list of texts, or an array (texts,)")
+        if iter(texts) is texts:
+            texts = list(texts)
+        self._texts: Iterable[Any] = texts
+
+    def __iter__(self) -> Iterator[str]:
+        for k, text in enumerate(self._texts):
+            if not isinstance(text, str):
+                raise ValueError(f"X[{k}] is a {type(text).__name__}, not a text: {str(text)[:40]!r}")
+            yield text
+
+
+def _ids(X: Any) -> Ragged:
+    """Return lists of ids as sequences that begin with the start mark."""
+    sequences = []
+    for k, ids in enumerate(X):
+        array = np.asarray(ids)
+        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+            raise ValueError(f"X[{k}] is no list of integers, which tokens='ids' asks for")
+        if array.size and (array.min() < 0 or array.max() >= 2**31 - 1):
+            raise ValueError(f"X[{k}] holds the id {array.min()} … {array.max()}; ids are 0 to 2147483646")
+        first = [] if array.size and array[0] == START else [START]
+        sequences.append(np.concatenate((first, array)).astype(np.int32))
+    return Ragged.from_sequences(sequences)
