@@ -37,7 +37,7 @@ def csv_rows(path: Path, delimiters: str, wanted: Sequence[str]) -> Iterator[tup
         lines = bounded_lines(stream, path)
         start = list(_until_text(lines))
         if not start or start[-1].isspace():
-            raise DataError(f"{path} is empty; give a header line and the rows below it")
+            raise DataError(f"{path} is empty; give a file with a header line and rows below it")
         # csv's own limit, 131,072 characters, is less than a long review page.
         csv.field_size_limit(LONGEST_LINE)
         rows = csv.reader(
@@ -54,15 +54,15 @@ def csv_rows(path: Path, delimiters: str, wanted: Sequence[str]) -> Iterator[tup
                     _check_header(header, wanted, path)
                 if len(fields) != len(header):
                     raise DataError(
-                        f"{path}, line {rows.line_num}: {len(fields)} fields where the header has {len(header)}; "
-                        "put fields that hold the separator in double quotes"
+                        f"{path}, line {rows.line_num}: {len(fields)} fields where the header has "
+                        f"{len(header)}; put fields that hold the separator in double quotes"
                     )
                 end = rows.line_num
                 yield end, fields
         except csv.Error as error:
             raise DataError(
-                f"{path}, line {rows.line_num}: {error}; close every quoted field, and double the quotes inside "
-                f"it (the row begins in line {end + 1})"
+                f"{path}, line {rows.line_num}: {error}; close every quoted field, and double the quotes "
+                f"inside it (the row begins in line {end + 1})"
             ) from None
 
 

@@ -1,4 +1,4 @@
-"""Opens text files of any size as a stream of characters; what cannot be read is a ``DataError`` with its line."""
+"""Opens text files of any size as streams; what cannot be read is a ``DataError`` that names the line."""
 
 import codecs
 import gzip

@@ -20,8 +20,9 @@ class GrowingIds:
     """Collects sequences of ids until ``finish`` makes them a ``Ragged``.
 
     Args:
-        folder: where a temporary file goes once the ids are more than ``_IN_MEMORY`` bytes; None to hold them in
-            memory, however many. The file has no name (POSIX): it vanishes with the process, even a killed one.
+        folder: where a temporary file goes once the ids are more than ``_IN_MEMORY`` bytes; None to hold them
+            in memory, however many. The file has no name (POSIX): it vanishes with the process, even a killed
+            one.
 
     Raises:
         DataError: the folder cannot be written to.
@@ -65,9 +66,9 @@ class GrowingIds:
     def _spill(self) -> None:
         try:
             if self._file is None:
-                self._file = tempfile.TemporaryFile(dir=self._folder)
+                self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 (closed by __exit__)
             for part in self._parts:
-                self._file.write(part)
+                self._file.write(part.data)
             self._file.flush()
         except OSError as error:
             raise DataError(

