@@ -54,7 +54,7 @@ def test_a_field_may_be_longer_than_csv_allows_by_itself(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "", "a.csv is empty; give a file with at least two labelled texts"),
+        ("a.csv", "", "a.csv is empty; give a file with a header line"),
         ("a.jsonl", "\n \n", "a.jsonl is empty"),
         ("a.csv", "text,label\n", "a.csv has a header but no rows"),
         ("a.csv", "review,label\nx,1\n", "a.csv has no column 'text'; its columns are 'review', 'label'"),
@@ -74,8 +74,13 @@ def test_a_field_may_be_longer_than_csv_allows_by_itself(tmp_path):
         ),
         (
             "a.csv",
-            "text,label\nx\x00y,1\nz,0\n".encode("utf-16"),
-            "a.csv, line 1: byte 0xff is not UTF-8 text",
+            "text,label\nfine,1\nx,0\n".encode("utf-16-le"),
+            "a.csv, line 1: the file looks like UTF-16 without its byte-order mark; convert it first",
+        ),
+        (
+            "a.csv",
+            "text,label\nfine,1\n".encode("utf-16") + b"\x00\xdc,",
+            "a.csv, line 3: byte 0x00 is not UTF-16 text, although the file begins with its byte-order mark",
         ),
         ("a.csv", b"text,label\nfine,1\ncaf\xe9,0\n", "a.csv, line 3: byte 0xe9 is not UTF-8 text; convert"),
         ("a.jsonl", '{"text": "x", "label": 1}\n{"text"', "a.jsonl, line 2: not JSON"),

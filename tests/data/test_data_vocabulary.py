@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from stepfold.data import DataError, Vocabulary, encode_all, pad, split, tokenise
+from stepfold.data import DataError, KerasWords, Vocabulary, encode_all, pad, split, tokenise
 
 TEXTS = ["The cat, the dog;\tand THE bird!", "A dog <br /><br />barks...", "état d'Été\nthe end"]
 
@@ -60,7 +60,7 @@ def test_a_vocabulary_is_stored_as_json(tmp_path):
 
 
 def test_an_id_outside_the_vocabulary_is_named():
-    vocabulary = Vocabulary(("good", "bad"))
+    vocabulary = KerasWords(("good", "bad"))
     for id_ in (6, -1):
         with pytest.raises(
             DataError, match=rf"id {id_} is outside the vocabulary: ids run from 0 to 5; encode"
@@ -72,7 +72,7 @@ def test_an_id_outside_the_vocabulary_is_named():
 def test_a_file_that_is_no_vocabulary_is_refused(tmp_path, content):
     path = tmp_path / "vocabulary.json"
     path.write_text(content)
-    with pytest.raises(DataError, match=r"vocabulary\.json holds no vocabulary; take the one"):
+    with pytest.raises(DataError, match=r"vocabulary\.json holds no vocabulary \(.*\); take the one"):
         Vocabulary.load(path)
     path.write_text(json.dumps({"format": "stepfold vocabulary 1", "words": [1]}))
     with pytest.raises(DataError, match="holds no vocabulary"):

@@ -1,24 +1,43 @@
-"""Data sets of labelled texts: IMDB's reviews and a user's own tables, as word ids."""
+"""Data sets: labelled texts and sequences of numbers from files, vocabularies, ragged storage and splits."""
 
-from ._corpus import Corpus, pad, split
+from ._corpus import Corpus, pad
 from ._errors import DataError, text_of
-from ._imdb import load_imdb
-from ._table import load_table
-from ._vocabulary import FIRST_WORD, PADDING, START, UNKNOWN, Vocabulary, encode_all, tokenise
+from ._imdb import imdb_texts, load_imdb
+from ._keras_words import KerasWords, encode_all, tokenise
+from ._labels import labels_for
+from ._ragged import Ragged
+from ._split import split, split_blocks
+from ._stored import VOCABULARIES, vocabulary_from_json
+from ._table import Texts, TextTable, load_table, open_table
+from ._unicode import Subwords, UnicodeWords
+from ._vocabulary import FIRST_WORD, PADDING, START, UNKNOWN, Vocabulary, unknown_share
 
 __all__ = [
     "FIRST_WORD",
     "PADDING",
     "START",
     "UNKNOWN",
+    "VOCABULARIES",
     "Corpus",
     "DataError",
+    "KerasWords",
+    "Ragged",
+    "Subwords",
+    "TextTable",
+    "Texts",
+    "UnicodeWords",
     "Vocabulary",
     "encode_all",
+    "imdb_texts",
+    "labels_for",
     "load_imdb",
     "load_table",
+    "open_table",
     "pad",
     "split",
+    "split_blocks",
     "text_of",
     "tokenise",
+    "unknown_share",
+    "vocabulary_from_json",
 ]

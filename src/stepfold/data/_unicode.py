@@ -1,0 +1,202 @@
+"""Vocabularies for texts in any language, split and learnt by the library ``tokenizers``."""
+
+import json
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from typing import Any, ClassVar
+
+from ._errors import DataError
+from ._vocabulary import FIRST_WORD, MARKS, Vocabulary, check_size
+
+_LETTERS = r"\p{L}\p{M}\p{N}"
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+"""The scripts that put no spaces between words."""
+
+_OTHERS = r"[!?]|\p{So}"
+_RUN = rf"[{_LETTERS}]+(?:'[{_LETTERS}]+)*|{_OTHERS}"
+_SPACED = f"[{_LETTERS}&&[^{_UNSPACED}]]"
+_WORD = rf"{_SPACED}+(?:'{_SPACED}+)*|[{_UNSPACED}ー][\p{{M}}]*|{_OTHERS}"
+_LEARNT_CHARACTERS = 2**26
+_WORD_END = "</w>"
+
+
+def normalise(text: str) -> str:
+    """Return the text in NFKC with its case folded: ``Ä`` and ``ä`` agree, and so do ``ß`` and ``SS``.
+
+    Typographic apostrophes become plain ones; halves of surrogate pairs become the replacement character.
+    """
+    if text.isascii():
+        return text.lower()
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return (
+        unicodedata.normalize("NFKC", folded)
+        .replace("’", "'")
+        .encode("utf-16", "surrogatepass")
+        .decode("utf-16", "replace")
+    )
+
+
+@dataclass(frozen=True)
+class UnicodeWords(Vocabulary):
+    """Words of any language, the most common first; those of equal count by their spelling.
+
+    Texts are normalised (NFKC) and their case is folded. A word is a run of letters, marks and digits, with
+    apostrophes inside it. In scripts without spaces (Chinese, Japanese, Thai and others) each character is a
+    word. ``!`` and ``?``, and each symbol such as an emoji, is a word too; all other punctuation is dropped.
+    """
+
+    kind: ClassVar[str] = "words"
+    words: tuple[str, ...]
+
+    @classmethod
+    def learn(cls, texts: Iterable[str], size: int = 10000) -> "UnicodeWords":
+        """Choose the most common words; of more than 67 million characters an even sample is counted."""
+        check_size(size)
+        library = _library()
+        tokenizer = library.Tokenizer(library.models.WordLevel({}, unk_token=MARKS[2]))
+        tokenizer.pre_tokenizer = _splitter(_WORD)
+        trainer = library.trainers.WordLevelTrainer(
+            vocab_size=size, special_tokens=list(MARKS), show_progress=False
+        )
+        return cls(_train(tokenizer, trainer, texts))
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        library = _library()
+        tokenizer = library.Tokenizer(library.models.WordLevel(_ids(self.words), unk_token=MARKS[2]))
+        tokenizer.pre_tokenizer = _splitter(_WORD)
+        return tokenizer
+
+    def tokens(self, text: str) -> list[str]:
+        """Split a text into words, one for each of the ids of ``encode`` after the start mark."""
+        return [word for word, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(normalise(text))]
+
+    def _encode_batch(self, texts: list[str]) -> Iterator[Sequence[int]]:
+        return _encode(self._tokenizer, texts)
+
+    def _stored(self) -> dict[str, Any]:
+        return {}
+
+
+@dataclass(frozen=True)
+class Subwords(Vocabulary):
+    """Pieces of words, learnt from texts by byte-pair encoding (Sennrich et al. 2016).
+
+    Texts are normalised and split as by ``UnicodeWords``, but scripts without spaces stay in runs, so that
+    several characters can become one piece. Few words are unknown: a rare one becomes several pieces.
+
+    Attributes:
+        words: the pieces in the order of their ids; ``</w>`` ends a word.
+        merges: the pairs of pieces that become one, in the order in which they were learnt.
+    """
+
+    kind: ClassVar[str] = "subwords"
+    words: tuple[str, ...]
+    merges: tuple[tuple[str, str], ...] = field(repr=False)
+
+    @classmethod
+    def learn(cls, texts: Iterable[str], size: int = 10000) -> "Subwords":
+        """Learn the pieces; of more than 67 million characters an even sample is used."""
+        check_size(size)
+        library = _library()
+        tokenizer = library.Tokenizer(library.models.BPE(unk_token=MARKS[2], end_of_word_suffix=_WORD_END))
+        tokenizer.pre_tokenizer = _splitter(_RUN)
+        trainer = library.trainers.BpeTrainer(
+            vocab_size=size,
+            special_tokens=list(MARKS),
+            limit_alphabet=max((size - FIRST_WORD) // 4, 1),
+            end_of_word_suffix=_WORD_END,
+            show_progress=False,
+        )
+        pieces = _train(tokenizer, trainer, texts)
+        return cls(pieces, _merges(tokenizer))
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        library = _library()
+        model = library.models.BPE(
+            _ids(self.words), list(self.merges), unk_token=MARKS[2], end_of_word_suffix=_WORD_END
+        )
+        tokenizer = library.Tokenizer(model)
+        tokenizer.pre_tokenizer = _splitter(_RUN)
+        return tokenizer
+
+    def tokens(self, text: str) -> list[str]:
+        """Split a text into pieces, one for each of the ids of ``encode`` after the start mark.
+
+        A piece that continues a word begins with ``##``.
+        """
+        pieces = self._tokenizer.encode(normalise(text), add_special_tokens=False).tokens
+        found, continues = [], False
+        for piece in pieces:
+            found.append("##" * continues + piece.removesuffix(_WORD_END))
+            continues = not piece.endswith(_WORD_END) and piece not in MARKS
+        return found
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of some ids, special ones in angle brackets; an id outside is a ``DataError``."""
+        return (
+            "".join(
+                piece.removesuffix(_WORD_END) + " "
+                if piece.endswith(_WORD_END)
+                else f" {piece} "
+                if piece in MARKS
+                else piece
+                for piece in self._spelled(ids)
+            )
+            .replace("  ", " ")
+            .strip()
+        )
+
+    def _encode_batch(self, texts: list[str]) -> Iterator[Sequence[int]]:
+        return _encode(self._tokenizer, texts)
+
+    def _stored(self) -> dict[str, Any]:
+        return {"merges": self.merges}
+
+
+def _library() -> Any:
+    try:
+        import tokenizers
+    except ImportError:
+        raise DataError(
+            'splitting texts of any language needs the library tokenizers: pip install "stepfold[app]"'
+        ) from None
+    return tokenizers
+
+
+def _splitter(pattern: str) -> Any:
+    """Return a pre-tokenizer that keeps what matches and drops the rest."""
+    library = _library()
+    return library.pre_tokenizers.Split(library.Regex(pattern), behavior="removed", invert=True)
+
+
+def _ids(words: tuple[str, ...]) -> dict[str, int]:
+    return {word: k for k, word in enumerate((*MARKS, *words))}
+
+
+def _encode(tokenizer: Any, texts: list[str]) -> Iterator[Sequence[int]]:
+    normal = [normalise(text) for text in texts]
+    return (each.ids for each in tokenizer.encode_batch_fast(normal, add_special_tokens=False))
+
+
+def _train(tokenizer: Any, trainer: Any, texts: Iterable[str]) -> tuple[str, ...]:
+    """Train the tokenizer's model; return its tokens in the order of their ids, without the special ones."""
+    if iter(texts) is texts:
+        raise TypeError("texts must be a list, or something that can be iterated over more than once")
+    characters = sum(map(len, texts))
+    step = -(-characters // _LEARNT_CHARACTERS) or 1
+    tokenizer.train_from_iterator(map(normalise, islice(texts, 0, None, step)), trainer)
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
+    words = tuple(sorted(vocabulary, key=vocabulary.__getitem__)[FIRST_WORD:])
+    if not words:
+        raise DataError("the texts hold no words at all; check which column holds the text")
+    return words
+
+
+def _merges(tokenizer: Any) -> tuple[tuple[str, str], ...]:
+    stored = json.loads(tokenizer.to_str())["model"]["merges"]
+    return tuple((left, right) for left, right in stored)
