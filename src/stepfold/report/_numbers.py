@@ -1,0 +1,116 @@
+"""Figures derived from what a report is given: per class, per word, over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._parts import Confusion, Reading
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """Precision, recall and F1 of one class; None where the class was never predicted or never there."""
+
+    name: str
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    count: int
+
+
+def per_class(confusion: Confusion) -> list[ClassFigures]:
+    """Return the figures of each class."""
+    counts = confusion.table
+    right, predicted, true = np.diag(counts), counts.sum(0), counts.sum(1)
+    return [
+        ClassFigures(
+            str(name), _ratio(right[k], predicted[k]), _ratio(right[k], true[k]),
+            _ratio(2 * right[k], predicted[k] + true[k]), int(true[k]),
+        )
+        for k, name in enumerate(confusion.classes)
+    ]  # fmt: skip
+
+
+def macro(rows: Sequence[ClassFigures]) -> ClassFigures:
+    """Return the unweighted means over the classes that occur; what is undefined counts as 0."""
+    present = [row for row in rows if row.count] or list(rows)
+    means = [
+        sum(getattr(row, name) or 0.0 for row in present) / len(present)
+        for name in ("precision", "recall", "f1")
+    ]
+    return ClassFigures("mean over classes", *means, sum(row.count for row in rows))
+
+
+def _ratio(part: np.int64, whole: np.int64) -> float | None:
+    return float(part / whole) if whole else None
+
+
+def frequent_confusions(confusion: Confusion, most: int) -> list[tuple[str, str, int, float]]:
+    """Return the pairs taken for each other most often: true class, predicted class, count, share of the true."""
+    counts = confusion.table.copy()
+    true = counts.sum(1)
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(counts, axis=None, kind="stable")[::-1][:most]
+    pairs = [divmod(int(place), len(true)) for place in order]
+    return [
+        (
+            str(confusion.classes[t]),
+            str(confusion.classes[p]),
+            int(counts[t, p]),
+            float(counts[t, p] / true[t]),
+        )
+        for t, p in pairs
+        if counts[t, p] > 0
+    ]
+
+
+@dataclass(frozen=True)
+class Move:
+    """A word, where it stands (from 1), and the output before and after it."""
+
+    token: str
+    place: int
+    before: float
+    after: float
+
+
+def largest_moves(reading: Reading, most: int) -> tuple[list[Move], list[Move]]:
+    """Return the words after which the output rose most, and those after which it fell most."""
+    output = np.asarray(reading.output, np.float64)
+    tokens = reading.tokens or [""] * len(output)
+    change = np.nan_to_num(np.diff(output), nan=0.0)
+    order = np.argsort(change, kind="stable")
+
+    def move(k: int) -> Move:
+        return Move(tokens[k + 1], k + 2, float(output[k]), float(output[k + 1]))
+
+    rises = [move(int(k)) for k in order[::-1][:most] if change[k] > 0]
+    return rises, [move(int(k)) for k in order[:most] if change[k] < 0]
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
+    """Return the mean and the sample standard deviation, None for a single value."""
+    array = np.asarray(values, np.float64)
+    return float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else None
+
+
+def ordered_state(reading: Reading, most_units: int, most_steps: int) -> tuple[NDArray[np.float64], int]:
+    """Return a state as (units, columns), bounded, and how many steps a column holds.
+
+    Units that move with the output come first, those that move against it last; where there are more than
+    `most_units`, those that follow it least are left out. A column of several steps holds their mean.
+    """
+    state = np.nan_to_num(np.asarray(reading.state, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    output = np.nan_to_num(np.asarray(reading.output, np.float64))
+    centred = state - state.mean(0)
+    follows = centred.T @ (output - output.mean()) / (np.linalg.norm(centred, axis=0) + 1e-12)
+    kept = np.argsort(-np.abs(follows), kind="stable")[:most_units]
+    kept = kept[np.argsort(-follows[kept], kind="stable")]
+    block = -(-len(state) // most_steps)
+    starts = np.arange(0, len(state), block)
+    sizes = np.diff(np.append(starts, len(state)))
+    return (np.add.reduceat(state[:, kept], starts, axis=0) / sizes[:, None]).T, block

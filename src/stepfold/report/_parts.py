@@ -1,0 +1,161 @@
+"""The parts that reports are made of: epochs, confusion table, mistakes, one sequence read step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """The figures of one epoch; what was not measured is None.
+
+    Args:
+        epoch: its number, counted from 1.
+        loss: mean loss over the training examples.
+        seconds: wall-clock seconds, with validation.
+        accuracy, mae, r2: figures on the training examples (accuracy for classes, the others for regression).
+        val_loss, val_accuracy, val_mae, val_r2: the same on the held-out examples.
+    """
+
+    epoch: int
+    loss: float
+    seconds: float | None = None
+    accuracy: float | None = None
+    mae: float | None = None
+    r2: float | None = None
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    val_mae: float | None = None
+    val_r2: float | None = None
+
+    @classmethod
+    def from_mapping(cls, row: Mapping[str, float]) -> Epoch:
+        """Return the epoch of a history row or of Keras's logs; names that a report does not show are left out."""
+        known = {f.name: row[f.name] for f in fields(cls) if f.name in row}
+        missing = {"epoch", "loss"} - known.keys()
+        if missing:
+            raise ValueError(f"a history row needs 'epoch' and 'loss', but it has only {sorted(row)}")
+        return cls(**{**known, "epoch": int(known["epoch"])})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class Confusion:
+    """How often each class was taken for each class.
+
+    Args:
+        classes: their names, K of them.
+        counts: (K, K) counts; row: the true class, column: the predicted class.
+    """
+
+    classes: Sequence[str]
+    counts: ArrayLike
+
+    def __post_init__(self) -> None:
+        size, shape = len(self.classes), np.shape(self.counts)
+        if not size or shape != (size, size):
+            raise ValueError(
+                f"counts of a confusion table for {size} classes must have shape ({size}, {size}), got {shape}: "
+                "a row for each true class, a column for each predicted class"
+            )
+
+    @classmethod
+    def of(cls, classes: Sequence[str], truth: ArrayLike, predicted: ArrayLike) -> Confusion:
+        """Return the table of true and predicted class numbers, both (examples,) from 0 to K - 1."""
+        pair = np.asarray(truth, np.int64), np.asarray(predicted, np.int64)
+        size = len(classes)
+        if pair[0].shape != pair[1].shape or pair[0].ndim != 1:
+            raise ValueError(
+                f"truth and predicted must be (examples,), got {pair[0].shape} and {pair[1].shape}"
+            )
+        if any(p.size and (p.min() < 0 or p.max() >= size) for p in pair):
+            raise ValueError(f"class numbers must lie between 0 and {size - 1}, one less than the classes")
+        counts = np.bincount(pair[0] * size + pair[1], minlength=size * size).reshape(size, size)
+        return cls(classes, counts)
+
+    @property
+    def table(self) -> NDArray[np.int64]:
+        """The counts, (K, K) int64."""
+        return np.asarray(self.counts, np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """An example that the model gets wrong.
+
+    Args:
+        example: its text, or a description.
+        truth, predicted: names of classes, or values for regression.
+        probability: of the predicted class; None for regression.
+        number: its row in the data, if known.
+    """
+
+    example: str
+    truth: str | float
+    predicted: str | float
+    probability: float | None = None
+    number: int | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reading:
+    """What the model makes of one sequence, step by step.
+
+    Args:
+        output: (n,) the probability of `outcome` (or the predicted value) after each step.
+        outcome: the name of the class, or of the value.
+        tokens: n words, as the model reads them; None for a sequence of measurements.
+        inputs: (n, features) measurements, drawn above the output.
+        state: (n, units) the state of a layer after each step.
+        layer: the name of that layer or cell.
+        truth: the true class or value, if known.
+        other: for two classes, the name of the other class.
+        regression: whether `output` is a value and no probability.
+    """
+
+    output: ArrayLike
+    outcome: str
+    tokens: Sequence[str] | None = None
+    inputs: ArrayLike | None = None
+    state: ArrayLike | None = None
+    layer: str = ""
+    truth: str | float | None = None
+    other: str | None = None
+    regression: bool = False
+
+    def __post_init__(self) -> None:
+        shape = np.shape(self.output)
+        if len(shape) != 1 or not shape[0]:
+            raise ValueError(f"output of a reading must be (n,) with n of at least 1, got shape {shape}")
+        n = shape[0]
+        if self.tokens is not None and len(self.tokens) != n:
+            raise ValueError(
+                f"a reading has {len(self.tokens)} tokens, but {n} outputs: give one output a token"
+            )
+        for name, array in (("inputs", self.inputs), ("state", self.state)):
+            shape = np.shape(array) if array is not None else (n, 1)
+            if len(shape) != 2 or shape[0] != n or not shape[1]:
+                raise ValueError(
+                    f"{name} of a reading of {n} steps must have shape ({n}, width), got {shape}"
+                )
+
+    @property
+    def unit(self) -> str:
+        """What a step is called: "word" or "timestep"."""
+        return "timestep" if self.tokens is None else "word"
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Regression: the true values beside the predicted ones, both (examples,)."""
+
+    truth: ArrayLike
+    predicted: ArrayLike
+
+    def __post_init__(self) -> None:
+        a, b = np.shape(self.truth), np.shape(self.predicted)
+        if len(a) != 1 or a != b:
+            raise ValueError(f"truth and predicted must both have shape (examples,), got {a} and {b}")
