@@ -66,7 +66,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         elif isinstance(kind, tuple):
             parser.add_argument(*flags, choices=kind, **options)
         else:
-            parser.add_argument(*flags, type=kind, metavar="NAME" if kind is None else "N", **options)
+            parser.add_argument(*flags, type=kind or str, metavar="NAME" if kind is None else "N", **options)
 
 
 def given_options(options: argparse.Namespace) -> dict[str, Any]:

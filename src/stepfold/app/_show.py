@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .. import cells
+from .._cell import Cell
 from ..estimators import RunError
 from ._arguments import at_least
 
@@ -12,7 +13,7 @@ _VIEWS = ("maths", "latex", "graph", "gradient", "llvm", "asm")
 _OPTIONS = ("units", "features", "dtype", "target", "kernel")
 
 
-def known_cell(name: str) -> cells.Cell:
+def known_cell(name: str) -> Cell:
     """Return the built-in cell of that name; ``RunError`` if there is none."""
     try:
         return cells.by_name(name)

@@ -7,12 +7,12 @@ class DataError(ValueError):
     """Data that cannot be used; the message says where it is and how to correct it."""
 
 
-def text_of(raw: bytes, where: str) -> str:
+def text_of(raw: bytes, where: str, first_line: int = 1) -> str:
     """Decode UTF-8 without its byte-order mark, or raise ``DataError`` with the line of the invalid byte."""
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
+        line = raw.count(b"\n", 0, error.start) + first_line
         raise DataError(
             f"{where}, line {line}: byte 0x{raw[error.start]:02x} is not UTF-8 text; "
             "convert the file first, for instance: iconv -f latin1 -t utf-8 OLD > NEW"

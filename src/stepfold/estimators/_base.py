@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -46,8 +47,11 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
     def _defaults(self) -> Mapping[str, Any]:
         raise NotImplementedError
 
-    def _learn(self, X: Any, y: Any, settings: Any) -> Examples:
-        """Learn what comes before the network (classes, words, scales); return the examples."""
+    def _learn(self, X: Any, y: Any, settings: Any, folder: Path | None) -> Examples:
+        """Learn what comes before the network (classes, words, scales); return the examples.
+
+        ``folder`` is where large temporary files may go; None for nowhere.
+        """
         raise NotImplementedError
 
     def _encode(self, X: Any) -> Ragged:
@@ -121,7 +125,7 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
         run = None if folder is None else RunFolder(folder)
         if resume and run is None:
             raise ValueError("resume=True goes on from the state in a folder; give folder as well")
-        examples = self._learn(X, y, settings)
+        examples = self._learn(X, y, settings, Path(tempfile.gettempdir()) if run is None else run.existing())
         seed = self._seed()
         rows, held = self._split(examples, settings, seed, validation_data is not None)
         training = Batches(examples, rows, settings.batch_size, self._collate, seed)
@@ -200,7 +204,7 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
         return training_fragment(training_report(self))
 
     def _given(self) -> dict[str, Any]:
-        given = self.get_params(deep=False)
+        given: dict[str, Any] = self.get_params(deep=False)
         cell = given.get("cell")
         if isinstance(cell, Cell):
             given["cell"] = cell.to_json()

@@ -27,9 +27,7 @@ class Classifying(ClassifierMixin):  # type: ignore[misc]  # scikit-learn has no
     def _learn_classes(self, y: Any) -> NDArray[np.int32]:
         """Set ``classes_``; return the index of each label."""
         if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None; give a label an input"
-            )
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         self.classes_, indices = np.unique(y, return_inverse=True)
@@ -47,7 +45,7 @@ class Classifying(ClassifierMixin):  # type: ignore[misc]  # scikit-learn has no
         if not np.all(known):
             stranger = np.asarray(y)[~known][0]
             raise ValueError(f"the label {stranger!r} is not one of the classes {list(self.classes_)}")
-        return indices.astype(np.int32)
+        return np.asarray(indices, np.int32)
 
     def _weighted(self, examples: Examples, class_weight: Any) -> Examples:
         """Return the examples with the weights of their classes."""
@@ -85,7 +83,8 @@ class Classifying(ClassifierMixin):  # type: ignore[misc]  # scikit-learn has no
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Return the probability of each class, (inputs, classes), in the order of ``classes_``."""
-        return self._probabilities(self._network_output(X))  # type: ignore[attr-defined]
+        found: NDArray[np.float32] = self._network_output(X)  # type: ignore[attr-defined]
+        return self._probabilities(found)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the likeliest class of each input, (inputs,)."""

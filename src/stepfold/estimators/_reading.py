@@ -33,8 +33,10 @@ def read(estimator: Any, sequence: NDArray[Any], truth: Any = None) -> Reading:
     outputs, states = _run(estimator, beginnings)
     ids = sequence.ndim == 1
     shown = slice(1, None) if ids and steps > 1 else slice(None)  # the start mark is no word
-    tokens = [estimator.vocabulary_.decode([int(k)]) for k in sequence[shown]] if ids and estimator.vocabulary_ else None
-    common = {
+    tokens = None
+    if ids and estimator.vocabulary_ is not None:
+        tokens = [estimator.vocabulary_.decode([int(k)]) for k in sequence[shown]]
+    common: dict[str, Any] = {
         "tokens": tokens,
         "inputs": None if ids else sequence,
         "state": states[shown],

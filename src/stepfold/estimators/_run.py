@@ -81,6 +81,10 @@ class RunFolder:
                 "replace it with --overwrite, or choose another --out"
             )
 
+    def existing(self) -> Path:
+        """Return the folder, or the nearest one above it that is there."""
+        return next(path for path in (self.path, *self.path.absolute().parents) if path.is_dir())
+
     def clear(self) -> None:
         """Make the folder, and remove the files of the previous run, unfinished ones included."""
         self._make()

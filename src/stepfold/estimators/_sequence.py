@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -162,7 +163,7 @@ class SequenceClassifier(Classifying, SequenceEstimator):
         history_, results_, settings_: see ``RecurrentEstimator``.
     """
 
-    def _learn(self, X: Any, y: Any, settings: Any) -> Examples:
+    def _learn(self, X: Any, y: Any, settings: Any, folder: Path | None) -> Examples:
         inputs = self._learn_inputs(X)
         targets = self._learn_classes(y)
         check_consistent_length(inputs, targets)
@@ -192,7 +193,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
 
     _regression: ClassVar[bool] = True
 
-    def _learn(self, X: Any, y: Any, settings: Any) -> Examples:
+    def _learn(self, X: Any, y: Any, settings: Any, folder: Path | None) -> Examples:
         if settings.class_weight is not None:
             raise ValueError("class_weight is for classes; a regressor has none")
         inputs = self._learn_inputs(X)
@@ -285,7 +286,7 @@ def _rectangular(X: Any) -> bool:
 
 
 def _ragged(X: Any, estimator: str) -> Ragged:
-    sequences = []
+    sequences: list[NDArray[np.float32]] = []
     for k, sequence in enumerate(X):
         array = np.asarray(sequence)
         if array.ndim == 1:

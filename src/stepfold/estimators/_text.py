@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils import Tags
 
 from .._cell import Cell
-from ..data import FIRST_WORD, START, UNKNOWN, Ragged, learn_vocabulary, load_vocabulary, unknown_share
+from ..data import FIRST_WORD, START, UNKNOWN, VOCABULARIES, Ragged, Vocabulary, unknown_share
 from ._base import RecurrentEstimator
 from ._batches import Examples
 from ._classes import Classifying
@@ -117,16 +118,16 @@ class TextClassifier(Classifying, RecurrentEstimator):
             raise ValueError(f"preset must be one of {', '.join(PRESETS)}, not {self.preset!r}")
         return PRESETS[self.preset]
 
-    def _learn(self, X: Any, y: Any, settings: TextSettings) -> Examples:
+    def _learn(self, X: Any, y: Any, settings: TextSettings, folder: Path | None) -> Examples:
         targets = self._learn_classes(y)
         if settings.tokens == "ids":
             inputs, self.vocabulary_ = _ids(X), None
             self.vocabulary_size_ = int(inputs.values.max(initial=FIRST_WORD)) + 1
         else:
             texts = _Checked(X)
-            self.vocabulary_ = learn_vocabulary(settings.tokens, texts, settings.vocabulary_size)
+            self.vocabulary_ = VOCABULARIES[settings.tokens].learn(texts, settings.vocabulary_size)
             self.vocabulary_size_ = self.vocabulary_.size
-            inputs = self.vocabulary_.encode_all(texts)
+            inputs = self.vocabulary_.encode_all(texts, folder)
         if len(inputs) != len(targets):
             raise ValueError(
                 f"inconsistent numbers of samples: {len(inputs)} texts but {len(targets)} labels"
@@ -181,7 +182,7 @@ class TextClassifier(Classifying, RecurrentEstimator):
                 f"{run.vocabulary} is missing, without which no text can be read; "
                 "copy it from where the model was trained"
             )
-        self.vocabulary_ = load_vocabulary(run.vocabulary)
+        self.vocabulary_ = Vocabulary.load(run.vocabulary)
         if self.vocabulary_.size != size:
             raise RunError(
                 f"{run.vocabulary} has ids up to {self.vocabulary_.size - 1} but the model up to {size - 1}: "
