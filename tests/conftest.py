@@ -8,6 +8,11 @@ import tempfile
 # Before anything imports Keras, which reads this once.
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+# Networks that differ in nothing but their weights are compiled once.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="stepfold-tests-"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
 # What PyTorch's compiler remembers on disk of earlier versions of this code is of no use here.
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.mkdtemp(prefix="stepfold-tests-"))
 

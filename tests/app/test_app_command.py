@@ -12,14 +12,14 @@ import zipfile
 
 import pytest
 
-from conftest import SMALL, write_texts
 from stepfold import cells
 from stepfold.app.cli import main
+from text_helpers import SMALL, make_texts, write_texts
 
 # Keras's own saving of variables does not know the newest argument of __array__ yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
 
-FILES = {"model.keras", "vocabulary.json", "config.json", "history.csv", "curves.png", "checkpoint.npz"}
+FILES = {"model.keras", "vocabulary.json", "config.json", "history.csv", "report.html", "checkpoint.npz"}
 
 
 def refused(capsys, *arguments, status=2):
@@ -85,26 +85,22 @@ def test_a_run_leaves_its_folder_and_nothing_else(trained):
     assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3", "4", "5"]
     config = json.loads((trained / "config.json").read_text())
     assert config["settings"]["units"] == 4
-    assert config["settings"]["words"] == 10000, "settings are stored by the names of their options"
-    assert config["settings"]["optimizer"] == "rmsprop"
+    assert config["settings"]["vocabulary_size"] == 10000
+    assert config["settings"]["optimizer"] == "adam"
+    assert config["parameters"]["random_state"] == 42
     assert config["classes"] == ["neg", "pos"]
-    assert (trained / "curves.png").read_bytes().startswith(b"\x89PNG")
+    report = (trained / "report.html").read_text(encoding="utf-8")
+    assert "<svg" in report
+    assert "stepfold" in report
 
 
 def test_json_is_one_line_with_the_figures_of_the_saved_model(texts, tmp_path, capsys):
     run = tmp_path / "run"
-    assert main(["train", str(texts), "--out", str(run), "--epochs", "3", "--json", *SMALL]) == 0
+    assert main(["train", str(texts), "--out", str(run), *SMALL, "--epochs", "3", "--json"]) == 0
     out, err = capsys.readouterr()
     assert out.count("\n") == 1
     figures = json.loads(out)
-    assert list(figures) == [
-        "val_accuracy",
-        "val_loss",
-        "epochs",
-        "seconds",
-        "seconds_per_epoch",
-        "parameters",
-    ]
+    assert {"val_accuracy", "val_loss", "epochs", "seconds", "parameters", "split"} <= figures.keys()
     rows = [line.split(",") for line in (run / "history.csv").read_text().splitlines()[1:]]
     best = max(rows, key=lambda row: (float(row[4]), -float(row[3])))
     assert figures["val_accuracy"] == pytest.approx(float(best[4]), abs=1e-4)
@@ -113,23 +109,23 @@ def test_json_is_one_line_with_the_figures_of_the_saved_model(texts, tmp_path, c
     assert figures["seconds"] == pytest.approx(sum(float(row[5]) for row in rows), abs=0.01)
     assert figures["seconds_per_epoch"] == pytest.approx(figures["seconds"] / 3, abs=0.01)
     words = json.loads((run / "config.json").read_text())["size"]
-    assert figures["parameters"] == words * 5 + 4 * (5 + 4 + 1) * 4 + 4 + 1
+    assert figures["parameters"] == words * 5 + 4 * (5 + 4 + 1) * 4 + 8 + 1, "maximum and mean of 4 units"
     assert "Epoch 3/3" in err
 
 
 def test_the_saved_model_has_the_accuracy_that_is_reported(texts, trained):
-    from stepfold.app import RunFolder, Settings
-    from stepfold.app._model import load
-    from stepfold.data import load_table, pad, split
+    from stepfold.data import open_table, split
+    from stepfold.estimators import evaluate, load
 
-    corpus = load_table(texts)
-    _, held = split(corpus.labels, corpus.classes, seed=Settings().seed)
-    model = load(RunFolder(trained))
-    loss, accuracy = model.evaluate(pad(corpus.sequences, 12)[held], corpus.labels[held], verbose=0)
+    table = open_table(texts)
+    _, held = split(table.labels, table.classes, seed=42)
+    chosen = [text for k, text in enumerate(table.texts) if k in set(held)]
+    labels = [table.classes[table.labels[k]] for k in sorted(held)]
+    found = evaluate(load(trained), chosen, labels)
     rows = [line.split(",") for line in (trained / "history.csv").read_text().splitlines()[1:]]
     best = max(rows, key=lambda row: (float(row[4]), -float(row[3])))
-    assert accuracy == pytest.approx(float(best[4]), abs=1e-6)
-    assert loss == pytest.approx(float(best[3]), rel=1e-4)
+    assert found.accuracy == pytest.approx(float(best[4]), abs=1e-6)
+    assert found.log_loss == pytest.approx(float(best[3]), rel=1e-4)
 
 
 def test_predict_prints_label_and_probability(trained, capsys):
@@ -170,7 +166,7 @@ def test_three_classes_and_every_option(tmp_path, capsys):
     options = (
         "--cell gru --layers 2 --bidirectional --mask --dropout 0.1 --recurrent-dropout 0.1 --optimizer adam"
     )
-    assert main(["train", str(texts), "--out", str(run), "--epochs", "20", *SMALL, *options.split()]) == 0
+    assert main(["train", str(texts), "--out", str(run), *SMALL, "--epochs", "20", *options.split()]) == 0
     assert main(["predict", str(run), "great lovely", "wooden grey paper", "bad awful poor"]) == 0
     out = capsys.readouterr().out
     assert [line.split("\t")[0] for line in out.splitlines()[1:]] == ["pos", "none", "neg"]
@@ -215,7 +211,7 @@ def test_one_cell_is_shown_in_every_view(capsys):
         (["train", "imdb", "--learning-rate", "nan"], "argument --learning-rate: 'nan' is no number above 0"),
         (["train", "imdb", "--optimizer", "x"], "argument --optimizer: invalid choice: 'x'"),
         (["train", "imdb", "--cell", "lsmt"], "there is no cell 'lsmt'; the cells are "),
-        (["train", "imdb", "--text", "t"], "--text and --label name the columns of a file"),
+        (["train", "imdb", "--text", "t"], "--text, --label, --id and --time name the columns of a file"),
         (["train", "a.csv", "--data", "b"], "--data gives the path of imdb; for a file, its path alone"),
         (["train", "none.csv"], "cannot read none.csv: No such file or directory; check the path"),
         (["train", "imdb", "--data", "none.npz"], "none.npz does not exist; give imdb.npz"),
@@ -247,7 +243,7 @@ def test_a_folder_in_use_is_left_alone_and_the_alternatives_are_named(texts, tra
 
 def test_overwrite_replaces_a_run(texts, trained, tmp_path):
     run = shutil.copytree(trained, tmp_path / "run")
-    assert main(["train", str(texts), "--out", str(run), "--epochs", "1", "--overwrite", *SMALL]) == 0
+    assert main(["train", str(texts), "--out", str(run), *SMALL, "--epochs", "1", "--overwrite"]) == 0
     assert {file.name for file in run.iterdir()} == FILES
     assert len((run / "history.csv").read_text().splitlines()) == 2
 

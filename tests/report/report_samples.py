@@ -66,8 +66,12 @@ def epochs(count: int = 8, seed: int = 0, ceiling: float = 0.89, held: bool = Tr
                 seconds=float(5.8 + random.normal(0, 0.2)),
                 loss=float(0.68 - 0.55 * done + noise[0]),
                 accuracy=float(0.55 + 0.43 * done + noise[0]),
-                val_loss=float(0.66 - 0.38 * done + 0.05 * max(0.0, k - 0.6 * count) + noise[1]) if held else None,
-                val_accuracy=float(0.55 + (ceiling - 0.55) * min(1, 1.15 * done) + noise[1]) if held else None,
+                val_loss=float(0.66 - 0.38 * done + 0.05 * max(0.0, k - 0.6 * count) + noise[1])
+                if held
+                else None,
+                val_accuracy=float(0.55 + (ceiling - 0.55) * min(1, 1.15 * done) + noise[1])
+                if held
+                else None,
             )
         )
     return rows
@@ -188,7 +192,13 @@ def regression() -> TrainingReport:
         predictions=Predictions(truth, predicted),
         mistakes=[Mistake(example="sequence 17, 140 timesteps", truth=31.2, predicted=18.93, number=17)],
         reading=Reading(
-            output=output, outcome="litres a minute", inputs=inputs, state=state, layer="gru", truth=31.2, regression=True
+            output=output,
+            outcome="litres a minute",
+            inputs=inputs,
+            state=state,
+            layer="gru",
+            truth=31.2,
+            regression=True,
         ),
     )
 

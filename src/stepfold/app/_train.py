@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from typing import Any
 
@@ -77,6 +78,8 @@ def _train(options: argparse.Namespace) -> None:
     _log(f"{len(examples.targets):,} examples for a {examples.kind}")
     estimator = _estimator(examples, given, begun)
     estimator.fit(examples.inputs, examples.targets, folder=run.path, resume=options.resume)
+    command = shlex.join(["stepfold", *sys.argv[1:]])
+    estimator.report(run.report, title=f"{_stem(options.data)}, {cell}", command=command)
     results = estimator.results_
     if options.json:
         print(json.dumps(results))

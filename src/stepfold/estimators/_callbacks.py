@@ -168,7 +168,7 @@ class Recorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
             raise self._not_finite(row["loss"], epoch)
         if best(self.rows) is row:
             with self._average.used():
-                self.weights = self.model.get_weights()
+                self.weights = [np.array(keras.ops.convert_to_numpy(v)) for v in self.model.weights]
                 if self._run is not None:
                     self._run.write(self._run.model, self.model.save)
         if self._run is not None:

@@ -34,7 +34,7 @@ class Classifying(ClassifierMixin):  # type: ignore[misc]  # scikit-learn has no
         if len(self.classes_) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs two classes at least, but all {len(y)} labels are one class, "
-                f"{self.classes_[0]!r}"
+                f"{str(self.classes_[0])!r}"
             )
         return indices.astype(np.int32)
 
@@ -44,7 +44,9 @@ class Classifying(ClassifierMixin):  # type: ignore[misc]  # scikit-learn has no
         known = self.classes_[np.minimum(indices, len(self.classes_) - 1)] == y
         if not np.all(known):
             stranger = np.asarray(y)[~known][0]
-            raise ValueError(f"the label {stranger!r} is not one of the classes {list(self.classes_)}")
+            raise ValueError(
+                f"the label {str(stranger)!r} is not one of the classes {self.classes_.tolist()}"
+            )
         return np.asarray(indices, np.int32)
 
     def _weighted(self, examples: Examples, class_weight: Any) -> Examples:
@@ -56,7 +58,7 @@ class Classifying(ClassifierMixin):  # type: ignore[misc]  # scikit-learn has no
             strangers = [label for label in class_weight if str(label) not in names]
             if strangers:
                 raise ValueError(
-                    f"class_weight names {strangers[0]!r}, which is not one of {list(self.classes_)}"
+                    f"class_weight names {strangers[0]!r}, which is not one of {self.classes_.tolist()}"
                 )
             weights = np.array([float(_of(class_weight, label)) for label in self.classes_])
         else:
@@ -88,8 +90,9 @@ class Classifying(ClassifierMixin):  # type: ignore[misc]  # scikit-learn has no
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the likeliest class of each input, (inputs,)."""
-        likeliest: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
-        return likeliest
+        likeliest = self.predict_proba(X).argmax(axis=1)
+        labels: NDArray[Any] = self.classes_[likeliest]
+        return labels
 
     def _classes_for_json(self) -> list[Any]:
         return list(self.classes_.tolist())

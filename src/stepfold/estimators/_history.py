@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 Row = dict[str, float]
+_COLUMNS = ("epoch", "loss", "accuracy", "mae", "val_loss", "val_accuracy", "val_mae", "seconds")
 
 
 def best(rows: list[Row]) -> Row | None:
@@ -43,7 +44,7 @@ def figures(rows: list[Row], parameters: int) -> dict[str, Any]:
 def to_csv(rows: list[Row]) -> str:
     """Return the history as CSV, a line an epoch."""
     text = io.StringIO()
-    columns = [name for name in rows[0] if name != "seconds"] + ["seconds"]
+    columns = [name for name in _COLUMNS if name in rows[0]]
     writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)

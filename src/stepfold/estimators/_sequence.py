@@ -27,7 +27,8 @@ class SequenceEstimator(RecurrentEstimator):
     """What the classifier and the regressor of sequences share.
 
     Attributes:
-        n_features_in_: features of a timestep; where X was an array (batch, time), its timesteps.
+        n_features_in_: features of a timestep; where X was an array (batch, time), its timesteps, and other
+            arrays of two dimensions must have as many.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class SequenceEstimator(RecurrentEstimator):
                 f"Found array with 0 sample(s) while a minimum of 1 is required by {type(self).__name__}"
             )
         self.features_ = int(inputs.values.shape[1])
+        self.flat_ = flat
         self.n_features_in_ = int(inputs.lengths[0]) if flat else self.features_
         self.mean_ = inputs.values.mean(axis=0, dtype=np.float64).astype(np.float32)
         variance = inputs.values.var(axis=0, dtype=np.float64).astype(np.float32)
@@ -99,8 +101,13 @@ class SequenceEstimator(RecurrentEstimator):
         return inputs
 
     def _encode(self, X: Any) -> Ragged:
-        inputs, _ = sequences_of(X, type(self).__name__)
+        inputs, flat = sequences_of(X, type(self).__name__)
         features = int(inputs.values.shape[1])
+        if flat and self.flat_ and len(inputs) and inputs.lengths[0] != self.n_features_in_:
+            raise ValueError(
+                f"X has {inputs.lengths[0]} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input; give sequences of another length as a list of arrays"
+            )
         if features != self.features_ and len(inputs):
             raise ValueError(
                 f"X has {features} features, but {type(self).__name__} is expecting "
@@ -123,6 +130,7 @@ class SequenceEstimator(RecurrentEstimator):
         return {
             "features": self.features_,
             "n_features_in": self.n_features_in_,
+            "flat": self.flat_,
             "mean": self.mean_.tolist(),
             "variance": self.variance_.tolist(),
         }
@@ -130,6 +138,7 @@ class SequenceEstimator(RecurrentEstimator):
     def _restore(self, learnt: dict[str, Any], run: RunFolder) -> None:
         try:
             self.features_, self.n_features_in_ = int(learnt["features"]), int(learnt["n_features_in"])
+            self.flat_ = bool(learnt["flat"])
             self.mean_ = np.array(learnt["mean"], np.float32)
             self.variance_ = np.array(learnt["variance"], np.float32)
         except (KeyError, TypeError, ValueError) as error:

@@ -119,12 +119,12 @@ class TextClassifier(Classifying, RecurrentEstimator):
         return PRESETS[self.preset]
 
     def _learn(self, X: Any, y: Any, settings: TextSettings, folder: Path | None) -> Examples:
+        texts = _ids(X) if settings.tokens == "ids" else _Checked(X)
         targets = self._learn_classes(y)
-        if settings.tokens == "ids":
-            inputs, self.vocabulary_ = _ids(X), None
+        if isinstance(texts, Ragged):
+            inputs, self.vocabulary_ = texts, None
             self.vocabulary_size_ = int(inputs.values.max(initial=FIRST_WORD)) + 1
         else:
-            texts = _Checked(X)
             self.vocabulary_ = VOCABULARIES[settings.tokens].learn(texts, settings.vocabulary_size)
             self.vocabulary_size_ = self.vocabulary_.size
             inputs = self.vocabulary_.encode_all(texts, folder)
