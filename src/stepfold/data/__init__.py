@@ -6,9 +6,11 @@ from ._imdb import imdb_texts, load_imdb
 from ._keras_words import KerasWords, encode_all, tokenise
 from ._labels import labels_for
 from ._ragged import Ragged
+from ._sequences import load_sequences
 from ._split import split, split_blocks
 from ._stored import VOCABULARIES, vocabulary_from_json
 from ._table import Texts, TextTable, load_table, open_table
+from ._targets import LabelledSequences
 from ._unicode import Subwords, UnicodeWords
 from ._vocabulary import FIRST_WORD, PADDING, START, UNKNOWN, Vocabulary, unknown_share
 
@@ -21,6 +23,7 @@ __all__ = [
     "Corpus",
     "DataError",
     "KerasWords",
+    "LabelledSequences",
     "Ragged",
     "Subwords",
     "TextTable",
@@ -31,6 +34,7 @@ __all__ = [
     "imdb_texts",
     "labels_for",
     "load_imdb",
+    "load_sequences",
     "load_table",
     "open_table",
     "pad",

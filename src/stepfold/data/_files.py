@@ -49,12 +49,12 @@ def open_bytes(path: Path) -> Iterator[_Bytes]:
 
 
 @contextmanager
-def open_text(path: Path, *, newline: str) -> Iterator[IO[str]]:
+def open_text(path: Path, *, newline: str, errors: str = "strict") -> Iterator[IO[str]]:
     """Open a file as text: UTF-8, or UTF-16 or UTF-32 with a byte-order mark.
 
     Args:
         path: the file, possibly compressed with gzip.
-        newline: as in ``open``; the line numbers of errors count line feeds.
+        newline, errors: as in ``open``; the line numbers of errors count line feeds.
 
     Raises:
         DataError: the file cannot be read, or holds bytes of another encoding; the message names the
@@ -69,7 +69,7 @@ def open_text(path: Path, *, newline: str) -> Iterator[IO[str]]:
                 "convert it first, for instance: iconv -f utf-16le -t utf-8 OLD > NEW"
             )
         try:
-            yield io.TextIOWrapper(file, encoding, newline=newline)
+            yield io.TextIOWrapper(file, encoding, errors, newline)
         except UnicodeError:
             raise _encoding_error(path, encoding) from None
 

@@ -25,14 +25,24 @@ class LabelCollector:
         classes: the classes that a label must be one of, by name or number (see ``labels_for``); None to take
             whatever names there are.
         unit: what a row's number counts: "line" or "row".
+        by_number: whether a given class may be called by its number.
+        decimals: whether many different decimals may be classes.
     """
 
     def __init__(
-        self, where: str, column: str, classes: Sequence[str] | None = None, unit: str = "line"
+        self,
+        where: str,
+        column: str,
+        classes: Sequence[str] | None = None,
+        unit: str = "line",
+        *,
+        by_number: bool = True,
+        decimals: bool = False,
     ) -> None:
         self._where, self._column, self._unit = where, column, unit
         self._given = None if classes is None else tuple(classes)
-        self._known = {} if classes is None else _accepted(classes)
+        self._known = _accepted(classes or (), by_number)
+        self._decimals = decimals
         self._names: dict[str, int] = {}
         self._first_rows: list[int] = []
         self._codes = array("i")
@@ -43,7 +53,7 @@ class LabelCollector:
         Raises:
             DataError: it is empty, of another type, none of the given classes, or one class too many.
         """
-        name = value.strip() if isinstance(value, str) else _spelled(value)
+        name = value.strip() if isinstance(value, str) else spelled(value)
         code = self._names.get(name) if name else None
         if code is None:
             code = self._new(value, name, row)
@@ -69,7 +79,7 @@ class LabelCollector:
         if self._given is not None:
             code = _find(self._known, name)
             if code is None:
-                raise _unknown(where, name, self._given)
+                raise _unknown(where, name, self._given, self._known)
         else:
             code = len(self._names)
             if code == _MOST_CLASSES:
@@ -94,17 +104,19 @@ class LabelCollector:
         if self._given is not None:
             return codes.copy(), self._given
         self._refuse_decimals()
-        numeric = all(map(_DECIMAL.fullmatch, self._names))
+        numeric = all(map(is_number, self._names))
         whole = numeric and all(map(_is_integral, self._names))
         finals = [_integer(name) if whole else name for name in self._names]
-        classes = sorted(set(finals), key=_number if numeric else None)
+        classes = sorted(set(finals), key=_order if numeric else None)
         ranks = {name: k for k, name in enumerate(classes)}
         return np.array([ranks[name] for name in finals], np.int32)[codes], tuple(classes)
 
     def _refuse_decimals(self) -> None:
+        if self._decimals:
+            return
         decimals = [name for name in self._names if not _is_integral(name)]
         many = len(self._names) > _MOST_DECIMALS or 2 * len(self._names) > len(self._codes)
-        if decimals and many and all(map(_DECIMAL.fullmatch, self._names)):
+        if decimals and many and all(map(is_number, self._names)):
             row = self._first_rows[self._names[decimals[0]]]
             raise DataError(
                 f"{self._where}, {self._unit} {row}: the label {decimals[0]} is no class: {self._column!r} "
@@ -145,42 +157,51 @@ def shortened(value: object) -> str:
     return str(value)[:40]
 
 
-def _spelled(value: object) -> str | None:
+def spelled(value: object) -> str | None:
     """Return the class's name that a number stands for; None if it is none."""
     if isinstance(value, float):
         return None if value - value != 0 else str(int(value) if value.is_integer() else value)
     return str(value) if isinstance(value, int) else None
 
 
-def _accepted(classes: Sequence[str]) -> dict[str, int]:
+def _accepted(classes: Sequence[str], by_number: bool) -> dict[str, int]:
     known = {name: k for k, name in enumerate(classes)}
-    if not any(map(_INTEGER.fullmatch, classes)):
+    if by_number and not any(map(_INTEGER.fullmatch, classes)):
         known |= {str(k): k for k in range(len(classes))}
     return known
 
 
 def _find(known: dict[str, int], name: str) -> int | None:
     code = known.get(name)
-    if code is None and _DECIMAL.fullmatch(name) and _is_integral(name):
+    if code is None and is_number(name) and _is_integral(name):
         code = known.get(_integer(name))
     return code
 
 
-def _unknown(where: str, name: str, classes: tuple[str, ...]) -> DataError:
-    known = listed(list(classes))
-    numbers = "" if any(map(_INTEGER.fullmatch, classes)) else f", or their numbers 0 to {len(classes) - 1}"
-    return DataError(f"{where}: {shortened(name)} is no class of the model; its classes are {known}{numbers}")
+def _unknown(where: str, name: str, classes: tuple[str, ...], accepted: dict[str, int]) -> DataError:
+    numbers = f", or their numbers 0 to {len(classes) - 1}" if len(accepted) > len(classes) else ""
+    return DataError(
+        f"{where}: {shortened(name)} is none of the classes; they are {listed(list(classes))}{numbers}"
+    )
 
 
-def _number(name: str) -> float:
-    return int(name) if _INTEGER.fullmatch(name) else float(name.replace(",", "."))
+def is_number(name: str) -> bool:
+    """Tell whether a label is written as an integer or a decimal."""
+    return bool(_DECIMAL.fullmatch(name))
+
+
+def number_of(name: str) -> float:
+    """Return the value of a label that is a number; a comma counts as a decimal point."""
+    return float(name.replace(",", "."))
 
 
 def _is_integral(name: str) -> bool:
-    if not _DECIMAL.fullmatch(name):
-        return True
-    return bool(_INTEGER.fullmatch(name)) or float(name.replace(",", ".")).is_integer()
+    return not is_number(name) or bool(_INTEGER.fullmatch(name)) or number_of(name).is_integer()
 
 
 def _integer(name: str) -> str:
-    return name if _INTEGER.fullmatch(name) else str(int(float(name.replace(",", "."))))
+    return name if _INTEGER.fullmatch(name) else str(int(number_of(name)))
+
+
+def _order(name: str) -> float:
+    return int(name) if _INTEGER.fullmatch(name) else number_of(name)

@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +21,7 @@ _RUN = rf"[{_LETTERS}]+(?:'[{_LETTERS}]+)*|{_OTHERS}"
 _SPACED = f"[{_LETTERS}&&[^{_UNSPACED}]]"
 _WORD = rf"{_SPACED}+(?:'{_SPACED}+)*|[{_UNSPACED}ー][\p{{M}}]*|{_OTHERS}"
 _LEARNT_CHARACTERS = 2**26
-_WORD_END = "</w>"
+_WORD_START = "▁"
 
 
 def normalise(text: str) -> str:
@@ -61,7 +62,7 @@ class UnicodeWords(Vocabulary):
         trainer = library.trainers.WordLevelTrainer(
             vocab_size=size, special_tokens=list(MARKS), show_progress=False
         )
-        return cls(_train(tokenizer, trainer, texts))
+        return cls(_train(tokenizer, trainer, _sample(texts)))
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -89,7 +90,7 @@ class Subwords(Vocabulary):
     several characters can become one piece. Few words are unknown: a rare one becomes several pieces.
 
     Attributes:
-        words: the pieces in the order of their ids; ``</w>`` ends a word.
+        words: the pieces in the order of their ids; ``▁`` begins a word.
         merges: the pairs of pieces that become one, in the order in which they were learnt.
     """
 
@@ -102,54 +103,46 @@ class Subwords(Vocabulary):
         """Learn the pieces; of more than 67 million characters an even sample is used."""
         check_size(size)
         library = _library()
-        tokenizer = library.Tokenizer(library.models.BPE(unk_token=MARKS[2], end_of_word_suffix=_WORD_END))
-        tokenizer.pre_tokenizer = _splitter(_RUN)
+        tokenizer = library.Tokenizer(library.models.BPE(unk_token=MARKS[2]))
+        tokenizer.pre_tokenizer = _piece_splitter()
+        sample = _sample(texts)
+        alphabet = [_WORD_START, *_alphabet(sample, (size - FIRST_WORD) // 4)]
+        # The alphabet is given, since the trainer's own choice among equal counts differs from run to run.
         trainer = library.trainers.BpeTrainer(
             vocab_size=size,
             special_tokens=list(MARKS),
-            limit_alphabet=max((size - FIRST_WORD) // 4, 1),
-            end_of_word_suffix=_WORD_END,
+            initial_alphabet=alphabet,
+            limit_alphabet=len(alphabet),
             show_progress=False,
         )
-        pieces = _train(tokenizer, trainer, texts)
+        pieces = _train(tokenizer, trainer, sample)
         return cls(pieces, _merges(tokenizer))
 
     @cached_property
     def _tokenizer(self) -> Any:
         library = _library()
-        model = library.models.BPE(
-            _ids(self.words), list(self.merges), unk_token=MARKS[2], end_of_word_suffix=_WORD_END
-        )
+        model = library.models.BPE(_ids(self.words), list(self.merges), unk_token=MARKS[2])
         tokenizer = library.Tokenizer(model)
-        tokenizer.pre_tokenizer = _splitter(_RUN)
+        tokenizer.pre_tokenizer = _piece_splitter()
         return tokenizer
 
     def tokens(self, text: str) -> list[str]:
         """Split a text into pieces, one for each of the ids of ``encode`` after the start mark.
 
-        A piece that continues a word begins with ``##``.
+        A piece that continues a word begins with ``##``; ``▁`` stands where no piece begins the word.
         """
         pieces = self._tokenizer.encode(normalise(text), add_special_tokens=False).tokens
-        found, continues = [], False
-        for piece in pieces:
-            found.append("##" * continues + piece.removesuffix(_WORD_END))
-            continues = not piece.endswith(_WORD_END) and piece not in MARKS
-        return found
+        return [
+            piece.removeprefix(_WORD_START) or piece
+            if piece.startswith(_WORD_START) or piece in MARKS
+            else f"##{piece}"
+            for piece in pieces
+        ]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of some ids, special ones in angle brackets; an id outside is a ``DataError``."""
-        return (
-            "".join(
-                piece.removesuffix(_WORD_END) + " "
-                if piece.endswith(_WORD_END)
-                else f" {piece} "
-                if piece in MARKS
-                else piece
-                for piece in self._spelled(ids)
-            )
-            .replace("  ", " ")
-            .strip()
-        )
+        pieces = (f" {piece} " if piece in MARKS else piece for piece in self._spelled(ids))
+        return " ".join("".join(pieces).replace(_WORD_START, " ").split())
 
     def _encode_batch(self, texts: list[str]) -> Iterator[Sequence[int]]:
         return _encode(self._tokenizer, texts)
@@ -183,16 +176,53 @@ def _encode(tokenizer: Any, texts: list[str]) -> Iterator[Sequence[int]]:
     return (each.ids for each in tokenizer.encode_batch_fast(normal, add_special_tokens=False))
 
 
-def _train(tokenizer: Any, trainer: Any, texts: Iterable[str]) -> tuple[str, ...]:
-    """Train the tokenizer's model; return its tokens in the order of their ids, without the special ones."""
+def _piece_splitter() -> Any:
+    library = _library()
+    start = library.pre_tokenizers.Metaspace(_WORD_START, prepend_scheme="always", split=False)
+    return library.pre_tokenizers.Sequence([_splitter(_RUN), start])
+
+
+class _Sample:
+    """An even sample of texts, normalised, which can be iterated over more than once."""
+
+    def __init__(self, texts: Iterable[str], step: int) -> None:
+        self._texts, self._step = texts, step
+
+    def __iter__(self) -> Iterator[str]:
+        return map(normalise, islice(self._texts, 0, None, self._step))
+
+
+def _sample(texts: Iterable[str]) -> _Sample:
+    """Return every n-th text, so that they have about ``_LEARNT_CHARACTERS`` characters at most."""
     if iter(texts) is texts:
-        raise TypeError("texts must be a list, or something that can be iterated over more than once")
+        raise TypeError("texts must be a list, or something else that can be iterated over more than once")
     characters = sum(map(len, texts))
-    step = -(-characters // _LEARNT_CHARACTERS) or 1
-    tokenizer.train_from_iterator(map(normalise, islice(texts, 0, None, step)), trainer)
+    return _Sample(texts, max(-(-characters // _LEARNT_CHARACTERS), 1))
+
+
+def _alphabet(sample: _Sample, most: int) -> list[str]:
+    """Return the commonest characters that tokens are made of."""
+    counts: Counter[str] = Counter()
+    for text in sample:
+        counts.update(text)
+    used = [
+        character
+        for character in counts
+        if character in "!?'" or unicodedata.category(character)[0] in "LMN" or _is_symbol(character)
+    ]
+    return sorted(used, key=lambda character: (-counts[character], character))[: max(most, 1)]
+
+
+def _is_symbol(character: str) -> bool:
+    return unicodedata.category(character) == "So" and character != _WORD_START
+
+
+def _train(tokenizer: Any, trainer: Any, sample: _Sample) -> tuple[str, ...]:
+    """Train the tokenizer's model; return its tokens in the order of their ids, without the special ones."""
+    tokenizer.train_from_iterator(iter(sample), trainer)
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     words = tuple(sorted(vocabulary, key=vocabulary.__getitem__)[FIRST_WORD:])
-    if not words:
+    if not set(words) - {_WORD_START}:
         raise DataError("the texts hold no words at all; check which column holds the text")
     return words
 
