@@ -88,22 +88,34 @@ def test_the_state_holds_what_dropout_and_optimizer_remember(texts, tmp_path):
     assert "i" in kinds, "the optimizer's count of steps"
 
 
-def test_each_epoch_has_its_own_order_that_depends_on_seed_and_epoch_alone():
+def batches_of(seed, size):
     labels = np.arange(70, dtype=np.int32)
+    examples = _batches.Examples(Ragged.from_sequences([labels[k : k + 1] for k in labels]), labels)
+    collate = lambda inputs, rows: inputs.padded(rows, 1)  # noqa: E731
+    return _batches.Batches(examples, labels.astype(np.int64), size, collate, seed)
+
+
+def test_each_epoch_has_its_own_order_that_depends_on_seed_and_epoch_alone():
     orders = {}
     for seed in (0, 1):
-        batches = _batches.Batches(labels[:, None], labels, 32, seed)
+        batches = batches_of(seed, 32)
         for epoch in (2, 0, 1):
             batches.start(epoch)
             pieces = [batches[k] for k in range(len(batches))]
-            assert [len(piece) for _, piece in pieces] == [32, 32, 6]
+            assert [len(piece) for _, piece in pieces] == [32, 32, 32], "whole batches, one shape to compile"
             assert all((inputs[:, 0] == piece).all() for inputs, piece in pieces)
-            orders[seed, epoch] = np.concatenate([piece for _, piece in pieces])
-            assert sorted(orders[seed, epoch]) == labels.tolist()
+            order = np.concatenate([piece for _, piece in pieces])
+            assert sorted(order[:70]) == list(range(70))
+            np.testing.assert_array_equal(order[70:], order[:26])
+            orders[seed, epoch] = order[:70]
     assert len({tuple(order) for order in orders.values()}) == 6
-    batches = _batches.Batches(labels[:, None], labels, 70, 1)
+    batches = batches_of(1, 70)
     batches.start(1)
     np.testing.assert_array_equal(batches[0][1], orders[1, 1])
+    batches = batches_of(1, 32)
+    batches.start(1, first=2)
+    assert len(batches) == 1
+    np.testing.assert_array_equal(batches[0][1][:6], orders[1, 1][64:])
 
 
 def test_an_interruption_before_any_epoch_says_that_there_is_no_model(texts, tmp_path, capsys):

@@ -1,6 +1,8 @@
 """What arguments of the command line may be."""
 
 import argparse
+import shlex
+import sys
 from collections.abc import Callable
 
 
@@ -37,6 +39,11 @@ def share(text: str) -> float:
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no share: give a number from 0 to below 1")
     return value
+
+
+def command_line() -> str:
+    """Return the command as it could be typed again."""
+    return shlex.join(["stepfold", *sys.argv[1:]])
 
 
 def _number(text: str) -> float:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from ..estimators import RunError
 
 IMDB = "imdb"
 COLUMNS = ("text", "label", "id", "time")
-_DEFAULT = {"text": "text", "label": "label"}
 
 
 @dataclass(frozen=True)
@@ -64,24 +63,39 @@ def columns_of(options: argparse.Namespace) -> dict[str, str]:
     return {name: getattr(options, name) for name in COLUMNS if getattr(options, name, None) is not None}
 
 
+def text_columns(columns: dict[str, str]) -> dict[str, Any]:
+    """Return the columns that a table of texts has."""
+    return {name: columns[name] for name in ("text", "label") if name in columns}
+
+
+def sequence_columns(columns: dict[str, str]) -> dict[str, Any]:
+    """Return the columns that a table of sequences has."""
+    return {name: columns[name] for name in ("id", "time", "label") if name in columns}
+
+
 def read_imdb(source: str | None) -> Examples:
     """Return the 25,000 training reviews of IMDB, in the order of the files."""
     table = imdb_texts(source)
     return Examples("TextClassifier", table.texts, _labels(table.labels, table.classes), "keras")
 
 
-def read_file(path: str, columns: dict[str, str]) -> Examples:
-    """Return the examples of a file, a table of texts or of sequences."""
+def read_file(
+    path: str, columns: dict[str, str], task: Literal["classify", "regress"] | None = None
+) -> Examples:
+    """Return the examples of a file, a table of texts or of sequences.
+
+    ``task`` says whether the labels of sequences are classes or numbers to predict; None to see from them.
+    """
     if is_sequences(path, columns):
         if "text" in columns:
             raise RunError("--text names a column of texts, --id and --time are for sequences of numbers")
-        found = load_sequences(
-            path, **{name: columns[name] for name in ("id", "time", "label") if name in columns}
-        )
-        if found.classes is None:
+        found = load_sequences(path, **sequence_columns(columns), task=task)
+        if found.labels is None or found.classes is None:
             return Examples("SequenceRegressor", found.sequences, found.targets)
         return Examples("SequenceClassifier", found.sequences, _labels(found.labels, found.classes))
-    table = open_table(path, **{**_DEFAULT, **columns})
+    if task == "regress":
+        raise RunError("--task regress is for sequences; texts can only be classified")
+    table = open_table(path, **text_columns(columns))
     return Examples("TextClassifier", table.texts, _labels(table.labels, table.classes), "words")
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
-from ..estimators import PRESETS, TextSettings
+from ..estimators import PRESETS
 from ._arguments import at_least, not_negative, positive, share
 
 # What the command calls some parameters beside their own names.
@@ -46,14 +45,13 @@ _HELP: dict[str, tuple[Callable[[str], Any] | tuple[str, ...] | None, str]] = {
 }
 NAMES = tuple(_HELP)
 """The parameters that have an option."""
-assert set(NAMES) == {field.name for field in fields(TextSettings)}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add an option for each parameter. What is not given is left out: then the preset says."""
     standard = PRESETS["standard"]
     for name, (kind, text) in _HELP.items():
-        flags = [f"--{name.replace('_', '-')}", *([_SHORT[name]] if name in _SHORT else [])]
+        flags = [option_of(name), *([_SHORT[name]] if name in _SHORT else [])]
         default = standard[name]
         shown = (
             {None: "its own", True: "yes", False: "no"}.get(default, default)
@@ -67,6 +65,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(*flags, choices=kind, **options)
         else:
             parser.add_argument(*flags, type=kind or str, metavar="NAME" if kind is None else "N", **options)
+
+
+def option_of(name: str) -> str:
+    """Return how a parameter is given on the command line."""
+    return "--seed" if name == "random_state" else f"--{name.replace('_', '-')}"
 
 
 def given_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ..data import labels_for, load_sequences, open_table, text_of
+from ..data import load_sequences, open_table, text_of
 from ..estimators import RunError, RunFolder
-from ._data import add_columns, columns_of, is_sequences
+from ._arguments import command_line
+from ._data import add_columns, columns_of, is_sequences, sequence_columns, text_columns
 
 _LINES = 64
 
@@ -71,8 +72,8 @@ def _predict(options: argparse.Namespace) -> None:
         for _ in _predict_in_blocks(estimator, table.texts, options):
             pass
     else:
-        found = load_sequences(file, **{**columns, "label": None})
-        _print(estimator, found.sequences, [f"{k}" for k in range(len(found.sequences))], options)
+        found = load_sequences(file, **{**sequence_columns(columns), "label": None})
+        _print(estimator, found.sequences, list(found.ids), options)
 
 
 def _predict_in_blocks(estimator: Any, texts: Iterable[str], options: argparse.Namespace) -> Iterator[int]:
@@ -97,7 +98,7 @@ def _print(estimator: Any, inputs: Any, names: list[str], options: argparse.Name
                     line["probabilities"] = {
                         str(label): round(float(value), 6) for label, value in zip(classes, row, strict=True)
                     }
-                print(json.dumps({**line, "text": name}, ensure_ascii=False))
+                print(_json({**line, "text": name}))
             else:
                 shown = f"{classes[likeliest]}\t{row[likeliest]:.4f}"
                 if options.all:
@@ -108,6 +109,12 @@ def _print(estimator: Any, inputs: Any, names: list[str], options: argparse.Name
         for name, value in zip(names, np.asarray(estimator.predict(inputs)).tolist(), strict=True):
             print(json.dumps({"value": value, "sequence": name}) if options.json else f"{value}\t{name}")
     sys.stdout.flush()
+
+
+def _json(value: dict[str, Any]) -> str:
+    """Return one line of JSON with real letters; what some readers take for the end of a line is escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text.translate({0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"})
 
 
 def _standard_input() -> Iterator[str]:
@@ -129,23 +136,28 @@ def _evaluate(options: argparse.Namespace) -> None:
     if (kind == "TextClassifier") == is_sequences(options.file, columns):
         raise RunError(f"the run holds a {kind}, which cannot judge {options.file}; give a file of its kind")
 
-    from ..estimators import evaluate, evaluate_regression, load
+    from ..estimators import evaluate, evaluate_regression, evaluation_report, load
+    from ..report import write_evaluation_report
 
     estimator: Any = load(options.folder)
     found: Any
     if kind == "SequenceRegressor":
-        sequences = load_sequences(options.file, **columns)
-        found = evaluate_regression(estimator, sequences.sequences, sequences.targets)
+        read = load_sequences(options.file, **sequence_columns(columns), task="regress")
+        inputs: Any = read.sequences
+        found = evaluate_regression(estimator, inputs, read.targets)
     else:
         names = [str(name) for name in estimator.classes_.tolist()]
         if kind == "TextClassifier":
-            table = open_table(options.file, **{"text": "text", "label": "label", **columns}, classes=names)
-            inputs, indices = table.texts, table.labels
+            table = open_table(options.file, **text_columns(columns), classes=names)
+            inputs, labels = table.texts, table.labels
         else:
-            read = load_sequences(options.file, **columns)
-            inputs = read.sequences
-            indices = labels_for(names, [read.classes[k] for k in read.labels], options.file)
-        found = evaluate(estimator, inputs, estimator.classes_[indices])
+            read = load_sequences(options.file, **sequence_columns(columns), classes=names)
+            inputs, labels = read.sequences, np.asarray(read.labels)
+        found = evaluate(estimator, inputs, estimator.classes_[labels])
+    name = os.path.basename(options.file)
+    content = evaluation_report(estimator, found, inputs, data=name, command=command_line())
+    folder = RunFolder(options.out or run.evaluations / name).make()
+    write_evaluation_report(folder / "report.html", content)
     print(json.dumps(found.to_dict(), ensure_ascii=False) if options.json else _table(found))
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import sys
 from typing import Any
 
 from ..estimators import PRESETS, RunError, RunFolder
-from ._arguments import at_least
+from ._arguments import at_least, command_line
 from ._data import IMDB, Examples, add_columns, columns_of, read_file, read_imdb
-from ._options import add_options, given_options
+from ._options import add_options, given_options, option_of
 from ._show import known_cell
 
 SEED = 42
@@ -44,6 +43,11 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help=f"decides split, first weights, order and dropout ({SEED})",
     )
+    parser.add_argument(
+        "--task",
+        choices=("classify", "regress"),
+        help="whether the labels of sequences are classes or numbers to predict (decimals are numbers)",
+    )
     parser.add_argument("--out", metavar="RUN", help="the run's folder (runs/DATA-CELL)")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
     parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
@@ -74,12 +78,13 @@ def _train(options: argparse.Namespace) -> None:
         given = {"validation_split": None, "random_state": SEED, **given}
 
     _log("reading the data …")
-    examples = read_imdb(options.source) if options.data == IMDB else read_file(options.data, columns)
+    examples = (
+        read_imdb(options.source) if options.data == IMDB else read_file(options.data, columns, options.task)
+    )
     _log(f"{len(examples.targets):,} examples for a {examples.kind}")
     estimator = _estimator(examples, given, begun)
     estimator.fit(examples.inputs, examples.targets, folder=run.path, resume=options.resume)
-    command = shlex.join(["stepfold", *sys.argv[1:]])
-    estimator.report(run.report, title=f"{_stem(options.data)}, {cell}", command=command)
+    estimator.report(run.report, title=f"{_stem(options.data)}, {cell}", command=command_line())
     results = estimator.results_
     if options.json:
         print(json.dumps(results))
@@ -98,8 +103,7 @@ def _estimator(examples: Examples, given: dict[str, Any], begun: dict[str, Any])
     names = kind().get_params()
     strange = sorted(given.keys() - names.keys())
     if strange:
-        option = strange[0].replace("_", "-")
-        raise RunError(f"--{option} is for texts, but these data are sequences; leave it out")
+        raise RunError(f"{option_of(strange[0])} is for texts, but these data are sequences; leave it out")
     if examples.tokens and not begun:
         given = {"tokens": examples.tokens, **given}
     verbose = 1 if sys.stderr.isatty() else 2
@@ -115,7 +119,7 @@ def _continued(begun: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     for name in sorted(given.keys() - _CHANGEABLE):
         if given[name] != stored.get(name):
             raise RunError(
-                f"the run was begun with {name.replace('_', '-')} {stored.get(name)}, not {given[name]}: "
+                f"the run was begun with {option_of(name)} {stored.get(name)}, not {given[name]}: "
                 "leave it out to continue, or begin another run with another --out"
             )
     changed = {name: value for name, value in given.items() if name in _CHANGEABLE}

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._cell import Cell
 from ..data import Ragged, split, split_blocks
-from ..report import training_fragment, write_training_report
+from ..report import Reading, training_fragment, write_training_report
 from ._batches import Batches, Examples
 from ._history import figures
 from ._network import count_parameters, load_network
@@ -85,6 +85,10 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
         self, found: NDArray[np.float32], targets: NDArray[Any], rows: NDArray[np.int64] | None
     ) -> Any:
         """Return how the network's output agrees with the targets."""
+        raise NotImplementedError
+
+    def _inputs_of(self, X: Any, rows: Sequence[int]) -> list[Any]:
+        """Return some of the inputs."""
         raise NotImplementedError
 
     def _describe(self, X: Any, rows: Sequence[int]) -> list[str]:
@@ -186,6 +190,12 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
         shown = int(rows[int(np.abs(lengths - min(80, np.median(lengths))).argmin())])
         truth = self._labels()[checked.targets[shown]] if not self._regression else None
         self.reading_ = read(self, checked.inputs[shown], truth)
+
+    def _read_input(self, X: Any, row: int, target: Any = None) -> Reading | None:
+        """Return what is made of one input, step by step; ``target`` is the index of its class, if known."""
+        inputs = self._encode(self._inputs_of(X, [row]))
+        truth = None if target is None or self._regression else self._labels()[target]
+        return read(self, inputs[0], truth)
 
     def report(self, path: str | Path, *, title: str = "", command: str = "") -> None:
         """Write what training found to one HTML file, which needs no other file and no network.

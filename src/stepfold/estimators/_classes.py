@@ -85,7 +85,7 @@ class Classifying(ClassifierMixin):  # type: ignore[misc]  # scikit-learn has no
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Return the probability of each class, (inputs, classes), in the order of ``classes_``."""
-        found: NDArray[np.float32] = self._network_output(X)  # type: ignore[attr-defined]
+        found: NDArray[np.float32] = self._network_output(X)
         return self._probabilities(found)
 
     def predict(self, X: Any) -> NDArray[Any]:

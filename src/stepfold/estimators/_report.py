@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from .. import __version__, cells
@@ -55,23 +54,29 @@ def training_report(estimator: Any, *, title: str = "", command: str = "") -> Tr
 
 
 def evaluation_report(
-    estimator: Any,
-    found: Evaluation | RegressionEvaluation,
-    mistakes: dict[int, str],
-    *,
-    data: str,
-    command: str,
-    reading: Any = None,
+    estimator: Any, found: Evaluation | RegressionEvaluation, X: Any, *, data: str, command: str = ""
 ) -> EvaluationReport:
-    """Return what the report of an evaluation shows."""
+    """Return what the report of an evaluation shows.
+
+    Args:
+        estimator: the fitted estimator.
+        found: how it does on the inputs.
+        X: the inputs.
+        data: the name of the data, such as a file's.
+        command: how to run it again.
+    """
+    worst = list(getattr(found, "mistakes", ()))
+    mistakes = dict(zip(worst, estimator._describe(X, worst), strict=True))
+    first = worst[0] if worst else 0
+    reading = estimator._read_input(X, first, None if mistakes == {} else found.targets[first])
     scores: dict[str, Any]
     if isinstance(found, Evaluation):
         scores = {"accuracy": found.accuracy, "count": len(found.targets)}
     else:
         scores = {"r2": found.r2, "mae": found.mean_absolute_error, "count": len(found.targets)}
     return EvaluationReport(
-        title=f"{type(estimator).__name__} on {Path(data).name}",
-        data=Path(data).name,
+        title=f"{type(estimator).__name__} on {data}",
+        data=data,
         command=command,
         versions=versions(),
         examples="texts" if hasattr(estimator, "vocabulary_") else "sequences",

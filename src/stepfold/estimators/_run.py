@@ -30,6 +30,7 @@ class RunFolder:
         checkpoint: the state of training, for ``--resume``.
         report: the page to look at.
         members: the networks of an ensemble, a folder.
+        evaluations: the reports of how the model does on other data, a folder.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -41,6 +42,7 @@ class RunFolder:
         self.checkpoint = self.path / "checkpoint.npz"
         self.report = self.path / "report.html"
         self.members = self.path / "members"
+        self.evaluations = self.path / "evaluations"
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -53,6 +55,7 @@ class RunFolder:
             self.checkpoint,
             self.report,
             self.members,
+            self.evaluations,
         )
 
     def begin(self, *, overwrite: bool) -> None:
@@ -92,6 +95,11 @@ class RunFolder:
         for entry in list(self.path.iterdir()):
             if entry.name in ours or _is_temporary(entry.name, ours):
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+
+    def make(self) -> Path:
+        """Make the folder if it is not there; return it."""
+        self._make()
+        return self.path
 
     def write(self, target: Path, fill: Callable[[Path], object]) -> None:
         """Let ``fill`` write a file under a temporary name, then rename it to ``target``.
@@ -139,7 +147,7 @@ class RunFolder:
         except (ValueError, RecursionError):
             stored = None
         if not isinstance(stored, dict) or stored.get("format") != FORMAT:
-            raise RunError(f"{self.config} is damaged or of another version; train again with --overwrite")
+            raise RunError(f"{self.config} is damaged; train again with --overwrite")
         for name, kind in _ENTRIES.items():
             if not isinstance(stored.get(name), kind):
                 raise RunError(

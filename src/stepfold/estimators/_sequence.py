@@ -106,7 +106,7 @@ class SequenceEstimator(RecurrentEstimator):
         if flat and self.flat_ and len(inputs) and inputs.lengths[0] != self.n_features_in_:
             raise ValueError(
                 f"X has {inputs.lengths[0]} features, but {type(self).__name__} is expecting "
-                f"{self.n_features_in_} features as input; give sequences of another length as a list of arrays"
+                f"{self.n_features_in_} features as input; a list of arrays may have any lengths"
             )
         if features != self.features_ and len(inputs):
             raise ValueError(
@@ -122,6 +122,9 @@ class SequenceEstimator(RecurrentEstimator):
         lengths = inputs.lengths[rows]
         mask = np.arange(longest) >= longest - lengths[:, None]  # (B, T): the left is padding
         return inputs.padded(rows, longest), mask
+
+    def _inputs_of(self, X: Any, rows: Sequence[int]) -> list[Any]:
+        return [X[row] for row in rows]
 
     def _describe(self, X: Any, rows: Sequence[int]) -> list[str]:
         return [f"sequence {row}" for row in rows]

@@ -154,12 +154,13 @@ class TextClassifier(Classifying, RecurrentEstimator):
     def _collate(self, inputs: Ragged, rows: NDArray[np.int64]) -> NDArray[np.int32]:
         return cast("NDArray[np.int32]", inputs.padded(rows, self.settings_.length))
 
-    def _describe(self, X: Any, rows: Sequence[int]) -> list[str]:
-        if self.vocabulary_ is None:
-            return [f"text {row}" for row in rows]
+    def _inputs_of(self, X: Any, rows: Sequence[int]) -> list[Any]:
         wanted = set(rows)
-        found = {row: text for row, text in enumerate(_Checked(X)) if row in wanted}
+        found = {row: text for row, text in enumerate(X) if row in wanted}
         return [found[row] for row in rows]
+
+    def _describe(self, X: Any, rows: Sequence[int]) -> list[str]:
+        return [f"text {row}" for row in rows] if self.vocabulary_ is None else self._inputs_of(X, rows)
 
     def _learnt(self) -> dict[str, Any]:
         return {"classes": self._classes_for_json(), "size": self.vocabulary_size_}
