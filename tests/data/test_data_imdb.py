@@ -9,7 +9,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from stepfold.data import DataError, load_imdb, pad
+from stepfold.data import DataError, imdb_texts, load_imdb, pad, split_blocks
 
 REVIEWS = {
     "pos/0_9.txt": "great fun",
@@ -235,3 +235,35 @@ def test_folders_without_reviews_are_named(tmp_path):
     (fill / "0_1.txt").write_bytes(b"caf\xe9")
     with pytest.raises(DataError, match=r"0_1\.txt, line 1: byte 0xe9 is not UTF-8 text"):
         load_imdb(tmp_path)
+
+
+def test_reviews_are_shuffled_as_by_keras_and_their_positions_known(tmp_path):
+    lists = [[k + 1] for k in range(40)]
+    path = save_npz(tmp_path / "imdb.npz", lists, [0] * 20 + [1] * 20)
+    corpus = load_imdb(path)
+    order = np.arange(40)
+    np.random.RandomState(113).shuffle(order)  # what keras.datasets.imdb.load_data does
+    assert corpus.positions.tolist() == order.tolist()
+    assert [ids.tolist() for ids in corpus.sequences] == [[1, 4 + k] for k in order]
+    assert corpus.labels.tolist() == (order >= 20).tolist()
+    assert len(set(corpus.labels[-8:])) == 2, "the last fifth holds both classes"
+    assert load_imdb(path, seed=1).positions.tolist() != order.tolist()
+
+    _, held = split_blocks(corpus.labels, corpus.classes, block=4, positions=corpus.positions)
+    assert sorted(corpus.positions[held]) == [16, 17, 18, 19, 36, 37, 38, 39]
+
+
+def test_reviews_as_texts_come_in_the_order_of_the_file(tmp_path):
+    table = imdb_texts(fill_folder(tmp_path / "aclImdb"))
+    assert list(table.texts) == list(table.texts) == IN_ORDER
+    assert table.labels.tolist() == [0, 0, 1, 1, 1]
+    assert table.classes == ("negative", "positive")
+    assert table.positions.tolist() == [0, 1, 2, 3, 4]
+
+    path = save_npz(tmp_path / "imdb.npz", [[1, 2], [3]], [0, 1])
+    with pytest.raises(
+        DataError, match=r"imdb\.npz holds word ids alone; put imdb_word_index\.json beside it"
+    ):
+        imdb_texts(path)
+    (tmp_path / "imdb_word_index.json").write_text(json.dumps({"and": 2, "the": 1, "a": 3}))
+    assert list(imdb_texts(path).texts) == ["the and", "a"]

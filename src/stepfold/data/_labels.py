@@ -1,5 +1,6 @@
 """Class labels as they stand in files: names or numbers, collected as integers."""
 
+import json
 import re
 from array import array
 from collections.abc import Sequence
@@ -153,7 +154,7 @@ def shortened(value: object) -> str:
     if isinstance(value, float):
         return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}.get(str(value), str(value))
     if isinstance(value, str):
-        return f'"{value[:38]}"'
+        return json.dumps(value[:38], ensure_ascii=False)
     return str(value)[:40]
 
 

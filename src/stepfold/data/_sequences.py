@@ -34,21 +34,21 @@ def load_sequences(
     """Read sequences of numbers with a class or a target each.
 
     Args:
-        path: a long-form table (``.csv``, ``.tsv`` or ``.parquet``) with a row for each timestep, or a ``.ts`` file
-            of sktime and aeon, which needs no columns; each may be compressed (``.csv.gz``).
+        path: a long-form table (``.csv``, ``.tsv`` or ``.parquet``) with a row for each timestep, or a
+            ``.ts`` file of sktime and aeon, which needs no columns; each may be compressed (``.csv.gz``).
         id: the column that tells sequences apart.
-        time: the column that orders the rows of a sequence: numbers, or dates as in ISO 8601. Rows of equal time
-            stay in the order of the file.
-        label: the column with the sequence's class or target, the same in all its rows; None if there is none.
-            All other columns are features: numbers, a missing one becomes NaN.
+        time: the column that orders the rows of a sequence: numbers, or dates as in ISO 8601. Rows of equal
+            time stay in the order of the file.
+        label: the column with the sequence's class or target, the same in all its rows; None if there is
+            none. All other columns are features: numbers, a missing one becomes NaN.
         classes: the classes of a trained model, by name or number (see ``open_table``); None to take those of
             the file.
         task: whether labels are classes or targets of a regression; None decides by the labels: decimals are
             targets, everything else is a class.
 
     Raises:
-        DataError: a file that cannot be read or is malformed, has no such column, a value that is no number, or
-            a label that changes within a sequence; the message names the line.
+        DataError: a file that cannot be read or is malformed, has no such column, a value that is no number,
+            or a label that changes within a sequence; the message names the line.
     """
     path = Path(path)
     suffix = plain_suffix(path)
@@ -146,7 +146,7 @@ class _Steps:
                 found = math.nan
         if math.isnan(found):
             raise self._error(
-                row, f"the time {shortened(value)} is neither a number nor a date as 2026-01-31"
+                row, f"the time {shortened(value)} is neither a number nor a date such as 2026-01-31"
             )
         return found
 

@@ -71,9 +71,7 @@ def split_blocks(
         )
     order = np.arange(len(labels)) if positions is None else np.asarray(positions)
     if order.shape != labels.shape:
-        raise DataError(
-            f"positions have shape {order.shape} but labels have {labels.shape}; give one a label"
-        )
+        raise DataError(f"positions have shape {order.shape}, labels {labels.shape}; give one for each")
 
     def parts(members: _Rows, random: np.random.Generator) -> tuple[_Rows, _Rows]:
         if len(members) < blocks:

@@ -46,6 +46,7 @@ class Targets:
         unit: what a row's number counts: "line" or "row".
         classes: the classes of a trained model; None to take those that there are.
         task: what the labels are; None to decide by them.
+        by_number: whether a given class may be called by its number.
     """
 
     def __init__(
@@ -69,19 +70,20 @@ class Targets:
         Raises:
             DataError: the label is empty or no word or number, or differs from that of an earlier row.
         """
+        where = f"{self._where}, {self._unit} {row}"
         name = value.strip() if isinstance(value, str) else spelled(value)
         if not name:
             shown = "is empty" if value == "" else f"is {shortened(value)}"
             raise DataError(
-                f"{self._where}, {self._unit} {row}: {self._column!r} {shown}, which is neither a class nor a "
-                f"number; fill it in or remove the {self._unit}"
+                f"{where}: {self._column!r} {shown}, which is neither a class nor a number; "
+                f"fill it in or remove the {self._unit}"
             )
         if sequence == len(self._names):
             self._names.append(name)
             self._rows.append(row)
         elif name != self._names[sequence]:
             raise DataError(
-                f"{self._where}, {self._unit} {row}: {called} has the {self._column} {shortened(name)} here but "
+                f"{where}: {called} has the {self._column} {shortened(name)} here but "
                 f"{shortened(self._names[sequence])} in {self._unit} {self._rows[sequence]}; "
                 "a sequence has one label, the same in all its rows"
             )

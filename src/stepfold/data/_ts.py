@@ -119,8 +119,8 @@ def _check_dimensions(sequences: list[NDArray[np.float32]], where: str) -> None:
     first, last = sequences[0].shape[1], sequences[-1].shape[1]
     if first != last:
         raise DataError(
-            f"{where}: {last} dimensions where the first sequence has {first}; separate dimensions with a colon, "
-            "and let a label end each line if @classLabel or @targetLabel is true"
+            f"{where}: {last} dimensions where the first sequence has {first}; separate dimensions with "
+            "a colon, and let a label end each line if @classLabel or @targetLabel is true"
         )
 
 
