@@ -16,11 +16,11 @@ from ._text import clean, number, power
 
 # matplotlib draws in these placeholder colours; in the SVG each becomes a variable of the page's style.
 INK, MUTED, GRID, SURFACE = "#0a0101", "#0a0102", "#0a0103", "#0a0104"
-ACCENT, QUIET, HIGH, LOW = "#0a0105", "#0a0106", "#0a0107", "#0a0108"
+ACCENT, QUIET = "#0a0105", "#0a0106"
 SERIES = tuple(f"#0a02{k:02x}" for k in range(8))
 _VARIABLES = {
-    INK: "ink", MUTED: "muted", GRID: "grid", SURFACE: "surface", ACCENT: "accent", QUIET: "quiet", HIGH: "high",
-    LOW: "low", **{colour: f"series-{k + 1}" for k, colour in enumerate(SERIES)},
+    INK: "ink", MUTED: "muted", GRID: "grid", SURFACE: "surface", ACCENT: "accent", QUIET: "quiet",
+    **{colour: f"series-{k + 1}" for k, colour in enumerate(SERIES)},
 }  # fmt: skip
 _DASHES = ((), (5, 2), (1.5, 1.8), (6, 2, 1.5, 2))
 

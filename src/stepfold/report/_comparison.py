@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ._chart import ACCENT, GRID, INK, NARROW, QUIET, SURFACE, WIDE, canvas, panel, plain_ticks, style, svg
+from ._chart import ACCENT, GRID, INK, NARROW, QUIET, SURFACE, canvas, panel, plain_ticks, style, svg
 from ._content import ComparisonReport, ComparisonRow
 from ._curves import NAMES, Drawing, finish, series
 from ._numbers import mean_and_deviation
@@ -15,6 +15,7 @@ from ._text import shorten
 
 _MOST_PANELS = 24
 _MOST_ROWS = 60
+_MOST_POINTS = 30_000  # of all curves together
 
 
 def spread_chart(content: ComparisonReport) -> Drawing:
@@ -63,13 +64,15 @@ def learning_curves(content: ComparisonReport) -> list[Drawing]:
     key = f"val_{content.measure}"
     if not any(series(history, key)[0] for row in rows for history in row.histories):
         key = content.measure
-    lines = [[series(history, key) for history in row.histories] for row in rows]
+    runs = sum(len(row.histories) for row in rows)
+    most = max(12, _MOST_POINTS // (runs * min(len(rows), _MOST_PANELS) or 1))
+    lines = [[series(history, key, most) for history in row.histories] for row in rows]
     epochs = [epoch for runs in lines for line in runs for epoch in line[0]]
     values = np.asarray([value for runs in lines for line in runs for value in line[1]])
     values = values[np.isfinite(values)]
     if not epochs or not len(values):
         return []
-    low, high = float(np.quantile(values, 0.02)), float(values.max())
+    low, high = float(np.quantile(values, 0.1)), float(values.max())
     space = 0.08 * (high - low) or 0.05
     with style():
         return [
@@ -98,6 +101,3 @@ def _panel(
     row = rows[chosen]
     label = f"{NAMES[measure]} over the epochs: {row.name}, {len(row.histories)} runs"
     return Drawing(svg(figure, label, "small"), row.name)
-
-
-__all__ = ["WIDE", "learning_curves", "spread_chart"]

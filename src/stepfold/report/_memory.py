@@ -90,9 +90,9 @@ def lag_charts(content: MemoryReport) -> list[Drawing]:
 
 def _lags(rows: Sequence[LongestLag], cells: Sequence[str], task: str, longest: int) -> Drawing:
     by_cell = {row.cell: row for row in rows}
-    names = [shorten(cell, 24) for cell in cells]
-    figure = canvas(NARROW, 12 + 30 * len(cells) + 44)
-    axes = panel(figure, 24 + 6.8 * max(len(name) for name in names), 8, 52, 44)
+    names = [shorten(cell, 22) for cell in cells]
+    figure = canvas(340, 12 + 30 * len(cells) + 44)
+    axes = panel(figure, 20 + 6.6 * max(len(name) for name in names), 8, 52, 44)
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x")
     axes.set_xscale("log")

@@ -38,11 +38,13 @@ def per_class(confusion: Confusion) -> list[ClassFigures]:
 def macro(rows: Sequence[ClassFigures]) -> ClassFigures:
     """Return the unweighted means over the classes that occur; what is undefined counts as 0."""
     present = [row for row in rows if row.count] or list(rows)
-    means = [
-        sum(getattr(row, name) or 0.0 for row in present) / len(present)
-        for name in ("precision", "recall", "f1")
-    ]
-    return ClassFigures("mean over classes", *means, sum(row.count for row in rows))
+
+    def mean(name: str) -> float:
+        return sum(getattr(row, name) or 0.0 for row in present) / len(present)
+
+    return ClassFigures(
+        "mean over classes", mean("precision"), mean("recall"), mean("f1"), sum(row.count for row in rows)
+    )
 
 
 def _ratio(part: np.int64, whole: np.int64) -> float | None:
@@ -50,7 +52,7 @@ def _ratio(part: np.int64, whole: np.int64) -> float | None:
 
 
 def frequent_confusions(confusion: Confusion, most: int) -> list[tuple[str, str, int, float]]:
-    """Return the pairs taken for each other most often: true class, predicted class, count, share of the true."""
+    """Return what is confused most often: true class, predicted class, count, share of the true class."""
     counts = confusion.table.copy()
     true = counts.sum(1)
     np.fill_diagonal(counts, 0)

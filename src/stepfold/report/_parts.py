@@ -34,7 +34,7 @@ class Epoch:
 
     @classmethod
     def from_mapping(cls, row: Mapping[str, float]) -> Epoch:
-        """Return the epoch of a history row or of Keras's logs; names that a report does not show are left out."""
+        """Return the epoch of a history row; other names in it, such as a learning rate, are left out."""
         known = {f.name: row[f.name] for f in fields(cls) if f.name in row}
         missing = {"epoch", "loss"} - known.keys()
         if missing:
@@ -58,8 +58,8 @@ class Confusion:
         size, shape = len(self.classes), np.shape(self.counts)
         if not size or shape != (size, size):
             raise ValueError(
-                f"counts of a confusion table for {size} classes must have shape ({size}, {size}), got {shape}: "
-                "a row for each true class, a column for each predicted class"
+                f"counts of a confusion table for {size} classes must have shape ({size}, {size}), "
+                f"got {shape}: a row for each true class, a column for each predicted class"
             )
 
     @classmethod

@@ -20,8 +20,10 @@ from ._text import about, duration, listed, number, plural, power
 
 MEASURES = {"accuracy": "accuracy", "r2": "R²", "mae": "a mean absolute error of", "loss": "a loss of"}
 _SPLITS = {
-    "random": "chosen at random", "blocks": "held out in blocks of neighbours", "given": "given for validation",
-}  # fmt: skip
+    "random": "chosen at random",
+    "blocks": "held out in blocks of neighbours",
+    "given": "given for validation",
+}
 
 
 def score(content: TrainingReport) -> float | None:
@@ -47,8 +49,8 @@ def training_sentence(content: TrainingReport) -> str:
     reached = f"{_measure(content.measure)} {number(value)}"
     if content.split == "none":
         where = (
-            f"Trained on all {content.training_examples:,} {content.examples}, the network reaches {reached} on those "
-            f"same {content.examples}"
+            f"Trained on all {content.training_examples:,} {content.examples}, the network reaches {reached} "
+            f"on those same {content.examples}"
         )
         return f"{where} {cost}; nothing was held out, so new {content.examples} are not measured."
     held = f"{content.held_out:,} held-out {content.examples} ({_SPLITS[content.split]})"
@@ -65,7 +67,8 @@ def evaluation_sentence(content: EvaluationReport) -> str:
     where = f"On {content.count:,} {content.examples}{data}, the network"
     if content.accuracy is not None:
         right = round(content.accuracy * content.count)
-        return f"{where} has accuracy {number(content.accuracy)}: {right:,} are right, {content.count - right:,} are wrong."
+        wrong = content.count - right
+        return f"{where} has accuracy {number(content.accuracy)}: {right:,} are right, {wrong:,} are wrong."
     figures = [f"R² {number(content.r2)}"] if content.r2 is not None else []
     figures += [f"a mean absolute error of {number(content.mae)}"] if content.mae is not None else []
     return f"{where} has {listed(figures)}."
@@ -84,7 +87,11 @@ def ranked(rows: Sequence[ComparisonRow]) -> list[ComparisonRow]:
 def spread(scores: Sequence[float]) -> str:
     """Return the mean and the deviation of scores as 0.889 ± 0.003."""
     mean, deviation = mean_and_deviation(scores)
-    return number(mean) if deviation is None else f"{number(mean)} ± {deviation:.3f}"
+    return (
+        number(mean)
+        if deviation is None
+        else f"{number(mean)}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{deviation:.3f}"
+    )
 
 
 def comparison_sentence(content: ComparisonReport) -> str:
@@ -96,7 +103,8 @@ def comparison_sentence(content: ComparisonReport) -> str:
     if not math.isfinite(mean):
         return f"No setting reached a finite {measure}."
     if not others:
-        return f"{best.name} reaches {measure} {spread(best.scores)}{seeds}; there is nothing to compare it with yet."
+        alone = "there is nothing to compare it with yet"
+        return f"{best.name} reaches {measure} {spread(best.scores)}{seeds}; {alone}."
     second, spread_of = mean_and_deviation(others[0].scores)
     start = f"{best.name} is best of {len(content.rows)}: {measure} {spread(best.scores)}{seeds}"
     if not math.isfinite(second):

@@ -49,7 +49,11 @@ def power(value: float) -> str:
     if mantissa in ("10", "-10"):
         mantissa, exponent = mantissa[:-1], exponent + 1
     tens = "10" + str(exponent).translate(_SUPERSCRIPTS)
-    return tens if mantissa == "1" else f"{mantissa.replace('-', chr(0x2212))} × {tens}"
+    return (
+        tens
+        if mantissa == "1"
+        else f"{mantissa.replace('-', chr(0x2212))}\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}{tens}"
+    )
 
 
 def count(value: int | None) -> str:
@@ -70,15 +74,23 @@ def duration(seconds: float | None) -> str:
     if seconds is None or not math.isfinite(seconds):
         return "–"
     if seconds < 9.95:
-        return f"{seconds:.2g} s" if seconds >= 0.001 else "0 s"
+        return f"{seconds:.2g}\N{NO-BREAK SPACE}s" if seconds >= 0.001 else "0\N{NO-BREAK SPACE}s"
     whole = round(seconds)
     if whole < 60:
-        return f"{whole} s"
+        return f"{whole}\N{NO-BREAK SPACE}s"
     minutes, rest = divmod(whole, 60)
     if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+        return (
+            f"{minutes}\N{NO-BREAK SPACE}min {rest}\N{NO-BREAK SPACE}s"
+            if rest
+            else f"{minutes}\N{NO-BREAK SPACE}min"
+        )
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return (
+        f"{hours}\N{NO-BREAK SPACE}h {minutes}\N{NO-BREAK SPACE}min"
+        if minutes
+        else f"{hours}\N{NO-BREAK SPACE}h"
+    )
 
 
 def plural(many: int, noun: str) -> str:
