@@ -35,12 +35,16 @@ _FEW = 16  # epochs, up to which each is marked
 
 @dataclass(frozen=True)
 class Drawing:
-    """A chart with its heading, its legend (name, colour, dashes) and a remark."""
+    """A chart as SVG (for small screens another one, "" if it fits them), its heading, legend and remark.
+
+    An entry of the legend is a name, the CSS of its colour, and the dashes of its line.
+    """
 
     svg: str
     heading: str = ""
     legend: Sequence[tuple[str, str, str]] = ()
     remark: str = ""
+    narrow: str = ""
 
 
 def series(history: Sequence[Epoch], name: str, most: int = 600) -> tuple[list[int], list[float]]:

@@ -65,7 +65,9 @@ def _flow(flows: Sequence[GradientFlow], heading: str, key: str, low: float, hig
         lags = np.asarray(flow.lags, np.float64)
         kept = thinned(len(lags), 500)
         pattern = dashes(k)
-        axes.plot(lags[kept], _values(flow, key)[kept], color=colour(k), dashes=pattern or (None, None))
+        values = _values(flow, key)
+        values = np.where(values > low, values, np.nan)  # a curve ends where it leaves the chart
+        axes.plot(lags[kept], values[kept], color=colour(k), dashes=pattern or (None, None))
     axes.set_ylim(low, high)
     axes.set_xlim(0, max(float(np.asarray(flow.lags)[-1]) for flow in flows))
     decades(axes.yaxis, low, high)

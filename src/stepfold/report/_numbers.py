@@ -81,17 +81,23 @@ class Move:
 
 
 def largest_moves(reading: Reading, most: int) -> tuple[list[Move], list[Move]]:
-    """Return the words after which the output rose most, and those after which it fell most."""
+    """Return the words after which the output rose most and those after which it fell most, each once."""
     output = np.asarray(reading.output, np.float64)
     tokens = reading.tokens or [""] * len(output)
     change = np.nan_to_num(np.diff(output), nan=0.0)
     order = np.argsort(change, kind="stable")
 
-    def move(k: int) -> Move:
-        return Move(tokens[k + 1], k + 2, float(output[k]), float(output[k + 1]))
+    def moves(places: Sequence[int]) -> list[Move]:
+        found: dict[str, Move] = {}
+        for k in places:
+            if len(found) < most:
+                found.setdefault(
+                    tokens[k + 1], Move(tokens[k + 1], k + 2, float(output[k]), float(output[k + 1]))
+                )
+        return list(found.values())
 
-    rises = [move(int(k)) for k in order[::-1][:most] if change[k] > 0]
-    return rises, [move(int(k)) for k in order[:most] if change[k] < 0]
+    rises = [k for k in order[::-1].tolist() if change[k] > 0]
+    return moves(rises), moves([k for k in order.tolist() if change[k] < 0])
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:

@@ -25,7 +25,7 @@ from ._sentences import (
     spread,
     training_sentence,
 )  # fmt: skip
-from ._text import about, count, duration, number
+from ._text import about, count, duration, number, shorten
 
 MOST_CLASSES = 30  # of a confusion table; of more, the most frequent confusions are listed instead
 MOST_ROWS = 100  # of the table of classes; of more, those with the lowest F1
@@ -109,7 +109,12 @@ def comparison_page(content: ComparisonReport) -> str:
     """Return the page of a comparison."""
     rows = ranked(content.rows)
     done = sum(len(row.scores) for row in rows)
-    figures = [("Settings", count(len(rows))), ("Runs", count(done)), ("Time", duration(content.seconds))]
+    figures = [
+        (f"{NAMES[content.measure]} of {shorten(rows[0].name, 40)}", spread(rows[0].scores)),
+        ("Settings", count(len(rows))),
+        ("Runs", count(done)),
+        ("Time", duration(content.seconds)),
+    ]
     table = [
         (row, spread(row.scores), mean_and_deviation(row.best_epochs)[0] if row.best_epochs else None)
         for row in rows
@@ -131,11 +136,14 @@ def memory_page(content: MemoryReport) -> str:
     cells = list(dict.fromkeys([*(f.cell for f in content.flows), *(row.cell for row in content.lags)]))
     tasks = list(dict.fromkeys(row.task for row in content.lags))
     lag, left = remaining(content.flows) if content.flows else (0, {})
+    figures = [("Cells", count(len(cells))), ("Time", duration(content.seconds))]
+    if content.lags:
+        figures.insert(0, ("Longest lag solved", count(max(row.lag for row in content.lags))))
     return render(
         "memory.html",
         content,
         sentence=memory_sentence(content),
-        figures=[],
+        figures=figures,
         flows=flow_charts(content),
         charts=lag_charts(content),
         cells=cells,

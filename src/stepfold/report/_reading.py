@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,6 @@ class Shown:
         reading: the steps that are shown.
         words: each token with the name of its colour's level and its output as text.
         chart: the curves and the heat map.
-        narrow: the same for small screens, "" if `chart` fits them.
         rises, falls: the words that moved the output most.
         remark: what was left out, or "".
     """
@@ -35,7 +34,6 @@ class Shown:
     reading: Reading
     words: Sequence[tuple[str, str, str]]
     chart: Drawing
-    narrow: str
     rises: Sequence[Move]
     falls: Sequence[Move]
     remark: str
@@ -53,12 +51,13 @@ def show_reading(reading: Reading) -> Shown:
     if reading.tokens is not None:
         moves = largest_moves(reading, 5)
     width = float(np.clip(64 + 19 * n, NARROW, WIDE))
-    narrow = ""
     with style():
         if width > NARROW:
-            narrow = draw_reading(reading, NARROW, "narrow").svg
-        chart = draw_reading(reading, width, "wide has-narrow" if narrow else "")
-    return Shown(reading, words, chart, narrow, *moves, remark)
+            chart = draw_reading(reading, width, "wide has-narrow")
+            chart = replace(chart, narrow=draw_reading(reading, NARROW, "narrow").svg)
+        else:
+            chart = draw_reading(reading, width, "")
+    return Shown(reading, words, chart, *moves, remark)
 
 
 def _last(reading: Reading, most: int) -> Reading:

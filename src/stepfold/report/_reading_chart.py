@@ -137,4 +137,6 @@ def _state(axes: Any, reading: Reading, units: NDArray[np.float64], block: int) 
     )
     if shown < whole:
         remark += f"; the {whole - shown} units that follow it least are left out"
+    if block > 1:
+        remark += f"; neighbouring {reading.unit}s share a column, which shows their mean"
     return remark + "."

@@ -9,7 +9,7 @@ from typing import Any
 
 from ._content import Report
 from ._require import require
-from ._text import clean, count, duration, flat, number, shorten, value
+from ._text import clean, count, duration, flat, number, pieces, shorten, value
 
 
 def render(template: str, content: Report, **values: Any) -> str:
@@ -29,7 +29,7 @@ def _environment() -> Any:
         finalize=lambda shown: shown if hasattr(shown, "__html__") else clean(shown),
     )
     environment.filters.update(number=number, duration=duration, count=count, shorten=shorten, value=value)
-    environment.globals["flat"] = flat
+    environment.globals.update(flat=flat, pieces=pieces)
     return environment
 
 

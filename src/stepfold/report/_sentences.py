@@ -122,25 +122,7 @@ def comparison_sentence(content: ComparisonReport) -> str:
 
 def memory_sentence(content: MemoryReport) -> str:
     """Return which cell remembers longest, and what is left of its gradient beside the shortest memory's."""
-    parts = []
-    if content.lags:
-        longest = {cell: max(row.lag for row in content.lags if row.cell == cell) for cell in _cells(content)}
-        best, worst = max(longest, key=longest.__getitem__), min(longest, key=longest.__getitem__)
-        at_limit = any(
-            r.cell == best and r.limit is not None and r.lag == longest[best] >= r.limit for r in content.lags
-        )
-        if longest[best] == longest[worst]:
-            parts.append(
-                f"every cell solves lags of up to {longest[best]:,} timesteps"
-                if longest[best]
-                else "no cell solves a lag"
-            )
-        else:
-            far = f"{best} solves lags of {longest[best]:,} timesteps" + (
-                ", the longest tried" if at_limit else ""
-            )
-            near = f"{worst} ends at {longest[worst]:,}" if longest[worst] else f"{worst} solves none"
-            parts.append(f"{far}, {near}")
+    parts = [_longest(content)] if content.lags else []
     if content.flows:
         lag, left = remaining(content.flows)
         order = sorted(left, key=left.__getitem__)
@@ -150,6 +132,27 @@ def memory_sentence(content: MemoryReport) -> str:
         parts.append(text)
     sentence = "; ".join(parts)
     return sentence[:1].upper() + sentence[1:] + "."
+
+
+def _longest(content: MemoryReport) -> str:
+    cells = list(dict.fromkeys(row.cell for row in content.lags))
+    longest = {cell: max(row.lag for row in content.lags if row.cell == cell) for cell in cells}
+    best, worst = max(cells, key=longest.__getitem__), min(cells, key=longest.__getitem__)
+    lag = longest[best]
+    if not lag:
+        return "no cell solves even the shortest lag"
+    at_limit = any(
+        r.cell == best and r.lag == lag and r.limit is not None and lag >= r.limit for r in content.lags
+    )
+    tried = ", the longest tried" if at_limit else ""
+    if len(cells) == 1:
+        return f"the cell {best} solves lags of up to {lag:,} timesteps{tried}"
+    if lag == longest[worst]:
+        return f"all {len(cells)} cells solve lags of up to {lag:,} timesteps{tried}"
+    end = f"{worst} ends at {longest[worst]:,}" if longest[worst] else f"{worst} solves none"
+    return (
+        f"of {len(cells)} cells, {best} remembers longest: it solves lags of {lag:,} timesteps{tried}, {end}"
+    )
 
 
 def power_of(value: float) -> str:
@@ -167,7 +170,3 @@ def remaining(flows: Sequence[GradientFlow]) -> tuple[int, dict[str, float]]:
         place = int(np.searchsorted(lags, lag, side="right")) - 1
         left[flow.cell] = float(values[max(place, 0)])
     return int(lag), left
-
-
-def _cells(content: MemoryReport) -> list[str]:
-    return list(dict.fromkeys(row.cell for row in content.lags))

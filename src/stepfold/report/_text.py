@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -103,13 +104,18 @@ def listed(names: list[str]) -> str:
     return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else "".join(names)
 
 
+def pieces(text: str) -> list[str]:
+    """Return a text cut at its white space: words at even places, the space between them at odd ones."""
+    return re.split(r"(\s+)", text)
+
+
 def flat(configuration: Mapping[str, object], prefix: str = "", depth: int = 0) -> list[tuple[str, str]]:
     """Return a nested mapping as rows of a dotted name and a text."""
     rows: list[tuple[str, str]] = []
     for key, value in configuration.items():
         name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value and depth < 8:
-            rows += flat(value, f"{name}.", depth + 1)
+        if isinstance(value, Mapping) and value:
+            rows += flat(value, f"{name}.", depth + 1) if depth < 8 else [(name, "…")]
         else:
             rows.append((name, _setting(value)))
     return rows
