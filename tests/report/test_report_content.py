@@ -22,7 +22,7 @@ from stepfold.report import (
 )
 from stepfold.report._chart import thinned
 from stepfold.report._numbers import frequent_confusions, largest_moves, macro, ordered_state, per_class
-from stepfold.report._text import about, clean, duration, flat, number, pieces, power, shorten
+from stepfold.report._text import about, clean, duration, flat, number, pieces, power, shorten, value
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,10 @@ from stepfold.report._text import about, clean, duration, flat, number, pieces, 
         (
             lambda: Reading(output=[1.0], outcome="a", inputs=np.ones((2, 3))),
             "inputs of a reading of 1 steps",
+        ),
+        (
+            lambda: Reading(output=[1.0], outcome="a", tokens=["x"], known=[]),
+            "known has 0 entries for 1 tokens: give one each",
         ),
         (
             lambda: Predictions([1, 2], [1]),
@@ -147,6 +151,11 @@ def test_numbers_as_text() -> None:
     texts = [duration(v).replace("\N{NO-BREAK SPACE}", " ") for v in (0, 0.42, 9.96, 59.6, 252, 3600, 7500)]
     assert texts == ["0 s", "0.42 s", "10 s", "1 min", "4 min 12 s", "1 h", "2 h 5 min"]
     assert duration(None) == duration(float("nan")) == "–"
+
+
+def test_classes_and_values_as_text() -> None:
+    given = ("positive", 3, np.int64(3), 3.0, np.float32(0.25))
+    assert [value(v) for v in given] == ["positive", "3", "3", "3.000", "0.250"]
 
 
 def test_texts_hold_no_character_that_a_page_cannot() -> None:

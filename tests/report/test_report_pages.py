@@ -169,6 +169,13 @@ def test_words_carry_their_probability_as_colour_and_as_text() -> None:
     assert [e.attributes["class"] for e in spans] == ["h0", "h3"]
 
 
+def test_words_that_the_vocabulary_lacks_are_marked() -> None:
+    text = Reading(tokens=["a", "zyzzyva"], output=[0.5, 0.5], outcome="yes", other="no", known=[True, False])
+    p = Page(training_page(training(reading=text)))
+    assert [e.text.strip() for e in p.all("span", "new")] == ["zyzzyva"]
+    assert "The vocabulary lacks 1 of the 2 words, underlined with dots." in p.words
+
+
 def hostile() -> dict[str, str]:
     """Every page with a hostile text wherever a text can stand."""
     common = {
@@ -230,9 +237,13 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_the_same_content_gives_the_same_page() -> None:
+def test_the_same_content_gives_the_same_page_whatever_the_settings_of_matplotlib() -> None:
+    matplotlib = pytest.importorskip("matplotlib")
     content = training(reading=None)
-    assert training_page(content) == training_page(content)
+    before = training_page(content)
+    with matplotlib.rc_context({"savefig.bbox": "tight", "lines.linewidth": 9, "svg.fonttype": "path"}):
+        assert training_page(content) == before
+        assert matplotlib.rcParams["lines.linewidth"] == 9
 
 
 def test_a_thousand_words_stay_small_and_readable() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,9 @@ _STYLE = {
 }  # fmt: skip
 
 
+_LOCK = threading.RLock()  # settings and warnings belong to the whole process
+
+
 def colour(k: int) -> str:
     """Return the colour of the k-th series."""
     return SERIES[k % len(SERIES)]
@@ -48,8 +52,11 @@ def dashes(k: int) -> tuple[float, ...]:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Everything of a chart is drawn, and turned into SVG, within this context."""
-    with require("matplotlib").rc_context(_STYLE), warnings.catch_warnings():
+    """Everything of a chart is drawn and turned into SVG in this context, whatever the user's settings."""
+    matplotlib = require("matplotlib")
+    with _LOCK, matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
         # The browser's fonts draw the text; matplotlib's own, which lack many letters, only measure it.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield

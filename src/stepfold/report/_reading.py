@@ -25,7 +25,7 @@ class Shown:
 
     Args:
         reading: the steps that are shown.
-        words: each token with the name of its colour's level and its output as text.
+        words: each token with its CSS class (the level of its colour) and its output as text.
         chart: the curves and the heat map.
         rises, falls: the words that moved the output most.
         remark: what was left out, or "".
@@ -46,6 +46,11 @@ def show_reading(reading: Reading) -> Shown:
     if n > MOST_STEPS:
         remark = f"The last {MOST_STEPS:,} of {n:,} {reading.unit}s are shown."
         reading = _last(reading, MOST_STEPS)
+    if reading.known is not None and not all(reading.known):
+        strange = len(reading.known) - sum(map(bool, reading.known))
+        remark += (
+            f" The vocabulary lacks {strange:,} of the {len(reading.known):,} words, underlined with dots."
+        )
     words = [] if reading.tokens is None else _words(reading)
     moves: tuple[list[Move], list[Move]] = ([], [])
     if reading.tokens is not None:
@@ -68,6 +73,7 @@ def _last(reading: Reading, most: int) -> Reading:
         output=np.asarray(reading.output, np.float64)[-most:],
         outcome=reading.outcome,
         tokens=None if reading.tokens is None else list(reading.tokens)[-most:],
+        known=None if reading.known is None else list(reading.known)[-most:],
         inputs=cut(reading.inputs),
         state=cut(reading.state),
         layer=reading.layer,
@@ -89,7 +95,13 @@ def _words(reading: Reading) -> list[tuple[str, str, str]]:
     else:
         strength = output
     levels = np.rint(np.clip(np.nan_to_num(strength), -1, 1) * _LEVELS).astype(int)
+    tokens = reading.tokens or ()
+    known = reading.known or [True] * len(tokens)
     return [
-        (shorten(token, 80), f"h{level}" if level >= 0 else f"l{-level}", f"{value:.2f}")
-        for token, level, value in zip(reading.tokens or (), levels.tolist(), output.tolist(), strict=True)
+        (
+            shorten(token, 80),
+            (f"h{level}" if level >= 0 else f"l{-level}") + " new" * (not has),
+            f"{value:.2f}",
+        )
+        for token, has, level, value in zip(tokens, known, levels.tolist(), output.tolist(), strict=True)
     ]

@@ -38,7 +38,9 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def value(given: str | float) -> str:
     """Return the name of a class, or a value as a number."""
-    return number(given) if isinstance(given, float) else shorten(given, 120)
+    if isinstance(given, str) or hasattr(given, "__index__"):
+        return shorten(given, 120)
+    return number(float(given))
 
 
 def power(value: float) -> str:
