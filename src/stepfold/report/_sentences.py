@@ -151,13 +151,13 @@ def _longest(content: MemoryReport) -> str:
         return f"all {len(cells)} cells solve lags of up to {lag:,} timesteps{tried}"
     end = f"{worst} ends at {longest[worst]:,}" if longest[worst] else f"{worst} solves none"
     return (
-        f"of {len(cells)} cells, {best} remembers longest: it solves lags of {lag:,} timesteps{tried}, {end}"
+        f"of {len(cells)} cells, {best} remembers longest: it solves lags of {lag:,} timesteps{tried}, while {end}"
     )
 
 
 def power_of(value: float) -> str:
     """Return a share of a gradient, such as 0.4 or 10⁻⁹."""
-    return "nothing" if value <= 0 else power(value) if value < 0.01 or value >= 1000 else f"{value:.2g}"
+    return "nothing" if value <= 0 else power(value) if value < 0.01 or value >= 1000 else f"{value:.2f}"
 
 
 def remaining(flows: Sequence[GradientFlow]) -> tuple[int, dict[str, float]]:
