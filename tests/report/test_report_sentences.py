@@ -125,8 +125,7 @@ def test_memory() -> None:
     sentence = plain(memory_sentence(memory()))
     assert sentence.startswith(
         "Of 5 cells, ind_rnn remembers longest: it solves lags of 1,024 timesteps, the longest tried, "
-        "simple_rnn ends "
-        "at 32; over 200 timesteps, "
+        "while simple_rnn ends at 32; over 200 timesteps, "
     )
     assert sentence.endswith("of the gradient is left in simple_rnn, 0.76 in identity_rnn.")
 
@@ -137,7 +136,10 @@ def test_memory() -> None:
         ({"a": 0, "b": 0}, "No cell solves even the shortest lag."),
         ({"a": 8, "b": 8}, "All 2 cells solve lags of up to 8 timesteps."),
         ({"a": 64}, "The cell a solves lags of up to 64 timesteps, the longest tried."),
-        ({"a": 0, "b": 8}, "Of 2 cells, b remembers longest: it solves lags of 8 timesteps, a solves none."),
+        (
+            {"a": 0, "b": 8},
+            "Of 2 cells, b remembers longest: it solves lags of 8 timesteps, while a solves none.",
+        ),
     ],
 )
 def test_learnt_memory(lags: dict[str, int], expected: str) -> None:
