@@ -150,7 +150,8 @@ def _longest(content: MemoryReport) -> str:
     if lag == longest[worst]:
         return f"all {len(cells)} cells solve lags of up to {lag:,} timesteps{tried}"
     end = f"{worst} ends at {longest[worst]:,}" if longest[worst] else f"{worst} solves none"
-    return f"of {len(cells)} cells, {best} remembers longest: it solves lags of {lag:,} timesteps{tried}, while {end}"
+    far = f"of {len(cells)} cells, {best} remembers longest: it solves lags of {lag:,} timesteps{tried}"
+    return f"{far}, while {end}"
 
 
 def power_of(value: float) -> str:
