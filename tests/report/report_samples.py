@@ -48,6 +48,14 @@ Computed outside the time loop, for many timesteps at once
   W_i @ x + b_i
   W_c @ x + b_c
 """
+LATEX = r"""\begin{aligned}
+i_t &= \sigma(W_i x_t + U_i h_{t-1} + b_i) \\
+f_t &= \sigma(W_f x_t + U_f h_{t-1} + b_f) \\
+\tilde{c}_t &= \tanh(W_c x_t + U_c h_{t-1} + b_c) \\
+o_t &= \sigma(W_o x_t + U_o h_{t-1} + b_o) \\
+c_t &= f_t \odot c_{t-1} + i_t \odot \tilde{c}_t \\
+h_t &= o_t \odot \tanh(c_t)
+\end{aligned}"""
 _TONE = {
     "slow": -0.5, "dull": -1.0, "clumsy": -0.9, "awful": -1.7, "badly": -1.2, "laughed": 0.2,
     "wonderful": 1.9,
@@ -163,6 +171,7 @@ def training(**changes: object) -> TrainingReport:
         "mistakes": mistakes(),
         "reading": reading(),
         "equations": {"lstm": EQUATIONS},
+        "latex": {"lstm": LATEX},
         "command": "stepfold train imdb --cell lstm --units 64 --epochs 8 --seed 1 --out runs/imdb-lstm",
         "configuration": {
             "cell": "lstm", "units": 64, "embedding": 64, "length": 500, "words": 20_000, "dropout": 0.3,

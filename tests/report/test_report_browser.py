@@ -8,10 +8,12 @@ import pytest
 from report_browser import View, browser, measure
 from report_samples import comparison, evaluation, memory, reading, regression, training, words
 
+from stepfold import cells
 from stepfold.report._page import comparison_page, evaluation_page, memory_page, training_page
 
 pytestmark = pytest.mark.skipif(browser() is None, reason="no chromium or chrome on this machine")
 
+LAYER_NORM = cells.layer_norm_lstm.show("latex")
 PLAIN = """<!DOCTYPE html><html><head>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 </head><body><main>{}</main></body></html>"""
@@ -21,6 +23,7 @@ PLAIN = """<!DOCTYPE html><html><head>
 def test_pages_fit_and_are_readable(tmp_path: Path) -> None:
     pages = {
         "training": training_page(training()),
+        "equations": training_page(training(reading=None, latex={"a": LAYER_NORM})),
         "long review": training_page(training(reading=reading(words(8), 256))),
         "few words": training_page(training(reading=reading(words()[:6], 8))),
         "regression": training_page(regression()),

@@ -193,7 +193,9 @@ def hostile() -> dict[str, str]:
     }  # fmt: skip
     row = ComparisonRow(name=HOSTILE, scores=[0.5], histories=[epochs(2)])
     return {
-        "training": training_page(training(**common, **judged, equations={HOSTILE: HOSTILE})),
+        "training": training_page(
+            training(**common, **judged, equations={HOSTILE: HOSTILE}, latex={HOSTILE: "a &= " + HOSTILE})
+        ),
         "evaluation": evaluation_page(
             EvaluationReport(count=10, accuracy=0.5, data=HOSTILE, **common, **judged)
         ),

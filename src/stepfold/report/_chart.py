@@ -51,12 +51,12 @@ def dashes(k: int) -> tuple[float, ...]:
 
 
 @contextmanager
-def style() -> Iterator[None]:
+def style(**changes: object) -> Iterator[None]:
     """Everything of a chart is drawn and turned into SVG in this context, whatever the user's settings."""
     matplotlib = require("matplotlib")
     with _LOCK, matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
+        matplotlib.rcParams.update({**_STYLE, **changes})
         # The browser's fonts draw the text; matplotlib's own, which lack many letters, only measure it.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
@@ -118,7 +118,7 @@ def thinned(count: int, most: int = 600) -> list[int]:
     return [*range(0, count - 1, step), count - 1]
 
 
-def svg(figure: Any, label: str, kind: str = "") -> str:
+def svg(figure: Any, label: str, classes: str = "chart") -> str:
     """Return a figure as an SVG element for HTML, with a label for those who do not see it.
 
     The ids within it depend on all that it shows, so that charts of one page do not share them.
@@ -139,7 +139,7 @@ def svg(figure: Any, label: str, kind: str = "") -> str:
     root.attrib.clear()
     root.attrib.update(
         {
-            "class": f"chart {kind}".strip(),
+            "class": classes,
             "viewBox": f"0 0 {width} {height}",
             "role": "img",
             "aria-label": clean(label),

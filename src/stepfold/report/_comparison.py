@@ -58,7 +58,7 @@ def _spread(
     label = f"{measure} of {len(rows)} settings: " + "; ".join(
         f"{r.name} {spread(r.scores)}" for r in rows[:12]
     )
-    return svg(figure, label, kind)
+    return svg(figure, label, f"chart {kind}")
 
 
 def learning_curves(content: ComparisonReport) -> list[Drawing]:
@@ -103,4 +103,4 @@ def _panel(
     plain_ticks(axes.yaxis, 4)
     row = rows[chosen]
     label = f"{NAMES[measure]} over the epochs: {row.name}, {len(row.histories)} runs"
-    return Drawing(svg(figure, label, "small"), row.name)
+    return Drawing(svg(figure, label, "chart small"), row.name)

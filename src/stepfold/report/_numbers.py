@@ -81,7 +81,10 @@ class Move:
 
 
 def largest_moves(reading: Reading, most: int) -> tuple[list[Move], list[Move]]:
-    """Return the words after which the output rose most and those after which it fell most, each once."""
+    """Return the words after which the output rose most and those after which it fell most.
+
+    Each word counts once; changes too small to be seen are left out.
+    """
     output = np.asarray(reading.output, np.float64)
     tokens = reading.tokens or [""] * len(output)
     change = np.nan_to_num(np.diff(output), nan=0.0)
@@ -96,8 +99,9 @@ def largest_moves(reading: Reading, most: int) -> tuple[list[Move], list[Move]]:
                 )
         return list(found.values())
 
-    rises = [k for k in order[::-1].tolist() if change[k] > 0]
-    return moves(rises), moves([k for k in order.tolist() if change[k] < 0])
+    least = 0.02 * float(np.abs(change).max(initial=0.0)) if reading.regression else 0.005
+    rises = [k for k in order[::-1].tolist() if change[k] > least]
+    return moves(rises), moves([k for k in order.tolist() if change[k] < -least])
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:

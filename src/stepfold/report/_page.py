@@ -9,6 +9,7 @@ from ._chart import thinned
 from ._comparison import learning_curves, spread_chart
 from ._content import ComparisonReport, EvaluationReport, MemoryReport, TrainingReport
 from ._curves import NAMES, scatter, training_curves
+from ._equations import draw_equations
 from ._memory import flow_charts, lag_charts
 from ._numbers import frequent_confusions, macro, mean_and_deviation, per_class
 from ._parts import Confusion
@@ -58,7 +59,10 @@ def write_memory_report(path: str | os.PathLike[str], content: MemoryReport) -> 
 
 def training_page(content: TrainingReport) -> str:
     """Return the page of a training."""
-    return render("training.html", content, **_training(content), **_judgement(content))
+    headings = dict.fromkeys([*content.latex, *content.equations])
+    drawn = {heading: draw_equations(latex) for heading, latex in content.latex.items()}
+    cells = [(heading, drawn.get(heading), content.equations.get(heading, "")) for heading in headings]
+    return render("training.html", content, cells=cells, **_training(content), **_judgement(content))
 
 
 def training_fragment(content: TrainingReport) -> str:

@@ -51,7 +51,7 @@ def draw_reading(reading: Reading, width: float, kind: str) -> Drawing:
         panels[-1].set_xlabel(reading.unit)
     ends = f"{output[0]:.2f} after the first, {output[-1]:.2f} at the end"
     label = f"{clean(head)} after each of {n} {reading.unit}s: {ends}"
-    return Drawing(svg(figure, label, kind), "", (), remark)
+    return Drawing(svg(figure, label, f"chart {kind}".rstrip()), "", (), remark)
 
 
 def _panels(heights: list[float], width: float, n: int, bottom: float) -> tuple[Any, list[Any]]:
