@@ -22,14 +22,17 @@ from stepfold.report import (
 
 REVIEW = """
 I went in expecting very little, and for the first half hour this film gave me exactly that: a slow, dull
-procession of people in raincoats who never finish a sentence. The script is clumsy, the jokes are awful, and one
-scene on the ferry is so badly cut that half of the audience laughed. But then something wonderful happens. The
-daughter comes home, the music stops, and two superb actors simply talk to each other in a kitchen for twelve
-minutes. It is one of the best scenes I have seen in years, tender and funny and quietly devastating, and from there
-on the story never puts a foot wrong. I left with tears in my eyes. Not perfect, but I loved it and would happily
-see it again.
+procession of people in raincoats who never finish a sentence. The script is clumsy, the jokes are awful,
+and one scene on the ferry is so badly cut that half of the audience laughed. But then something
+wonderful happens. The daughter comes home, the music stops, and two superb actors simply talk to each
+other in a kitchen for twelve minutes. It is one of the best scenes I have seen in years, tender and
+funny and quietly devastating, and from there on the story never puts a foot wrong. I left with tears in
+my eyes. Not perfect, but I loved it and would happily see it again.
 """
-HOSTILE = '<script>alert("owned")</script><img src=x onerror=alert(1)> & "quotes" \x00\x1b[31m \ud800 $\\frac{1}{2$ %s'
+HOSTILE = (
+    '<script>alert("owned")</script><img src=x onerror=alert(1)> & "quotes" '
+    "\x00\x1b[31m \ud800 $\\frac{1}{2$ %s {{ 7 * 7 }}"
+)
 EQUATIONS = """lstm: Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000).
 
   i  = sigmoid(W_i @ x + U_i @ h + b_i)
@@ -45,10 +48,19 @@ Computed outside the time loop, for many timesteps at once
   W_i @ x + b_i
   W_c @ x + b_c
 """
+LATEX = r"""\begin{aligned}
+i_t &= \sigma(W_i x_t + U_i h_{t-1} + b_i) \\
+f_t &= \sigma(W_f x_t + U_f h_{t-1} + b_f) \\
+\tilde{c}_t &= \tanh(W_c x_t + U_c h_{t-1} + b_c) \\
+o_t &= \sigma(W_o x_t + U_o h_{t-1} + b_o) \\
+c_t &= f_t \odot c_{t-1} + i_t \odot \tilde{c}_t \\
+h_t &= o_t \odot \tanh(c_t)
+\end{aligned}"""
 _TONE = {
-    "slow": -0.5, "dull": -1.0, "clumsy": -0.9, "awful": -1.7, "badly": -1.2, "laughed": 0.2, "wonderful": 1.9,
-    "superb": 1.5, "best": 1.0, "tender": 0.6, "funny": 0.5, "devastating": -0.2, "wrong": -0.5, "perfect": 0.5,
-    "loved": 1.2, "happily": 0.5, "little": -0.4, "tears": 0.1,
+    "slow": -0.5, "dull": -1.0, "clumsy": -0.9, "awful": -1.7, "badly": -1.2, "laughed": 0.2,
+    "wonderful": 1.9,
+    "superb": 1.5, "best": 1.0, "tender": 0.6, "funny": 0.5, "devastating": -0.2, "wrong": -0.5,
+    "perfect": 0.5, "loved": 1.2, "happily": 0.5, "little": -0.4, "tears": 0.1,
 }  # fmt: skip
 _VERSIONS = {"stepfold": "0.1.0", "python": "3.11.2", "keras": "3.15.1", "jax": "0.8.0", "numpy": "2.3.5"}
 
@@ -146,7 +158,8 @@ def training(**changes: object) -> TrainingReport:
     """A training of an LSTM on reviews."""
     values: dict[str, object] = {
         "title": "imdb, lstm",
-        "history": epochs(),
+        "history": epochs(ceiling=0.894),
+        "score": 0.8928,
         "parameters": 2_593_153,
         "training_examples": 20_000,
         "held_out": 5_000,
@@ -158,9 +171,11 @@ def training(**changes: object) -> TrainingReport:
         "mistakes": mistakes(),
         "reading": reading(),
         "equations": {"lstm": EQUATIONS},
+        "latex": {"lstm": LATEX},
         "command": "stepfold train imdb --cell lstm --units 64 --epochs 8 --seed 1 --out runs/imdb-lstm",
         "configuration": {
-            "cell": "lstm", "units": 64, "embedding": 64, "length": 500, "words": 20_000, "dropout": 0.3, "seed": 1,
+            "cell": "lstm", "units": 64, "embedding": 64, "length": 500, "words": 20_000, "dropout": 0.3,
+            "seed": 1,
             "optimizer": {"name": "adam", "learning_rate": 0.001, "clipnorm": 1.0}, "early_stopping": None,
         },
         "versions": _VERSIONS,
@@ -226,7 +241,8 @@ def comparison() -> ComparisonReport:
     levels = {
         "simple_rnn": (0.861, 0.012, 1.9, 1_284_353), "lstm": (0.889, 0.003, 5.8, 1_313_153),
         "gru": (0.891, 0.002, 4.6, 1_305_025), "layer_norm_lstm": (0.894, 0.004, 7.7, 1_313_537),
-        "ind_rnn": (0.872, 0.006, 1.6, 1_284_225), "gru, units 128, dropout 0.5": (0.8925, 0.004, 9.2, 1_354_497),
+        "ind_rnn": (0.872, 0.006, 1.6, 1_284_225),
+        "gru, units 128, dropout 0.5": (0.8925, 0.004, 9.2, 1_354_497),
     }  # fmt: skip
     rows = []
     for k, (name, (mean, deviation, seconds, parameters)) in enumerate(levels.items()):
@@ -263,7 +279,8 @@ def memory() -> MemoryReport:
         "ind_rnn": (0.985, 0.9995),
     }  # fmt: skip
     solved = {
-        "simple_rnn": (16, 32, 8), "identity_rnn": (256, 512, 64), "gru": (256, 512, 128), "lstm": (512, 512, 128),
+        "simple_rnn": (16, 32, 8), "identity_rnn": (256, 512, 64), "gru": (256, 512, 128),
+        "lstm": (512, 512, 128),
         "ind_rnn": (512, 1024, 0),
     }  # fmt: skip
     random = np.random.default_rng(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,11 +17,11 @@ from ._text import clean, number, power
 
 # matplotlib draws in these placeholder colours; in the SVG each becomes a variable of the page's style.
 INK, MUTED, GRID, SURFACE = "#0a0101", "#0a0102", "#0a0103", "#0a0104"
-ACCENT, QUIET, HIGH, LOW = "#0a0105", "#0a0106", "#0a0107", "#0a0108"
+ACCENT, QUIET = "#0a0105", "#0a0106"
 SERIES = tuple(f"#0a02{k:02x}" for k in range(8))
 _VARIABLES = {
-    INK: "ink", MUTED: "muted", GRID: "grid", SURFACE: "surface", ACCENT: "accent", QUIET: "quiet", HIGH: "high",
-    LOW: "low", **{colour: f"series-{k + 1}" for k, colour in enumerate(SERIES)},
+    INK: "ink", MUTED: "muted", GRID: "grid", SURFACE: "surface", ACCENT: "accent", QUIET: "quiet",
+    **{colour: f"series-{k + 1}" for k, colour in enumerate(SERIES)},
 }  # fmt: skip
 _DASHES = ((), (5, 2), (1.5, 1.8), (6, 2, 1.5, 2))
 
@@ -36,6 +37,9 @@ _STYLE = {
 }  # fmt: skip
 
 
+_LOCK = threading.RLock()  # settings and warnings belong to the whole process
+
+
 def colour(k: int) -> str:
     """Return the colour of the k-th series."""
     return SERIES[k % len(SERIES)]
@@ -47,9 +51,12 @@ def dashes(k: int) -> tuple[float, ...]:
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """Everything of a chart is drawn, and turned into SVG, within this context."""
-    with require("matplotlib").rc_context(_STYLE), warnings.catch_warnings():
+def style(**changes: object) -> Iterator[None]:
+    """Everything of a chart is drawn and turned into SVG in this context, whatever the user's settings."""
+    matplotlib = require("matplotlib")
+    with _LOCK, matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({**_STYLE, **changes})
         # The browser's fonts draw the text; matplotlib's own, which lack many letters, only measure it.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
@@ -111,7 +118,7 @@ def thinned(count: int, most: int = 600) -> list[int]:
     return [*range(0, count - 1, step), count - 1]
 
 
-def svg(figure: Any, label: str, kind: str = "") -> str:
+def svg(figure: Any, label: str, classes: str = "chart") -> str:
     """Return a figure as an SVG element for HTML, with a label for those who do not see it.
 
     The ids within it depend on all that it shows, so that charts of one page do not share them.
@@ -132,7 +139,7 @@ def svg(figure: Any, label: str, kind: str = "") -> str:
     root.attrib.clear()
     root.attrib.update(
         {
-            "class": f"chart {kind}".strip(),
+            "class": classes,
             "viewBox": f"0 0 {width} {height}",
             "role": "img",
             "aria-label": clean(label),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ._chart import ACCENT, GRID, INK, NARROW, QUIET, SURFACE, WIDE, canvas, panel, plain_ticks, style, svg
+from ._chart import ACCENT, GRID, INK, QUIET, SURFACE, canvas, panel, plain_ticks, style, svg
 from ._content import ComparisonReport, ComparisonRow
 from ._curves import NAMES, Drawing, finish, series
 from ._numbers import mean_and_deviation
@@ -15,46 +15,50 @@ from ._text import shorten
 
 _MOST_PANELS = 24
 _MOST_ROWS = 60
+_MOST_POINTS = 30_000  # of all curves together
 
 
 def spread_chart(content: ComparisonReport) -> Drawing:
     """Return a dot for every run and a mark at the mean of every setting, the best at the top."""
     rows = ranked(content.rows)[:_MOST_ROWS]
-    measure = MEASURES[content.measure]
-    names = [shorten(row.name, 30) for row in rows]
-    left = 24 + 6.6 * min(30, max(len(name) for name in names))
-    width = NARROW + 160
+    remark = "A dot is one seed, the line the mean, the band one standard deviation on either side."
+    if len(rows) < len(content.rows):
+        remark += f" The best {len(rows)} of {len(content.rows)} settings are drawn."
     with style():
-        figure = canvas(width, 24 + 34 * len(rows) + 44)
-        axes = panel(figure, left, 12, 16, 48)
-        axes.grid(visible=False, axis="y")
-        axes.grid(axis="x")
-        for k, row in enumerate(rows):
-            scores = np.asarray(row.scores, np.float64)
-            scores = scores[np.isfinite(scores)]
-            if not len(scores):
-                axes.text(0.02, k, "no finite score", transform=axes.get_yaxis_transform(), va="center")
-                continue
-            mean, deviation = mean_and_deviation(scores.tolist())
-            tone = ACCENT if k == 0 else QUIET
-            if deviation is not None:
-                axes.plot([mean - deviation, mean + deviation], [k, k], color=tone, linewidth=7, alpha=0.28)
-            axes.plot(scores, [k] * len(scores), "o", color=tone, markersize=6, alpha=0.75, markeredgewidth=0)
-            axes.plot([mean], [k], "|", color=INK, markersize=18, markeredgewidth=2)
-        axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.set_yticks(range(len(rows)), names, color=INK)
-        axes.margins(x=0.08)
-        plain_ticks(axes.xaxis, 6)
-        axes.set_xlabel(f"{measure} on held-out examples")
-        for k in range(len(rows)):
-            axes.axhline(k, color=GRID, linewidth=1, zorder=0)
-        label = f"{measure} of {len(rows)} settings: " + "; ".join(
-            f"{r.name} {spread(r.scores)}" for r in rows[:12]
-        )
-        remark = "A dot is one seed, the line the mean, the band one standard deviation on either side."
-        if len(rows) < len(content.rows):
-            remark += f" The best {len(rows)} of {len(content.rows)} settings are drawn."
-        return Drawing(svg(figure, label, "middle"), "", (), remark)
+        wide = _spread(content, rows, 640, 34, "middle has-narrow")
+        return Drawing(wide, "", (), remark, narrow=_spread(content, rows, 380, 18, "narrow"))
+
+
+def _spread(
+    content: ComparisonReport, rows: Sequence[ComparisonRow], width: int, letters: int, kind: str
+) -> str:
+    names = [shorten(row.name, letters) for row in rows]
+    measure = MEASURES[content.measure]
+    figure = canvas(width, 24 + 34 * len(rows) + 44)
+    axes = panel(figure, 20 + 6.4 * max(len(name) for name in names), 12, 16, 48)
+    axes.grid(visible=False, axis="y")
+    axes.grid(axis="x")
+    for k, row in enumerate(rows):
+        axes.axhline(k, color=GRID, linewidth=1, zorder=0)
+        scores = [score for score in row.scores if np.isfinite(score)]
+        if not scores:
+            axes.text(0.02, k, "no finite score", transform=axes.get_yaxis_transform(), va="center")
+            continue
+        mean, deviation = mean_and_deviation(scores)
+        tone = ACCENT if k == 0 else QUIET
+        if deviation is not None:
+            axes.plot([mean - deviation, mean + deviation], [k, k], color=tone, linewidth=7, alpha=0.28)
+        axes.plot(scores, [k] * len(scores), "o", color=tone, markersize=6, alpha=0.75, markeredgewidth=0)
+        axes.plot([mean], [k], "|", color=INK, markersize=18, markeredgewidth=2)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_yticks(range(len(rows)), names, color=INK)
+    axes.margins(x=0.08)
+    plain_ticks(axes.xaxis, 6 if width > 400 else 4)
+    axes.set_xlabel(f"{measure} on held-out examples")
+    label = f"{measure} of {len(rows)} settings: " + "; ".join(
+        f"{r.name} {spread(r.scores)}" for r in rows[:12]
+    )
+    return svg(figure, label, f"chart {kind}")
 
 
 def learning_curves(content: ComparisonReport) -> list[Drawing]:
@@ -63,13 +67,15 @@ def learning_curves(content: ComparisonReport) -> list[Drawing]:
     key = f"val_{content.measure}"
     if not any(series(history, key)[0] for row in rows for history in row.histories):
         key = content.measure
-    lines = [[series(history, key) for history in row.histories] for row in rows]
+    runs = sum(len(row.histories) for row in rows)
+    most = max(12, _MOST_POINTS // (runs * min(len(rows), _MOST_PANELS) or 1))
+    lines = [[series(history, key, most) for history in row.histories] for row in rows]
     epochs = [epoch for runs in lines for line in runs for epoch in line[0]]
     values = np.asarray([value for runs in lines for line in runs for value in line[1]])
     values = values[np.isfinite(values)]
     if not epochs or not len(values):
         return []
-    low, high = float(np.quantile(values, 0.02)), float(values.max())
+    low, high = float(np.quantile(values, 0.1)), float(values.max())
     space = 0.08 * (high - low) or 0.05
     with style():
         return [
@@ -88,7 +94,7 @@ def _panel(
         if k == chosen or len(rows) > _MOST_PANELS:
             continue
         for line in runs:
-            axes.plot(*line, color=GRID, linewidth=1)
+            axes.plot(*line, color=QUIET, linewidth=1, alpha=0.35)
     for line in lines[chosen]:
         axes.plot(*line, color=ACCENT, linewidth=1.8, marker="o" if len(line[0]) < 3 else None, markersize=4,
                   markeredgecolor=SURFACE)  # fmt: skip
@@ -97,7 +103,4 @@ def _panel(
     plain_ticks(axes.yaxis, 4)
     row = rows[chosen]
     label = f"{NAMES[measure]} over the epochs: {row.name}, {len(row.histories)} runs"
-    return Drawing(svg(figure, label, "small"), row.name)
-
-
-__all__ = ["WIDE", "learning_curves", "spread_chart"]
+    return Drawing(svg(figure, label, "chart small"), row.name)

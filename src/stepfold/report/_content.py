@@ -53,6 +53,7 @@ class TrainingReport(Report):
         confusion, mistakes, predictions: on the held-out examples (the training examples if there are none).
         reading: one sequence, step by step.
         equations: a heading and preformatted text for each cell, such as `cell.show("maths")`.
+        latex: the same headings and `cell.show("latex")`, drawn above the text.
     """
 
     history: Sequence[Epoch]
@@ -68,6 +69,7 @@ class TrainingReport(Report):
     predictions: Predictions | None = None
     reading: Reading | None = None
     equations: Mapping[str, str] = field(default_factory=dict)
+    latex: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.history:

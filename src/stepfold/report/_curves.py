@@ -11,7 +11,6 @@ import numpy as np
 from ._chart import (
     ACCENT,
     GRID,
-    INK,
     MUTED,
     NARROW,
     QUIET,
@@ -36,18 +35,22 @@ _FEW = 16  # epochs, up to which each is marked
 
 @dataclass(frozen=True)
 class Drawing:
-    """A chart with its heading, its legend (name, colour, dashes) and a remark."""
+    """A chart as SVG (for small screens another one, "" if it fits them), its heading, legend and remark.
+
+    An entry of the legend is a name, the CSS of its colour, and the dashes of its line.
+    """
 
     svg: str
     heading: str = ""
     legend: Sequence[tuple[str, str, str]] = ()
     remark: str = ""
+    narrow: str = ""
 
 
-def series(history: Sequence[Epoch], name: str) -> tuple[list[int], list[float]]:
+def series(history: Sequence[Epoch], name: str, most: int = 600) -> tuple[list[int], list[float]]:
     """Return the epochs and values of a figure, without those that are missing; NaN where not finite."""
     pairs = [(e.epoch, getattr(e, name)) for e in history if getattr(e, name) is not None]
-    pairs = [pairs[k] for k in thinned(len(pairs))] if pairs else []
+    pairs = [pairs[k] for k in thinned(len(pairs), most)] if pairs else []
     return [epoch for epoch, _ in pairs], [v if np.isfinite(v) else np.nan for _, v in pairs]
 
 
@@ -74,9 +77,13 @@ def _curve(content: TrainingReport, name: str) -> Drawing:
     held = getattr(best, f"val_{name}")
     value = held if held is not None else getattr(best, name)
     if value is not None and np.isfinite(value):
+        tone = ACCENT if held is not None else QUIET
         axes.axvline(best.epoch, color=GRID, linewidth=1, zorder=0)
-        axes.plot([best.epoch], [value], "o", color=ACCENT if held is not None else QUIET, markersize=9,
-                  markeredgecolor=SURFACE, markeredgewidth=2, zorder=5)  # fmt: skip
+        axes.plot(
+            [best.epoch], [value], "o", color=tone, markersize=12, markeredgecolor=SURFACE, markeredgewidth=2
+        )
+        place = {"xytext": (0, 11), "textcoords": "offset points", "ha": "center", "fontweight": "bold"}
+        axes.annotate(number(value), (best.epoch, value), color=tone, **place)
     finish(axes, [e.epoch for e in content.history], "epoch")
     label = f"{NAMES[name]} over {len(content.history)} epochs; saved model: {number(value)}"
     return Drawing(svg(figure, label), NAMES[name], legend(*zip(*shown, strict=True)) if shown else ())
@@ -90,7 +97,7 @@ def finish(axes: Any, epochs: Sequence[int], unit: str) -> None:
     plain_ticks(axes.xaxis, 7, integer=True)
     plain_ticks(axes.yaxis)
     axes.set_xlabel(unit)
-    axes.margins(y=0.12)
+    axes.margins(y=0.16)
     if not np.isfinite(axes.dataLim.height):
         note(axes, "no finite value")
 
@@ -137,6 +144,3 @@ def scatter(predictions: Predictions, most: int = 1500) -> Drawing:
         if len(places) < len(finite):
             remark += f" {len(places):,} of {len(finite):,} examples are drawn."
         return Drawing(svg(figure, label), "Predicted and true values", (), remark)
-
-
-__all__ = ["INK", "NAMES", "Drawing", "finish", "scatter", "series", "training_curves"]

@@ -65,7 +65,9 @@ def _flow(flows: Sequence[GradientFlow], heading: str, key: str, low: float, hig
         lags = np.asarray(flow.lags, np.float64)
         kept = thinned(len(lags), 500)
         pattern = dashes(k)
-        axes.plot(lags[kept], _values(flow, key)[kept], color=colour(k), dashes=pattern or (None, None))
+        values = _values(flow, key)
+        values = np.where(values > low, values, np.nan)  # a curve ends where it leaves the chart
+        axes.plot(lags[kept], values[kept], color=colour(k), dashes=pattern or (None, None))
     axes.set_ylim(low, high)
     axes.set_xlim(0, max(float(np.asarray(flow.lags)[-1]) for flow in flows))
     decades(axes.yaxis, low, high)
@@ -90,9 +92,9 @@ def lag_charts(content: MemoryReport) -> list[Drawing]:
 
 def _lags(rows: Sequence[LongestLag], cells: Sequence[str], task: str, longest: int) -> Drawing:
     by_cell = {row.cell: row for row in rows}
-    names = [shorten(cell, 24) for cell in cells]
-    figure = canvas(NARROW, 12 + 30 * len(cells) + 44)
-    axes = panel(figure, 24 + 6.8 * max(len(name) for name in names), 8, 52, 44)
+    names = [shorten(cell, 22) for cell in cells]
+    figure = canvas(340, 12 + 30 * len(cells) + 44)
+    axes = panel(figure, 20 + 6.6 * max(len(name) for name in names), 8, 52, 44)
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x")
     axes.set_xscale("log")

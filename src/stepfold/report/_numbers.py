@@ -38,11 +38,13 @@ def per_class(confusion: Confusion) -> list[ClassFigures]:
 def macro(rows: Sequence[ClassFigures]) -> ClassFigures:
     """Return the unweighted means over the classes that occur; what is undefined counts as 0."""
     present = [row for row in rows if row.count] or list(rows)
-    means = [
-        sum(getattr(row, name) or 0.0 for row in present) / len(present)
-        for name in ("precision", "recall", "f1")
-    ]
-    return ClassFigures("mean over classes", *means, sum(row.count for row in rows))
+
+    def mean(name: str) -> float:
+        return sum(getattr(row, name) or 0.0 for row in present) / len(present)
+
+    return ClassFigures(
+        "mean over classes", mean("precision"), mean("recall"), mean("f1"), sum(row.count for row in rows)
+    )
 
 
 def _ratio(part: np.int64, whole: np.int64) -> float | None:
@@ -50,7 +52,7 @@ def _ratio(part: np.int64, whole: np.int64) -> float | None:
 
 
 def frequent_confusions(confusion: Confusion, most: int) -> list[tuple[str, str, int, float]]:
-    """Return the pairs taken for each other most often: true class, predicted class, count, share of the true."""
+    """Return what is confused most often: true class, predicted class, count, share of the true class."""
     counts = confusion.table.copy()
     true = counts.sum(1)
     np.fill_diagonal(counts, 0)
@@ -79,17 +81,27 @@ class Move:
 
 
 def largest_moves(reading: Reading, most: int) -> tuple[list[Move], list[Move]]:
-    """Return the words after which the output rose most, and those after which it fell most."""
+    """Return the words after which the output rose most and those after which it fell most.
+
+    Each word counts once; changes too small to be seen are left out.
+    """
     output = np.asarray(reading.output, np.float64)
     tokens = reading.tokens or [""] * len(output)
     change = np.nan_to_num(np.diff(output), nan=0.0)
     order = np.argsort(change, kind="stable")
 
-    def move(k: int) -> Move:
-        return Move(tokens[k + 1], k + 2, float(output[k]), float(output[k + 1]))
+    def moves(places: Sequence[int]) -> list[Move]:
+        found: dict[str, Move] = {}
+        for k in places:
+            if len(found) < most:
+                found.setdefault(
+                    tokens[k + 1], Move(tokens[k + 1], k + 2, float(output[k]), float(output[k + 1]))
+                )
+        return list(found.values())
 
-    rises = [move(int(k)) for k in order[::-1][:most] if change[k] > 0]
-    return rises, [move(int(k)) for k in order[:most] if change[k] < 0]
+    least = 0.02 * float(np.abs(change).max(initial=0.0)) if reading.regression else 0.005
+    rises = [k for k in order[::-1].tolist() if change[k] > least]
+    return moves(rises), moves([k for k in order.tolist() if change[k] < -least])
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:

@@ -34,7 +34,7 @@ class Epoch:
 
     @classmethod
     def from_mapping(cls, row: Mapping[str, float]) -> Epoch:
-        """Return the epoch of a history row or of Keras's logs; names that a report does not show are left out."""
+        """Return the epoch of a history row; other names in it, such as a learning rate, are left out."""
         known = {f.name: row[f.name] for f in fields(cls) if f.name in row}
         missing = {"epoch", "loss"} - known.keys()
         if missing:
@@ -58,8 +58,8 @@ class Confusion:
         size, shape = len(self.classes), np.shape(self.counts)
         if not size or shape != (size, size):
             raise ValueError(
-                f"counts of a confusion table for {size} classes must have shape ({size}, {size}), got {shape}: "
-                "a row for each true class, a column for each predicted class"
+                f"counts of a confusion table for {size} classes must have shape ({size}, {size}), "
+                f"got {shape}: a row for each true class, a column for each predicted class"
             )
 
     @classmethod
@@ -108,6 +108,7 @@ class Reading:
         output: (n,) the probability of `outcome` (or the predicted value) after each step.
         outcome: the name of the class, or of the value.
         tokens: n words, as the model reads them; None for a sequence of measurements.
+        known: whether the vocabulary has each token; None: it has all of them.
         inputs: (n, features) measurements, drawn above the output.
         state: (n, units) the state of a layer after each step.
         layer: the name of that layer or cell.
@@ -119,6 +120,7 @@ class Reading:
     output: ArrayLike
     outcome: str
     tokens: Sequence[str] | None = None
+    known: Sequence[bool] | None = None
     inputs: ArrayLike | None = None
     state: ArrayLike | None = None
     layer: str = ""
@@ -134,6 +136,10 @@ class Reading:
         if self.tokens is not None and len(self.tokens) != n:
             raise ValueError(
                 f"a reading has {len(self.tokens)} tokens, but {n} outputs: give one output a token"
+            )
+        if self.known is not None and len(self.known) != len(self.tokens or ()):
+            raise ValueError(
+                f"known has {len(self.known)} entries for {len(self.tokens or ())} tokens: give one each"
             )
         for name, array in (("inputs", self.inputs), ("state", self.state)):
             shape = np.shape(array) if array is not None else (n, 1)

@@ -20,8 +20,10 @@ from ._text import about, duration, listed, number, plural, power
 
 MEASURES = {"accuracy": "accuracy", "r2": "R²", "mae": "a mean absolute error of", "loss": "a loss of"}
 _SPLITS = {
-    "random": "chosen at random", "blocks": "held out in blocks of neighbours", "given": "given for validation",
-}  # fmt: skip
+    "random": "chosen at random",
+    "blocks": "held out in blocks of neighbours",
+    "given": "given for validation",
+}
 
 
 def score(content: TrainingReport) -> float | None:
@@ -47,8 +49,8 @@ def training_sentence(content: TrainingReport) -> str:
     reached = f"{_measure(content.measure)} {number(value)}"
     if content.split == "none":
         where = (
-            f"Trained on all {content.training_examples:,} {content.examples}, the network reaches {reached} on those "
-            f"same {content.examples}"
+            f"Trained on all {content.training_examples:,} {content.examples}, the network reaches {reached} "
+            f"on those same {content.examples}"
         )
         return f"{where} {cost}; nothing was held out, so new {content.examples} are not measured."
     held = f"{content.held_out:,} held-out {content.examples} ({_SPLITS[content.split]})"
@@ -65,7 +67,8 @@ def evaluation_sentence(content: EvaluationReport) -> str:
     where = f"On {content.count:,} {content.examples}{data}, the network"
     if content.accuracy is not None:
         right = round(content.accuracy * content.count)
-        return f"{where} has accuracy {number(content.accuracy)}: {right:,} are right, {content.count - right:,} are wrong."
+        wrong = content.count - right
+        return f"{where} has accuracy {number(content.accuracy)}: {right:,} are right, {wrong:,} are wrong."
     figures = [f"R² {number(content.r2)}"] if content.r2 is not None else []
     figures += [f"a mean absolute error of {number(content.mae)}"] if content.mae is not None else []
     return f"{where} has {listed(figures)}."
@@ -84,7 +87,11 @@ def ranked(rows: Sequence[ComparisonRow]) -> list[ComparisonRow]:
 def spread(scores: Sequence[float]) -> str:
     """Return the mean and the deviation of scores as 0.889 ± 0.003."""
     mean, deviation = mean_and_deviation(scores)
-    return number(mean) if deviation is None else f"{number(mean)} ± {deviation:.3f}"
+    return (
+        number(mean)
+        if deviation is None
+        else f"{number(mean)}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{deviation:.3f}"
+    )
 
 
 def comparison_sentence(content: ComparisonReport) -> str:
@@ -96,7 +103,8 @@ def comparison_sentence(content: ComparisonReport) -> str:
     if not math.isfinite(mean):
         return f"No setting reached a finite {measure}."
     if not others:
-        return f"{best.name} reaches {measure} {spread(best.scores)}{seeds}; there is nothing to compare it with yet."
+        alone = "there is nothing to compare it with yet"
+        return f"{best.name} reaches {measure} {spread(best.scores)}{seeds}; {alone}."
     second, spread_of = mean_and_deviation(others[0].scores)
     start = f"{best.name} is best of {len(content.rows)}: {measure} {spread(best.scores)}{seeds}"
     if not math.isfinite(second):
@@ -114,25 +122,7 @@ def comparison_sentence(content: ComparisonReport) -> str:
 
 def memory_sentence(content: MemoryReport) -> str:
     """Return which cell remembers longest, and what is left of its gradient beside the shortest memory's."""
-    parts = []
-    if content.lags:
-        longest = {cell: max(row.lag for row in content.lags if row.cell == cell) for cell in _cells(content)}
-        best, worst = max(longest, key=longest.__getitem__), min(longest, key=longest.__getitem__)
-        at_limit = any(
-            r.cell == best and r.limit is not None and r.lag == longest[best] >= r.limit for r in content.lags
-        )
-        if longest[best] == longest[worst]:
-            parts.append(
-                f"every cell solves lags of up to {longest[best]:,} timesteps"
-                if longest[best]
-                else "no cell solves a lag"
-            )
-        else:
-            far = f"{best} solves lags of {longest[best]:,} timesteps" + (
-                ", the longest tried" if at_limit else ""
-            )
-            near = f"{worst} ends at {longest[worst]:,}" if longest[worst] else f"{worst} solves none"
-            parts.append(f"{far}, {near}")
+    parts = [_longest(content)] if content.lags else []
     if content.flows:
         lag, left = remaining(content.flows)
         order = sorted(left, key=left.__getitem__)
@@ -144,9 +134,29 @@ def memory_sentence(content: MemoryReport) -> str:
     return sentence[:1].upper() + sentence[1:] + "."
 
 
+def _longest(content: MemoryReport) -> str:
+    cells = list(dict.fromkeys(row.cell for row in content.lags))
+    longest = {cell: max(row.lag for row in content.lags if row.cell == cell) for cell in cells}
+    best, worst = max(cells, key=longest.__getitem__), min(cells, key=longest.__getitem__)
+    lag = longest[best]
+    if not lag:
+        return "no cell solves even the shortest lag"
+    at_limit = any(
+        r.cell == best and r.lag == lag and r.limit is not None and lag >= r.limit for r in content.lags
+    )
+    tried = ", the longest tried" if at_limit else ""
+    if len(cells) == 1:
+        return f"the cell {best} solves lags of up to {lag:,} timesteps{tried}"
+    if lag == longest[worst]:
+        return f"all {len(cells)} cells solve lags of up to {lag:,} timesteps{tried}"
+    end = f"{worst} ends at {longest[worst]:,}" if longest[worst] else f"{worst} solves none"
+    far = f"of {len(cells)} cells, {best} remembers longest: it solves lags of {lag:,} timesteps{tried}"
+    return f"{far}, while {end}"
+
+
 def power_of(value: float) -> str:
     """Return a share of a gradient, such as 0.4 or 10⁻⁹."""
-    return "nothing" if value <= 0 else power(value) if value < 0.01 or value >= 1000 else f"{value:.2g}"
+    return "nothing" if value <= 0 else power(value) if value < 0.01 or value >= 1000 else f"{value:.2f}"
 
 
 def remaining(flows: Sequence[GradientFlow]) -> tuple[int, dict[str, float]]:
@@ -159,7 +169,3 @@ def remaining(flows: Sequence[GradientFlow]) -> tuple[int, dict[str, float]]:
         place = int(np.searchsorted(lags, lag, side="right")) - 1
         left[flow.cell] = float(values[max(place, 0)])
     return int(lag), left
-
-
-def _cells(content: MemoryReport) -> list[str]:
-    return list(dict.fromkeys(row.cell for row in content.lags))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -37,7 +38,9 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def value(given: str | float) -> str:
     """Return the name of a class, or a value as a number."""
-    return number(given) if isinstance(given, float) else shorten(given, 120)
+    if isinstance(given, str) or hasattr(given, "__index__"):
+        return shorten(given, 120)
+    return number(float(given))
 
 
 def power(value: float) -> str:
@@ -49,7 +52,11 @@ def power(value: float) -> str:
     if mantissa in ("10", "-10"):
         mantissa, exponent = mantissa[:-1], exponent + 1
     tens = "10" + str(exponent).translate(_SUPERSCRIPTS)
-    return tens if mantissa == "1" else f"{mantissa.replace('-', chr(0x2212))} × {tens}"
+    return (
+        tens
+        if mantissa == "1"
+        else f"{mantissa.replace('-', chr(0x2212))}\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}{tens}"
+    )
 
 
 def count(value: int | None) -> str:
@@ -70,15 +77,23 @@ def duration(seconds: float | None) -> str:
     if seconds is None or not math.isfinite(seconds):
         return "–"
     if seconds < 9.95:
-        return f"{seconds:.2g} s" if seconds >= 0.001 else "0 s"
+        return f"{seconds:.2g}\N{NO-BREAK SPACE}s" if seconds >= 0.001 else "0\N{NO-BREAK SPACE}s"
     whole = round(seconds)
     if whole < 60:
-        return f"{whole} s"
+        return f"{whole}\N{NO-BREAK SPACE}s"
     minutes, rest = divmod(whole, 60)
     if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+        return (
+            f"{minutes}\N{NO-BREAK SPACE}min {rest}\N{NO-BREAK SPACE}s"
+            if rest
+            else f"{minutes}\N{NO-BREAK SPACE}min"
+        )
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return (
+        f"{hours}\N{NO-BREAK SPACE}h {minutes}\N{NO-BREAK SPACE}min"
+        if minutes
+        else f"{hours}\N{NO-BREAK SPACE}h"
+    )
 
 
 def plural(many: int, noun: str) -> str:
@@ -91,13 +106,18 @@ def listed(names: list[str]) -> str:
     return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else "".join(names)
 
 
+def pieces(text: str) -> list[str]:
+    """Return a text cut at its white space: words at even places, the space between them at odd ones."""
+    return re.split(r"(\s+)", text)
+
+
 def flat(configuration: Mapping[str, object], prefix: str = "", depth: int = 0) -> list[tuple[str, str]]:
     """Return a nested mapping as rows of a dotted name and a text."""
     rows: list[tuple[str, str]] = []
     for key, value in configuration.items():
         name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value and depth < 8:
-            rows += flat(value, f"{name}.", depth + 1)
+        if isinstance(value, Mapping) and value:
+            rows += flat(value, f"{name}.", depth + 1) if depth < 8 else [(name, "…")]
         else:
             rows.append((name, _setting(value)))
     return rows
