@@ -14,6 +14,7 @@ from keras_helpers import (
     arrays,
     close,
     kernels,
+    only_torch,
     quiet,
     randomised,
     weights_of,
@@ -170,3 +171,33 @@ def test_a_shared_prefix_reaches_the_kernels() -> None:
     assert backward.recipe.shares
     for one, other in zip(found, with_gradients(own, ids), strict=True):
         close(one, other)
+
+
+@only_torch
+def test_vectors_made_without_gradients() -> None:
+    import torch
+
+    ours = model(stepfold.keras.Embedding(WORDS, FEATURES), stepfold.keras.LSTM(UNITS))
+    expected = arrays(ours(IDS))
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode(), kernels() as ran:
+            found = ours(IDS)
+        assert used_tokens(ran) == {True}
+        close(found, expected)
+    with torch.no_grad():
+        vectors = ours.layers[0](IDS)
+    ours.layers[1](vectors).sum().backward()
+    assert ours.layers[0].embeddings.value.grad is None
+
+
+@only_torch
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_under_torch_s_compiler() -> None:
+    """It gives up on Keras's code and on ours, and looks into every call below: not into native code's."""
+    ours = model(stepfold.keras.Embedding(WORDS, FEATURES), stepfold.keras.LSTM(UNITS))
+    own = twin(keras.layers.LSTM(UNITS))
+    for trained in (ours, own):
+        trained.compile(keras.optimizers.SGD(0.5), "mse", jit_compile=trained is ours)
+        trained.fit(IDS, np.ones((5, UNITS)), epochs=2, batch_size=5, shuffle=False, verbose=0)
+    close(weights_of(ours), weights_of(own), 1e-4)

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._tokens import remember
+from .._notes import remember
+from ._tokens import Tokens
 
 
 @keras.saving.register_keras_serializable(package="stepfold")
@@ -28,8 +29,21 @@ class Embedding(keras.layers.Embedding):  # type: ignore[misc]
             keras.backend.backend() in ("jax", "torch")
             and len(inputs.shape) == 2
             and self.quantization_mode is None
+            and not _compiling()
         ):
             if keras.backend.standardize_dtype(inputs.dtype) not in ("int32", "int64"):
                 inputs = ops.cast(inputs, "int32")
-            remember(vectors, inputs, ops.convert_to_tensor(self.embeddings))
+            table = ops.convert_to_tensor(self.embeddings)
+            if not getattr(vectors, "requires_grad", True):  # they were made under torch.no_grad
+                table = table.detach()
+            remember(vectors, Tokens(inputs, table))
         return vectors
+
+
+def _compiling() -> bool:
+    """Whether torch.compile is tracing: it sees no changes in place, after which a note would be wrong."""
+    if keras.backend.backend() != "torch":
+        return False
+    import torch
+
+    return bool(torch.compiler.is_compiling())

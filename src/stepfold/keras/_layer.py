@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from .._notes import note_of
 from .._runtime import Parts, Recipe
 from .._step import Step
-from ._tokens import tokens_of
+from ._tokens import Tokens
 
 _BACKENDS = {"jax": "._jax", "torch": "._torch", "numpy": "._numpy"}
 
@@ -83,7 +84,7 @@ class CompiledRNN(keras.layers.RNN):  # type: ignore[misc]
         dtype = "float64" if keras.backend.standardize_dtype(sequences.dtype) == "float64" else "float32"
         feed = self.feed(sequences, initial_state, training)
         inputs, ids = ops.cast(feed.inputs, dtype), None
-        tokens = tokens_of(sequences) if feed.inputs is sequences else None
+        tokens = note_of(sequences, Tokens) if feed.inputs is sequences else None
         if tokens is not None and keras.backend.standardize_dtype(tokens.table.dtype) == dtype:
             inputs, ids = tokens.table, tokens.ids
         recipe = Recipe(

@@ -18,9 +18,9 @@ class Arguments(NamedTuple):
     """The arguments that `stepfold::scan` and `stepfold::scan_backward` share, in the order of their schemas.
 
     `inputs` (batch, time, features), for a time-major recipe (time, batch, features), for a packed one
-    (places, features); with `tokens` (batch, time), int32 or int64, inputs are instead the table
-    (vocabulary_size, features) whose rows they choose; `initial` one (batch, units) a state if the recipe
-    says so, which it must for a packed batch: they tell its number of rows; `extra` the leaves that a
+    (places, features); with `tokens`, int32 or int64 and of the same axes but the last, inputs are instead
+    the table (vocabulary_size, features) whose rows they choose; `initial` one (batch, units) a state if the
+    recipe says so, which it must for a packed batch: they tell its number of rows; `extra` the leaves that a
     transformed step asks for, in the recipe's order; `active` the lengths (batch,), mask (batch, time) or
     batch sizes (time,) that the recipe speaks of. `each` puts something else in the place of each tensor.
     """
@@ -88,7 +88,7 @@ class Arguments(NamedTuple):
         recipe = self.recipe
         if recipe.active == "packed":
             assert self.active is not None
-            return self.initial[0].shape[0], self.active.shape[0], self.inputs.shape[0]
+            return self.initial[0].shape[0], self.active.shape[0], self.batch_axes[0]
         first, second = self.batch_axes[:2]
         return (second, first, None) if recipe.time_major else (first, second, None)
 
@@ -122,7 +122,7 @@ class Arguments(NamedTuple):
             mask = torch.arange(rows, device=device) < active[:, None]
             # a place behind a row's end reads any place, and is masked
             places = (active.cumsum(0) - active)[:, None] + torch.arange(rows, device=device)
-            places = places.clamp(max=self.inputs.shape[0] - 1)
+            places = places.clamp(max=self.batch_axes[0] - 1)
             return (lambda flat: flat[places]), (lambda wide: wide[mask]), mask
         if recipe.active == "lengths":
             active = torch.arange(time, device=device)[:, None] < active

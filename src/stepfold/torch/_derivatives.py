@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _operator  # noqa: F401  (registers the operators)
 from ._arguments import Arguments
+from ._operator import Untraced
 from ._warn import warn_once
 
 scan_operator = torch.ops.stepfold.scan.default
@@ -155,5 +155,5 @@ def _gradients(
     return [None if v is None else next(found) for v in variables]
 
 
-_autograd.impl("scan", _forward, "Autograd")
-_autograd.impl("scan_backward", _backward, "Autograd")
+_autograd.impl("scan", Untraced(_forward), "Autograd")
+_autograd.impl("scan_backward", Untraced(_backward), "Autograd")

@@ -13,6 +13,7 @@ from ._cells import GATES, cell_of, lstm_from_projection, norm_names, parts_of
 from ._noise import Noise
 from ._scan import Batch, as_lengths, scan, unsupported_reason, without_autocast
 from ._surface import Form, open_input, run_layers, scan_direction
+from ._tokens import Tokens
 from ._warn import warn_once
 
 _BEYOND = """
@@ -72,8 +73,9 @@ class DropIn(nn.RNNBase):  # type: ignore[misc]
             if "_ln_" in name:
                 nn.init.constant_(parameter, 1.0 if name.startswith("weight") else 0.0)
 
-    def forward(self, input: Tensor | PackedSequence, hx: Any = None, *, lengths: Any = None) -> Any:
-        """Run the layers over `input`; returns (output, hx), shaped and packed as torch.nn's do."""
+    def forward(self, input: Tensor | Tokens | PackedSequence, hx: Any = None, *, lengths: Any = None) -> Any:
+        """Run the layers over `input`, vectors or `Tokens`; returns (output, hx), shaped and packed as
+        torch.nn's do."""
         own = self.weight_ih_l0
         reason = unsupported_reason(own.device, own.dtype)
         if reason is not None and not any(self.noise) and not self.layer_norm:
@@ -98,7 +100,12 @@ class DropIn(nn.RNNBase):  # type: ignore[misc]
         return close(*run_layers(self, form.directions, batch, inputs, states, direction))
 
     def _projected(
-        self, weights: list[Tensor], batch: Batch, inputs: Tensor, initial: list[Tensor] | None, reverse: bool
+        self,
+        weights: list[Tensor],
+        batch: Batch,
+        inputs: Tensor | Tokens,
+        initial: list[Tensor] | None,
+        reverse: bool,
     ) -> tuple[Tensor, list[Tensor]]:
         """The projection multiplied into the recurrent weights; see `lstm_from_projection`."""
         w_ih, w_hh, *biases, w_hr = weights
@@ -124,6 +131,7 @@ class DropIn(nn.RNNBase):  # type: ignore[misc]
     def _by_torch(self, input: Any, hx: Any, lengths: Any) -> Any:
         """Let torch compute it, with cuDNN where there is one."""
         forward = self.torch_module.forward
+        input = input.vectors() if isinstance(input, Tokens) else input
         if lengths is None:
             return forward(self, input, hx)
         rows = input.shape[0 if self.batch_first else 1]

@@ -13,6 +13,7 @@ from .._runtime import Recipe
 from .._step import Step
 from .._transform import expected_zoneout, recurrent_dropout, zoneout
 from ._scan import Batch
+from ._tokens import Tokens
 
 
 class Noise(NamedTuple):
@@ -36,7 +37,7 @@ class Noise(NamedTuple):
             return train, step
         return zoneout(train), expected_zoneout(step, float(self.zoneout))
 
-    def draw(self, recipe: Recipe, batch: Batch, inputs: Tensor) -> list[Tensor]:
+    def draw(self, recipe: Recipe, batch: Batch, inputs: Tensor | Tokens) -> list[Tensor]:
         """The random values of one pass: a mask a sequence for dropout, one a timestep for zoneout."""
         drawn = []
         for kind, _ in recipe.extra:

@@ -8,6 +8,7 @@ kernel for another device is one more `torch.library.impl` here.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,26 @@ _SHARED += "Tensor? tokens, str recipe"
 _NAMES = {"darwin": "libtorch_cpu.dylib", "win32": "torch_cpu.dll"}
 _LIBRARY = str(Path(torch.__file__).parent / "lib" / _NAMES.get(sys.platform, "libtorch_cpu.so"))
 """PyTorch's library of CPU kernels: its OpenMP threads are awake when ours would have to be woken."""
+
+
+class Untraced:
+    """A function that torch.compile does not look into. Where it gives up on a caller and runs that as it is,
+    it would compile pieces of this one, and hand native code what stands in the place of addresses."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._apart: Callable[..., Any] | None = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the function."""
+        if self._apart is None:
+            # importing the compiler takes seconds: it is asked only if somebody else imported it
+            disable = getattr(sys.modules.get("torch._dynamo"), "disable", None)
+            if disable is None:
+                return self._function(*arguments)
+            self._apart = disable(self._function)
+        return self._apart(*arguments)
+
 
 torch.library.define(
     "stepfold::scan",
@@ -132,5 +153,5 @@ def _check_memory(tensors: list[Tensor]) -> None:
 
 torch.library.register_fake("stepfold::scan", _scan_results)
 torch.library.register_fake("stepfold::scan_backward", _backward_results)
-torch.library.impl("stepfold::scan", "cpu", _scan)
-torch.library.impl("stepfold::scan_backward", "cpu", _scan_backward)
+torch.library.impl("stepfold::scan", "cpu", Untraced(_scan))
+torch.library.impl("stepfold::scan_backward", "cpu", Untraced(_scan_backward))

@@ -140,11 +140,12 @@ def _checked(given: Arguments) -> tuple[Recipe, Engine, Shape]:
             raise ValueError(f"{name} has {count} tensors, expected {expected}")
     axes = "(time, batch, features)" if recipe.time_major else "(batch, time, features)"
     if packed or recipe.tokens:
-        axes = "(places, features)" if packed else "(vocabulary_size, features)"
+        axes = "(vocabulary_size, features)" if recipe.tokens else "(places, features)"
     if len(inputs.shape) != len(axes.split()):
         raise ValueError(f"inputs has shape {tuple(inputs.shape)}, expected {axes}")
-    if tokens is not None and len(tokens.shape) != 2:
-        raise ValueError(f"tokens has shape {tuple(tokens.shape)}, expected (batch, time)")
+    if tokens is not None and len(tokens.shape) != 2 - packed:
+        ids = "(places,)" if packed else "(time, batch)" if recipe.time_major else "(batch, time)"
+        raise ValueError(f"tokens has shape {tuple(tokens.shape)}, expected {ids}")
     if packed:
         assert active is not None  # it was counted
         if len(active.shape) != 1 or len(initial[0].shape) != 2:

@@ -14,6 +14,7 @@ from .._runtime import Recipe
 from ..cells import by_name
 from ._noise import Noise
 from ._surface import Form, open_input, run_layers, scan_direction
+from ._tokens import Tokens
 
 
 class Recurrent(nn.Module):  # type: ignore[misc]
@@ -103,8 +104,8 @@ class Recurrent(nn.Module):  # type: ignore[misc]
     def flatten_parameters(self) -> None:
         """Do nothing: the parameters are used where they lie."""
 
-    def forward(self, input: Tensor | PackedSequence, hx: Any = None, *, lengths: Any = None) -> Any:
-        """Run the layers over `input`; returns (output, hx)."""
+    def forward(self, input: Tensor | Tokens | PackedSequence, hx: Any = None, *, lengths: Any = None) -> Any:
+        """Run the layers over `input`, vectors or `Tokens`; returns (output, hx)."""
         states = len(self.cell.states)
         form = Form(
             type(self).__name__,

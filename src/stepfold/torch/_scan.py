@@ -14,6 +14,7 @@ from .._runtime import Recipe
 from ..cells import by_name
 from ._arguments import Arguments
 from ._derivatives import scan_operator
+from ._tokens import Tokens, check_ids, tokens_of
 from ._warn import warn_once
 
 KERNELS = {"cpu": (torch.float32, torch.float64), "meta": (torch.float32, torch.float64)}
@@ -56,7 +57,7 @@ def unsupported_reason(device: torch.device, dtype: torch.dtype) -> str | None:
 def scan(
     recipe: Recipe,
     batch: Batch,
-    inputs: Tensor,
+    inputs: Tensor | Tokens,
     weights: Sequence[Tensor],
     initial: Sequence[Tensor] | None = None,
     *,
@@ -73,8 +74,12 @@ def scan(
         initial = None if initial is None else [state.to(dtype) for state in initial]
     if initial is None and batch.kind == "packed":
         initial = [inputs.new_zeros((batch.rows, recipe.units)) for _ in recipe.step.states]
-    text = _text(recipe, reverse, batch.time_major, batch.kind, batch.padding, initial is not None)
-    arguments = Arguments(inputs, list(weights), list(initial or []), list(extra), batch.active, None, text)
+    tokens = None
+    if isinstance(inputs, Tokens):
+        tokens, inputs = inputs
+    flags = reverse, batch.time_major, tokens is not None, batch.kind, batch.padding, initial is not None
+    states, text = list(initial or []), _text(recipe, *flags)
+    arguments = Arguments(inputs, list(weights), states, list(extra), batch.active, tokens, text)
     reason = unsupported_reason(inputs.device, dtype)
     if reason is None:
         given = [inputs, *weights, *arguments.initial]
@@ -90,11 +95,11 @@ def scan(
     return outputs, list(last.unbind(0))
 
 
-def _text(recipe: Recipe, reverse: bool, time_major: bool, active: str, padding: str, initial: bool) -> str:
-    changed = recipe.but(
-        reverse=reverse, time_major=time_major, active=active, padding=padding, initial=initial
-    )
-    return changed.text
+def _text(
+    recipe: Recipe, reverse: bool, time_major: bool, tokens: bool, active: str, padding: str, initial: bool
+) -> str:
+    flags = {"reverse": reverse, "time_major": time_major, "tokens": tokens}
+    return recipe.but(**flags, active=active, padding=padding, initial=initial).text
 
 
 # What torch.compiler.assume_constant_result does; that imports the compiler, which takes seconds.
@@ -103,7 +108,7 @@ _text._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 def run(
     cell: Cell | str,
-    inputs: Tensor,
+    inputs: Tensor | Tokens,
     params: Mapping[str, Tensor],
     initial_state: Sequence[Tensor] | None = None,
     *,
@@ -115,12 +120,12 @@ def run(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Scan a batch of sequences with a cell, with gradients: a function of tensors, without a module.
 
-    `inputs` (batch, time, features), or (time, batch, features) with `time_major`; `params` name → tensor,
-    shaped as `cell.parameter_shapes` says; `initial_state` one (batch, units) a state, None for zeros;
-    `lengths` (batch,) or `mask` (batch, time) of booleans say which timesteps are active: at the others a row
-    keeps its state, and its output is that state. `extra` holds the leaves that a transformed step asks for.
-    All tensors float32, or all float64. Returns the first state after each timestep, laid out as the inputs,
-    and the last states. Raises ValueError, RuntimeError or TypeError that name the shapes.
+    `inputs` (batch, time, features), or (time, batch, features) with `time_major`, or `Tokens`; `params` name
+    → tensor, shaped as `cell.parameter_shapes` says; `initial_state` one (batch, units) a state, None for
+    zeros; `lengths` (batch,) or `mask` (batch, time) of booleans say which timesteps are active: at the
+    others a row keeps its state, and its output is that state. `extra` holds the leaves that a transformed
+    step asks for. All tensors float32, or all float64. Returns the first state after each timestep, laid out
+    as the inputs, and the last states. Raises ValueError, RuntimeError or TypeError that name the shapes.
     """
     step = by_name(cell).step if isinstance(cell, str) else cell.step
     missing = [name for name in step.parameters if name not in params]
@@ -128,12 +133,15 @@ def run(
         raise ValueError(
             f"{step.name} has the parameters {', '.join(step.parameters)}; got {', '.join(params)}"
         )
+    inputs = tokens_of(inputs)
+    if isinstance(inputs, Tokens):
+        check_ids(step.name, inputs.ids)
     if inputs.dim() != 3:
         raise ValueError(f"inputs must have 3 axes, (batch, time, features), not shape {tuple(inputs.shape)}")
     weights = [params[name] for name in step.parameters]
     units = _units(step.parameters, weights, inputs.shape[-1])
     time, rows = inputs.shape[:2] if time_major else (inputs.shape[1], inputs.shape[0])
-    _check_alike([inputs, *weights, *(initial_state or [])])
+    _check_alike([inputs.table if isinstance(inputs, Tokens) else inputs, *weights, *(initial_state or [])])
     expected = [(rows, units)] * len(step.states)
     if initial_state is not None and [tuple(s.shape) for s in initial_state] != expected:
         shapes = ", ".join(str(tuple(s.shape)) for s in initial_state)

@@ -12,9 +12,11 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from ._scan import Batch, as_lengths, scan, under_autocast
+from ._tokens import Tokens, check_ids, tokens_of
 
 Direction = Callable[
-    [nn.Module, list[Tensor], Batch, Tensor, "list[Tensor] | None", bool], tuple[Tensor, list[Tensor]]
+    [nn.Module, list[Tensor], Batch, "Tensor | Tokens", "list[Tensor] | None", bool],
+    tuple[Tensor, list[Tensor]],
 ]
 """One layer in one direction: (module, weights, batch, inputs, initial states, reverse) → (outputs, last
 states)."""
@@ -39,7 +41,7 @@ class Form(NamedTuple):
 
 def open_input(
     form: Form, value: Any, hx: Any, lengths: Any
-) -> tuple[Tensor, Batch, list[Tensor] | None, Callable[[Tensor, list[Tensor]], Any]]:
+) -> tuple[Tensor | Tokens, Batch, list[Tensor] | None, Callable[[Tensor, list[Tensor]], Any]]:
     """Check what `forward` was given, and return (inputs, batch, states, how the result is handed back)."""
     states = None if hx is None else list(hx) if form.many else [hx]
     if states is not None and len(states) != len(form.widths):
@@ -48,6 +50,9 @@ def open_input(
         if lengths is not None:
             raise ValueError("a PackedSequence has its lengths inside: leave lengths= out")
         return _open_packed(form, value, states)
+    value = tokens_of(value)
+    if isinstance(value, Tokens):
+        check_ids(form.name, value.ids)
     if value.dim() not in (2, 3):
         raise ValueError(f"{form.name}: Expected input to be 2D or 3D, got {value.dim()}D tensor instead")
     unbatched = value.dim() == 2
@@ -79,11 +84,13 @@ def open_input(
 
 def _open_packed(
     form: Form, packed: PackedSequence, states: list[Tensor] | None
-) -> tuple[Tensor, Batch, list[Tensor] | None, Callable[[Tensor, list[Tensor]], Any]]:
+) -> tuple[Tensor | Tokens, Batch, list[Tensor] | None, Callable[[Tensor, list[Tensor]], Any]]:
     data, batch_sizes, order, back = packed
     if batch_sizes.numel() == 0:
         raise IndexError("the packed batch is empty: batch_sizes has no timestep; pack at least one sequence")
-    rows = int(batch_sizes[0])
+    data, rows = tokens_of(data), int(batch_sizes[0])
+    if isinstance(data, Tokens):
+        check_ids(form.name, data.ids)
     _check_input(form, data, axes=2)
     if int(batch_sizes.sum()) != data.shape[0]:
         raise RuntimeError(
@@ -106,7 +113,7 @@ def run_layers(
     module: nn.Module,
     directions: int,
     batch: Batch,
-    inputs: Tensor,
+    inputs: Tensor | Tokens,
     states: list[Tensor] | None,
     direction: Direction,
 ) -> tuple[Tensor, list[Tensor]]:
@@ -125,6 +132,7 @@ def run_layers(
             outputs = []
             if module.training and module.dropout and number + 1 < len(module._all_weights):
                 inputs = functional.dropout(inputs, module.dropout)
+    assert isinstance(inputs, Tensor)  # there is a layer
     if len(last) == 1:
         return inputs, [state.unsqueeze(0) for state in last[0]]
     return inputs, [torch.stack(each) for each in zip(*last, strict=True)]
@@ -134,7 +142,7 @@ def scan_direction(
     module: nn.Module,
     weights: list[Tensor],
     batch: Batch,
-    inputs: Tensor,
+    inputs: Tensor | Tokens,
     initial: list[Tensor] | None,
     reverse: bool,
 ) -> tuple[Tensor, list[Tensor]]:
@@ -144,7 +152,7 @@ def scan_direction(
     return scan(recipe, batch, inputs, weights, initial, extra=extra, reverse=reverse)
 
 
-def _check_input(form: Form, value: Tensor, axes: int = 3) -> None:
+def _check_input(form: Form, value: Tensor | Tokens, axes: int = 3) -> None:
     if value.device != form.weight.device:
         raise RuntimeError(
             "Input and parameter tensors are not at the same device, found input tensor at "
@@ -163,7 +171,7 @@ def _check_input(form: Form, value: Tensor, axes: int = 3) -> None:
         )
 
 
-def _check_states(form: Form, states: list[Tensor] | None, value: Tensor, rows: int) -> None:
+def _check_states(form: Form, states: list[Tensor] | None, value: Tensor | Tokens, rows: int) -> None:
     for number, (state, shape) in enumerate(zip(states or [], form.states(rows), strict=False)):
         which = f"hidden[{number}]" if form.many else "hidden"
         if tuple(state.shape) != shape:
