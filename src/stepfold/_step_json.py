@@ -176,7 +176,8 @@ def checked_kernels(kernels: Any, parameters: Mapping[str, Dims]) -> dict[str, t
             raise ValueError(f"'kernels' names {_repr.repr(name)}, which is not a kernel")
         if not isinstance(begin, (list, tuple)) or len(begin) != 2 or begin[0] not in ("identity", "normal"):
             raise ValueError(
-                f"'kernels' begins {name!r} with {_repr.repr(begin)}, expected 'identity' or 'normal' and a number"
+                f"'kernels' begins {name!r} with {_repr.repr(begin)}, "
+                "expected 'identity' or 'normal' and a number"
             )
         kind, number = begin[0], _initial(name, begin[1])
         if kind == "identity" and parameters[name] != RECURRENT_KERNEL:
