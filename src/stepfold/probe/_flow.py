@@ -58,7 +58,8 @@ def gradient_flow(
     directions = random.standard_normal((len(read), n))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     gradients = state_gradients(cell, wide, read[:, -steps:], directions)  # (steps, B, n)
-    return np.sqrt(np.mean(np.sum(np.square(gradients), -1), -1))
+    norms: Array = np.sqrt(np.mean(np.sum(np.square(gradients), -1), -1))
+    return norms
 
 
 def state_gradients(cell: Cell, params: Mapping[str, Array], inputs: Array, last: Array) -> Array:

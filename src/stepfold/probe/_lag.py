@@ -74,8 +74,8 @@ def longest_lag(
     """Return the longest lag at which the cell solves the task within the budget.
 
     The lag is doubled as long as it is solved. Each training begins with new weights (`cell.init`), with
-    `budget.curriculum` with those that solved the lag before; it ends as soon as the task is solved on 512 fresh
-    sequences, judged as the task says. Lags that the task cannot have (`task.shortest`) are left out.
+    `budget.curriculum` with those that solved the lag before; it ends as soon as the task is solved on 512
+    fresh sequences, judged as the task says. Lags that the task cannot have (`task.shortest`) are left out.
     `progress` is called after each training. ValueError if there is no lag to try."""
     budget = budget or Budget()
     lags = [lag for lag in budget.lags() if lag >= task.shortest]
@@ -85,11 +85,11 @@ def longest_lag(
         )
     network = Network(cell, task, budget.threads)
     weights = final = network.init(units, seed)
-    network.gradients(
-        *task(lags[0], budget.batch, seed), weights
-    )  # kernels are compiled before the clock runs
+    # kernels are compiled before the clock runs
+    network.gradients(*task(lags[0], budget.batch, seed), weights)
     ends = time.perf_counter() + budget.seconds
-    rates, attempts, solved = list(budget.learning_rates), [], 0
+    rates, solved = list(budget.learning_rates), 0
+    attempts: list[Attempt] = []
     for lag in lags:
         for tried, rate in enumerate(rates):
             now = time.perf_counter()

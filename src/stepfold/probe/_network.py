@@ -1,4 +1,4 @@
-"""A cell with a dense readout: predictions, and the gradients of the loss, in NumPy around the cell's kernels."""
+"""A cell with a dense readout: predictions, and the gradients of the loss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = NDArray[np.float32]
 Weights = dict[str, Array]
 
 KERNEL, BIAS = "readout.kernel", "readout.bias"
-"""The readout's names among the weights: (units, outputs) and (outputs,). No parameter of a cell has a dot."""
+"""The readout's names among the weights, (units, outputs) and (outputs,); no parameter's name has a dot."""
 
 
 class Network:
@@ -25,7 +25,7 @@ class Network:
         self.cell, self.task, self.threads = cell, task, threads
 
     def init(self, units: int, seed: int) -> Weights:
-        """Return initial weights: the cell's as `cell.init` has them, a Glorot-uniform kernel, a zero bias."""
+        """Return initial weights: the cell's as `cell.init` has them, the readout Glorot-uniform, no bias."""
         random = np.random.default_rng((seed, 1))
         limit = np.sqrt(6.0 / (units + self.task.outputs))
         kernel = random.uniform(-limit, limit, (units, self.task.outputs)).astype(np.float32)
@@ -85,7 +85,9 @@ class Network:
 
     def _loss_gradient(self, predicted: Array, targets: NDArray[Any]) -> Array:
         if not self.task.classes:
-            return 2.0 * (predicted - targets[..., None]) / np.float32(targets.size)
+            error: Array = predicted - targets[..., None]
+            return error * np.float32(2.0 / targets.size)
         powers = np.exp(predicted - predicted.max(-1, keepdims=True))
-        shares = powers / powers.sum(-1, keepdims=True)
-        return (shares - np.eye(self.task.classes, dtype=np.float32)[targets]) / np.float32(targets.size)
+        shares: Array = powers / powers.sum(-1, keepdims=True)
+        shares -= np.eye(self.task.classes, dtype=np.float32)[targets]
+        return shares / np.float32(targets.size)

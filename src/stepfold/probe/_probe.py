@@ -75,7 +75,8 @@ class ProbeResult:
         """Return the gradient flow (steps,), the geometric mean over the seeds."""
         curves = [piece.trained if trained else piece.initial for piece in self.of(cell, task)]
         with np.errstate(divide="ignore"):  # nothing left is 0
-            return np.exp(np.mean(np.log(curves), 0))
+            mean: NDArray[np.float64] = np.exp(np.mean(np.log(curves), 0))
+        return mean
 
 
 def probe(
@@ -89,7 +90,7 @@ def probe(
     folder: str | PathLike[str] | None = None,
     progress: Callable[[str], object] | None = None,
 ) -> ProbeResult:
-    """Measure what cells can remember: the longest lag solved, and gradient flow before and after training.
+    """Measure what cells remember: the longest lag solved, and gradient flow before and after training.
 
     `cells` and `tasks` by name, or your own. `steps` timesteps of gradient flow. With a `folder` each piece is
     saved there once it is done, in `probe.jsonl`; a later call with the same cells, units, budget and steps

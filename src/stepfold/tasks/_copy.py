@@ -8,7 +8,7 @@ from ._task import Examples, Task
 
 
 def copy_with(symbols: int = 8, length: int = 10) -> Task:
-    """Return the copy task of `length` symbols out of an alphabet of `symbols`; the defaults are the paper's.
+    """Return the copy task of `length` symbols out of an alphabet of `symbols`; by default the paper's.
 
     ValueError for an alphabet of less than two symbols, or a length below 1."""
     if symbols < 2 or length < 1:
@@ -31,9 +31,9 @@ def copy_with(symbols: int = 8, length: int = 10) -> Task:
         solved_at=0.99,
         guess=1 / symbols,
         shortest=length + 1,
-        about=f"Copy (Hochreiter & Schmidhuber 1997; Arjovsky, Shah & Bengio 2016), {length} of {symbols} symbols. "
-        "Inputs: the symbols, blanks, a sign to begin at timestep lag, blanks; one-hot. Targets: the "
-        "symbols, each due lag timesteps after it was shown. Only these answers count, not the blanks before.",
+        about=f"Copy, {length} out of {symbols} symbols (Arjovsky, Shah & Bengio 2016, arXiv:1511.06464). "
+        "Inputs: the symbols, blanks, a sign to begin before the answers, blanks; one-hot. Targets: the "
+        "symbols, each due lag timesteps after it was shown. Only these answers count, not the blanks.",
         generate=generate,
     )
 

@@ -15,7 +15,7 @@ def _length(lag: int) -> int:
 
 
 def _marks(lag: int, batch: int, random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where the two marks stand: the first in the first lag // 10 + 1 timesteps, the second in the last half."""
+    """Where the marks stand: one in the first lag // 10 + 1 timesteps, one in the last half."""
     first = random.integers(0, lag // 10 + 1, batch)
     second = random.integers(_length(lag) // 2, _length(lag), batch)
     return first, second
@@ -47,9 +47,9 @@ temporal_order = Task(
     solved_at=0.99,
     guess=0.25,
     shortest=1,
-    about="Temporal order (Hochreiter & Schmidhuber 1997, task 6a). Inputs: symbols X, Y, a, b, c, d, one-hot; "
-    "all are distractors (a to d) except two, each X or Y: one among the first lag // 10 + 1 timesteps, one in "
-    "the last half of lag + lag // 10 + 1. Target: XX, XY, YX, YY as 0, 1, 2, 3.",
+    about="Temporal order (Hochreiter & Schmidhuber 1997, task 6a). Inputs: the symbols X, Y, a, b, c, d, "
+    "one-hot. All are distractors (a to d) except two, each X or Y: one among the first lag // 10 + 1 "
+    "timesteps, one in the last half of lag + lag // 10 + 1. Target: XX, XY, YX or YY as 0 to 3.",
     generate=_temporal_order,
 )
 
@@ -61,8 +61,8 @@ adding = Task(
     solved_at=0.01,
     guess=1 / 6,
     shortest=1,
-    about="Adding (Hochreiter & Schmidhuber 1997, task 4; as in Le et al. 2015). Inputs: numbers from 0 to 1, "
-    "and a mark, which is 1 at two timesteps (placed as in temporal order), else 0. Target: the sum of the two "
-    "marked numbers.",
+    about="Adding (Hochreiter & Schmidhuber 1997, task 4; in the form of Le et al. 2015, arXiv:1504.00941). "
+    "Inputs: a number from 0 to 1, and a mark, which is 1 at two timesteps (where temporal_order has its "
+    "symbols), else 0. Target: the sum of the two marked numbers.",
     generate=_adding,
 )
