@@ -16,6 +16,7 @@ from ._graph import FEATURES, KERNEL, RECURRENT_KERNEL, SCALAR, UNITS, Node, con
 from ._reference import one_step
 from ._show import show
 from ._step import Step
+from ._step_json import checked_kernels
 from ._trace import Parameter, Traced, as_node
 
 
@@ -97,14 +98,19 @@ class Cell:
         """Return initial parameters for training.
 
         Kernels are Glorot-uniform (Glorot & Bengio 2010), recurrent kernels orthogonal (Saxe et al. 2014),
-        vectors zero unless the cell says otherwise (`@cell(vectors={"b_f": 1.0})`).
+        vectors zero, unless the cell says otherwise (`@cell(vectors={"b_f": 1.0})`, `@cell(kernels=…)`).
         """
         dtype = checked_dtype(dtype)
         random = np.random.default_rng(seed)
         params = {}
         for name, shape in self.parameter_shapes(features=features, units=units).items():
             dims = self.step.parameters[name]
-            if dims == KERNEL:
+            kind, number = self.step.kernels.get(name, ("", 0.0))
+            if kind == "identity":
+                value = number * np.eye(units)
+            elif kind == "normal":
+                value = random.normal(0.0, number, shape)
+            elif dims == KERNEL:
                 limit = np.sqrt(6.0 / (shape[0] + shape[1]))
                 value = random.uniform(-limit, limit, shape)
             elif dims == RECURRENT_KERNEL:
@@ -163,24 +169,36 @@ class Cell:
 @overload
 def cell(function: Callable[..., Any], /) -> Cell: ...
 @overload
-def cell(*, vectors: Mapping[str, float] = ...) -> Callable[[Callable[..., Any]], Cell]: ...
-def cell(function: Callable[..., Any] | None = None, /, *, vectors: Mapping[str, float] | None = None) -> Any:
+def cell(
+    *, vectors: Mapping[str, float] = ..., kernels: Mapping[str, tuple[str, float]] = ...
+) -> Callable[[Callable[..., Any]], Cell]: ...
+def cell(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    vectors: Mapping[str, float] | None = None,
+    kernels: Mapping[str, tuple[str, float]] | None = None,
+) -> Any:
     """Return a recurrent cell from a function that computes one timestep.
 
     The first argument is this timestep's input, the other positional ones are the states of the timestep
     before, the keyword-only ones are parameters. It returns the new states in the same order; the first is
     also the output. A parameter's shape follows from its use: `W @ x` a kernel (units, features), `U @ h` a
     recurrent kernel (units, units), anything elementwise a vector (units,). `vectors` gives the initial
-    values of vector parameters (0 for those not named). Raises CellError, which names the line.
+    values of vector parameters (0 for those not named). `kernels` says how kernels begin, `("identity", a)`
+    as a times the identity, `("normal", s)` as normal numbers of the standard deviation s; those not named
+    are Glorot-uniform, recurrent ones orthogonal. Raises CellError, which names the line.
     """
 
     def make(function: Callable[..., Any]) -> Cell:
-        return Cell(_trace(function, dict(vectors or {})), function)
+        return Cell(_trace(function, dict(vectors or {}), kernels or {}), function)
 
     return make if function is None else make(function)
 
 
-def _trace(function: Callable[..., Any], vectors: dict[str, float]) -> Step:
+def _trace(
+    function: Callable[..., Any], vectors: dict[str, float], kernels: Mapping[str, tuple[str, float]]
+) -> Step:
     """Call the function once on traced values and return the step that it computes."""
     if not inspect.isfunction(function):
         raise CellError(
@@ -214,7 +232,7 @@ def _trace(function: Callable[..., Any], vectors: dict[str, float]) -> Step:
         )
     start = {vector: float(value) for vector, value in vectors.items()}
     try:
-        return Step(name, tuple(states), dims, outputs, start)
+        return Step(name, tuple(states), dims, outputs, start, checked_kernels(kernels, dims))
     except ValueError as error:
         raise CellError(f"{where}: {error}") from None
 

@@ -18,8 +18,9 @@ from ._graph import MAX_NODES, Dims, Node, topological_order
 class Step:
     """One timestep: `states` in order, `parameters` (name → axes), `outputs` (the new states).
 
-    `vectors` gives the initial values of vector parameters (0 for those not named). ValueError for a graph of
-    more than `MAX_NODES` nodes.
+    `vectors` gives the initial values of vector parameters (0 for those not named), `kernels` how kernels
+    begin that are not named by default: ("identity", its multiple) or ("normal", the standard deviation).
+    ValueError for a graph of more than `MAX_NODES` nodes.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Step:
     parameters: Mapping[str, Dims]
     outputs: tuple[Node, ...]
     vectors: Mapping[str, float] = field(default_factory=dict)
+    kernels: Mapping[str, tuple[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.nodes) > MAX_NODES:
@@ -54,7 +56,7 @@ class Step:
 
     def to_json(self) -> str:
         """Return the step as JSON text."""
-        parts = self.name, self.states, self.parameters, self.outputs, self.vectors
+        parts = self.name, self.states, self.parameters, self.outputs, self.vectors, self.kernels
         return _step_json.write(parts, self.nodes)
 
     @classmethod
@@ -66,7 +68,8 @@ class Step:
     def key(self) -> str:
         """A hash of the maths alone: two steps with the same key compute the same."""
         maths = json.loads(self.to_json())
-        del maths["name"], maths["vectors"]
+        for initial in ("name", "vectors", "kernels"):
+            maths.pop(initial, None)
         return hashlib.sha256(json.dumps(maths).encode()).hexdigest()
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -48,13 +48,20 @@ _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = _repr.maxlong = 60
 
 
-StepParts = tuple[str, tuple[str, ...], Mapping[str, Dims], tuple[Node, ...], Mapping[str, float]]
-"""Name, states, parameters, outputs and vectors of a step, in the order of the fields of `Step`."""
+StepParts = tuple[
+    str,
+    tuple[str, ...],
+    Mapping[str, Dims],
+    tuple[Node, ...],
+    Mapping[str, float],
+    Mapping[str, tuple[str, float]],
+]
+"""Name, states, parameters, outputs, vectors and kernels of a step, in the order of the fields of `Step`."""
 
 
 def write(parts: StepParts, nodes: Sequence[Node]) -> str:
     """Return the JSON text of a step; `nodes` are all of its nodes, each after its inputs."""
-    name, states, parameters, outputs, vectors = parts
+    name, states, parameters, outputs, vectors, kernels = parts
     index = {id(n): i for i, n in enumerate(nodes)}
     return json.dumps(
         {
@@ -63,6 +70,8 @@ def write(parts: StepParts, nodes: Sequence[Node]) -> str:
             "states": states,
             "parameters": {key: list(dims) for key, dims in parameters.items()},
             "vectors": dict(vectors),
+            # only where it says something, so that earlier versions read the other cells
+            **({"kernels": {key: list(begin) for key, begin in kernels.items()}} if kernels else {}),
             "nodes": [
                 [n.op, list(n.attributes), list(n.dims)]
                 if n.op in LEAVES
@@ -116,7 +125,11 @@ def _parts(data: Any) -> StepParts:
     unused = parameters.keys() - {n.attributes[0] for n in topological_order(outputs) if n.op == "parameter"}
     if unused:
         raise ValueError(f"the parameter {_repr.repr(min(unused))} is never used")
-    return data["name"], states, parameters, outputs, _vectors(data["vectors"], parameters)
+    vectors, kernels = (
+        _vectors(data["vectors"], parameters),
+        checked_kernels(data.get("kernels", {}), parameters),
+    )
+    return data["name"], states, parameters, outputs, vectors, kernels
 
 
 def _declared(states: list[Any], parameters: dict[str, Any]) -> dict[str, dict[str, Dims]]:
@@ -149,13 +162,44 @@ def _vectors(vectors: dict[str, Any], parameters: Mapping[str, Dims]) -> dict[st
     for name, value in vectors.items():
         if parameters.get(name) != UNITS:
             raise ValueError(f"'vectors' names {_repr.repr(name)}, which is not a vector parameter")
-        try:
-            found[name] = _number(value)
-        except ValueError as error:
-            raise ValueError(f"the initial value of {_repr.repr(name)}: {error}") from None
-        if not math.isfinite(found[name]):
-            raise ValueError(f"the initial value of {_repr.repr(name)}: {value} is not finite")
+        found[name] = _initial(name, value)
     return found
+
+
+def checked_kernels(kernels: Any, parameters: Mapping[str, Dims]) -> dict[str, tuple[str, float]]:
+    """Return how kernels begin, checked; ValueError, naming the kernel, for what none can begin with."""
+    if not isinstance(kernels, Mapping):
+        raise ValueError("'kernels' is not an object")
+    found = {}
+    for name, begin in kernels.items():
+        if parameters.get(name) not in (KERNEL, RECURRENT_KERNEL):
+            raise ValueError(f"'kernels' names {_repr.repr(name)}, which is not a kernel")
+        if not isinstance(begin, (list, tuple)) or len(begin) != 2 or begin[0] not in ("identity", "normal"):
+            raise ValueError(
+                f"'kernels' begins {name!r} with {_repr.repr(begin)}, "
+                "expected 'identity' or 'normal' and a number"
+            )
+        kind, number = begin[0], _initial(name, begin[1])
+        if kind == "identity" and parameters[name] != RECURRENT_KERNEL:
+            raise ValueError(
+                f"'kernels' begins {name!r} as the identity, but only a recurrent kernel is square"
+            )
+        if kind == "normal" and number < 0:
+            raise ValueError(
+                f"'kernels' begins {name!r} with the standard deviation {number:g}; it is negative"
+            )
+        found[name] = (kind, number)
+    return found
+
+
+def _initial(name: str, value: Any) -> float:
+    try:
+        number = _number(value)
+    except ValueError as error:
+        raise ValueError(f"the initial value of {_repr.repr(name)}: {error}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"the initial value of {_repr.repr(name)}: {value} is not finite")
+    return number
 
 
 def _number(value: Any) -> float:

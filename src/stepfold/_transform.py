@@ -90,4 +90,4 @@ def _mixed(step: Step, what: str, keep: list[Node] | list[float]) -> Step:
 
 
 def _renamed(step: Step, what: str, outputs: tuple[Node, ...]) -> Step:
-    return Step(f"{step.name} with {what}", step.states, step.parameters, outputs, step.vectors)
+    return Step(f"{step.name} with {what}", step.states, step.parameters, outputs, step.vectors, step.kernels)

@@ -62,7 +62,12 @@ def test_init(name: str, dtype: Any) -> None:
         assert value.flags.c_contiguous
         assert value.flags.writeable
         np.testing.assert_array_equal(value, again[n])
-        if dims == KERNEL:
+        kind, number = cell.step.kernels.get(n, ("", 0.0))
+        if kind == "normal":
+            assert 0.8 * number < value.std() < 1.2 * number
+        elif kind == "identity":
+            np.testing.assert_array_equal(value, number * np.eye(units))
+        elif dims == KERNEL:
             assert np.abs(value).max() <= limit
             assert np.abs(value).max() > 0.9 * limit
             assert abs(value.mean()) < 0.2 * limit
@@ -70,7 +75,7 @@ def test_init(name: str, dtype: Any) -> None:
             np.testing.assert_allclose(value @ value.T, np.eye(units), atol=1e-5)
         else:
             np.testing.assert_array_equal(value, np.full(units, cell.step.vectors.get(n, 0.0)))
-        if dims != UNITS:
+        if dims != UNITS and kind != "identity":
             assert (value != other[n]).any()
 
 

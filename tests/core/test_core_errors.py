@@ -264,6 +264,12 @@ def test_parameters() -> None:
     assert message(vectors, "def", vectors={"W": 1.0, "q": 2.0}) == (
         "vectors= names W, q, but the vector parameters of vectors are b"
     )
+    assert message(vectors, "def", kernels={"b": ("identity", 1.0)}) == (
+        "'kernels' names 'b', which is not a kernel"
+    )
+    assert message(vectors, "def", kernels={"W": 3}) == (
+        "'kernels' begins 'W' with 3, expected 'identity' or 'normal' and a number"
+    )
 
 
 def test_comparisons() -> None:

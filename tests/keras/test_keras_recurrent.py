@@ -51,6 +51,22 @@ def test_every_cell_against_keras_s_loop(name: str) -> None:
     compare(in_keras_s_loop(layer), layer, random(*SHAPE), mask=mask_of(4, 6, "holes"))
 
 
+@pytest.mark.parametrize("given", [None, "glorot_uniform", keras.initializers.RandomNormal()])
+def test_every_parameter_begins_with_values_of_its_own(given: Any) -> None:
+    layer = stepfold.keras.Recurrent("lstm", UNITS, kernel_initializer=given, recurrent_initializer=given)
+    layer.build(SHAPE)
+    kernels_of_gates = [w.tobytes() for w in weights_of(layer) if w.ndim == 2]
+    assert len(set(kernels_of_gates)) == len(kernels_of_gates) == 8
+
+
+def test_kernels_begin_as_the_cell_says() -> None:
+    layer = stepfold.keras.Recurrent("irnn", 50)
+    layer.build((None, None, 40))
+    W, U, _ = weights_of(layer)
+    np.testing.assert_array_equal(U, np.eye(50))
+    assert 0.0009 < W.std() < 0.0011
+
+
 @pytest.mark.parametrize("name", cells.names())
 def test_weights_are_the_cell_s_parameters(name: str) -> None:
     layer = stepfold.keras.Recurrent(cells.by_name(name), UNITS, name="it")
@@ -60,7 +76,9 @@ def test_weights_are_the_cell_s_parameters(name: str) -> None:
     for (weight, shape), (parameter, dims) in zip(
         ((w, w.shape) for w in weights_of(layer)), cells.by_name(name).step.parameters.items(), strict=True
     ):
-        if dims == ("units", "units"):
+        if cells.by_name(name).step.kernels.get(parameter) == ("identity", 1.0):
+            np.testing.assert_array_equal(weight, np.eye(UNITS))
+        elif dims == ("units", "units"):
             np.testing.assert_allclose(weight @ weight.T, np.eye(UNITS), atol=1e-5)
         elif dims == ("units", "features"):
             assert 0 < np.abs(weight).max() <= np.sqrt(6 / sum(shape))

@@ -23,6 +23,7 @@ def of(name: str) -> Plan:
 RESIDUALS = {
     "simple_rnn": [],
     "simple_rnn_relu": [],
+    "irnn": [],
     "lstm": ["sigmoid", "sigmoid", "sigmoid", "tanh", "tanh"],  # i, f, o, the candidate and tanh(c)
     "gru": ["matmul", "sigmoid", "sigmoid", "tanh"],
     "gru_reset_before": ["sigmoid", "sigmoid", "tanh"],

@@ -265,3 +265,9 @@ def test_layer_norm_is_the_built_in_cell() -> None:
         built_in.b_s_l0.copy_(own.bias_ln_c_l0)
     x = torch.randn(4, 2, 3, dtype=torch.float64)
     assert_same([own(x)[0], *own(x)[1]], [built_in(x)[0], *built_in(x)[1]])
+
+
+def test_kernels_begin_as_the_cell_says() -> None:
+    module = Recurrent("irnn", 40, 50)
+    assert torch.equal(module.U_l0, torch.eye(50))
+    assert 0.0009 < float(module.W_l0.detach().std()) < 0.0011

@@ -126,7 +126,7 @@ def _table(step: Step, units: int | None, features: int | None) -> str:
         counts = {name: shape[0] * (shape[1] if len(shape) > 1 else 1) for name, shape in shapes.items()}
     groups: dict[tuple[Dims, str], list[str]] = {}
     for name, dims in step.parameters.items():
-        start = _STARTS.get(dims) or f"{step.vectors.get(name, 0.0):g}"
+        start = _start(step, name, dims)
         groups.setdefault((dims, start), []).append(name)
     order = list(_KINDS)
     rows = [["", "kind", "shape", "initial value", *(["elements"] if counts else [])]]
@@ -139,6 +139,15 @@ def _table(step: Step, units: int | None, features: int | None) -> str:
         "  " + "   ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
     return "\n".join([*lines, "  " + _total(step, counts, units, features)])
+
+
+def _start(step: Step, name: str, dims: Dims) -> str:
+    if name not in step.kernels:
+        return _STARTS.get(dims) or f"{step.vectors.get(name, 0.0):g}"
+    kind, number = step.kernels[name]
+    if kind == "identity":
+        return "identity" if number == 1.0 else f"{number:g} * identity"
+    return f"normal, deviation {number:g}"
 
 
 def _total(step: Step, counts: dict[str, int], units: int | None, features: int | None) -> str:

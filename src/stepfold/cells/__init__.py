@@ -3,7 +3,7 @@
 from .._cell import Cell
 from ._gru import gru, gru_reset_before, gru_with, layer_norm_gru
 from ._lstm import carry_lstm, coupled_lstm, layer_norm_lstm, lstm, lstm_with, peephole_lstm
-from ._simple import indrnn, min_gru, simple_rnn, simple_rnn_relu, simple_rnn_with, ugrnn
+from ._simple import indrnn, irnn, min_gru, simple_rnn, simple_rnn_relu, simple_rnn_with, ugrnn
 
 _all: list[Cell] = [
     simple_rnn,
@@ -17,6 +17,7 @@ _all: list[Cell] = [
     layer_norm_lstm,
     layer_norm_gru,
     ugrnn,
+    irnn,
     indrnn,
     min_gru,
 ]
@@ -43,6 +44,7 @@ __all__ = [
     "gru_reset_before",
     "gru_with",
     "indrnn",
+    "irnn",
     "layer_norm_gru",
     "layer_norm_lstm",
     "lstm",

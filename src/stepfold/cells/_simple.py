@@ -27,6 +27,15 @@ simple_rnn = simple_rnn_with()
 simple_rnn_relu = simple_rnn_with(relu, "simple_rnn_relu")
 
 
+@cell(kernels={"U": ("identity", 1.0), "W": ("normal", 0.001)})
+def irnn(x, h, *, W, U, b):
+    """The plain recurrent network with relu, the identity at first (Le et al. 2015, arXiv:1504.00941).
+
+    x (features,), h (units,); W (units, features), U (units, units), b (units,).
+    """
+    return relu(W @ x + U @ h + b)
+
+
 @cell(vectors={"u": 1.0})
 def indrnn(x, h, *, W, u, b):
     """Independently recurrent network (Li et al. 2018, arXiv:1803.04831): the recurrence is elementwise.

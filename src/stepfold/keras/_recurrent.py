@@ -12,6 +12,7 @@ from .. import cells
 from .._cell import Cell
 from .._graph import KERNEL, RECURRENT_KERNEL, Dims
 from .._runtime import Part
+from .._step import Step
 from .._transform import (
     expected_zoneout,
     recurrent_dropout,
@@ -53,6 +54,21 @@ class _Fixed(keras.initializers.Initializer):  # type: ignore[misc]
         return ops.full(shape, self.value, dtype=dtype)
 
 
+def _initializer(step: Step, name: str) -> Any:
+    """What a parameter begins with where the layer does not say: as in `Cell.init`."""
+    dims = step.parameters[name]
+    kind, number = step.kernels.get(name, ("", 0.0))
+    if kind == "identity":
+        return keras.initializers.Identity(number)
+    if kind == "normal":
+        return keras.initializers.RandomNormal(0.0, number)
+    if dims == KERNEL:
+        return keras.initializers.GlorotUniform()
+    if dims == RECURRENT_KERNEL:
+        return keras.initializers.Orthogonal()
+    return _Fixed(step.vectors.get(name, 0.0))
+
+
 @_register
 class StepCell(keras.layers.Layer):  # type: ignore[misc]
     """A stepfold cell as a cell of Keras: it holds the weights, and can step with Keras's operations."""
@@ -62,8 +78,8 @@ class StepCell(keras.layers.Layer):  # type: ignore[misc]
         cell: Cell | str,
         units: int,
         *,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
+        kernel_initializer: Any = None,
+        recurrent_initializer: Any = None,
         bias_initializer: Any = None,
         kernel_regularizer: Any = None,
         recurrent_regularizer: Any = None,
@@ -116,7 +132,11 @@ class StepCell(keras.layers.Layer):  # type: ignore[misc]
         self.parameters = []
         for name, shape in shapes.items():
             kind = _kind(step.parameters[name])
-            initializer = self.initializers[kind] or _Fixed(step.vectors.get(name, 0.0))
+            given = self.initializers[kind]
+            if given is None:
+                initializer = _initializer(step, name)
+            else:  # one instance gives the same values at each call, and all gates would begin alike
+                initializer = given.clone() if isinstance(given, keras.initializers.Initializer) else given
             self.parameters.append(
                 self.add_weight(
                     shape=shape,
@@ -184,7 +204,8 @@ class Recurrent(CompiledRNN):
         cell: a `stepfold.cell`, the name of a built-in one ("layer_norm_lstm"), or a cell's JSON text. units:
         the number of units of every state. kernel_initializer: for kernels (units, features);
         recurrent_initializer: for recurrent kernels (units, units);
-            bias_initializer: for vectors; None: what the cell says, `@cell(vectors={"b_f": 1.0})`, else zero.
+            bias_initializer: for vectors; None, each of them: as in `Cell.init`, what the cell says, else
+            Glorot-uniform, orthogonal and zero.
         kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint, recurrent_constraint,
             bias_constraint: for the same three kinds.
         dropout: the share of inputs to drop in training, one mask a sequence. recurrent_dropout: the share of
@@ -202,8 +223,8 @@ class Recurrent(CompiledRNN):
         cell: Cell | str,
         units: int,
         *,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
+        kernel_initializer: Any = None,
+        recurrent_initializer: Any = None,
         bias_initializer: Any = None,
         kernel_regularizer: Any = None,
         recurrent_regularizer: Any = None,

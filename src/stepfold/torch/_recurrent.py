@@ -94,12 +94,13 @@ class Recurrent(nn.Module):  # type: ignore[misc]
         self._recipes = [Recipe.of(step, self.hidden_size) for step in self.noise.steps(self.cell.step)]
 
     def reset_parameters(self) -> None:
-        """Draw the parameters anew: kernels Glorot-uniform, recurrent kernels orthogonal, vectors as the cell
-        says."""
+        """Draw the parameters anew: as the cell says, else kernels Glorot-uniform, recurrent kernels
+        orthogonal, vectors zero."""
         step = self.cell.step
         for names in self._all_weights:
             for full, (name, dims) in zip(names, step.parameters.items(), strict=True):
-                _start(getattr(self, full), dims, step.vectors.get(name, 0.0))
+                begin = step.kernels.get(name, ("", step.vectors.get(name, 0.0)))
+                _start(getattr(self, full), dims, *begin)
 
     def flatten_parameters(self) -> None:
         """Do nothing: the parameters are used where they lie."""
@@ -144,8 +145,12 @@ class Recurrent(nn.Module):  # type: ignore[misc]
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
-def _start(weight: Tensor, dims: Dims, value: float) -> None:
-    if dims == KERNEL:
+def _start(weight: Tensor, dims: Dims, kind: str, value: float) -> None:
+    if kind == "identity":
+        weight.copy_(value * torch.eye(len(weight), dtype=weight.dtype, device=weight.device))
+    elif kind == "normal":
+        nn.init.normal_(weight, 0.0, value)
+    elif dims == KERNEL:
         nn.init.xavier_uniform_(weight)
     elif dims == RECURRENT_KERNEL:
         # the decomposition behind it knows no half precision
