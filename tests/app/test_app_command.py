@@ -14,7 +14,7 @@ import pytest
 
 from stepfold import cells
 from stepfold.app.cli import main
-from text_helpers import SMALL, make_texts, write_texts
+from text_helpers import SMALL, write_texts
 
 # Keras's own saving of variables does not know the newest argument of __array__ yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
