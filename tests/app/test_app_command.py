@@ -145,7 +145,9 @@ def stdin(monkeypatch, raw):
 def test_predict_takes_lines_on_standard_input(trained, capsys, monkeypatch):
     stdin(monkeypatch, "great film\r\nbad\u2028été\n".encode())
     assert main(["predict", str(trained), "--json"]) == 0
-    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    out = capsys.readouterr().out
+    assert "été" in out, "real letters"
+    answers = [json.loads(line) for line in out.splitlines()]
     assert [answer["text"] for answer in answers] == ["great film", "bad\u2028été"]
     assert [answer["label"] for answer in answers] == ["pos", "neg"]
     assert all(0.5 <= answer["probability"] <= 1 for answer in answers)
@@ -155,7 +157,10 @@ def test_predict_refuses_what_is_no_text(trained, capsys, monkeypatch):
     stdin(monkeypatch, b"")
     assert "there is no text to predict" in refused(capsys, "predict", trained)
     stdin(monkeypatch, b"fine\ncaf\xe9\n")
-    assert "standard input, line 2: byte 0xe9 is not UTF-8" in refused(capsys, "predict", trained)
+    assert main(["predict", str(trained)]) == 2
+    out, err = capsys.readouterr()
+    assert out.endswith("\tfine\n"), "what came before is answered"
+    assert "standard input, line 2: byte 0xe9 is not UTF-8" in err
     argument = os.fsdecode(b"caf\xe9")
     assert "the command line, line 1: byte 0xe9 is not UTF-8" in refused(capsys, "predict", trained, argument)
 
@@ -203,7 +208,7 @@ def test_one_cell_is_shown_in_every_view(capsys):
         (["trian"], "invalid choice: 'trian'"),
         (["train"], "stepfold train: error: the following arguments are required: imdb|FILE"),
         (["train", "imdb", "--units", "0"], "argument --units: '0' is no integer from 1 to 2147483647"),
-        (["train", "imdb", "--words", "4"], "argument --words: '4' is no integer from 5"),
+        (["train", "imdb", "--words", "4"], "argument --vocabulary-size/--words: '4' is no integer from 5"),
         (["train", "imdb", "--epochs", "two"], "argument --epochs: 'two' is no integer from 1"),
         (["train", "imdb", "--seed", "4294967296"], "'4294967296' is no integer from 0 to 4294967295"),
         (["train", "imdb", "--dropout", "1"], "argument --dropout: '1' is no share: give a number from 0"),
@@ -282,9 +287,9 @@ def make_foreign(path):
         ("model.keras", damage_byte, "model.keras is damaged (its part "),
         ("model.keras", make_foreign, "model.keras cannot be loaded ("),
         ("model.keras", os.unlink, "holds no model yet: no epoch was finished; continue it with --resume"),
-        ("vocabulary.json", damage_half, "vocabulary.json holds no vocabulary; take the one"),
-        ("vocabulary.json", os.unlink, "was trained on word ids alone, so it cannot read a text"),
-        ("config.json", rename_setting, "the run has a setting 'untis' from another version of stepfold"),
+        ("vocabulary.json", damage_half, "vocabulary.json holds no vocabulary"),
+        ("vocabulary.json", os.unlink, "vocabulary.json is missing, without which no text can be read"),
+        ("config.json", rename_setting, "unexpected keyword argument 'untis'"),
         ("config.json", damage_half, "config.json is damaged; train again with --overwrite"),
     ],
 )

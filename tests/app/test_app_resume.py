@@ -149,11 +149,11 @@ def test_what_does_not_fit_the_run_is_refused_and_changes_nothing(trained, texts
     run = shutil.copytree(trained, tmp_path / "run")
     before = {file.name: file.read_bytes() for file in run.iterdir()}
     line = refusal(capsys, texts, "--out", run, "--units", "5", "--epochs", "9")
-    assert "the run was begun with units 4, not 5: leave it out to continue, or begin another run" in line
+    assert "the run was begun with --units 4, not 5: leave it out to continue, or begin another run" in line
     line = refusal(capsys, texts, "--out", run, "--words", "50")
-    assert "the run was begun with words 10000, not 50: leave it out to continue" in line
+    assert "the run was begun with --vocabulary-size 10000, not 50: leave it out to continue" in line
     other = write_texts(tmp_path / "other.csv", rows=60)
-    assert "the texts differ from those that " in refusal(capsys, other, "--out", run)
+    assert "the examples differ from those that " in refusal(capsys, other, "--out", run)
     assert {file.name: file.read_bytes() for file in run.iterdir()} == before
 
     whole = (run / "checkpoint.npz").read_bytes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -25,7 +25,7 @@ from ._network import count_parameters, load_network
 from ._reading import read
 from ._report import training_report
 from ._run import RunError, RunFolder
-from ._settings import Settings, resolve
+from ._settings import Settings, enough_epochs, resolve
 from ._training import train
 
 
@@ -132,6 +132,8 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
         examples = self._learn(X, y, settings, Path(tempfile.gettempdir()) if run is None else run.existing())
         seed = self._seed()
         rows, held = self._split(examples, settings, seed, validation_data is not None)
+        if self.epochs is None:
+            settings = replace(settings, epochs=enough_epochs(settings, len(rows)))
         training = Batches(examples, rows, settings.batch_size, self._collate, seed)
         checked, checked_rows, source = examples, held, X
         if validation_data is not None:

@@ -28,7 +28,8 @@ class Settings:
         recurrent_dropout: share of the state that is dropped on its way to the next timestep.
         output_dropout: share of the output layer's inputs that is dropped.
         recurrent_initializer: what recurrent kernels begin with.
-        epochs: passes over the training examples.
+        epochs: passes over the training examples. Where none are given, few examples get more of them (see
+            ``enough_epochs``).
         batch_size: examples a training step.
         optimizer: how weights are adjusted.
         learning_rate: the optimizer's step size; None for its own.
@@ -140,7 +141,7 @@ SEQUENCES: dict[str, Any] = {
     **PRESETS["standard"],
     "units": 64,
     "bidirectional": True,
-    "epochs": 60,
+    "epochs": 10,
     "batch_size": 16,
     "weight_averaging": 0.3,
     "output_dropout": 0.2,
@@ -157,6 +158,15 @@ def resolve(kind: type[Settings], defaults: Mapping[str, Any], given: Mapping[st
     }
     _check(values)
     return kind(**values)
+
+
+_LEAST_STEPS, _MOST_EPOCHS = 1000, 150
+
+
+def enough_epochs(settings: Settings, examples: int) -> int:
+    """Return the epochs for so many examples: the defaults', or as many as make 1,000 steps, 150 at most."""
+    steps = max(examples // settings.batch_size, 1)
+    return min(max(settings.epochs, -(-_LEAST_STEPS // steps)), max(_MOST_EPOCHS, settings.epochs))
 
 
 def _plain(name: str, value: Any) -> Any:
