@@ -221,6 +221,12 @@ def test_hostile_texts_stay_texts() -> None:
         assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]", source), kind
 
 
+def test_dollars_in_labels_are_no_maths() -> None:
+    rows = [ComparisonRow(name=r"$\frac$", scores=[0.5]), ComparisonRow(name="$a_b$", scores=[0.4])]
+    p = Page(comparison_page(ComparisonReport(title="x", rows=rows)))
+    assert {r"$\frac$", "$a_b$"} <= {e.text for e in p.all("text")}
+
+
 def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "report.html"
     report.write_training_report(target, training(reading=None, notes=[HOSTILE]))
