@@ -12,6 +12,7 @@ from stepfold.report import (
     Epoch,
     EvaluationReport,
     GradientFlow,
+    LagAttempt,
     LongestLag,
     MemoryReport,
     Mistake,
@@ -298,9 +299,24 @@ def memory() -> MemoryReport:
         title="5 cells, 64 units",
         flows=flows,
         lags=[
-            LongestLag(cell=cell, task=task, lag=lag, limit=1024)
+            LongestLag(cell=cell, task=task, lag=lag, limit=1024, seeds=(lag // 2, lag, lag))
             for cell, found in solved.items()
             for task, lag in zip(tasks, found, strict=True)
+        ],
+        trained_on="temporal order",
+        attempts=[
+            LagAttempt(
+                cell=cell,
+                task="adding",
+                lag=8 << k,
+                solved=8 << k <= found[1],
+                score=0.002 + 0.02 * k,
+                steps=400 * (k + 1),
+                seconds=3.0 * (k + 1),
+                setting="seed 0, rate 0.01",
+            )
+            for cell, found in solved.items()
+            for k in range(3)
         ],
         budget="2,000 batches of 64 sequences",
         seconds=412.0,

@@ -34,6 +34,7 @@ from stepfold.report import (
     Confusion,
     EvaluationReport,
     GradientFlow,
+    LagAttempt,
     LongestLag,
     MemoryReport,
     Mistake,
@@ -169,6 +170,14 @@ def test_words_carry_their_probability_as_colour_and_as_text() -> None:
     assert [e.attributes["class"] for e in spans] == ["h0", "h3"]
 
 
+def test_memory_shows_every_seed_and_every_training() -> None:
+    p = page("memory")
+    assert "After training on temporal order" in p.words
+    assert "A bar is the median over the seeds, a mark one seed." in p.words
+    assert "simple_rnn adding 32 yes 0.0420 1,200 9 s seed 0, rate 0.01" in p.words
+    assert len(p.all("td", "text")) == 3 * 15
+
+
 def test_words_that_the_vocabulary_lacks_are_marked() -> None:
     text = Reading(tokens=["a", "zyzzyva"], output=[0.5, 0.5], outcome="yes", other="no", known=[True, False])
     p = Page(training_page(training(reading=text)))
@@ -191,6 +200,9 @@ def hostile() -> dict[str, str]:
         "examples": HOSTILE, "confusion": Confusion((HOSTILE, HOSTILE), [[1, 2], [3, 4]]),
         "mistakes": [mistake], "reading": text,
     }  # fmt: skip
+    attempt = LagAttempt(
+        cell=HOSTILE, task=HOSTILE, lag=8, solved=False, score=0.5, steps=1, seconds=1.0, setting=HOSTILE
+    )
     row = ComparisonRow(name=HOSTILE, scores=[0.5], histories=[epochs(2)])
     return {
         "training": training_page(
@@ -203,7 +215,8 @@ def hostile() -> dict[str, str]:
         "memory": memory_page(
             MemoryReport(
                 flows=[GradientFlow(cell=HOSTILE, lags=[0, 1], initial=[1, 0.5])],
-                lags=[LongestLag(cell=HOSTILE, task=HOSTILE, lag=4)], budget=HOSTILE, **common,
+                lags=[LongestLag(cell=HOSTILE, task=HOSTILE, lag=4)],
+                trained_on=HOSTILE, attempts=[attempt], budget=HOSTILE, **common,
             )
         ),
         "fragment": "<html><body>" + report.training_fragment(training(**common)) + "</body></html>",
@@ -219,6 +232,12 @@ def test_hostile_texts_stay_texts() -> None:
         assert '<script>alert("owned")</script><img src=x onerror=alert(1)> & "quotes" ' in p.words, kind
         assert "{{ 7 * 7 }}" in p.words, kind
         assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]", source), kind
+
+
+def test_dollars_in_labels_are_no_maths() -> None:
+    rows = [ComparisonRow(name=r"$\frac$", scores=[0.5]), ComparisonRow(name="$a_b$", scores=[0.4])]
+    p = Page(comparison_page(ComparisonReport(title="x", rows=rows)))
+    assert {r"$\frac$", "$a_b$"} <= {e.text for e in p.all("text")}
 
 
 def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -210,12 +210,36 @@ class LongestLag:
         task: its name, such as "adding".
         lag: in timesteps; 0: not even the shortest one tried.
         limit: the longest lag that was tried; None: unknown.
+        seeds: the lag of each seed, where there are several and `lag` is their median.
     """
 
     cell: str
     task: str
     lag: int
     limit: int | None = None
+    seeds: Sequence[int] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LagAttempt:
+    """One training at one lag.
+
+    Args:
+        cell, task, lag: of what.
+        solved: whether it was.
+        score: on fresh sequences: accuracy, or the mean squared error of a regression.
+        steps, seconds: of the training.
+        setting: what else it was trained with, such as "seed 0, rate 0.01".
+    """
+
+    cell: str
+    task: str
+    lag: int
+    solved: bool
+    score: float
+    steps: int
+    seconds: float
+    setting: str = ""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -226,11 +250,15 @@ class MemoryReport(Report):
         flows: gradient flow, one a cell.
         lags: longest lags solved, one for each cell and task.
         budget: what a cell may use for one lag, in words, such as "2,000 batches of 64 sequences".
+        trained_on: the task that the trained cells of `flows` were trained on.
+        attempts: every training behind `lags`, in order.
     """
 
     flows: Sequence[GradientFlow] = ()
     lags: Sequence[LongestLag] = ()
     budget: str = ""
+    trained_on: str = ""
+    attempts: Sequence[LagAttempt] = ()
 
     def __post_init__(self) -> None:
         if not self.flows and not self.lags:

@@ -37,7 +37,8 @@ def flow_charts(content: MemoryReport) -> list[Drawing]:
         return []
     charts = [("At initialisation", "initial")]
     if any(flow.trained is not None for flow in flows):
-        charts.append(("After training", "trained"))
+        after = f"After training on {content.trained_on}" if content.trained_on else "After training"
+        charts.append((after, "trained"))
     values = np.concatenate([_values(flow, key) for flow in flows for _, key in charts])
     low = 10.0 ** np.floor(np.log10(values.min()))
     high = 10.0 ** np.ceil(np.log10(max(values.max(), 1.0)) + 0.05)
@@ -77,7 +78,7 @@ def _flow(flows: Sequence[GradientFlow], heading: str, key: str, low: float, hig
         f"{f.cell} {power_of(float(_values(f, key)[-1]))}" for f in flows if getattr(f, key) is not None
     )
     drawn = [(f.cell, colour(k), dashes(k)) for k, f in enumerate(flows) if getattr(f, key) is not None]
-    label = f"Gradient flow {heading.lower()}, left at the longest lag: {ends}"
+    label = f"Gradient flow {heading}, left at the longest lag: {ends}"
     return Drawing(svg(figure, label), heading, legend(*zip(*drawn, strict=True)))
 
 
@@ -85,7 +86,9 @@ def lag_charts(content: MemoryReport) -> list[Drawing]:
     """Return a chart for each task: a bar for each cell, as long as the lag that it solves."""
     tasks = list(dict.fromkeys(row.task for row in content.lags))
     cells = list(dict.fromkeys(row.cell for row in content.lags))
-    longest = max([8, *(row.lag for row in content.lags), *(row.limit or 0 for row in content.lags)])
+    longest = max(
+        [8, *(max(row.lag, *row.seeds, 0) for row in content.lags), *(row.limit or 0 for row in content.lags)]
+    )
     with style():
         return [_lags([r for r in content.lags if r.task == task], cells, task, longest) for task in tasks]
 
@@ -106,10 +109,13 @@ def _lags(rows: Sequence[LongestLag], cells: Sequence[str], task: str, longest: 
         at_limit = row.limit is not None and row.lag >= row.limit > 0
         if row.lag > 0:
             axes.barh(k, row.lag - 1, left=1, height=0.52, color=ACCENT, alpha=0.85)
+        if len(row.seeds) > 1:
+            axes.plot([max(lag, 1) for lag in row.seeds], [k] * len(row.seeds), "|", color=INK, markersize=9)
         text = f"≥ {row.lag:,}" if at_limit else f"{row.lag:,}" if row.lag else "none"
         axes.annotate(
-            text, (max(row.lag, 1), k), xytext=(6, 0), textcoords="offset points", va="center", color=INK
-        )
+            text, (max(1, row.lag, *row.seeds), k), xytext=(6, 0), textcoords="offset points", va="center",
+            color=INK,
+        )  # fmt: skip
     axes.set_xlim(1, longest * 1.15)
     axes.set_ylim(len(cells) - 0.4, -0.6)
     axes.set_yticks(range(len(cells)), names, color=INK)

@@ -32,6 +32,7 @@ MOST_CLASSES = 30  # of a confusion table; of more, the most frequent confusions
 MOST_ROWS = 100  # of the table of classes; of more, those with the lowest F1
 MOST_MISTAKES = 50
 MOST_EPOCHS = 300
+MOST_ATTEMPTS = 500
 
 
 def write_training_report(path: str | os.PathLike[str], content: TrainingReport) -> None:
@@ -154,6 +155,7 @@ def memory_page(content: MemoryReport) -> str:
         tasks=tasks,
         lag=lag,
         left={cell: power_of(share) for cell, share in left.items()},
+        attempts=list(content.attempts)[:MOST_ATTEMPTS],
         solved={(row.cell, row.task): row for row in content.lags},
     )
 
