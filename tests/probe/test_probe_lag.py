@@ -57,23 +57,31 @@ def test_adam_as_in_the_paper() -> None:
         np.testing.assert_allclose(weights["a"], theta, rtol=1e-4)
 
 
-def test_clipping_and_gradients_that_are_no_numbers() -> None:
-    clipped, small = ({"a": np.zeros(2, np.float32), "b": np.zeros(1, np.float32)} for _ in range(2))
-    for t in range(2):  # the first step of Adam has the same length for any gradient
-        one, other = (30.0, 40.0) if t else (0.03, 0.04)
-        Adam(clipped, 0.1).update(
-            {"a": np.full(2, one / 2**0.5, np.float32), "b": np.full(1, other, np.float32)}
-        )
-        Adam(small, 0.1).update({"a": np.full(2, 0.6 / 2**0.5, np.float32), "b": np.full(1, 0.8, np.float32)})
-    for name in small:
-        np.testing.assert_allclose(clipped[name], small[name], rtol=1e-4)
-    for wrong in (np.nan, np.inf, 3e38):
-        before = clipped["a"].copy()
-        done = Adam(clipped, 0.1).update({"a": np.full(2, wrong, np.float32), "b": np.ones(1, np.float32)})
-        assert done == (wrong == 3e38)  # its norm is finite in float64
-        assert np.isfinite(clipped["a"]).all()
-        if not done:
-            np.testing.assert_array_equal(clipped["a"], before)
+def gradients(a: float, b: float) -> dict[str, Any]:
+    """Gradients of two weights; their norm is that of (a, b)."""
+    return {"a": np.full(4, a / 2, np.float32), "b": np.full(1, b, np.float32)}
+
+
+def test_gradients_are_clipped_to_a_norm() -> None:
+    clipped, small = (Adam(gradients(0, 0), 0.1, clip=1.0) for _ in range(2))
+    for a, b in ((0.03, 0.04), (30.0, 40.0), (-3.0, 4.0)):
+        factor = min(1.0, 1.0 / np.hypot(a, b))
+        assert clipped.update(gradients(a, b))
+        assert small.update(gradients(factor * a, factor * b))
+    for name, value in small.weights.items():
+        np.testing.assert_allclose(clipped.weights[name], value, rtol=1e-5)
+        assert (value != 0).all()
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_gradients_that_are_no_numbers_change_nothing(wrong: float) -> None:
+    one, other = Adam(gradients(0, 0), 0.1), Adam(gradients(0, 0), 0.1)
+    assert not one.update(gradients(0.1, wrong))
+    assert one.update(gradients(0.1, 3e38))  # its norm is finite in float64
+    assert other.update(gradients(0.1, 3e38))
+    for name, value in other.weights.items():
+        np.testing.assert_array_equal(one.weights[name], value)
+        assert np.isfinite(value).all()
 
 
 def test_the_longest_lag_of_a_tiny_budget() -> None:

@@ -39,7 +39,8 @@ def test_a_piece_for_each_cell_task_and_seed() -> None:
         assert piece.initial[0] == pytest.approx(1)
         assert piece.limit == 4
     assert re.fullmatch(
-        r"  simple_rnn, adding, lag 4, rate 0.01: not solved \(steps\), squared error 0\.\d{4}, 60 steps, \d+\.\d s",
+        r"  simple_rnn, adding, lag 4, rate 0.01: not solved \(steps\), squared error 0\.\d{4}, "
+        r"60 steps, \d+\.\d s",
         lines[0],
     )
     assert lines[1] == "simple_rnn, adding, seed 3: solved up to lag 0"
@@ -159,7 +160,7 @@ def test_the_command(tmp_path: Path, capsys: Any) -> None:
         table,
     )
     assert re.fullmatch(
-        r"Lags of adding solved: simple_rnn up to none, indrnn up to none\. Over 100 timesteps \de-\d+ of the "
+        r"Longest lag of adding solved: simple_rnn none, indrnn none\. Over 100 timesteps \de-\d+ of the "
         r"gradient is left at first in simple_rnn, \de[-+]\d+ in indrnn\.",
         sentence,
     )

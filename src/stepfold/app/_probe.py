@@ -197,10 +197,10 @@ def _lag(result: ProbeResult, cell: str, task: str) -> str:
 def _sentence(result: ProbeResult) -> str:
     """What was found, in words."""
     at, task = _at(result), result.tasks[0]
-    solved = ", ".join(f"{cell} up to {_lag(result, cell, task)}" for cell in result.cells)
+    solved = ", ".join(f"{cell} {_lag(result, cell, task)}" for cell in result.cells)
     left = [float(result.flow(cell, task, trained=False)[at]) for cell in result.cells]
     least, most = (result.cells[int(k)] for k in (np.argmin(left), np.argmax(left)))
-    text = f"Lags of {task} solved: {solved}. "
+    text = f"Longest lag of {task} solved: {solved}. "
     if least == most:
         return f"{text}Over {at} timesteps {min(left):.0e} of the gradient is left at first."
     return (

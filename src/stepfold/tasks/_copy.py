@@ -39,4 +39,4 @@ def copy_with(symbols: int = 8, length: int = 10) -> Task:
     )
 
 
-copy = copy_with(symbols=8, length=3)
+copy = copy_with(symbols=4, length=2)
