@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ def run(folder: Path | None = None, **other: Any) -> tuple[ProbeResult, list[str
 
 
 def test_a_piece_for_each_cell_task_and_seed() -> None:
-    found, lines = run(tasks=["adding", tasks.copy_with(2, 1)], seeds=(3, 4))
+    chosen = ["adding", tasks.copy_with(2, 1)]
+    found, lines = run(tasks=chosen, seeds=(3, 4), budget=replace(TINY, steps=10))
     assert [(p.cell, p.task, p.seed) for p in found.pieces] == [
         (c, t, s) for c in ("simple_rnn", "gru") for t in ("adding", "copy") for s in (3, 4)
     ]
@@ -39,8 +41,8 @@ def test_a_piece_for_each_cell_task_and_seed() -> None:
         assert piece.initial[0] == pytest.approx(1)
         assert piece.limit == 4
     assert re.fullmatch(
-        r"  simple_rnn, adding, lag 4, rate 0.01: not solved \(steps\), squared error 0\.\d{4}, "
-        r"60 steps, \d+\.\d s",
+        r"  simple_rnn, adding, lag 4, rate 0.01: not solved \(steps\), squared error \d\.\d{4}, "
+        r"10 steps, \d+\.\d s",
         lines[0],
     )
     assert lines[1] == "simple_rnn, adding, seed 3: solved up to lag 0"
@@ -68,12 +70,12 @@ def test_what_is_saved_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Mon
         again, lines = run(tmp_path / "new")
         assert again == first
         assert lines[0] == "simple_rnn, adding, seed 0: solved up to lag 0 (as saved)"
-    more, lines = run(tmp_path / "new", tasks=["adding", "temporal_order"], seeds=(0, 1))
+    more, lines = run(tmp_path / "new", cells=["gru"], tasks=["adding", "temporal_order"], seeds=(0, 1))
     assert more.of("gru", "adding")[0] == first.of("gru", "adding")[0]
-    assert sum("as saved" in line for line in lines) == 2
-    assert sum(line.startswith("  ") for line in lines) == 6
-    for changed in ({"units": 5}, {"steps": 13}, {"budget": Budget(**{**vars(TINY), "steps": 61})}):
-        assert not any("as saved" in line for line in run(tmp_path / "new", **changed)[1])
+    assert sum("as saved" in line for line in lines) == 1
+    assert sum(line.startswith("  ") for line in lines) == 3
+    for changed in ({"steps": 13}, {"budget": replace(TINY, steps=61)}):
+        assert not any("as saved" in line for line in run(tmp_path / "new", cells=["gru"], **changed)[1])
 
 
 def test_an_interrupted_probe_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +167,9 @@ def test_the_command(tmp_path: Path, capsys: Any) -> None:
         sentence,
     )
     assert "lag 8, rate 0.01: not solved (steps)" in err
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "simple_rnn" in page
+    assert "5 seconds for all lags of a task, 60 batches of 64 sequences" in page
     out, err = command(capsys, *small, "--budget", 5, "--threads", 1, "--out", tmp_path, "--json")
     figures = json.loads(out)
     assert figures["lags"] == {"simple_rnn": {"adding": 0}, "indrnn": {"adding": 0}}

@@ -147,13 +147,13 @@ def _report(result: ProbeResult, options: argparse.Namespace, budget: Budget, se
             "llvmlite": importlib.metadata.version("llvmlite"),
         },
         notes=[
-            "Gradient flow: the root mean square by which ∂s_T/∂s_t stretches a vector; s is the whole state, "
-            f"the inputs are those of {task}, the trained weights those of the longest lag solved."
+            "Gradient flow: by how much ∂s_T/∂s_t stretches a vector, in root mean square; s is the whole "
+            f"state, the inputs are those of {task}, the trained weights those of the longest lag solved."
         ],
         flows=flows,
         lags=lags,
-        budget=f"{budget.seconds:g} seconds for all lags of a task, {budget.steps:,} batches of {budget.batch} "
-        "sequences for each lag and learning rate",
+        budget=f"{budget.seconds:g} seconds for all lags of a task, {budget.steps:,} batches of "
+        f"{budget.batch} sequences for each lag and learning rate",
     )
 
 
