@@ -86,6 +86,22 @@ def test_initial_values_of_forget_gates() -> None:
     np.testing.assert_array_equal(stepfold.cells.layer_norm_gru.init(2, 3)["g_z"], [1, 1, 1])
 
 
+def test_kernels_begin_as_the_cell_says() -> None:
+    @cell(kernels={"U": ("identity", 2), "W": ("normal", 0.01)})
+    def begins_so(x, h, *, W, U, V):
+        return tanh(W @ x + U @ h + V @ x)
+
+    for made in (begins_so, Cell.from_json(begins_so.to_json())):
+        params = made.init(40, 50, seed=0)
+        np.testing.assert_array_equal(params["U"], 2 * np.eye(50))
+        assert 0.009 < params["W"].std() < 0.011
+        assert params["V"].max() > 0.2
+    table = begins_so.show("maths")
+    assert "normal, deviation 0.01" in table
+    assert "2 * identity" in table
+    assert "kernels" not in stepfold.cells.lstm.to_json()  # earlier versions can read it
+
+
 def test_init_dtype() -> None:
     expected = r"^dtype must be float32 or float64, not int32; convert the arrays with \.astype\('float32'\)$"
     with pytest.raises(TypeError, match=expected):

@@ -59,11 +59,16 @@ def test_every_parameter_begins_with_values_of_its_own(given: Any) -> None:
     assert len(set(kernels_of_gates)) == len(kernels_of_gates) == 8
 
 
+@stepfold.cell(kernels={"U": ("identity", 2.0), "W": ("normal", 0.001)})
+def begins_so(x, h, *, W, U):
+    return stepfold.tanh(W @ x + U @ h)
+
+
 def test_kernels_begin_as_the_cell_says() -> None:
-    layer = stepfold.keras.Recurrent("irnn", 50)
+    layer = stepfold.keras.Recurrent(begins_so, 50)
     layer.build((None, None, 40))
-    W, U, _ = weights_of(layer)
-    np.testing.assert_array_equal(U, np.eye(50))
+    W, U = weights_of(layer)
+    np.testing.assert_array_equal(U, 2 * np.eye(50))
     assert 0.0009 < W.std() < 0.0011
 
 

@@ -267,7 +267,12 @@ def test_layer_norm_is_the_built_in_cell() -> None:
     assert_same([own(x)[0], *own(x)[1]], [built_in(x)[0], *built_in(x)[1]])
 
 
+@cell(kernels={"U": ("identity", 2.0), "W": ("normal", 0.001)})
+def begins_so(x, h, *, W, U):
+    return tanh(W @ x + U @ h)
+
+
 def test_kernels_begin_as_the_cell_says() -> None:
-    module = Recurrent("irnn", 40, 50)
-    assert torch.equal(module.U_l0, torch.eye(50))
+    module = Recurrent(begins_so, 40, 50)
+    assert torch.equal(module.U_l0, 2 * torch.eye(50))
     assert 0.0009 < float(module.W_l0.detach().std()) < 0.0011

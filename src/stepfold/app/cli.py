@@ -14,6 +14,7 @@ from ..estimators import RunError
 from ._arguments import at_least
 from ._cache import add_cache
 from ._predict import add_evaluate, add_predict
+from ._probe import add_probe
 from ._show import add_cells, add_show
 from ._train import add_train
 
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     add_cache(
         commands.add_parser("cache", help="show, clear or fill the cache of compiled kernels"), at_least(1)
     )
+    add_probe(commands.add_parser("probe", help="measure what cells can remember"))
     return parser
 
 

@@ -27,11 +27,12 @@ simple_rnn = simple_rnn_with()
 simple_rnn_relu = simple_rnn_with(relu, "simple_rnn_relu")
 
 
-@cell(kernels={"U": ("identity", 1.0), "W": ("normal", 0.001)})
+@cell(kernels={"U": ("identity", 1.0)})
 def irnn(x, h, *, W, U, b):
     """The plain recurrent network with relu, the identity at first (Le et al. 2015, arXiv:1504.00941).
 
-    x (features,), h (units,); W (units, features), U (units, units), b (units,).
+    x (features,), h (units,); W (units, features), U (units, units), b (units,). U begins as the identity, W
+    as any kernel (in the paper as normal numbers of the deviation 0.001, which take longer to learn).
     """
     return relu(W @ x + U @ h + b)
 

@@ -96,7 +96,8 @@ def longest_lag(
             if attempts and now >= ends:
                 break
             trained = {name: value.copy() for name, value in weights.items()}
-            until = now + (ends - now) / (len(rates) - tried)  # a share of what is left for each rate
+            # half of what is left, so that the other rates can be tried; the last one may use it all
+            until = ends if tried == len(rates) - 1 else (now + ends) / 2
             random = np.random.default_rng((seed, lag, tried))
             attempt = _train(network, trained, lag, rate, budget, until, random)
             attempts.append(attempt)

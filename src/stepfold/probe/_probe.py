@@ -92,10 +92,10 @@ def probe(
 ) -> ProbeResult:
     """Measure what cells remember: the longest lag solved, and gradient flow before and after training.
 
-    `cells` and `tasks` by name, or your own. `steps` timesteps of gradient flow. With a `folder` each piece is
-    saved there once it is done, in `probe.jsonl`; a later call with the same cells, units, budget and steps
-    continues where this one ended. `progress` is called with a line of text after each training and each
-    piece. ValueError for unknown names, or two different cells or tasks of one name."""
+    `cells` and `tasks` by name, or your own. `steps` timesteps of gradient flow. With a `folder` each piece
+    is saved there once it is done, in `probe.jsonl`; a later call with the same cells, units, budget and
+    steps continues where this one ended. `progress` is called with a line of text after each training and
+    each piece. ValueError for unknown names, or two cells or tasks of one name."""
     chosen = [built_in.by_name(cell) if isinstance(cell, str) else cell for cell in cells]
     todo = [known.by_name(task) if isinstance(task, str) else task for task in tasks]
     for kind, names in (("cells", [cell.name for cell in chosen]), ("tasks", [task.name for task in todo])):

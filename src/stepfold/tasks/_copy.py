@@ -8,12 +8,13 @@ from ._task import Examples, Task
 
 
 def copy_with(symbols: int = 8, length: int = 10) -> Task:
-    """Return the copy task of `length` symbols out of an alphabet of `symbols`; by default the paper's.
+    """Return the copy task: `length` symbols of an alphabet of `symbols`, by default as in the paper.
 
     ValueError for an alphabet of less than two symbols, or a length below 1."""
     if symbols < 2 or length < 1:
         raise ValueError(
-            f"copy needs at least 2 symbols and a length of at least 1, got symbols={symbols}, length={length}"
+            "copy needs at least 2 symbols and a length of at least 1, "
+            f"got symbols={symbols}, length={length}"
         )
 
     def generate(lag: int, batch: int, random: np.random.Generator) -> Examples:
@@ -38,4 +39,4 @@ def copy_with(symbols: int = 8, length: int = 10) -> Task:
     )
 
 
-copy = copy_with(symbols=8, length=3)
+copy = copy_with(symbols=4, length=2)

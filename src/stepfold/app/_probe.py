@@ -1,0 +1,213 @@
+"""The subcommand ``probe``: what cells can remember."""
+
+import argparse
+import importlib.metadata
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from .. import __version__, cells, tasks
+from ..estimators import RunError
+from ..probe import Budget, ProbeResult, probe
+from ..report import GradientFlow, LongestLag, MemoryReport, write_memory_report
+from ._arguments import at_least, command_line, positive
+
+_CELLS = ("simple_rnn", "lstm", "gru")
+_LAG = 100
+"""The T − t at which the table shows gradient flow (less if fewer timesteps are probed)."""
+
+
+def add_probe(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommand's arguments to its parser."""
+    default = Budget()
+    parser.add_argument(
+        "--cells", metavar="NAME,…", type=_known(cells.names, cells.by_name), default=list(_CELLS),
+        help=f"built-in cells ({','.join(_CELLS)})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tasks", metavar="NAME,…", type=_known(tasks.names, tasks.by_name), default=tasks.names(),
+        help=f"tasks ({','.join(tasks.names())})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--budget", metavar="SECONDS", type=positive, default=default.seconds,
+        help=f"for each cell, task and seed ({default.seconds:g})",
+    )  # fmt: skip
+    for name, least, value, text in (
+        ("units", 1, 32, "units of each cell"),
+        ("longest", default.shortest, default.longest, "the longest lag that is tried"),
+        ("steps", 1, default.steps, "training steps for one lag and learning rate"),
+        ("seed", 0, 0, "decides first weights and examples"),
+        ("seeds", 1, 1, "how many seeds, counted up from --seed"),
+        ("threads", 1, None, "threads at most"),
+    ):
+        shown = "all processors" if value is None else value
+        parser.add_argument(
+            f"--{name}", metavar="N", type=at_least(least), default=value, help=f"{text} ({shown})"
+        )
+    parser.add_argument(
+        "--curriculum", action="store_true",
+        help="each lag begins with the weights that solved the one before, not with new ones",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        default="runs/probe",
+        help="what is done is saved there, and continued (runs/probe)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as a line of JSON")
+    parser.set_defaults(run=_probe)
+
+
+def _known(names: Callable[[], list[str]], by_name: Callable[[str], object]) -> Callable[[str], list[str]]:
+    """A reader of a list of names, each of which must be known and stand there once."""
+
+    def read(text: str) -> list[str]:
+        found = [name.strip() for name in text.split(",")]
+        for name in found:
+            try:
+                by_name(name)
+            except ValueError as error:
+                raise argparse.ArgumentTypeError(str(error)) from None
+        if len(set(found)) < len(found):
+            raise argparse.ArgumentTypeError(f"{text!r} has a name twice")
+        return found
+
+    return read
+
+
+def _probe(options: argparse.Namespace) -> None:
+    budget = Budget(
+        seconds=options.budget,
+        steps=options.steps,
+        longest=options.longest,
+        curriculum=options.curriculum,
+        threads=options.threads,
+    )
+    folder, began = Path(options.out), time.perf_counter()
+    try:
+        result = probe(
+            options.cells,
+            options.tasks,
+            units=options.units,
+            seeds=range(options.seed, options.seed + options.seeds),
+            budget=budget,
+            folder=folder,
+            progress=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted; what is done is in {folder}, and the same command continues"
+        ) from None
+    except ValueError as error:
+        raise RunError(str(error)) from None
+    seconds = time.perf_counter() - began
+    write_memory_report(folder / "report.html", _report(result, options, budget, seconds))
+    if options.json:
+        print(json.dumps(_figures(result, seconds)))
+    else:
+        print(f"{_table(result)}\n\n{_sentence(result)}")
+
+
+def _report(result: ProbeResult, options: argparse.Namespace, budget: Budget, seconds: float) -> MemoryReport:
+    task = result.tasks[0]
+    flows = [
+        GradientFlow(
+            cell=cell,
+            lags=np.arange(len(result.pieces[0].initial)),
+            initial=result.flow(cell, task, trained=False),
+            trained=result.flow(cell, task, trained=True),
+        )
+        for cell in result.cells
+    ]
+    lags = [
+        LongestLag(cell=c, task=t, lag=result.lag(c, t), limit=result.limit(c, t))
+        for c in result.cells
+        for t in result.tasks
+    ]
+    return MemoryReport(
+        title=f"memory of {', '.join(result.cells)}",
+        seconds=seconds,
+        command=command_line(),
+        configuration={
+            "units": options.units,
+            "seeds": ", ".join(str(options.seed + k) for k in range(options.seeds)),
+            **asdict(budget),
+            "learning_rates": ", ".join(f"{rate:g}" for rate in budget.learning_rates),
+        },
+        versions={
+            "stepfold": __version__,
+            "Python": platform.python_version(),
+            "numpy": np.__version__,
+            "llvmlite": importlib.metadata.version("llvmlite"),
+        },
+        notes=[
+            "Gradient flow: by how much ∂s_T/∂s_t stretches a vector, in root mean square; s is the whole "
+            f"state, the inputs are those of {task}, the trained weights those of the longest lag solved."
+        ],
+        flows=flows,
+        lags=lags,
+        budget=f"{budget.seconds:g} seconds for all lags of a task, {budget.steps:,} batches of "
+        f"{budget.batch} sequences for each lag and learning rate",
+    )
+
+
+def _figures(result: ProbeResult, seconds: float) -> dict[str, object]:
+    """The lags solved, and gradient flow at `T − t` of every cell over the inputs of every task."""
+    at = _at(result)
+    flows = {
+        when: {
+            c: {t: float(result.flow(c, t, trained=trained)[at]) for t in result.tasks} for c in result.cells
+        }
+        for when, trained in (("initial", False), ("trained", True))
+    }
+    lags = {c: {t: result.lag(c, t) for t in result.tasks} for c in result.cells}
+    return {"lags": lags, "gradient_flow": {"timesteps": at, **flows}, "seconds": round(seconds, 2)}
+
+
+def _table(result: ProbeResult) -> str:
+    """The longest lag of each cell and task, and the gradient left, at first and after training."""
+    at, task = _at(result), result.tasks[0]
+    rows = [["longest lag solved", *result.tasks, f"gradient after {at} timesteps", "trained"]]
+    for cell in result.cells:
+        lags = [_lag(result, cell, t) for t in result.tasks]
+        flows = [f"{result.flow(cell, task, trained=trained)[at]:.0e}" for trained in (False, True)]
+        rows.append([cell, *lags, *flows])
+    return _aligned(rows)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    )
+
+
+def _lag(result: ProbeResult, cell: str, task: str) -> str:
+    lag = result.lag(cell, task)
+    return f"≥ {lag:,}" if lag and lag == result.limit(cell, task) else f"{lag:,}" if lag else "none"
+
+
+def _sentence(result: ProbeResult) -> str:
+    """What was found, in words."""
+    at, task = _at(result), result.tasks[0]
+    solved = ", ".join(f"{cell} {_lag(result, cell, task)}" for cell in result.cells)
+    left = [float(result.flow(cell, task, trained=False)[at]) for cell in result.cells]
+    least, most = (result.cells[int(k)] for k in (np.argmin(left), np.argmax(left)))
+    text = f"Longest lag of {task} solved: {solved}. "
+    if least == most:
+        return f"{text}Over {at} timesteps {min(left):.0e} of the gradient is left at first."
+    return (
+        f"{text}Over {at} timesteps {min(left):.0e} of the gradient is left at first in {least}, "
+        f"{max(left):.0e} in {most}."
+    )
+
+
+def _at(result: ProbeResult) -> int:
+    return min(_LAG, len(result.pieces[0].initial) - 1)
