@@ -189,15 +189,19 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
         described = self._describe(source, [int(rows[k]) for k in worst])
         self.mistakes_ = dict(zip(worst, described, strict=True))
         lengths = checked.inputs.lengths[rows]
-        shown = int(rows[int(np.abs(lengths - min(80, np.median(lengths))).argmin())])
-        truth = self._labels()[checked.targets[shown]] if not self._regression else None
-        self.reading_ = read(self, checked.inputs[shown], truth)
+        readable = [k for k in worst if 40 <= lengths[k] <= 250]
+        shown = readable[0] if readable else int(np.abs(lengths - 120).argmin())
+        self.reading_ = self._read_input(source, int(rows[shown]), targets[shown])
 
     def _read_input(self, X: Any, row: int, target: Any = None) -> Reading | None:
         """Return what is made of one input, step by step; ``target`` is the index of its class, if known."""
-        inputs = self._encode(self._inputs_of(X, [row]))
+        (given,) = self._inputs_of(X, [row])
         truth = None if target is None or self._regression else self._labels()[target]
-        return read(self, inputs[0], truth)
+        return read(self, self._encode([given])[0], self._tokens_of(given), truth)
+
+    def _tokens_of(self, given: Any) -> list[str] | None:
+        """Return the words of a text; None for other inputs."""
+        return None
 
     def report(self, path: str | Path, *, title: str = "", command: str = "") -> None:
         """Write what training found to one HTML file, which needs no other file and no network.

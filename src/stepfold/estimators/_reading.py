@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import Ragged
+from ..data import UNKNOWN, Ragged
 from ..report import Reading
 from ._batches import Batches, Examples
 
@@ -16,7 +17,9 @@ _LONGEST = 300
 _BATCH = 50
 
 
-def read(estimator: Any, sequence: NDArray[Any], truth: Any = None) -> Reading:
+def read(
+    estimator: Any, sequence: NDArray[Any], tokens: Sequence[str] | None = None, truth: Any = None
+) -> Reading:
     """Return what a fitted estimator makes of one encoded sequence, step by step.
 
     The network runs on every beginning of the sequence: pooling and a second direction see no more than a
@@ -25,6 +28,7 @@ def read(estimator: Any, sequence: NDArray[Any], truth: Any = None) -> Reading:
     Args:
         estimator: the fitted estimator.
         sequence: (time,) ids or (time, features) values, as the estimator encodes them.
+        tokens: the words of a text, as the vocabulary cuts it; None for a sequence of measurements.
         truth: the true class or value, if known.
     """
     sequence = sequence[:_LONGEST]
@@ -33,11 +37,9 @@ def read(estimator: Any, sequence: NDArray[Any], truth: Any = None) -> Reading:
     outputs, states = _run(estimator, beginnings)
     ids = sequence.ndim == 1
     shown = slice(1, None) if ids and steps > 1 else slice(None)  # the start mark is no word
-    tokens = None
-    if ids and estimator.vocabulary_ is not None:
-        tokens = [estimator.vocabulary_.decode([int(k)]) for k in sequence[shown]]
     common: dict[str, Any] = {
-        "tokens": tokens,
+        "tokens": None if tokens is None else list(tokens)[: steps - 1] or [""],
+        "known": None if tokens is None else [int(k) != UNKNOWN for k in sequence[shown]],
         "inputs": None if ids else sequence,
         "state": states[shown],
         "layer": estimator.settings_.cell if len(estimator.settings_.cell) < 40 else "cell",

@@ -49,6 +49,7 @@ def training_report(estimator: Any, *, title: str = "", command: str = "") -> Tr
         examples="texts" if hasattr(estimator, "vocabulary_") else "sequences",
         reading=getattr(estimator, "reading_", None),
         equations={settings["cell"]: cell_of(estimator).show("maths")},
+        latex={settings["cell"]: cell_of(estimator).show("latex")},
         **_judgement(found, getattr(estimator, "mistakes_", {})),
     )
 

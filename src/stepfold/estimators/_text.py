@@ -159,6 +159,9 @@ class TextClassifier(Classifying, RecurrentEstimator):
         found = {row: text for row, text in enumerate(X) if row in wanted}
         return [found[row] for row in rows]
 
+    def _tokens_of(self, given: Any) -> list[str] | None:
+        return None if self.vocabulary_ is None else self.vocabulary_.tokens(given)
+
     def _describe(self, X: Any, rows: Sequence[int]) -> list[str]:
         return [f"text {row}" for row in rows] if self.vocabulary_ is None else self._inputs_of(X, rows)
 
