@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._ngrams import Groups, NgramTable
-from ._review_tokens import ReviewVocabulary, Stream
+from ._ngrams import NONE, Groups, NgramTable
+from ._review_tokens import ReviewVocabulary, Stream, positions
 
 _SCALE = 5.0
 """What the regression's weights are multiplied with, so that both kinds of channels are about 1."""
@@ -75,46 +75,49 @@ class NgramEvidence:
             labels: (texts,) integers below `classes`.
             classes: the number of classes, two at least.
         """
+        groups, fold = folded(labels, classes, self._folds, self._block)
+        order = np.argsort(groups.block, kind="stable")  # the order that the table wants
+        found = self._fit(stream.take(order), labels[order], groups._replace(block=groups.block[order]), fold[order])
+        back = np.argsort(order)
+        at, _ = positions(np.concatenate(([0], np.cumsum(stream.lengths[order]))), back)
+        return Evidence(found.channels[at], found.logits[back])
+
+    def _fit(
+        self, stream: Stream, labels: NDArray[np.integer[Any]], groups: Groups, fold: NDArray[np.int64]
+    ) -> Evidence:
+        """Learn from texts in the order of their blocks, and return their evidence."""
         from joblib import Parallel, delayed
 
-        groups, fold = folded(labels, classes, self._folds, self._block)
-        features = []
-        counts = []
-        start = 0
-        for name, ids in self._streams(stream).items():
-            size = 2 * self._vocabulary.size
-            table, found, counted = NgramTable.learn(ids, stream.offsets, groups, _LONGEST[name], size)
-            self._tables[name] = table
-            features.append(np.where(found >= 0, found + start, -1))
-            counts.append(counted)
-            start += table.size
-        token_features = np.concatenate(features, axis=1)
-        per_fold = np.concatenate(counts).reshape(start, self._folds, classes)
-        blocks = np.bincount(groups.group, minlength=groups.number).reshape(self._folds, classes)
-        presence = _presence(token_features, stream.offsets, start)
-        parts = [None, *np.unique(fold)]
-        scored = Parallel(n_jobs=self._jobs, prefer="threads")(
-            delayed(self._score)(presence, labels, per_fold, blocks, fold, part) for part in parts
+        run = Parallel(n_jobs=self._jobs, prefer="threads")
+        streams = self._streams(stream)
+        size = 2 * self._vocabulary.size
+        learnt = run(
+            delayed(NgramTable.learn)(ids, stream.offsets, groups, _LONGEST[name], size)
+            for name, ids in streams.items()
         )
+        self._tables = {name: table for name, (table, _, _) in zip(streams, learnt, strict=True)}
+        features = self._joined([found for _, found, _ in learnt])
+        counts = np.concatenate([counted for _, _, counted in learnt])
+        counts = counts.reshape(len(counts), self._folds, -1)
+        blocks = np.bincount(groups.group, minlength=groups.number).reshape(self._folds, -1)
+        presence = _presence(features, stream.offsets, len(counts))
+        parts = [None, *np.unique(fold)]
+        scored = run(delayed(self._score)(presence, labels, counts, blocks, fold, part) for part in parts)
         self._ratios, self._weights, self._bias = scored[0]
         channels = np.zeros((len(stream.ids), self.channels), np.float32)
         logits = np.zeros((len(labels), len(self._bias)), np.float32)
         for part, (ratios, weights, bias) in zip(parts[1:], scored[1:], strict=True):
             rows = fold == part
             tokens = np.repeat(rows, stream.lengths)
-            channels[tokens] = _channels(token_features[tokens], ratios, weights)
+            channels[tokens] = _channels(features[tokens], ratios, weights)
             logits[rows] = presence[rows] @ weights + bias
         return Evidence(channels, logits)
 
     def transform(self, stream: Stream) -> Evidence:
         """Return the evidence of other texts."""
-        features = []
-        start = 0
-        for name, ids in self._streams(stream).items():
-            found = self._tables[name].features(ids, stream.offsets)
-            features.append(np.where(found >= 0, found + start, -1))
-            start += self._tables[name].size
-        token_features = np.concatenate(features, axis=1)
+        streams = self._streams(stream)
+        token_features = self._joined([self._tables[name].features(ids, stream.offsets) for name, ids in streams.items()])
+        start = len(self._ratios)
         presence = _presence(token_features, stream.offsets, start)
         channels = _channels(token_features, self._ratios, self._weights)
         return Evidence(channels, presence @ self._weights + self._bias)
@@ -144,6 +147,12 @@ class NgramEvidence:
         ids = stream.ids.astype(np.int64)
         return {"words": ids, "marked": ids + self._vocabulary.size * self._vocabulary.marked(stream)}
 
+    def _joined(self, features: list[NDArray[np.int32]]) -> NDArray[np.int32]:
+        """Number the features of all tables one after another: (tokens, kinds)."""
+        starts = np.cumsum([0, *(table.size for table in self._tables.values())])
+        shifted = [np.where(each >= 0, each + start, NONE) for each, start in zip(features, starts, strict=False)]
+        return np.concatenate(shifted, axis=1)
+
     def _score(
         self,
         presence: Any,
@@ -172,7 +181,9 @@ class NgramEvidence:
             ratio = np.log((p + self._smoothing) / (q + self._smoothing) * prior) * seen
             ratios[:, k] = ratio
             training.data = ratios[indices, k]
-            regression = LogisticRegression(C=self._strength, solver="lbfgs", max_iter=200, tol=1e-3)
+            regression = LogisticRegression(
+                C=self._strength, solver="liblinear", dual=True, tol=0.1, random_state=0
+            )
             with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
                 regression.fit(training, labels[rows] == score)
             weights[:, k] = regression.coef_[0] * ratios[:, k]

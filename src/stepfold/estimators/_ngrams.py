@@ -53,7 +53,7 @@ class NgramTable:
         Args:
             ids: (tokens,) ids of all texts; those below `FIRST_WORD` are in no n-gram.
             offsets: (texts + 1,), where each text begins.
-            groups: where n-grams are counted.
+            groups: where n-grams are counted; the texts are in the order of their blocks.
             longest: the greatest n.
             size: every id is below it.
 
@@ -61,24 +61,26 @@ class NgramTable:
             The table, the features of all tokens as from `features`, and (features, groups) counts of blocks.
         """
         table = cls(size, [])
-        blocks = len(groups.group)
         block = np.repeat(groups.block, np.diff(offsets))
         levels: list[NDArray[np.int64]] = []
         counts = []
         for _ in range(longest):
             at, keys = table._keys(ids, offsets, levels)
-            distinct, inverse = np.unique(keys, return_inverse=True)
-            pairs = np.unique(inverse * blocks + block[at])
-            feature = pairs // blocks
-            kept = np.bincount(feature, minlength=len(distinct)) >= 2
-            number = np.where(kept, np.cumsum(kept) - 1, NONE)
-            table.keys.append(distinct[kept])
+            order = np.argsort(keys, kind="stable")
+            at, keys = at[order], keys[order]
+            first = _changes(keys)
+            feature = np.cumsum(first) - 1
+            # each n-gram's tokens are in the order of the blocks: where key or block change a new block begins
+            block_first = first | _changes(block[at])
+            kept = np.bincount(feature[block_first], minlength=int(first.sum())) >= 2
+            number = np.where(kept, np.cumsum(kept) - 1, NONE)[feature]
+            table.keys.append(keys[first][kept])
             levels.append(np.full(len(ids), NONE))
-            levels[-1][at] = number[inverse]
-            found = number[feature]
-            cells = found * groups.number + groups.group[pairs % blocks]
+            levels[-1][at] = number
+            counted = block_first & (number >= 0)
+            cells = number[counted] * groups.number + groups.group[block[at[counted]]]
             total = int(kept.sum()) * groups.number
-            counts.append(np.bincount(cells[found >= 0], minlength=total).reshape(-1, groups.number))
+            counts.append(np.bincount(cells, minlength=total).reshape(-1, groups.number))
         return table, table._numbered(levels), np.concatenate(counts).astype(np.int32)
 
     def features(self, ids: NDArray[np.integer[Any]], offsets: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -120,3 +122,8 @@ class NgramTable:
         starts = np.cumsum([0, *map(len, self.keys)])
         shifted = [np.where(level >= 0, level + start, NONE) for level, start in zip(levels, starts, strict=False)]
         return np.stack(shifted, axis=1).astype(np.int32)
+
+
+def _changes(values: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return where a value differs from the one before; the first one does."""
+    return np.concatenate((np.ones(min(len(values), 1), bool), values[1:] != values[:-1]))
