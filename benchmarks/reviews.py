@@ -1,10 +1,11 @@
-"""Accuracy on the reviews, films held out: the preset `best`, its parts, each ingredient left out, and baselines.
+"""Accuracy on the reviews, films held out: the preset `best`, its parts, each ingredient left out, and
+baselines.
 
 python -m benchmarks.reviews --splits b2 b4 --rows ensemble words,ngrams ... --out reviews.json
 
-``bK`` holds out the K-th fifth of each class in the file's order, so no film is on both sides. Every figure is kept in
-the file; a command that is interrupted or given again computes only what is missing. Seconds are wall time, with as
-many processes as there are processors.
+``bK`` holds out the K-th fifth of each class in the file's order, so no film is on both sides. Every figure
+is kept in the file; a command that is interrupted or given again computes only what is missing. Seconds are
+wall time, with as many processes as there are processors.
 """
 
 import argparse
@@ -44,7 +45,9 @@ def words_regression(train: list[str], labels: Ids, test: list[str]) -> NDArray[
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
-    words = TfidfVectorizer(tokenizer=tokenise, token_pattern=None, lowercase=False, min_df=2, sublinear_tf=True)
+    words = TfidfVectorizer(
+        tokenizer=tokenise, token_pattern=None, lowercase=False, min_df=2, sublinear_tf=True
+    )
     regression = LogisticRegression(C=10, solver="liblinear", dual=True, random_state=0)
     regression.fit(words.fit_transform(train), labels)
     return np.asarray(regression.predict(words.transform(test)) == 1)
@@ -56,7 +59,12 @@ def nb_svm(train: list[str], labels: Ids, test: list[str]) -> NDArray[np.bool_]:
     from sklearn.svm import LinearSVC
 
     pairs = CountVectorizer(
-        tokenizer=tokenise, token_pattern=None, lowercase=False, ngram_range=(1, 2), binary=True, dtype=np.float32
+        tokenizer=tokenise,
+        token_pattern=None,
+        lowercase=False,
+        ngram_range=(1, 2),
+        binary=True,
+        dtype=np.float32,
     )
     found = pairs.fit_transform(train)
     p, q = (1.0 + np.asarray(found[labels == label].sum(axis=0))[0] for label in (1, 0))

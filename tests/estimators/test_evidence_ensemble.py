@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
-keras = pytest.importorskip("keras")
+pytest.importorskip("keras")
 
 from stepfold.estimators._evidence_ensemble import EvidenceEnsemble
 from stepfold.estimators._evidence_examples import Examples, Member, batches
@@ -26,7 +26,8 @@ def corpus(classes, texts=48, seed=0):
     random = np.random.default_rng(seed)
     labels = np.arange(texts) % classes
     made = [
-        " ".join([*random.choice(["the", "film", "is", "wörd", "."], 6), *random.choice(WORDS[k], 2)]) for k in labels
+        " ".join([*random.choice(["the", "film", "is", "wörd", "."], 6), *random.choice(WORDS[k], 2)])
+        for k in labels
     ]
     return made, labels
 

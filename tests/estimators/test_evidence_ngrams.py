@@ -111,9 +111,7 @@ def test_channels_follow_from_the_counts_of_blocks():
     groups, fold = folded(labels, 2, 5, 10)
     at = int(np.flatnonzero(stream.ids == vocabulary.encode(["good"]).ids[0])[0])
     own = fold[np.searchsorted(stream.offsets, at, "right") - 1]
-    holding = {
-        groups.block[k] for k, text in enumerate(texts) if "good" in text.split() and fold[k] != own
-    }
+    holding = {groups.block[k] for k, text in enumerate(texts) if "good" in text.split() and fold[k] != own}
     counts = [sum(groups.group[block] % 2 == label for block in holding) for label in (0, 1)]
     expected = np.log((counts[1] + 3) / (counts[0] + 3))
     assert found.channels[at, 0] == pytest.approx(expected, rel=1e-5)

@@ -33,7 +33,8 @@ class EvidenceEnsemble:
         words: how many of the commonest words have an embedding.
         longest: of longer texts the networks see the first and last tokens; n-grams are taken from the whole.
         seed: is added to every member's.
-        jobs: how many networks are trained at a time, each in a process with one thread; None: one a processor.
+        jobs: how many networks are trained at a time, each in a process with one thread; None: one a
+            processor.
     """
 
     def __init__(
@@ -51,8 +52,9 @@ class EvidenceEnsemble:
     def fit(self, texts: Iterable[str], labels: NDArray[np.integer[Any]], classes: int) -> "EvidenceEnsemble":
         """Learn from texts.
 
-        Texts about the same thing (a film, a product) should stand together, as in the reviews' own order: they are
-        then counted and left out together. Progress is written to standard error; an interruption stops the training.
+        Texts about the same thing (a film, a product) should stand together, as in the reviews' own order:
+        they are then counted and left out together. Progress is written to standard error; an interruption
+        stops the training.
 
         Args:
             texts: read once.
@@ -85,7 +87,7 @@ class EvidenceEnsemble:
             predict_logits(network, examples, member)
             for network, member in zip(self._networks, self._members, strict=True)
         ]
-        return np.mean(logits, axis=0, dtype=np.float32)
+        return np.asarray(np.mean(logits, axis=0), np.float32)
 
     def evidence_logits(self, texts: Iterable[str]) -> NDArray[np.float32]:
         """Return the logits of the n-grams' regression alone, shaped as those of `predict_logits`."""
@@ -105,7 +107,7 @@ class EvidenceEnsemble:
         return np.asarray(shares / shares.sum(axis=1, keepdims=True), np.float32)
 
     def save(self, folder: str | Path) -> None:
-        """Write the classifier into an existing folder: settings, vocabulary, n-grams, one ``.keras`` a network."""
+        """Write settings, vocabulary, n-grams and a ``.keras`` file a network into an existing folder."""
         folder = Path(folder)
         settings = {
             "format": _FORMAT,
@@ -116,7 +118,7 @@ class EvidenceEnsemble:
         _replace(folder / "ensemble.json", lambda part: part.write_text(json.dumps(settings, indent=1)))
         words = json.dumps(self._vocabulary.words, ensure_ascii=False)
         _replace(folder / "words.json", lambda part: part.write_text(words, encoding="utf-8"))
-        arrays = self._evidence.to_arrays()
+        arrays: Any = self._evidence.to_arrays()
         _replace(folder / "evidence.npz", lambda part: np.savez_compressed(part, **arrays))
         for k, network in enumerate(self._networks, 1):
             _replace(folder / f"network{k}.keras", network.save)

@@ -1,4 +1,4 @@
-"""Texts as the networks of the preset `best` take them, and a network's settings; no framework is needed here."""
+"""Texts as the networks of the preset `best` take them, and a network's settings, without a framework."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ._review_tokens import UNKNOWN, Stream, positions
 
 WIDTHS = (128, 208, 320, 512, 1000)
-"""What batches are padded to: XLA compiles a program for each width, and padding costs the kernels nothing."""
+"""What batches are padded to: XLA compiles a program for each; padding costs the kernels nothing."""
 
 
 class Examples(NamedTuple):
@@ -30,9 +30,14 @@ class Examples(NamedTuple):
 
     @classmethod
     def cut(
-        cls, stream: Stream, channels: NDArray[np.float32], logits: NDArray[np.float32], words: int, longest: int
+        cls,
+        stream: Stream,
+        channels: NDArray[np.float32],
+        logits: NDArray[np.float32],
+        words: int,
+        longest: int,
     ) -> "Examples":
-        """Return the texts with ids from `words` on unknown, and of longer texts the first and last tokens."""
+        """Return texts with ids from `words` on unknown, of longer texts the first and last tokens."""
         ids = np.where(stream.ids < words, stream.ids, UNKNOWN).astype(np.int32)
         if stream.lengths.max(initial=0) <= longest:
             return cls(ids, channels, stream.offsets, logits)
@@ -43,7 +48,7 @@ class Examples(NamedTuple):
         return cls(ids[kept], channels[kept], offsets, logits)
 
     def padded(self, rows: NDArray[np.int64], width: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Return ids (rows, width), channels (rows, width, channels), both padded on the right, and logits."""
+        """Return ids (rows, width), channels (rows, width, channels), padded on the right, and logits."""
         at, offsets = positions(self.offsets, rows)
         lengths = np.diff(offsets)
         to = np.repeat(np.arange(len(rows)) * width - offsets[:-1], lengths) + np.arange(len(at))
@@ -64,7 +69,8 @@ class Member:
         embedding, units, cell: as in `evidence_network`.
         evidence: whether the network sees channels at all.
         batch: texts a batch.
-        rate: the highest learning rate; it rises over `warm_up` steps and falls to the share `last_rate` of it.
+        rate: the highest learning rate; it rises over `warm_up` steps and falls to the share `last_rate` of
+            it.
         averaged: the share of training, its last part, over which weights are averaged.
     """
 

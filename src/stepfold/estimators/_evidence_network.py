@@ -1,4 +1,4 @@
-"""The network of the preset `best`: embedded words beside n-gram evidence, a recurrent layer each way, pooling."""
+"""The network of the preset `best`: embedded words and n-gram evidence, a recurrent layer, pooling."""
 
 from typing import Any
 
@@ -61,8 +61,9 @@ def evidence_network(
 ) -> Any:
     """Return the model.
 
-    Its inputs are ``ids`` (batch, time) int32 below `vocabulary_size`, 0 for padding; ``channels`` (batch, time,
-    channels) float32; ``logits`` (batch, scores), those of the n-grams, or zeros. It returns logits (batch, scores).
+    Its inputs are ``ids`` (batch, time) int32 below `vocabulary_size`, 0 for padding; ``channels`` (batch,
+    time, channels) float32; ``logits`` (batch, scores), those of the n-grams, or zeros. It returns logits
+    (batch, scores).
 
     Args:
         vocabulary_size: the number of distinct ids.
@@ -72,7 +73,8 @@ def evidence_network(
         units: of each direction of the recurrent layer.
         cell: "lstm" or "gru"; None for the same without a recurrent layer.
         word_dropout: the share of words that become unknown in training.
-        embedding_dropout: the share of the embedding's values that are dropped, the same ones in the whole text.
+        embedding_dropout: the share of the embedding's values that are dropped, the same ones in the whole
+            text.
         dropout: of the pooled values.
         seed: for weights and dropout.
     """

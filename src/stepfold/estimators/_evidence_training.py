@@ -1,4 +1,4 @@
-"""Trains one network of the preset `best`: batches of like length, the schedule, the average of the weights."""
+"""Trains one network of the preset `best`: batches of like length, the schedule, averaged weights."""
 
 import math
 import os
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ._evidence_examples import Examples, Member, batches
 from ._evidence_network import evidence_network
+
 
 @keras.saving.register_keras_serializable(package="stepfold")
 class LinearSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
@@ -66,7 +67,7 @@ class LikeLength(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no t
 
 
 class AverageWeights(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
-    """Averages the weights every few steps from some step on, and sets the model to the average in the end."""
+    """Averages the weights every few steps from some step on; in the end the model has the average."""
 
     def __init__(self, first: int, every: int = 5) -> None:
         super().__init__()
@@ -111,7 +112,9 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
         """Write the line."""
         seconds = time.perf_counter() - self._began
         loss = (logs or {}).get("loss", math.nan)
-        print(f"{self._name}: epoch {epoch + 1}, loss {loss:.4f}, {seconds:.0f} s", file=sys.stderr, flush=True)
+        print(
+            f"{self._name}: epoch {epoch + 1}, loss {loss:.4f}, {seconds:.0f} s", file=sys.stderr, flush=True
+        )
 
 
 def weights_of(model: Any) -> list[NDArray[np.float32]]:
@@ -166,7 +169,9 @@ def train_member(
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer=keras.optimizers.Adam(schedule, beta_2=0.99, global_clipnorm=1.0), loss=loss)
     average = AverageWeights(int(steps * (1 - member.averaged)))
-    model.fit(data, epochs=member.epochs, verbose=0, shuffle=False, callbacks=[average, Progress(name, parent)])
+    model.fit(
+        data, epochs=member.epochs, verbose=0, shuffle=False, callbacks=[average, Progress(name, parent)]
+    )
     return model
 
 

@@ -23,9 +23,10 @@ class Evidence(NamedTuple):
     """What n-grams say about each token and about each text.
 
     Attributes:
-        channels: (tokens, channels) float32; for each kind of n-gram and each score first the log-count ratio of the
-            n-gram that ends at the token, then five times what it adds to the regression's logit.
-        logits: (texts, scores) float32, the regression's logits. Two classes have one score, more have one each.
+        channels: (tokens, channels) float32; for each kind of n-gram and each score first the log-count ratio
+            of the n-gram that ends at the token, then five times what it adds to the regression's logit.
+        logits: (texts, scores) float32, the regression's logits. Two classes have one score, more have one
+            each.
     """
 
     channels: NDArray[np.float32]
@@ -40,8 +41,8 @@ class NgramEvidence:
         smoothing: what is added to every count.
         strength: the regression's C, the inverse of its regularisation.
         folds: a training text's evidence comes from the folds that it is not in.
-        block: n-grams are counted over blocks of so many consecutive texts of a class, and folds are whole blocks, so
-            that consecutive texts about the same thing are not counted as independent.
+        block: n-grams are counted over blocks of so many consecutive texts of a class, and folds are whole
+            blocks, so that consecutive texts about the same thing are not counted as independent.
         jobs: how many folds are computed at a time.
     """
 
@@ -77,7 +78,9 @@ class NgramEvidence:
         """
         groups, fold = folded(labels, classes, self._folds, self._block)
         order = np.argsort(groups.block, kind="stable")  # the order that the table wants
-        found = self._fit(stream.take(order), labels[order], groups._replace(block=groups.block[order]), fold[order])
+        found = self._fit(
+            stream.take(order), labels[order], groups._replace(block=groups.block[order]), fold[order]
+        )
         back = np.argsort(order)
         at, _ = positions(np.concatenate(([0], np.cumsum(stream.lengths[order]))), back)
         return Evidence(found.channels[at], found.logits[back])
@@ -116,7 +119,9 @@ class NgramEvidence:
     def transform(self, stream: Stream) -> Evidence:
         """Return the evidence of other texts."""
         streams = self._streams(stream)
-        token_features = self._joined([self._tables[name].features(ids, stream.offsets) for name, ids in streams.items()])
+        token_features = self._joined(
+            [self._tables[name].features(ids, stream.offsets) for name, ids in streams.items()]
+        )
         start = len(self._ratios)
         presence = _presence(token_features, stream.offsets, start)
         channels = _channels(token_features, self._ratios, self._weights)
@@ -138,7 +143,9 @@ class NgramEvidence:
         )
         for name in _LONGEST:
             start = f"{name}."
-            of_table = {key.removeprefix(start): value for key, value in arrays.items() if key.startswith(start)}
+            of_table = {
+                key.removeprefix(start): value for key, value in arrays.items() if key.startswith(start)
+            }
             evidence._tables[name] = NgramTable.from_arrays(of_table)
         return evidence
 
@@ -150,7 +157,9 @@ class NgramEvidence:
     def _joined(self, features: list[NDArray[np.int32]]) -> NDArray[np.int32]:
         """Number the features of all tables one after another: (tokens, kinds)."""
         starts = np.cumsum([0, *(table.size for table in self._tables.values())])
-        shifted = [np.where(each >= 0, each + start, NONE) for each, start in zip(features, starts, strict=False)]
+        shifted = [
+            np.where(each >= 0, each + start, NONE) for each, start in zip(features, starts, strict=False)
+        ]
         return np.concatenate(shifted, axis=1)
 
     def _score(
@@ -199,7 +208,8 @@ def folded(
     Returns:
         The blocks, whose group is ``fold * classes + label``, and (texts,) the fold of each text.
     """
-    of_text, group = np.zeros(len(labels), np.int64), []
+    of_text = np.zeros(len(labels), np.int64)
+    group: list[int] = []
     for label in range(classes):
         members = np.flatnonzero(labels == label)
         size = max(1, min(block, len(members) // (2 * folds)))
@@ -229,5 +239,7 @@ def _channels(
 ) -> NDArray[np.float32]:
     """Return the channels of tokens from their features (tokens, kinds): (tokens, 2 · kinds · scores)."""
     none = np.zeros((1, 2 * ratios.shape[1]), np.float32)
-    both = np.concatenate((np.concatenate((ratios, _SCALE * weights), axis=1), none))  # feature -1 is the last row
+    both = np.concatenate(
+        (np.concatenate((ratios, _SCALE * weights), axis=1), none)
+    )  # feature -1 is the last row
     return both[features].reshape(len(features), -1)

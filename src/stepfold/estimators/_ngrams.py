@@ -31,8 +31,8 @@ class NgramTable:
 
     Args:
         vocabulary_size: every token id is below it.
-        keys: for each length n, sorted integers: for n = 1 the token's id, then the feature of the n-gram without
-            its last token, times `vocabulary_size`, plus the last token's id.
+        keys: for each length n, sorted integers: for n = 1 the token's id, then the feature of the n-gram
+            without its last token, times `vocabulary_size`, plus the last token's id.
     """
 
     def __init__(self, vocabulary_size: int, keys: list[NDArray[np.int64]]) -> None:
@@ -46,7 +46,12 @@ class NgramTable:
 
     @classmethod
     def learn(
-        cls, ids: NDArray[np.integer[Any]], offsets: NDArray[np.int64], groups: Groups, longest: int, size: int
+        cls,
+        ids: NDArray[np.integer[Any]],
+        offsets: NDArray[np.int64],
+        groups: Groups,
+        longest: int,
+        size: int,
     ) -> tuple["NgramTable", NDArray[np.int32], NDArray[np.int32]]:
         """Learn the n-grams up to a length.
 
@@ -70,7 +75,7 @@ class NgramTable:
             at, keys = at[order], keys[order]
             first = _changes(keys)
             feature = np.cumsum(first) - 1
-            # each n-gram's tokens are in the order of the blocks: where key or block change a new block begins
+            # an n-gram's tokens are in the order of the blocks: where either changes a new block begins
             block_first = first | _changes(block[at])
             kept = np.bincount(feature[block_first], minlength=int(first.sum())) >= 2
             number = np.where(kept, np.cumsum(kept) - 1, NONE)[feature]
@@ -84,7 +89,7 @@ class NgramTable:
         return table, table._numbered(levels), np.concatenate(counts).astype(np.int32)
 
     def features(self, ids: NDArray[np.integer[Any]], offsets: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Return for each token and each n the feature of the n-gram that ends there, (tokens, longest), or `NONE`."""
+        """Return the feature of the n-gram that ends at each token, (tokens, longest); `NONE` if none is known."""
         levels: list[NDArray[np.int64]] = []
         for known in self.keys:
             at, keys = self._keys(ids, offsets, levels)
@@ -120,7 +125,9 @@ class NgramTable:
     def _numbered(self, levels: list[NDArray[np.int64]]) -> NDArray[np.int32]:
         """Number the features of all lengths one after another."""
         starts = np.cumsum([0, *map(len, self.keys)])
-        shifted = [np.where(level >= 0, level + start, NONE) for level, start in zip(levels, starts, strict=False)]
+        shifted = [
+            np.where(level >= 0, level + start, NONE) for level, start in zip(levels, starts, strict=False)
+        ]
         return np.stack(shifted, axis=1).astype(np.int32)
 
 

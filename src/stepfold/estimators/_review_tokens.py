@@ -1,4 +1,4 @@
-"""Texts of any language as tokens and their ids: words, numbers, ratings, punctuation; marks after negations."""
+"""Texts of any language as tokens and ids: words, ratings, punctuation; marks after negations."""
 
 import functools
 import re
@@ -27,11 +27,17 @@ _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u
 """Scripts without spaces between words: each character is a token, and n-grams make up the words."""
 
 _NEGATIONS = frozenset(
-    "no not never none nobody nothing nowhere neither nor cannot cant dont doesnt didnt isnt wasnt wont "
-    "wouldnt couldnt shouldnt arent werent hasnt havent without hardly barely scarcely "
-    "nicht kein keine keinen keinem keiner nie niemals nichts ohne ne pas jamais rien sans aucun aucune "
-    "nunca nada sin ninguna ninguno não nem nunca sem non mai niente senza niet geen nooit".split()
+    re.findall(
+        r"\w+",
+        """
+        no not never none nobody nothing nowhere neither nor cannot cant dont doesnt didnt isnt wasnt wont
+        wouldnt couldnt shouldnt arent werent hasnt havent without hardly barely scarcely
+        nicht kein keine keinen keinem keiner nie niemals nichts ohne ne pas jamais rien sans aucun aucune
+        nunca nada sin ninguna ninguno não nem sem non mai niente senza niet geen nooit
+        """,
+    )
 )
+"""English, German, French, Spanish, Portuguese, Italian, Dutch; and English words that end with "n't"."""
 _SCOPE = 5
 
 
@@ -93,9 +99,9 @@ def _unicode_pattern() -> re.Pattern[str]:
 def tokenise(text: str) -> list[str]:
     """Split a text into tokens.
 
-    Words are case-folded and keep inner apostrophes; a rating ("7/10") is one token; punctuation is kept, runs of
-    it as "!!", "??", "…", "--" or asterisks; tags such as ``<br />`` are dropped. Characters of scripts without
-    spaces are tokens of their own. ``tokenise("Isn't BAD... 7 / 10!!!")`` gives
+    Words are case-folded and keep inner apostrophes; a rating ("7/10") is one token; punctuation is kept,
+    runs of it as "!!", "??", "…", "--" or asterisks; tags such as ``<br />`` are dropped. Characters of
+    scripts without spaces are tokens of their own. ``tokenise("Isn't BAD... 7 / 10!!!")`` gives
     ``["isn't", "bad", "…", "7/10", "!!"]``.
     """
     text = unicodedata.normalize("NFKC", text).replace("’", "'").casefold()
@@ -108,7 +114,8 @@ def tokenise(text: str) -> list[str]:
 
 
 class ReviewVocabulary:
-    """The words that have ids, the most common first: the word with index ``k`` has the id ``k + FIRST_WORD``.
+    """The words that have ids, the most common first: the word with index ``k`` has the id ``k +
+    FIRST_WORD``.
 
     Args:
         words: distinct tokens.
@@ -170,6 +177,6 @@ def _joined(drafts: list[NDArray[np.int32]]) -> tuple[NDArray[np.int32], NDArray
 
 
 def _last_before(here: NDArray[np.bool_], place: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the last place before each one where a condition held, a place far before all if there is none."""
+    """Return the last place before each one where a condition held; far before all if there is none."""
     last = np.maximum.accumulate(np.where(here, place, -(_SCOPE + 1)))
     return np.concatenate(([-(_SCOPE + 1)], last[:-1])) if len(last) else last

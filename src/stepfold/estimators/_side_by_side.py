@@ -1,4 +1,4 @@
-"""Trains networks of the preset `best` side by side, each process with one thread; run as a module it is a worker."""
+"""Trains networks of the preset `best` side by side, a process each; run as a module it is a worker."""
 
 import ctypes
 import dataclasses
@@ -92,8 +92,8 @@ def _run(folder: Path, number: int) -> None:
             failed = next((process for process in processes if process.poll()), None)
             if failed is not None:
                 raise RuntimeError(
-                    f"a process that trains networks ended with status {failed.returncode}; its error stands above on "
-                    "standard error, and jobs=1 trains the networks in this process"
+                    f"a process that trains networks ended with status {failed.returncode}; its error stands "
+                    "above on standard error, and jobs=1 trains the networks in this process"
                 )
     finally:
         for process in processes:
@@ -118,7 +118,13 @@ def _work(folder: Path, number: int) -> None:
     labels = np.load(folder / "labels.npy")
     for k, settings in plan["members"].items():
         model = train_member(
-            Member(**settings), Examples(**arrays), labels, plan["words"], plan["scores"], f"network {k}", plan["parent"]
+            Member(**settings),
+            Examples(**arrays),
+            labels,
+            plan["words"],
+            plan["scores"],
+            f"network {k}",
+            plan["parent"],
         )
         np.savez(folder / f"network{k}.npz", *weights_of(model))
 
@@ -126,8 +132,8 @@ def _work(folder: Path, number: int) -> None:
 def _keep_memory() -> None:
     """Let glibc keep the memory that is freed.
 
-    XLA allocates its buffers anew in every step; where they come from the system each time, a third of the training's
-    time are page faults.
+    XLA allocates its buffers anew in every step; where they come from the system each time, a third of the
+    training's time are page faults.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
