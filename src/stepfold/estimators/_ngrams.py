@@ -89,7 +89,7 @@ class NgramTable:
         return table, table._numbered(levels), np.concatenate(counts).astype(np.int32)
 
     def features(self, ids: NDArray[np.integer[Any]], offsets: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Return the feature of the n-gram that ends at each token, (tokens, longest); `NONE` if none is known."""
+        """Return the feature of the n-gram that ends at each token, (tokens, longest), or `NONE`."""
         levels: list[NDArray[np.int64]] = []
         for known in self.keys:
             at, keys = self._keys(ids, offsets, levels)
