@@ -8,7 +8,7 @@ pytest.importorskip("keras")
 
 from stepfold.estimators._evidence_ensemble import EvidenceEnsemble
 from stepfold.estimators._evidence_examples import Examples, Member, batches
-from stepfold.estimators._evidence_training import LinearSchedule
+from stepfold.estimators._evidence_training import LinearSchedule, best_shift
 from stepfold.estimators._review_tokens import UNKNOWN, Stream
 from stepfold.keras import SlowPathWarning
 
@@ -65,6 +65,19 @@ def test_the_learning_rate_rises_and_falls():
     schedule = LinearSchedule(0.1, warm_up=10, steps=110, last=0.3)
     rates = [float(schedule(step)) for step in (0, 9, 59, 109)]
     np.testing.assert_allclose(rates, [0.01, 0.1, 0.065, 0.03], rtol=1e-5)
+
+
+def test_the_shift_makes_mean_probabilities_the_shares_of_classes():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, 500)
+    logits = (2 * np.eye(3)[labels] + random.normal(size=(500, 3)) + [1, 0, -1]).astype(np.float32)
+    shifted = np.exp(logits + best_shift(logits, labels))
+    shares = (shifted / shifted.sum(axis=1, keepdims=True)).mean(axis=0)
+    np.testing.assert_allclose(shares, np.bincount(labels) / 500, atol=1e-4)
+    one = logits[:, 1:2]
+    shares = (1 / (1 + np.exp(-one - best_shift(one, labels == 1)))).mean()
+    np.testing.assert_allclose(shares, (labels == 1).mean(), atol=1e-4)
+    assert np.isfinite(best_shift(np.ones((4, 1), np.float32), np.ones(4))).all()
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """Texts as the networks of the preset `best` take them, and a network's settings, without a framework."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -47,6 +47,11 @@ class Examples(NamedTuple):
         offsets = np.concatenate(([0], np.cumsum(np.minimum(stream.lengths, longest))))
         return cls(ids[kept], channels[kept], offsets, logits)
 
+    def take(self, rows: NDArray[np.int64]) -> "Examples":
+        """Return some of the texts, in the order given."""
+        at, offsets = positions(self.offsets, rows)
+        return Examples(self.ids[at], self.channels[at], offsets, self.logits[rows])
+
     def padded(self, rows: NDArray[np.int64], width: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Return ids (rows, width), channels (rows, width, channels), padded on the right, and logits."""
         at, offsets = positions(self.offsets, rows)
@@ -89,11 +94,14 @@ class Member:
 
 
 def batches(
-    lengths: NDArray[np.int64], size: int, key: NDArray[Any] | None = None
+    lengths: NDArray[np.int64],
+    size: int,
+    key: NDArray[Any] | None = None,
+    widths: Sequence[int] = WIDTHS,
 ) -> Iterator[tuple[NDArray[np.int64], int]]:
     """Yield the rows of each batch, sorted by `key` (the lengths), and the width to pad them to."""
     order = np.argsort(lengths if key is None else key, kind="stable")
     for start in range(0, len(order), size):
         rows = order[start : start + size]
         longest = int(lengths[rows].max())
-        yield rows, next((width for width in WIDTHS if width >= longest), -(-longest // 256) * 256)
+        yield rows, next((width for width in widths if width >= longest), -(-longest // 256) * 256)

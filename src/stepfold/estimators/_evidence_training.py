@@ -14,6 +14,13 @@ from ._evidence_examples import Examples, Member, batches
 from ._evidence_network import evidence_network
 
 
+_PREDICTED = (256, 1000)
+_CALIBRATED = 3000
+"""How many texts decide the shift of the logits."""
+_FARTHEST = 3.0
+"""The greatest shift: where a network makes no mistake on them, the best one is infinite."""
+
+
 @keras.saving.register_keras_serializable(package="stepfold")
 class LinearSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
     """A learning rate that rises linearly, then falls linearly to a share of its highest value."""
@@ -168,11 +175,39 @@ def train_member(
     else:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer=keras.optimizers.Adam(schedule, beta_2=0.99, global_clipnorm=1.0), loss=loss)
-    average = AverageWeights(int(steps * (1 - member.averaged)))
-    model.fit(
-        data, epochs=member.epochs, verbose=0, shuffle=False, callbacks=[average, Progress(name, parent)]
-    )
+    callbacks = [AverageWeights(int(steps * (1 - member.averaged))), Progress(name, parent)]
+    model.fit(data, epochs=member.epochs, verbose=0, shuffle=False, callbacks=callbacks)
+    sample = np.random.default_rng(member.seed).permutation(len(labels))[:_CALIBRATED]
+    output = model.get_layer("output")
+    shift = best_shift(predict_logits(model, examples.take(sample), member), labels[sample])
+    output.bias.assign(output.bias + shift)
     return model
+
+
+def best_shift(logits: NDArray[np.float32], labels: NDArray[Any]) -> NDArray[np.float32]:
+    """Return what to add to logits (texts, scores) so that they fit the labels best, (scores,).
+
+    Dropout shifts what a maximum over time sees, so a network trained with it favours a class without it.
+    """
+    from scipy.optimize import minimize
+
+    scores = logits.shape[1]
+    known = labels[:, None] == (np.ones(1) if scores == 1 else np.arange(scores))
+    share = known.mean(axis=0)
+
+    def loss(shift: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        values = logits + shift
+        if scores == 1:
+            total = np.logaddexp(0, values).mean()
+            probabilities = np.exp(-np.logaddexp(0, -values))
+        else:
+            norm = np.logaddexp.reduce(values, axis=1, keepdims=True)
+            total = norm.mean()
+            probabilities = np.exp(values - norm)
+        return float(total - (known * values).sum(axis=1).mean()), probabilities.mean(axis=0) - share
+
+    found = minimize(loss, np.zeros(scores), jac=True, bounds=[(-_FARTHEST, _FARTHEST)] * scores)
+    return np.asarray(found.x, np.float32)
 
 
 def predict_logits(model: Any, examples: Examples, member: Member, batch: int = 64) -> NDArray[np.float32]:
@@ -182,7 +217,7 @@ def predict_logits(model: Any, examples: Examples, member: Member, batch: int = 
     if not member.add_logit:
         examples = examples._replace(logits=np.zeros_like(examples.logits))
     found = np.zeros_like(examples.logits)
-    for rows, width in batches(np.diff(examples.offsets), batch):
+    for rows, width in batches(np.diff(examples.offsets), batch, widths=_PREDICTED):
         whole = np.resize(rows, batch)  # a batch of another size would be compiled anew
         found[rows] = np.asarray(model.predict_on_batch(examples.padded(whole, width)))[: len(rows)]
     return found
