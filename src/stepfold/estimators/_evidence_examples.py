@@ -71,7 +71,7 @@ class Member:
         seed: of the weights, the dropout and the order.
         epochs: passes over the texts.
         add_logit: whether the n-grams' logit is added to the network's.
-        embedding, units, cell: as in `evidence_network`.
+        embedding, units, cell, word_dropout, embedding_dropout: as in `evidence_network`.
         evidence: whether the network sees channels at all.
         batch: texts a batch.
         rate: the highest learning rate; it rises over `warm_up` steps and falls to the share `last_rate` of
@@ -86,6 +86,8 @@ class Member:
     units: int = 64
     cell: str | None = "lstm"
     evidence: bool = True
+    word_dropout: float = 0.2
+    embedding_dropout: float = 0.5
     batch: int = 32
     rate: float = 2e-3
     warm_up: int = 200

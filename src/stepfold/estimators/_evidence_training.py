@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from ._evidence_examples import Examples, Member, batches
 from ._evidence_network import evidence_network
 
-
 _PREDICTED = (256, 1000)
 _CALIBRATED = 3000
 """How many texts decide the shift of the logits."""
@@ -138,6 +137,8 @@ def make_network(member: Member, words: int, channels: int, scores: int) -> Any:
         embedding=member.embedding,
         units=member.units,
         cell=member.cell,
+        word_dropout=member.word_dropout,
+        embedding_dropout=member.embedding_dropout,
         seed=member.seed,
     )
 
