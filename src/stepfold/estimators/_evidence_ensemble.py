@@ -1,0 +1,165 @@
+"""The preset `best`: n-gram evidence, and networks that read it, trained side by side and averaged."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._processors import processors
+from ._evidence_examples import Examples, Member
+from ._ngram_evidence import NgramEvidence
+from ._review_tokens import ReviewVocabulary
+from ._side_by_side import train_members
+
+MEMBERS = (
+    Member(seed=0, epochs=3, add_logit=True),
+    Member(seed=1, epochs=2, add_logit=False),
+    Member(seed=2, epochs=3, add_logit=True),
+    Member(seed=3, epochs=2, add_logit=False),
+)
+_FORMAT = "stepfold evidence ensemble 1"
+
+
+class EvidenceEnsemble:
+    """A classifier of texts: the mean of recurrent networks that see words and what n-grams say about them.
+
+    Args:
+        members: the networks' settings.
+        words: how many of the commonest words have an embedding.
+        longest: of longer texts the networks see the first and last tokens; n-grams are taken from the whole.
+        seed: is added to every member's.
+        jobs: how many networks are trained at a time, each in a process with one thread; None: one a
+            processor.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member] = MEMBERS,
+        *,
+        words: int = 4000,
+        longest: int = 1000,
+        seed: int = 0,
+        jobs: int | None = None,
+    ) -> None:
+        self._members = [dataclasses.replace(member, seed=member.seed + seed) for member in members]
+        self._words, self._longest, self._jobs = words, longest, jobs
+
+    def fit(self, texts: Iterable[str], labels: NDArray[np.integer[Any]], classes: int) -> "EvidenceEnsemble":
+        """Learn from texts.
+
+        Texts about the same thing (a film, a product) should stand together, as in the reviews' own order:
+        they are then counted and left out together. Progress is written to standard error; an interruption
+        stops the training.
+
+        Args:
+            texts: read once.
+            labels: (texts,) integers below `classes`.
+            classes: their number, two at least.
+        """
+        jobs = self._jobs or processors()
+        self._vocabulary, stream = ReviewVocabulary.learn(texts)
+        self._evidence = NgramEvidence(self._vocabulary, jobs=jobs)
+        found = self._evidence.fit_transform(stream, labels, classes)
+        examples = Examples.cut(stream, found.channels, found.logits, self._words, self._longest)
+        self._channels, self._scores = found.channels.shape[1], found.logits.shape[1]
+        trained = train_members(self._members, examples, labels, self._embedded, self._scores, jobs)
+        self._networks = [self._network(member) for member in self._members]
+        for network, weights in zip(self._networks, trained, strict=True):
+            network.set_weights(weights)
+        return self
+
+    @property
+    def networks(self) -> list[Any]:
+        """The members as Keras models, see `evidence_network`."""
+        return self._networks
+
+    def predict_logits(self, texts: Iterable[str]) -> NDArray[np.float32]:
+        """Return logits: (texts, 1), that of the second of two classes, or (texts, classes)."""
+        from ._evidence_training import predict_logits
+
+        examples = self._examples(texts)
+        logits = [
+            predict_logits(network, examples, member)
+            for network, member in zip(self._networks, self._members, strict=True)
+        ]
+        return np.asarray(np.mean(logits, axis=0), np.float32)
+
+    def evidence_logits(self, texts: Iterable[str]) -> NDArray[np.float32]:
+        """Return the logits of the n-grams' regression alone, shaped as those of `predict_logits`."""
+        return self._examples(texts).logits
+
+    def _examples(self, texts: Iterable[str]) -> Examples:
+        stream = self._vocabulary.encode(texts)
+        found = self._evidence.transform(stream)
+        return Examples.cut(stream, found.channels, found.logits, self._words, self._longest)
+
+    def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float32]:
+        """Return each class's probability, (texts, classes)."""
+        logits = self.predict_logits(texts)
+        if logits.shape[1] == 1:
+            logits = np.concatenate((np.zeros_like(logits), logits), axis=1)
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(shares / shares.sum(axis=1, keepdims=True), np.float32)
+
+    def save(self, folder: str | Path) -> None:
+        """Write settings, vocabulary, n-grams and a ``.keras`` file a network into an existing folder."""
+        folder = Path(folder)
+        settings = {
+            "format": _FORMAT,
+            "words": self._words,
+            "longest": self._longest,
+            "members": [dataclasses.asdict(member) for member in self._members],
+        }
+        _replace(folder / "ensemble.json", lambda part: part.write_text(json.dumps(settings, indent=1)))
+        words = json.dumps(self._vocabulary.words, ensure_ascii=False)
+        _replace(folder / "words.json", lambda part: part.write_text(words, encoding="utf-8"))
+        arrays: Any = self._evidence.to_arrays()
+        _replace(folder / "evidence.npz", lambda part: np.savez_compressed(part, **arrays))
+        for k, network in enumerate(self._networks, 1):
+            _replace(folder / f"network{k}.keras", network.save)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "EvidenceEnsemble":
+        """Return the classifier that `save` wrote.
+
+        Raises:
+            ValueError: the folder holds something else.
+            OSError: a file is missing.
+        """
+        import keras
+
+        from . import _evidence_network  # noqa: F401  # registers its layers
+
+        folder = Path(folder)
+        settings = json.loads((folder / "ensemble.json").read_text())
+        if not isinstance(settings, dict) or settings.get("format") != _FORMAT:
+            raise ValueError(f"{folder / 'ensemble.json'} is no ensemble; take the folder that save wrote")
+        members = [Member(**member) for member in settings["members"]]
+        found = cls(members, words=settings["words"], longest=settings["longest"])
+        found._vocabulary = ReviewVocabulary(json.loads((folder / "words.json").read_text(encoding="utf-8")))
+        with np.load(folder / "evidence.npz", allow_pickle=False) as stored:
+            found._evidence = NgramEvidence.from_arrays(found._vocabulary, dict(stored))
+        found._networks = [
+            keras.saving.load_model(folder / f"network{k}.keras") for k in range(1, len(members) + 1)
+        ]
+        return found
+
+    @property
+    def _embedded(self) -> int:
+        return min(self._words, self._vocabulary.size)
+
+    def _network(self, member: Member) -> Any:
+        from ._evidence_training import make_network
+
+        return make_network(member, self._embedded, self._channels, self._scores)
+
+
+def _replace(path: Path, write: Any) -> None:
+    part = path.with_name(f"part-{path.name}")
+    write(part)
+    os.replace(part, path)

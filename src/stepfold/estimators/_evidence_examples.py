@@ -1,0 +1,109 @@
+"""Texts as the networks of the preset `best` take them, and a network's settings, without a framework."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._review_tokens import UNKNOWN, Stream, positions
+
+WIDTHS = (128, 208, 320, 512, 1000)
+"""What batches are padded to: XLA compiles a program for each; padding costs the kernels nothing."""
+
+
+class Examples(NamedTuple):
+    """Texts as a network takes them.
+
+    Attributes:
+        ids: (tokens,) int32, all texts one after another.
+        channels: (tokens, channels) float32.
+        offsets: (texts + 1,) int64.
+        logits: (texts, scores) float32.
+    """
+
+    ids: NDArray[np.int32]
+    channels: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+    logits: NDArray[np.float32]
+
+    @classmethod
+    def cut(
+        cls,
+        stream: Stream,
+        channels: NDArray[np.float32],
+        logits: NDArray[np.float32],
+        words: int,
+        longest: int,
+    ) -> "Examples":
+        """Return texts with ids from `words` on unknown, of longer texts the first and last tokens."""
+        ids = np.where(stream.ids < words, stream.ids, UNKNOWN).astype(np.int32)
+        if stream.lengths.max(initial=0) <= longest:
+            return cls(ids, channels, stream.offsets, logits)
+        place = np.arange(len(ids)) - np.repeat(stream.offsets[:-1], stream.lengths)
+        length = np.repeat(stream.lengths, stream.lengths)
+        kept = (length <= longest) | (place < longest // 2) | (place >= length - (longest - longest // 2))
+        offsets = np.concatenate(([0], np.cumsum(np.minimum(stream.lengths, longest))))
+        return cls(ids[kept], channels[kept], offsets, logits)
+
+    def take(self, rows: NDArray[np.int64]) -> "Examples":
+        """Return some of the texts, in the order given."""
+        at, offsets = positions(self.offsets, rows)
+        return Examples(self.ids[at], self.channels[at], offsets, self.logits[rows])
+
+    def padded(self, rows: NDArray[np.int64], width: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Return ids (rows, width), channels (rows, width, channels), padded on the right, and logits."""
+        at, offsets = positions(self.offsets, rows)
+        lengths = np.diff(offsets)
+        to = np.repeat(np.arange(len(rows)) * width - offsets[:-1], lengths) + np.arange(len(at))
+        ids = np.zeros(len(rows) * width, np.int32)
+        channels = np.zeros((len(rows) * width, self.channels.shape[1]), np.float32)
+        ids[to], channels[to] = self.ids[at], self.channels[at]
+        return ids.reshape(len(rows), width), channels.reshape(len(rows), width, -1), self.logits[rows]
+
+
+@dataclass(frozen=True)
+class Member:
+    """The settings of one network and its training.
+
+    Attributes:
+        seed: of the weights, the dropout and the order.
+        epochs: passes over the texts.
+        add_logit: whether the n-grams' logit is added to the network's.
+        embedding, units, cell, word_dropout, embedding_dropout: as in `evidence_network`.
+        evidence: whether the network sees channels at all.
+        batch: texts a batch.
+        rate: the highest learning rate; it rises over `warm_up` steps and falls to the share `last_rate` of
+            it.
+        averaged: the share of training, its last part, over which weights are averaged.
+    """
+
+    seed: int = 0
+    epochs: int = 3
+    add_logit: bool = True
+    embedding: int = 64
+    units: int = 64
+    cell: str | None = "lstm"
+    evidence: bool = True
+    word_dropout: float = 0.2
+    embedding_dropout: float = 0.5
+    batch: int = 32
+    rate: float = 2e-3
+    warm_up: int = 200
+    last_rate: float = 0.3
+    averaged: float = 0.65
+
+
+def batches(
+    lengths: NDArray[np.int64],
+    size: int,
+    key: NDArray[Any] | None = None,
+    widths: Sequence[int] = WIDTHS,
+) -> Iterator[tuple[NDArray[np.int64], int]]:
+    """Yield the rows of each batch, sorted by `key` (the lengths), and the width to pad them to."""
+    order = np.argsort(lengths if key is None else key, kind="stable")
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        longest = int(lengths[rows].max())
+        yield rows, next((width for width in widths if width >= longest), -(-longest // 256) * 256)

@@ -1,0 +1,245 @@
+"""What n-grams say about the class: naive-Bayes log-count ratios and logistic regression, cross-fitted.
+
+After Wang & Manning (2012), "Baselines and bigrams: simple, good sentiment and topic classification".
+"""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._ngrams import NONE, Groups, NgramTable
+from ._review_tokens import ReviewVocabulary, Stream, positions
+
+_SCALE = 5.0
+"""What the regression's weights are multiplied with, so that both kinds of channels are about 1."""
+_LONGEST = {"words": 3, "marked": 2}
+_KINDS = sum(_LONGEST.values())
+
+
+class Evidence(NamedTuple):
+    """What n-grams say about each token and about each text.
+
+    Attributes:
+        channels: (tokens, channels) float32; for each kind of n-gram and each score first the log-count ratio
+            of the n-gram that ends at the token, then five times what it adds to the regression's logit.
+        logits: (texts, scores) float32, the regression's logits. Two classes have one score, more have one
+            each.
+    """
+
+    channels: NDArray[np.float32]
+    logits: NDArray[np.float32]
+
+
+class NgramEvidence:
+    """Scores of n-grams: words up to three, and words marked by negations up to two.
+
+    Args:
+        vocabulary: of the streams' ids.
+        smoothing: what is added to every count.
+        strength: the regression's C, the inverse of its regularisation.
+        folds: a training text's evidence comes from the folds that it is not in.
+        block: n-grams are counted over blocks of so many consecutive texts of a class, and folds are whole
+            blocks, so that consecutive texts about the same thing are not counted as independent.
+        jobs: how many folds are computed at a time.
+    """
+
+    def __init__(
+        self,
+        vocabulary: ReviewVocabulary,
+        *,
+        smoothing: float = 3.0,
+        strength: float = 0.2,
+        folds: int = 5,
+        block: int = 10,
+        jobs: int = 2,
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._smoothing, self._strength = smoothing, strength
+        self._folds, self._block, self._jobs = folds, block, jobs
+        self._tables: dict[str, NgramTable] = {}
+        self._ratios = self._weights = np.zeros((0, 1), np.float32)
+        self._bias = np.zeros(1, np.float32)
+
+    @property
+    def channels(self) -> int:
+        """The number of channels of a token."""
+        return 2 * _KINDS * len(self._bias)
+
+    def fit_transform(self, stream: Stream, labels: NDArray[np.integer[Any]], classes: int) -> Evidence:
+        """Learn from texts and return their evidence, each text's from the folds that it is not in.
+
+        Args:
+            stream: the texts, in the file's order.
+            labels: (texts,) integers below `classes`.
+            classes: the number of classes, two at least.
+        """
+        groups, fold = folded(labels, classes, self._folds, self._block)
+        order = np.argsort(groups.block, kind="stable")  # the order that the table wants
+        found = self._fit(
+            stream.take(order), labels[order], groups._replace(block=groups.block[order]), fold[order]
+        )
+        back = np.argsort(order)
+        at, _ = positions(np.concatenate(([0], np.cumsum(stream.lengths[order]))), back)
+        return Evidence(found.channels[at], found.logits[back])
+
+    def _fit(
+        self, stream: Stream, labels: NDArray[np.integer[Any]], groups: Groups, fold: NDArray[np.int64]
+    ) -> Evidence:
+        """Learn from texts in the order of their blocks, and return their evidence."""
+        from joblib import Parallel, delayed
+
+        run = Parallel(n_jobs=self._jobs, prefer="threads")
+        streams = self._streams(stream)
+        size = 2 * self._vocabulary.size
+        learnt = run(
+            delayed(NgramTable.learn)(ids, stream.offsets, groups, _LONGEST[name], size)
+            for name, ids in streams.items()
+        )
+        self._tables = {name: table for name, (table, _, _) in zip(streams, learnt, strict=True)}
+        features = self._joined([found for _, found, _ in learnt])
+        counts = np.concatenate([counted for _, _, counted in learnt])
+        counts = counts.reshape(len(counts), self._folds, -1)
+        blocks = np.bincount(groups.group, minlength=groups.number).reshape(self._folds, -1)
+        presence = _presence(features, stream.offsets, len(counts))
+        parts = [None, *np.unique(fold)]
+        scored = run(delayed(self._score)(presence, labels, counts, blocks, fold, part) for part in parts)
+        self._ratios, self._weights, self._bias = scored[0]
+        channels = np.zeros((len(stream.ids), self.channels), np.float32)
+        logits = np.zeros((len(labels), len(self._bias)), np.float32)
+        for part, (ratios, weights, bias) in zip(parts[1:], scored[1:], strict=True):
+            rows = fold == part
+            tokens = np.repeat(rows, stream.lengths)
+            channels[tokens] = _channels(features[tokens], ratios, weights)
+            logits[rows] = presence[rows] @ weights + bias
+        return Evidence(channels, logits)
+
+    def transform(self, stream: Stream) -> Evidence:
+        """Return the evidence of other texts."""
+        streams = self._streams(stream)
+        token_features = self._joined(
+            [self._tables[name].features(ids, stream.offsets) for name, ids in streams.items()]
+        )
+        start = len(self._ratios)
+        presence = _presence(token_features, stream.offsets, start)
+        channels = _channels(token_features, self._ratios, self._weights)
+        return Evidence(channels, presence @ self._weights + self._bias)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what was learnt as arrays, for `from_arrays`."""
+        arrays = {"ratios": self._ratios, "weights": self._weights, "bias": self._bias}
+        for name, table in self._tables.items():
+            arrays.update({f"{name}.{key}": value for key, value in table.to_arrays().items()})
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, vocabulary: ReviewVocabulary, arrays: Mapping[str, NDArray[Any]]) -> "NgramEvidence":
+        """Return the evidence that `to_arrays` wrote, with the vocabulary that it was learnt with."""
+        evidence = cls(vocabulary)
+        evidence._ratios, evidence._weights, evidence._bias = (
+            arrays[name].astype(np.float32) for name in ("ratios", "weights", "bias")
+        )
+        for name in _LONGEST:
+            start = f"{name}."
+            of_table = {
+                key.removeprefix(start): value for key, value in arrays.items() if key.startswith(start)
+            }
+            evidence._tables[name] = NgramTable.from_arrays(of_table)
+        return evidence
+
+    def _streams(self, stream: Stream) -> dict[str, NDArray[np.int64]]:
+        """Return the ids of the words, and of the words as other ones where a negation marks them."""
+        ids = stream.ids.astype(np.int64)
+        return {"words": ids, "marked": ids + self._vocabulary.size * self._vocabulary.marked(stream)}
+
+    def _joined(self, features: list[NDArray[np.int32]]) -> NDArray[np.int32]:
+        """Number the features of all tables one after another: (tokens, kinds)."""
+        starts = np.cumsum([0, *(table.size for table in self._tables.values())])
+        shifted = [
+            np.where(each >= 0, each + start, NONE) for each, start in zip(features, starts, strict=False)
+        ]
+        return np.concatenate(shifted, axis=1)
+
+    def _score(
+        self,
+        presence: Any,
+        labels: NDArray[np.integer[Any]],
+        counts: NDArray[np.int32],
+        blocks: NDArray[np.int64],
+        fold: NDArray[np.int64],
+        left_out: int | None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Return ratios, weights (features, scores) and bias (scores,) from all folds but one."""
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+
+        folds = [k for k in range(counts.shape[1]) if k != left_out]
+        counted, totals = counts[:, folds].sum(axis=1), blocks[folds].sum(axis=0)
+        rows = np.flatnonzero(fold != left_out) if left_out is not None else np.arange(len(labels))
+        scores = [1] if counts.shape[2] == 2 else range(counts.shape[2])
+        seen = counted.sum(axis=1) >= 2
+        ratios = np.zeros((len(counted), len(scores)), np.float32)
+        weights, bias = np.zeros_like(ratios), np.zeros(len(scores), np.float32)
+        training = presence[rows]
+        indices = training.indices
+        for k, score in enumerate(scores):
+            p, q = counted[:, score], counted.sum(axis=1) - counted[:, score]
+            prior = max(totals.sum() - totals[score], 1) / max(totals[score], 1)
+            ratio = np.log((p + self._smoothing) / (q + self._smoothing) * prior) * seen
+            ratios[:, k] = ratio
+            training.data = ratios[indices, k]
+            regression = LogisticRegression(
+                C=self._strength, solver="liblinear", dual=True, tol=0.1, random_state=0
+            )
+            with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+                regression.fit(training, labels[rows] == score)
+            weights[:, k] = regression.coef_[0] * ratios[:, k]
+            bias[k] = regression.intercept_[0]
+        return ratios, weights, bias
+
+
+def folded(
+    labels: NDArray[np.integer[Any]], classes: int, folds: int, block: int
+) -> tuple[Groups, NDArray[np.int64]]:
+    """Divide texts into blocks of consecutive texts of a class, and the blocks into folds.
+
+    Returns:
+        The blocks, whose group is ``fold * classes + label``, and (texts,) the fold of each text.
+    """
+    of_text = np.zeros(len(labels), np.int64)
+    group: list[int] = []
+    for label in range(classes):
+        members = np.flatnonzero(labels == label)
+        size = max(1, min(block, len(members) // (2 * folds)))
+        blocks = max(len(members) // size, 1)
+        mine = np.minimum(np.arange(len(members)) // size, blocks - 1)
+        of_text[members] = mine + len(group)
+        group += [min(k * folds // blocks, folds - 1) * classes + label for k in range(blocks)]
+    groups = Groups(of_text, np.array(group), folds * classes)
+    return groups, groups.group[of_text] // classes
+
+
+def _presence(features: NDArray[np.int32], offsets: NDArray[np.int64], size: int) -> Any:
+    """Return which features each text holds, a sparse (texts, size) matrix of float32 ones."""
+    from scipy.sparse import csr_matrix
+
+    valid = features >= 0
+    lengths = np.concatenate(([0], np.cumsum(valid.sum(axis=1))))[offsets]
+    ones = np.ones(lengths[-1], np.float32)
+    matrix = csr_matrix((ones, features[valid], lengths), shape=(len(offsets) - 1, size))
+    matrix.sum_duplicates()
+    matrix.data[:] = 1
+    return matrix
+
+
+def _channels(
+    features: NDArray[np.int32], ratios: NDArray[np.float32], weights: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return the channels of tokens from their features (tokens, kinds): (tokens, 2 · kinds · scores)."""
+    none = np.zeros((1, 2 * ratios.shape[1]), np.float32)
+    both = np.concatenate(
+        (np.concatenate((ratios, _SCALE * weights), axis=1), none)
+    )  # feature -1 is the last row
+    return both[features].reshape(len(features), -1)

@@ -1,0 +1,145 @@
+"""Trains networks of the preset `best` side by side, a process each; run as a module it is a worker."""
+
+import ctypes
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._evidence_examples import Examples, Member
+
+Weights = list[NDArray[np.float32]]
+
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NPROC", "PJRT_NPROC")
+"""What tells stepfold, NumPy's BLAS and XLA that a process has one thread."""
+_MEMORY = {-4: 0, -1: 2**31 - 1, -2: 2**26}
+"""glibc's M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD: no block is a mapping of its own, none is given back."""
+
+
+def train_members(
+    members: Sequence[Member], examples: Examples, labels: NDArray[Any], words: int, scores: int, jobs: int
+) -> list[Weights]:
+    """Return the weights of each network, trained `jobs` at a time.
+
+    Each line of progress goes to standard error. When this is interrupted the processes end with it.
+
+    Raises:
+        RuntimeError: a process failed; what it says stands on standard error.
+    """
+    if jobs < 2 or len(members) < 2:
+        from ._evidence_training import train_member, weights_of
+
+        return [
+            weights_of(train_member(member, examples, labels, words, scores, f"network {k}"))
+            for k, member in enumerate(members, 1)
+        ]
+    with tempfile.TemporaryDirectory(prefix="stepfold-") as name:
+        folder = Path(name)
+        for key, array in {**examples._asdict(), "labels": labels}.items():
+            np.save(folder / f"{key}.npy", array)
+        for number, share in enumerate(_shares(members, jobs)):
+            plan = {
+                "members": {k + 1: dataclasses.asdict(members[k]) for k in share},
+                "words": words,
+                "scores": scores,
+                "parent": os.getpid(),
+            }
+            (folder / f"plan{number}.json").write_text(json.dumps(plan))
+        _run(folder, len(list(folder.glob("plan*.json"))))
+        return [_weights(folder / f"network{k}.npz") for k in range(1, len(members) + 1)]
+
+
+def _shares(members: Sequence[Member], jobs: int) -> list[list[int]]:
+    """Deal the members out, the longest trainings first, each to the process with the least to do."""
+    shares: list[list[int]] = [[] for _ in range(min(jobs, len(members)))]
+    for k in sorted(range(len(members)), key=lambda k: -members[k].epochs):
+        min(shares, key=lambda share: sum(members[j].epochs for j in share)).append(k)
+    return shares
+
+
+def _run(folder: Path, number: int) -> None:
+    import keras
+
+    source = str(Path(__file__).parents[2])
+    paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {
+        **os.environ,
+        **dict.fromkeys(_ONE_THREAD, "1"),
+        "KERAS_BACKEND": keras.backend.backend(),
+        "PYTHONPATH": os.pathsep.join(paths),
+        # networks of one kind are compiled once
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for k in range(number):
+            command = [sys.executable, "-m", "stepfold.estimators._side_by_side", str(folder), str(k)]
+            processes.append(subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL))
+        while any(process.poll() is None for process in processes):
+            time.sleep(0.05)
+            failed = next((process for process in processes if process.poll()), None)
+            if failed is not None:
+                raise RuntimeError(
+                    f"a process that trains networks ended with status {failed.returncode}; its error stands "
+                    "above on standard error, and jobs=1 trains the networks in this process"
+                )
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
+
+
+def _weights(path: Path) -> Weights:
+    with np.load(path, allow_pickle=False) as stored:
+        return [stored[f"arr_{k}"] for k in range(len(stored.files))]
+
+
+def _work(folder: Path, number: int) -> None:
+    """Train the networks of one plan, and write the weights of each."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+    _keep_memory()
+    from ._evidence_training import train_member, weights_of
+
+    plan = json.loads((folder / f"plan{number}.json").read_text())
+    arrays = {key: np.load(folder / f"{key}.npy", mmap_mode="r") for key in Examples._fields}
+    labels = np.load(folder / "labels.npy")
+    for k, settings in plan["members"].items():
+        model = train_member(
+            Member(**settings),
+            Examples(**arrays),
+            labels,
+            plan["words"],
+            plan["scores"],
+            f"network {k}",
+            plan["parent"],
+        )
+        np.savez(folder / f"network{k}.npz", *weights_of(model))
+
+
+def _keep_memory() -> None:
+    """Let glibc keep the memory that is freed.
+
+    XLA allocates its buffers anew in every step; where they come from the system each time, a third of the
+    training's time are page faults.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for option, value in _MEMORY.items():
+            mallopt(option, value)
+
+
+if __name__ == "__main__":
+    _work(Path(sys.argv[1]), int(sys.argv[2]))
