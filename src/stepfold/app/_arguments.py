@@ -3,7 +3,10 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ..estimators import RunError
 
 
 def at_least(lowest: int, *, below: int = 2**31) -> Callable[[str], int]:
@@ -39,6 +42,15 @@ def share(text: str) -> float:
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no share: give a number from 0 to below 1")
     return value
+
+
+@contextmanager
+def input_errors() -> Iterator[None]:
+    """Turn an estimator's error about its inputs or parameters into one of the command."""
+    try:
+        yield
+    except ValueError as error:
+        raise RunError(" ".join(str(error).split())) from error
 
 
 def command_line() -> str:

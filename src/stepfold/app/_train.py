@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from ..estimators import PRESETS, RunError, RunFolder
-from ._arguments import at_least, command_line
+from ._arguments import at_least, command_line, input_errors
 from ._data import IMDB, Examples, add_columns, columns_of, read_file, read_imdb
 from ._options import add_options, given_options, option_of
 from ._show import known_cell
@@ -83,7 +83,8 @@ def _train(options: argparse.Namespace) -> None:
     )
     _log(f"{len(examples.targets):,} examples for a {examples.kind}")
     estimator = _estimator(examples, given, begun)
-    estimator.fit(examples.inputs, examples.targets, folder=run.path, resume=options.resume)
+    with input_errors():
+        estimator.fit(examples.inputs, examples.targets, folder=run.path, resume=options.resume)
     estimator.report(run.report, title=f"{_stem(options.data)}, {cell}", command=command_line())
     results = estimator.results_
     if options.json:
@@ -104,7 +105,7 @@ def _estimator(examples: Examples, given: dict[str, Any], begun: dict[str, Any])
     strange = sorted(given.keys() - names.keys())
     if strange:
         raise RunError(f"{option_of(strange[0])} is for texts, but these data are sequences; leave it out")
-    if examples.tokens and not begun:
+    if examples.tokens and not begun and given.get("preset") != "best":
         given = {"tokens": examples.tokens, **given}
     verbose = 1 if sys.stderr.isatty() else 2
     return kind(**{**given, "verbose": verbose})

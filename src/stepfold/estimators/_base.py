@@ -78,6 +78,12 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
         """Take back what ``_learnt`` returned."""
         raise NotImplementedError
 
+    def _save_network(self, run: RunFolder) -> None:
+        run.write(run.model, self.network_.save)
+
+    def _load_network(self, run: RunFolder) -> Any:
+        return load_network(run.model)
+
     def _save_vocabulary(self, run: RunFolder) -> None:
         """Write the vocabulary, if there is one."""
 
@@ -126,9 +132,7 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
             KeyboardInterrupt: after Ctrl-C; with a folder, the best network so far and the state are there.
         """
         settings = resolve(self._settings_kind, self._defaults(), self._given())
-        run = None if folder is None else RunFolder(folder)
-        if resume and run is None:
-            raise ValueError("resume=True goes on from the state in a folder; give folder as well")
+        run = self._run_of(folder, resume)
         examples = self._learn(X, y, settings, Path(tempfile.gettempdir()) if run is None else run.existing())
         seed = self._seed()
         rows, held = self._split(examples, settings, seed, validation_data is not None)
@@ -179,6 +183,11 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
         if run is not None:
             self._write(run, examples.digest())
         return self
+
+    def _run_of(self, folder: str | Path | None, resume: bool) -> RunFolder | None:
+        if resume and folder is None:
+            raise ValueError("resume=True goes on from the state in a folder; give folder as well")
+        return None if folder is None else RunFolder(folder)
 
     def _judge(self, validation: Batches, checked: Examples, rows: NDArray[np.int64], source: Any) -> None:
         """Keep what a report shows of the held-out examples."""
@@ -292,7 +301,7 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
         run = RunFolder(folder)
         run.begin(overwrite=overwrite)
         run.clear()
-        run.write(run.model, self.network_.save)
+        self._save_network(run)
         self._write(run, None)
 
     @classmethod
@@ -315,7 +324,7 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{run.config} is damaged or of another version ({error}); train again") from None
         estimator._restore(config, run)
-        estimator.network_ = load_network(run.model)
+        estimator.network_ = estimator._load_network(run)
         estimator.history_, estimator.results_ = config.get("history", {}), config.get("results", {})
         return estimator
 

@@ -89,6 +89,24 @@ class Interruptions(keras.callbacks.Callback):  # type: ignore[misc]  # keras ha
         self._stop_if_requested()
 
 
+@contextmanager
+def interruptible(message: str) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into a ``KeyboardInterrupt`` with a message while the block runs."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, interrupt) if main else None
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(message) from None
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)
+
+
 class Recorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
     """Keeps each epoch's figures and the best weights, ends training in time, and fills the run's folder.
 

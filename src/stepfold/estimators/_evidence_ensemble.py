@@ -49,7 +49,13 @@ class EvidenceEnsemble:
         self._members = [dataclasses.replace(member, seed=member.seed + seed) for member in members]
         self._words, self._longest, self._jobs = words, longest, jobs
 
-    def fit(self, texts: Iterable[str], labels: NDArray[np.integer[Any]], classes: int) -> "EvidenceEnsemble":
+    def fit(
+        self,
+        texts: Iterable[str],
+        labels: NDArray[np.integer[Any]],
+        classes: int,
+        keep: Path | None = None,
+    ) -> "EvidenceEnsemble":
         """Learn from texts.
 
         Texts about the same thing (a film, a product) should stand together, as in the reviews' own order:
@@ -60,6 +66,7 @@ class EvidenceEnsemble:
             texts: read once.
             labels: (texts,) integers below `classes`.
             classes: their number, two at least.
+            keep: a folder for networks that are done, which are not trained again; None for none.
         """
         jobs = self._jobs or processors()
         self._vocabulary, stream = ReviewVocabulary.learn(texts)
@@ -67,10 +74,12 @@ class EvidenceEnsemble:
         found = self._evidence.fit_transform(stream, labels, classes)
         examples = Examples.cut(stream, found.channels, found.logits, self._words, self._longest)
         self._channels, self._scores = found.channels.shape[1], found.logits.shape[1]
-        trained = train_members(self._members, examples, labels, self._embedded, self._scores, jobs)
+        self.trained = train_members(
+            self._members, examples, labels, self._embedded, self._scores, jobs, keep
+        )
         self._networks = [self._network(member) for member in self._members]
-        for network, weights in zip(self._networks, trained, strict=True):
-            network.set_weights(weights)
+        for network, trained in zip(self._networks, self.trained, strict=True):
+            network.set_weights(trained.weights)
         return self
 
     @property

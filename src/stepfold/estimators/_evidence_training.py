@@ -108,6 +108,7 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
     def __init__(self, name: str, parent: int | None = None) -> None:
         super().__init__()
         self._name, self._parent, self._began = name, parent, time.perf_counter()
+        self.seconds: list[float] = []
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """End the process if nobody waits for it."""
@@ -117,6 +118,9 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the line."""
         seconds = time.perf_counter() - self._began
+        if logs is not None:
+            logs["seconds"] = seconds - sum(self.seconds)
+            self.seconds.append(logs["seconds"])
         loss = (logs or {}).get("loss", math.nan)
         print(
             f"{self._name}: epoch {epoch + 1}, loss {loss:.4f}, {seconds:.0f} s", file=sys.stderr, flush=True

@@ -134,6 +134,27 @@ PRESETS: dict[str, dict[str, Any]] = {
         "clip_norm": 1.0,
         "weight_averaging": 0.5,
     },
+    "best": {
+        **_TUTORIAL,
+        "cell": "gru",
+        "units": 64,
+        "bidirectional": True,
+        "pooling": "max_mean",
+        "mask": True,
+        "word_dropout": 0.2,
+        "embedding_dropout": 0.5,
+        "output_dropout": 0.5,
+        "epochs": 3,
+        "optimizer": "adam",
+        "learning_rate": 0.002,
+        "schedule": "linear",
+        "clip_norm": 1.0,
+        "weight_averaging": 0.65,
+        "vocabulary_size": 4000,
+        "length": 1000,
+        "embedding": 64,
+        "split": "blocks",
+    },
 }
 """What each preset sets; a parameter that a user gives takes its place."""
 

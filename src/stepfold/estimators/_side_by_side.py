@@ -11,14 +11,42 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._evidence_examples import Examples, Member
 
-Weights = list[NDArray[np.float32]]
+
+class Trained(NamedTuple):
+    """A network's weights, and for each epoch its loss and the seconds it took."""
+
+    weights: list[NDArray[np.float32]]
+    losses: NDArray[np.float64]
+    seconds: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, model: Any) -> "Trained":
+        """Return what is kept of a model that ``train_member`` returned."""
+        from ._evidence_training import weights_of
+
+        history = model.history.history
+        return cls(weights_of(model), np.array(history["loss"]), np.array(history["seconds"]))
+
+    def save(self, path: Path) -> None:
+        """Write to a ``.npz`` file, under another name first."""
+        part = path.with_name(f"part-{path.name}")
+        np.savez(part, *self.weights, losses=self.losses, seconds=self.seconds)
+        os.replace(part, path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Trained":
+        """Read what ``save`` wrote."""
+        with np.load(path, allow_pickle=False) as stored:
+            weights = [stored[f"arr_{k}"] for k in range(len(stored.files) - 2)]
+            return cls(weights, stored["losses"], stored["seconds"])
+
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NPROC", "PJRT_NPROC")
 """What tells stepfold, NumPy's BLAS and XLA that a process has one thread."""
@@ -27,36 +55,46 @@ _MEMORY = {-4: 0, -1: 2**31 - 1, -2: 2**26}
 
 
 def train_members(
-    members: Sequence[Member], examples: Examples, labels: NDArray[Any], words: int, scores: int, jobs: int
-) -> list[Weights]:
-    """Return the weights of each network, trained `jobs` at a time.
+    members: Sequence[Member],
+    examples: Examples,
+    labels: NDArray[Any],
+    words: int,
+    scores: int,
+    jobs: int,
+    keep: Path | None = None,
+) -> list[Trained]:
+    """Return each network, trained `jobs` at a time.
 
+    Networks that are in the folder `keep` are read from there; the others are left there as they are done.
     Each line of progress goes to standard error. When this is interrupted the processes end with it.
 
     Raises:
         RuntimeError: a process failed; what it says stands on standard error.
     """
-    if jobs < 2 or len(members) < 2:
-        from ._evidence_training import train_member, weights_of
-
-        return [
-            weights_of(train_member(member, examples, labels, words, scores, f"network {k}"))
-            for k, member in enumerate(members, 1)
-        ]
     with tempfile.TemporaryDirectory(prefix="stepfold-") as name:
         folder = Path(name)
+        files = [(keep or folder) / f"network{k}.npz" for k in range(1, len(members) + 1)]
+        missing = [k for k, file in enumerate(files) if not file.exists()]
+        if jobs < 2 or len(missing) < 2:
+            from ._evidence_training import train_member
+
+            for k in missing:
+                model = train_member(members[k], examples, labels, words, scores, f"network {k + 1}")
+                Trained.of(model).save(files[k])
+            return [Trained.load(file) for file in files]
         for key, array in {**examples._asdict(), "labels": labels}.items():
             np.save(folder / f"{key}.npy", array)
-        for number, share in enumerate(_shares(members, jobs)):
+        shares = _shares([members[k] for k in missing], jobs)
+        for number, share in enumerate(shares):
             plan = {
-                "members": {k + 1: dataclasses.asdict(members[k]) for k in share},
+                "members": {str(files[missing[k]]): dataclasses.asdict(members[missing[k]]) for k in share},
                 "words": words,
                 "scores": scores,
                 "parent": os.getpid(),
             }
             (folder / f"plan{number}.json").write_text(json.dumps(plan))
-        _run(folder, len(list(folder.glob("plan*.json"))))
-        return [_weights(folder / f"network{k}.npz") for k in range(1, len(members) + 1)]
+        _run(folder, len(shares))
+        return [Trained.load(file) for file in files]
 
 
 def _shares(members: Sequence[Member], jobs: int) -> list[list[int]]:
@@ -102,31 +140,26 @@ def _run(folder: Path, number: int) -> None:
             process.wait()
 
 
-def _weights(path: Path) -> Weights:
-    with np.load(path, allow_pickle=False) as stored:
-        return [stored[f"arr_{k}"] for k in range(len(stored.files))]
-
-
 def _work(folder: Path, number: int) -> None:
     """Train the networks of one plan, and write the weights of each."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     _keep_memory()
-    from ._evidence_training import train_member, weights_of
+    from ._evidence_training import train_member
 
     plan = json.loads((folder / f"plan{number}.json").read_text())
     arrays = {key: np.load(folder / f"{key}.npy", mmap_mode="r") for key in Examples._fields}
     labels = np.load(folder / "labels.npy")
-    for k, settings in plan["members"].items():
+    for file, settings in plan["members"].items():
         model = train_member(
             Member(**settings),
             Examples(**arrays),
             labels,
             plan["words"],
             plan["scores"],
-            f"network {k}",
+            Path(file).stem.replace("network", "network "),
             plan["parent"],
         )
-        np.savez(folder / f"network{k}.npz", *weights_of(model))
+        Trained.of(model).save(Path(file))
 
 
 def _keep_memory() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
@@ -15,13 +15,15 @@ from .._cell import Cell
 from ..data import FIRST_WORD, START, UNKNOWN, VOCABULARIES, Ragged, Vocabulary, unknown_share
 from ._base import RecurrentEstimator
 from ._batches import Examples
+from ._checked_texts import CheckedTexts
 from ._classes import Classifying
+from ._ensemble_fit import EnsembleFitting
 from ._network import text_network
 from ._run import RunError, RunFolder
 from ._settings import PRESETS, Settings, TextSettings
 
 
-class TextClassifier(Classifying, RecurrentEstimator):
+class TextClassifier(EnsembleFitting, Classifying, RecurrentEstimator):
     """A recurrent classifier of texts, with scikit-learn's methods.
 
     ``fit(texts, labels)`` takes a list of strings (or anything else that can be iterated over again and
@@ -40,7 +42,7 @@ class TextClassifier(Classifying, RecurrentEstimator):
     Attributes:
         classes_: (classes,) the labels, sorted.
         vocabulary_: the words and their ids.
-        network_: the fitted network, a ``keras.Model``.
+        network_: the fitted network, a ``keras.Model``; with the preset "best" the ensemble.
         history_, results_, settings_: see ``RecurrentEstimator``.
     """
 
@@ -119,7 +121,7 @@ class TextClassifier(Classifying, RecurrentEstimator):
         return PRESETS[self.preset]
 
     def _learn(self, X: Any, y: Any, settings: TextSettings, folder: Path | None) -> Examples:
-        texts = _ids(X) if settings.tokens == "ids" else _Checked(X)
+        texts = _ids(X) if settings.tokens == "ids" else CheckedTexts(X)
         targets = self._learn_classes(y)
         if isinstance(texts, Ragged):
             inputs, self.vocabulary_ = texts, None
@@ -139,7 +141,7 @@ class TextClassifier(Classifying, RecurrentEstimator):
             inputs = _ids(X)
             inputs.values[inputs.values >= self.vocabulary_size_] = UNKNOWN
             return inputs
-        inputs = self.vocabulary_.encode_all(_Checked(X))
+        inputs = self.vocabulary_.encode_all(CheckedTexts(X))
         if len(inputs) >= 10 and (share := unknown_share(inputs)) > 0.5:
             warnings.warn(
                 f"{share:.0%} of the words are unknown to the vocabulary of the training texts; "
@@ -163,7 +165,8 @@ class TextClassifier(Classifying, RecurrentEstimator):
         return None if self.vocabulary_ is None else self.vocabulary_.tokens(given)
 
     def _describe(self, X: Any, rows: Sequence[int]) -> list[str]:
-        return [f"text {row}" for row in rows] if self.vocabulary_ is None else self._inputs_of(X, rows)
+        ids = self.settings_.tokens == "ids"
+        return [f"text {row}" for row in rows] if ids else self._inputs_of(X, rows)
 
     def _learnt(self) -> dict[str, Any]:
         return {"classes": self._classes_for_json(), "size": self.vocabulary_size_}
@@ -178,7 +181,7 @@ class TextClassifier(Classifying, RecurrentEstimator):
         if not isinstance(size, int):
             raise RunError(f"{run.config} is damaged: 'size' is {size!r}; train again with --overwrite")
         self.vocabulary_size_ = size
-        if self.settings_.tokens == "ids":
+        if self.settings_.tokens == "ids" or self.preset == "best":
             self.vocabulary_ = None
             return
         if not run.vocabulary.exists():
@@ -198,25 +201,6 @@ class TextClassifier(Classifying, RecurrentEstimator):
         tags.input_tags.string = True
         tags.input_tags.two_d_array = False
         return tags
-
-
-class _Checked:
-    """Texts that can be iterated over again, each checked to be a string."""
-
-    def __init__(self, texts: Any) -> None:
-        if isinstance(texts, (str, bytes)):
-            raise ValueError("X is one text; give a list of texts")
-        if isinstance(texts, np.ndarray) and texts.ndim != 1:
-            raise ValueError(f"X has the shape {texts.shape}; give a list of texts, or an array (texts,)")
-        if iter(texts) is texts:
-            texts = list(texts)
-        self._texts: Iterable[Any] = texts
-
-    def __iter__(self) -> Iterator[str]:
-        for k, text in enumerate(self._texts):
-            if not isinstance(text, str):
-                raise ValueError(f"X[{k}] is a {type(text).__name__}, not a text: {str(text)[:40]!r}")
-            yield text
 
 
 def _ids(X: Any) -> Ragged:

@@ -1,0 +1,238 @@
+"""Fits the ensemble of the preset ``best`` for a ``TextClassifier``, and reads texts with it word by word."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from ..data import Ragged, Vocabulary
+from ..report import Reading
+from ._base import RecurrentEstimator
+from ._batches import Examples
+from ._callbacks import interruptible
+from ._checked_texts import CheckedTexts
+from ._evidence_ensemble import MEMBERS, EvidenceEnsemble
+from ._evidence_examples import Member
+from ._review_tokens import tokenise
+from ._run import RunError, RunFolder
+from ._settings import resolve
+
+_OF_MEMBERS = {
+    "cell": "cell",
+    "units": "units",
+    "epochs": "epochs",
+    "embedding": "embedding",
+    "word_dropout": "word_dropout",
+    "embedding_dropout": "embedding_dropout",
+    "batch_size": "batch",
+    "learning_rate": "rate",
+    "weight_averaging": "averaged",
+}
+"""What a user may choose of every network, and what it is called there."""
+_OF_ENSEMBLE = {"vocabulary_size": "words", "length": "longest"}
+_ELSEWHERE = {"preset", "random_state", "verbose", "validation_split", "split"}
+_CELLS = ("gru", "lstm")
+_LONGEST_READ = 300
+
+
+def _new_ensemble(given: Mapping[str, Any], seed: int) -> EvidenceEnsemble:
+    """Return the ensemble for the parameters that were given; ValueError for those that it has not."""
+    chosen = {name: value for name, value in given.items() if value is not None}
+    known = _OF_MEMBERS.keys() | _OF_ENSEMBLE.keys() | _ELSEWHERE
+    if strange := sorted(chosen.keys() - known):
+        raise ValueError(
+            f"the preset 'best' has no parameter {strange[0]!r}; leave it out, or take another preset. "
+            f"It has {', '.join(sorted(known))}"
+        )
+    if chosen.get("cell", "gru") not in _CELLS:
+        raise ValueError(
+            f"the preset 'best' takes the cells {' and '.join(_CELLS)}, not {str(chosen['cell'])[:40]!r}"
+        )
+    changes = {_OF_MEMBERS[name]: value for name, value in chosen.items() if name in _OF_MEMBERS}
+    members: list[Member] = [dataclasses.replace(member, **changes) for member in MEMBERS]
+    sizes = {_OF_ENSEMBLE[name]: value for name, value in chosen.items() if name in _OF_ENSEMBLE}
+    return EvidenceEnsemble(members, seed=seed, **sizes)
+
+
+class EnsembleFitting(RecurrentEstimator):
+    """The part of a ``TextClassifier`` that knows the preset "best"."""
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        validation_data: tuple[Any, Any] | None = None,
+        folder: str | Path | None = None,
+        resume: bool = False,
+    ) -> Self:
+        """Fit the network to texts and their labels; see ``RecurrentEstimator.fit``.
+
+        With the preset "best", texts about the same thing (a film, a product) should stand side by side, as
+        the reviews do: n-grams are counted by such neighbourhoods.
+        """
+        if self.preset != "best":
+            return super().fit(X, y, validation_data=validation_data, folder=folder, resume=resume)
+        return self._fit_ensemble(X, y, validation_data, folder, resume)
+
+    def _fit_ensemble(
+        self,
+        X: Any,
+        y: Any,
+        validation_data: tuple[Any, Any] | None,
+        folder: str | Path | None,
+        resume: bool,
+    ) -> Self:
+        settings = resolve(self._settings_kind, self._defaults(), self._given())
+        seed, run = self._seed(), self._run_of(folder, resume)
+        ensemble = _new_ensemble(self._given(), seed)
+        texts, targets = list(CheckedTexts(X)), self._learn_classes(y)
+        if len(texts) != len(targets):
+            raise ValueError(f"inconsistent numbers of samples: {len(texts)} texts but {len(targets)} labels")
+        every = Examples(Ragged(targets, np.arange(len(targets) + 1)), targets)  # for the split
+        rows, held = self._split(every, settings, seed, validation_data is not None)
+        rows, held = np.sort(rows), np.sort(held)
+        self.settings_: Any = settings
+        self.vocabulary_: Vocabulary | None = None
+        self.vocabulary_size_ = 0
+        digest = _digest(texts, targets)
+        if run is not None:
+            self._begin(run, digest, resume)
+            run.members.mkdir(exist_ok=True)
+        began = time.perf_counter()
+        chosen = [texts[row] for row in rows]
+        with interruptible(_interruption_message(run)):
+            ensemble.fit(chosen, targets[rows], len(self.classes_), None if run is None else run.members)
+        seconds = round(time.perf_counter() - began, 2)
+        self.network_ = ensemble
+        self.history_ = _history_of(ensemble)
+        self.results_ = {
+            "loss": round(self.history_["loss"][-1], 4),
+            "best_epoch": len(self.history_["loss"]),
+            "epochs": len(self.history_["loss"]),
+            "seconds": seconds,
+            "seconds_per_epoch": round(seconds / len(self.history_["loss"]), 2),
+            "parameters": _parameters_of(ensemble),
+            "training_examples": len(rows),
+            "held_out": len(held),
+            "split": settings.split,
+        }
+        source, checked = [texts[row] for row in held], targets[held]
+        if validation_data is not None:
+            source = list(CheckedTexts(validation_data[0]))
+            checked, held = self._encode_targets(validation_data[1]), np.arange(len(source))
+            self.results_.update(held_out=len(held), split="given")
+        if len(held):
+            self._judge_ensemble(source, checked, held)
+        if run is not None:
+            self._save_network(run)
+            self._write(run, digest)
+        return self
+
+    def _judge_ensemble(self, texts: list[str], targets: NDArray[np.int32], rows: NDArray[np.int64]) -> None:
+        """Keep what a report shows of the held-out texts."""
+        self.evaluation_ = self._evaluation(self._network_output(texts), targets, rows)
+        self.results_["val_accuracy"] = round(self.evaluation_.accuracy, 4)
+        self.results_["val_loss"] = round(self.evaluation_.log_loss, 4)
+        self.mistakes_ = {k: texts[k] for k in self.evaluation_.mistakes}
+        shown = next((k for k, text in self.mistakes_.items() if 200 < len(text) < 1200), 0)
+        self.reading_ = self._read_input(texts, shown, targets[shown])
+
+    def _network_output(self, X: Any) -> NDArray[np.float32]:
+        if self.preset != "best":
+            return super()._network_output(X)
+        check_is_fitted(self, "network_")
+        texts = list(CheckedTexts(X))
+        if not texts:
+            return np.zeros((0, self._outputs()), np.float32)
+        found: NDArray[np.float32] = self.network_.predict_proba(texts)
+        return found[:, 1:] if len(self.classes_) == 2 else found
+
+    def _read_input(self, X: Any, row: int, target: Any = None) -> Reading | None:
+        if self.preset != "best":
+            return super()._read_input(X, row, target)
+        truth = None if target is None else self.classes_[target]
+        return _read_text(self.network_, self._inputs_of(X, [row])[0], self.classes_, truth)
+
+    def _save_network(self, run: RunFolder) -> None:
+        if self.preset != "best":
+            super()._save_network(run)
+            return
+        run.members.mkdir(exist_ok=True)
+        self.network_.save(run.members)
+        for file in run.members.glob("network*.npz"):  # what --resume would have read
+            file.unlink()
+
+    def _load_network(self, run: RunFolder) -> Any:
+        return _load_ensemble(run) if self.preset == "best" else super()._load_network(run)
+
+
+def _history_of(ensemble: EvidenceEnsemble) -> dict[str, list[float]]:
+    """Return the mean over the networks of each epoch's loss, and the seconds that they took together."""
+    epochs = max(len(each.losses) for each in ensemble.trained)
+    losses = [np.mean([t.losses[k] for t in ensemble.trained if k < len(t.losses)]) for k in range(epochs)]
+    seconds = [sum(t.seconds[k] for t in ensemble.trained if k < len(t.seconds)) for k in range(epochs)]
+    return {"loss": [float(loss) for loss in losses], "seconds": [round(float(s), 3) for s in seconds]}
+
+
+def _load_ensemble(run: RunFolder) -> EvidenceEnsemble:
+    """Return the ensemble of a run; ``RunError`` if it is missing or damaged."""
+    if not (run.members / "ensemble.json").exists():
+        raise RunError(
+            f"{run.path} holds no model yet: it was not trained to the end; continue with --resume"
+        )
+    try:
+        return EvidenceEnsemble.load(run.members)
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile, json.JSONDecodeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise RunError(
+            f"{run.members} is damaged or cut short ({reason}); train again with --overwrite"
+        ) from None
+
+
+def _read_text(ensemble: EvidenceEnsemble, text: str, classes: NDArray[Any], truth: Any) -> Reading:
+    """Return what an ensemble makes of a text, word by word; of a long one the first 300 words are read."""
+    tokens = tokenise(text)[:_LONGEST_READ] or [""]
+    beginnings = [" ".join(tokens[: k + 1]) for k in range(len(tokens))]
+    found = ensemble.predict_proba(beginnings)
+    names = [str(label) for label in classes]
+    outcome = 1 if len(names) == 2 else int(found[-1].argmax())
+    return Reading(
+        output=found[:, outcome],
+        outcome=names[outcome],
+        other=names[0] if len(names) == 2 else None,
+        tokens=tokens,
+        truth=None if truth is None else str(truth),
+    )
+
+
+def _parameters_of(ensemble: EvidenceEnsemble) -> int:
+    """Return the number of trainable values of all networks."""
+    return sum(int(np.prod(v.shape)) for network in ensemble.networks for v in network.trainable_variables)
+
+
+def _digest(texts: list[str], targets: NDArray[np.int32]) -> str:
+    """Return a digest of texts and targets."""
+    state = hashlib.blake2b(targets.tobytes(), digest_size=16)
+    for text in texts:
+        state.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    return state.hexdigest()
+
+
+def _interruption_message(run: RunFolder | None) -> str:
+    if run is None:
+        return "interrupted; nothing is saved without a folder"
+    return (
+        f"interrupted: the networks that are done are kept in {run.path}; "
+        "continue with the same command and --resume"
+    )
