@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 
 from . import _report
 
-_LOADED = re.compile(r"[\d,]+ texts in \d+ classes")
+_LOADED = re.compile(r"[\d,]+ examples for a TextClassifier")
 _EPOCH = re.compile(r"val_accuracy: ([\d.]+)")
+_TUTORIAL = ["--preset", "tutorial"]
 RUNS = {
-    "lstm": ["--cell", "lstm", "--epochs", "6"],
-    "simple_rnn": ["--cell", "simple_rnn", "--epochs", "6"],
-    "lstm, masked": ["--cell", "lstm", "--mask", "--epochs", "6"],
+    "lstm": [*_TUTORIAL, "--cell", "lstm"],
+    "simple_rnn": [*_TUTORIAL, "--cell", "simple_rnn"],
+    "lstm, masked": [*_TUTORIAL, "--cell", "lstm", "--mask"],
 }
 ACCURATE = {"lstm": 0.87, "simple_rnn": 0.83}
 SOON, SOON_SECONDS, EPOCH_SECONDS = 0.88, 15.0, 10.0
