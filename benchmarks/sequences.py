@@ -1,7 +1,7 @@
 """Accuracy on sequences of sensors and voices, beside aeon's MiniRocket and scikit-learn's forest.
 
-Run it as `python -m benchmarks.sequences [--seeds 3] [NAME …]`. The data sets, with their official splits, lie
-in the wheel of aeon, which gets an environment of its own, --folder, since it asks for an older llvmlite.
+Run it as `python -m benchmarks.sequences [--seeds 3] [NAME …]`. The data sets, with official splits, lie
+in the wheel of aeon, which gets an environment of its own, --folder: it asks for an older llvmlite.
 """
 
 from __future__ import annotations
