@@ -200,3 +200,20 @@ def test_an_absurdly_long_file_is_not_read_whole(tmp_path, monkeypatch):
         Vocabulary.load(path)
     with pytest.raises(DataError, match=r"cannot read .*none: No such file"):
         Vocabulary.load(tmp_path / "none")
+
+
+def test_of_very_long_texts_an_even_sample_is_learnt_from(monkeypatch):
+    monkeypatch.setattr("stepfold.data._unicode._LEARNT_CHARACTERS", 100)
+    texts = [f"common only{k}" for k in range(100)]  # every twelfth of these 1,290 characters
+    assert UnicodeWords.learn(texts, 1000).words == (
+        "common",
+        *sorted(f"only{k}" for k in range(0, 100, 13)),
+    )
+
+
+def test_texts_that_can_be_read_once_only_are_refused():
+    for kind in KINDS[1:]:
+        with pytest.raises(
+            TypeError, match="texts must be a list, or something else that can be iterated over"
+        ):
+            kind.learn(iter(TEXTS), 100)

@@ -110,3 +110,10 @@ def test_a_class_that_cannot_be_split_is_named():
         split(np.array([0, 0, 1], np.int32), "ab", seed=0)
     with pytest.raises(DataError, match="all 3 texts carry the same label, 'a'; a classifier needs two"):
         split(np.array([0, 0, 0], np.int32), "a", seed=0)
+
+
+def test_of_too_many_different_words_the_rarest_are_forgotten(monkeypatch):
+    monkeypatch.setattr("stepfold.data._keras_words._MOST_COUNTED", 50)
+    texts = [f"the cat once{k} twice{k // 2} the" for k in range(200)]
+    assert KerasWords.learn(texts, 6).words == ("the", "cat")
+    assert len(KerasWords.learn(texts, 10_000).words) <= 54

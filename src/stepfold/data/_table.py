@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -138,15 +139,15 @@ def load_table(
 def _reader(path: Path, text: str, label: str | None) -> Callable[[], Iterator[Row]]:
     suffix = plain_suffix(path)
     if suffix == _PARQUET:
-        return lambda: _parquet_rows(path, text, label)
+        return partial(_parquet_rows, path, text, label)
     if suffix == _JSON_LINES:
-        return lambda: _json_rows(path, text, label)
+        return partial(_json_rows, path, text, label)
     if suffix not in _DELIMITERS:
         raise DataError(
             f"{path}: unknown kind of file {suffix!r}; give a .csv, .tsv or .jsonl file, or a .parquet, "
             "each possibly compressed as .gz"
         )
-    return lambda: _csv_rows(path, text, label)
+    return partial(_csv_rows, path, text, label)
 
 
 def _csv_rows(path: Path, text: str, label: str | None) -> Iterator[Row]:
