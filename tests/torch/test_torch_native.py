@@ -89,6 +89,7 @@ def arguments(**changed: Any) -> list[Any]:
         "extra": [],
         "active": None,
         "tokens": None,
+        "side": None,
         "recipe": Recipe.of(CELL.step, UNITS, **flags).text,
         "sequences": True,
         "training": False,

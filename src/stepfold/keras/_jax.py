@@ -22,13 +22,14 @@ def scan(
     sequences: bool,
     inputs: Any,
     tokens: Any,
+    side: Any,
     mask: Any,
     initial: tuple[Any, ...],
     extra: tuple[Any, ...],
     weights: tuple[Any, ...],
 ) -> Result:
     """Run a recipe over a batch; returns (outputs or None, last states). What is not there is None."""
-    return _forward(recipe, sequences, False, inputs, tokens, mask, initial, extra, weights)[:2]
+    return _forward(recipe, sequences, False, inputs, tokens, side, mask, initial, extra, weights)[:2]
 
 
 def _forward(
@@ -37,6 +38,7 @@ def _forward(
     training: bool,
     inputs: Any,
     tokens: Any,
+    side: Any,
     mask: Any,
     initial: Any,
     extra: Any,
@@ -50,7 +52,7 @@ def _forward(
         engine = engine_for(recipe.step, recipe.units, np.dtype(inputs.dtype))
         row = residuals_size(engine, recipe, 1, time)  # by rows, so that a batch can be cut by rows
         results.append(jax.ShapeDtypeStruct((batch, row), np.uint8))
-    given = [value for value in (inputs, tokens, mask) if value is not None]
+    given = [value for value in (inputs, tokens, side, mask) if value is not None]
     attributes = Attributes(recipe.text, sequences, training)
     found = _run(attributes, recipe.step.name, batch, results, [*given, *initial, *extra, *weights])
     residuals = found.pop() if training else None
@@ -63,40 +65,44 @@ def _like(array: Any, *shape: Any) -> jax.ShapeDtypeStruct:
 
 
 def _forward_rule(recipe: Recipe, sequences: bool, *primal: Any) -> tuple[Result, Any]:
-    inputs, tokens, mask, initial, extra, weights = jax.tree.map(
+    inputs, tokens, side, mask, initial, extra, weights = jax.tree.map(
         lambda leaf: leaf.value, primal, is_leaf=lambda leaf: hasattr(leaf, "perturbed")
     )
-    if any(leaf.perturbed for leaf in primal[4]):
+    if any(leaf.perturbed for leaf in primal[5]):
         raise NotImplementedError(
             "the masks of dropout and zoneout have no gradient; wrap them in jax.lax.stop_gradient"
         )
     # a flag as the structure of a pytree stays known while the backward pass is traced
-    wanted = tuple(() if leaf.perturbed else None for leaf in (primal[0], *primal[5]))
+    perturbed = [leaf.perturbed for leaf in (primal[0], *primal[6])]
+    perturbed.append(primal[2] is not None and primal[2].perturbed)
+    wanted = tuple(() if wish else None for wish in perturbed)
     outputs, last, residuals = _forward(
-        recipe, sequences, True, inputs, tokens, mask, initial, extra, weights
+        recipe, sequences, True, inputs, tokens, side, mask, initial, extra, weights
     )
-    return (outputs, last), (wanted, inputs, extra, weights, residuals)
+    return (outputs, last), (wanted, inputs, side, extra, weights, residuals)
 
 
 def _backward_rule(recipe: Recipe, sequences: bool, saved: Any, cotangents: Result) -> Any:
-    flags, inputs, extra, weights, residuals = saved
+    flags, inputs, side, extra, weights, residuals = saved
     from_outputs = _arrived(cotangents[0])
     from_last = [_arrived(c) for c in cotangents[1]]
-    to_inputs, *to_weights = (flag is not None for flag in flags)
-    wanted = Wanted(
-        from_outputs is not None, tuple(c is not None for c in from_last), to_inputs, tuple(to_weights)
-    )
+    to_inputs, *to_weights, to_side = (flag is not None for flag in flags)
+    given_last = tuple(c is not None for c in from_last)
+    wanted = Wanted(from_outputs is not None, given_last, to_inputs, tuple(to_weights), to_side)
     results = [_like(inputs, *inputs.shape)] if to_inputs else []
+    results += [_like(side, *side.shape)] if to_side else []
     results += [_like(inputs, residuals.shape[0], recipe.units) for _ in from_last if recipe.initial]
     results += [_like(w, *w.shape) for w, wish in zip(weights, to_weights, strict=True) if wish]
-    given = [inputs, *extra, *weights, residuals]
+    given = [inputs, *([] if side is None else [side]), *extra, *weights, residuals]
     given += [c for c in (from_outputs, *from_last) if c is not None]
     attributes = Attributes(recipe.text, wanted=wanted)
     found = iter(_run(attributes, recipe.step.name, residuals.shape[0], results, given))
     inputs_gradient = next(found) if to_inputs else None
+    side_gradient = next(found) if to_side else None
     initial_gradients = tuple(next(found) for _ in from_last if recipe.initial)
     weights_gradients = tuple(next(found) if wish else None for wish in to_weights)
-    return inputs_gradient, None, None, initial_gradients, tuple(None for _ in extra), weights_gradients
+    no_extra = tuple(None for _ in extra)
+    return inputs_gradient, None, side_gradient, None, initial_gradients, no_extra, weights_gradients
 
 
 scan.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)

@@ -12,6 +12,7 @@ def scan(
     sequences: bool,
     inputs: Any,
     tokens: Any,
+    side: Any,
     mask: Any,
     initial: tuple[Any, ...],
     extra: tuple[Any, ...],
@@ -19,7 +20,7 @@ def scan(
 ) -> tuple[Any, tuple[Any, ...]]:
     """Run a recipe over a batch; returns (outputs or None, last states). What is not there is None."""
     engine = engine_for(recipe.step, recipe.units, inputs.dtype)
-    found = Call(engine, recipe, inputs, weights, tokens, mask, initial, extra).forward(
+    found = Call(engine, recipe, inputs, weights, tokens, mask, initial, extra, side).forward(
         outputs=sequences, training=False
     )
     return found.outputs, tuple(found.last)
