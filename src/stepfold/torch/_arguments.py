@@ -61,6 +61,7 @@ class Arguments(NamedTuple):
 
     def gradients(self, inputs: Any, side: Any, weights: Sequence[Any], initial: Sequence[Any]) -> list[Any]:
         """Gradients of these four, in the order of `flat`: the other arguments have none."""
+        side = None if self.side is None else side
         return [inputs, None, side, None, *initial, *[None for _ in self.extra], *weights]
 
     def each(self, function: Callable[[Any], Any]) -> Arguments:
