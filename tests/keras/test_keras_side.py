@@ -134,6 +134,33 @@ def test_training_saving_and_half_precision(tmp_path: Path) -> None:
     assert keras.backend.standardize_dtype(found.dtype) == "bfloat16"
 
 
+@pytest.mark.skipif(BACKEND != "jax", reason="about JAX")
+@pytest.mark.parametrize(
+    ("shape", "text"),
+    [
+        ((5, 7, 1), "weight 0 has shape"),
+        ((5, 6, 2), r"side features has shape \(5, 6, 2\), expected \(5, 7, 2\)"),
+        ((7, 2), r"side features has shape \(7, 2\), expected \(5, 7, 2\)"),
+        ((), r"side features has shape \(\), expected"),
+        (None, r"side features has shape \(4, 5\), expected"),
+    ],
+)
+def test_what_the_handler_refuses(shape: Any, text: str) -> None:
+    import jax.numpy as jnp
+    from jax import ShapeDtypeStruct
+
+    from stepfold import cells
+    from stepfold._runtime import Recipe
+    from stepfold.keras._xla import Attributes, call
+
+    recipe = Recipe.of(cells.simple_rnn.step, UNITS, tokens=True, side=True)
+    side = [] if shape is None else [jnp.zeros(shape)]
+    weights = [jnp.zeros((UNITS, FEATURES + SIDE)), jnp.zeros((UNITS, UNITS)), jnp.zeros(UNITS)]
+    given = [jnp.zeros((WORDS, FEATURES)), jnp.asarray(IDS), *side, *weights]
+    with pytest.raises(Exception, match=text):
+        np.asarray(call(Attributes(recipe.text), given, [ShapeDtypeStruct((5, UNITS), "float32")])[0])
+
+
 def test_what_side_features_refuse() -> None:
     vectors = np.zeros((5, 7, 3), np.float32)
     layer = SideFeatures(name="beside")

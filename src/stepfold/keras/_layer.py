@@ -13,7 +13,7 @@ from keras import ops
 from .._notes import note_of
 from .._runtime import Parts, Recipe
 from .._step import Step
-from ._tokens import Tokens
+from ._tokens import Operands, Tokens
 
 _BACKENDS = {"jax": "._jax", "torch": "._torch", "numpy": "._numpy"}
 
@@ -103,13 +103,15 @@ class CompiledRNN(keras.layers.RNN):  # type: ignore[misc]
         outputs, states = self._backend().scan(
             recipe,
             self.return_sequences,
-            ops.cast(inputs, dtype),
-            ids,
-            None if side is None else ops.cast(side, dtype),
-            mask,
-            tuple(ops.cast(state, dtype) for state in initial_state if recipe.initial),
-            tuple(ops.cast(value, dtype) for value in feed.extra.values()),
-            tuple(ops.cast(weight, dtype) for weight in feed.weights),
+            Operands(
+                ops.cast(inputs, dtype),
+                ids,
+                None if side is None else ops.cast(side, dtype),
+                mask,
+                tuple(ops.cast(state, dtype) for state in initial_state if recipe.initial),
+                tuple(ops.cast(value, dtype) for value in feed.extra.values()),
+                tuple(ops.cast(weight, dtype) for weight in feed.weights),
+            ),
         )
         return self._as_keras(outputs, states, mask)
 

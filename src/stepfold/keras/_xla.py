@@ -139,7 +139,7 @@ def _shape_of(recipe: Recipe, attributes: Attributes, given: list[_Buffer]) -> S
         batch, time = inputs[:2]
     side = 0
     if recipe.side:
-        side = given[1 + (attributes.wanted is None)].shape[-1]
+        side = (given[1 + (attributes.wanted is None)].shape or (0,))[-1]
     rows = inputs[0] if recipe.tokens else 0
     return Shape(batch, time, inputs[-1] + side, weights, None, rows, bits, side)
 
