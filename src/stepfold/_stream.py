@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ._cell import Cell
 from ._dtype import checked_dtype
 from ._llvm import STREAM, Kernel, Layout, layout_for, stream_kernel, target
-from ._native import Packing, Recorder, address, aligned, calling_thread, compiled, forward_sizes
+from ._native import Packing, Recorder, address, aligned, calling_thread, compiled, forward_sizes, sources_of
 from ._plan import plan
 from ._runtime import checked_params
 
@@ -136,7 +136,8 @@ class Stream:
 def _packed(layout: Layout, kernel: Kernel, features: int, params: Mapping[str, Array]) -> dict[str, Array]:
     """Weights packed for the kernel."""
     dtype = next(iter(params.values())).dtype
-    sizes = forward_sizes(layout, kernel, features)
+    sources = sources_of(features)
+    sizes = forward_sizes(layout, kernel, sources)
     arrays = {name: aligned(size, dtype) for name, size in sizes.items()}
     recorder, packing = Recorder(), Packing(dtype)
     for name, array in arrays.items():
@@ -144,7 +145,7 @@ def _packed(layout: Layout, kernel: Kernel, features: int, params: Mapping[str, 
     pieces = {}
     for name, value in params.items():
         pieces[name] = [(f"weight {name}", packing.add(f"weight {name}", recorder.operand(), value.shape))]
-    packing.plan(packing.forward(layout, kernel, features, pieces)).record(recorder.phase())
+    packing.plan(packing.forward(layout, kernel, sources, pieces)).record(recorder.phase())
     weights = [np.ascontiguousarray(value) for value in params.values()]
     status = recorder.finish().run(list(map(address, [*arrays.values(), *weights])), calling_thread(), 1)
     if status is not None:

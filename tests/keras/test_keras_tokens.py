@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -171,6 +172,42 @@ def test_a_shared_prefix_reaches_the_kernels() -> None:
     assert backward.recipe.shares
     for one, other in zip(found, with_gradients(own, ids), strict=True):
         close(one, other)
+
+
+def test_dropout_of_the_table_keeps_the_ids() -> None:
+    ours = model(stepfold.keras.Embedding(WORDS, FEATURES, dropout=0.5, seed=3), stepfold.keras.LSTM(UNITS))
+    embedding, layer = ours.layers
+    with kernels() as ran:
+        found = ours(IDS, training=True)
+    assert used_tokens(ran) == {True}
+    twin_ = stepfold.keras.Embedding.from_config(embedding.get_config())
+    twin_.build()
+    twin_.set_weights([weights_of(embedding)[0], *weights_of(twin_)[1:]])
+    (vectors,) = arrays(twin_(IDS, training=True))  # the same seed
+    close(found, layer(keras.ops.convert_to_tensor(vectors)))
+    table = weights_of(embedding)[0]
+    seen = np.zeros_like(table)
+    seen[IDS] = vectors
+    np.testing.assert_array_equal(seen[IDS], vectors)  # a word has the same values wherever it stands
+    scaled = np.isclose(seen, 2 * table, rtol=1e-6)
+    assert (scaled | (seen == 0)).all()
+    assert 0.2 < scaled[np.unique(IDS)].mean() < 0.8
+    assert not np.array_equal(arrays(twin_(IDS, training=True))[0], vectors)
+    close(twin_(IDS), keras.ops.convert_to_tensor(table[IDS]))  # nothing is dropped outside training
+
+
+def test_dropout_of_the_table_trains(tmp_path: Path) -> None:
+    ours = model(stepfold.keras.Embedding(WORDS, FEATURES, dropout=0.25, seed=3), stepfold.keras.LSTM(UNITS))
+    before = weights_of(ours.layers[0])[0]
+    ours.compile("sgd", "mse")
+    ours.fit(IDS, np.ones((5, UNITS)), epochs=1, verbose=0)
+    assert not np.array_equal(weights_of(ours.layers[0])[0], before)
+    ours.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert (loaded.layers[0].dropout, loaded.layers[0].seed) == (0.25, 3)
+    close(loaded.predict(IDS, verbose=0), ours.predict(IDS, verbose=0))
+    with pytest.raises(ValueError, match=r"dropout must lie in 0…1, below 1, not 1\.0"):
+        stepfold.keras.Embedding(WORDS, FEATURES, dropout=1.0)
 
 
 @only_torch

@@ -98,7 +98,8 @@ def assert_unharmed(memory: Array, what: str) -> None:
 class Problem:
     """A batch of sequences, and the gradients that arrive at its results; all as (batch, time, …).
 
-    With `tokens` (batch, time) the `inputs` are a table (vocabulary_size, features). `lengths`: the mask is
+    With `tokens` (batch, time) the `inputs` are a table (vocabulary_size, features), to whose rows `side`
+    (batch, time, features), if given, is appended. `lengths`: the mask is
     told to the kernels as lengths. `padding` as in a recipe."""
 
     step: Step
@@ -114,6 +115,7 @@ class Problem:
     tokens: Array | None = None
     lengths: bool = False
     padding: str = "repeat"
+    side: Array | None = None
 
     @property
     def units(self) -> int:
@@ -158,6 +160,7 @@ class Problem:
             reverse=self.reverse,
             time_major=self.layout == "time",
             tokens=self.tokens is not None,
+            side=self.side is not None,
             active=self.active,
             padding=self.padding,
             initial=any(state is not None for state in self.initial),
@@ -172,11 +175,12 @@ class Problem:
         return Shape(
             self.batch,
             time,
-            self.inputs.shape[-1],
+            self.inputs.shape[-1] + (0 if self.side is None else self.side.shape[-1]),
             tuple(p.shape for p in self.params.values()),
             int(self.mask.sum()) if packed and self.mask is not None else None,
             0 if self.tokens is None else len(self.inputs),
             64 if self.tokens is None else self.tokens.itemsize * 8,
+            0 if self.side is None else self.side.shape[-1],
         )
 
     def operands(self) -> dict[str, Array]:
@@ -184,6 +188,8 @@ class Problem:
         found = {"inputs": self.laid(self.inputs) if self.tokens is None else self.inputs}
         if self.tokens is not None:
             found = {"the table of vectors": self.inputs, "tokens": self.laid(self.tokens)}
+        if self.side is not None:
+            found["side features"] = self.laid(self.side)
         if self.mask is not None:
             sizes = self.mask.sum(axis=0)
             found |= {
@@ -206,7 +212,8 @@ class Problem:
 
     def wanted(self) -> Wanted:
         given = tuple(gradient is not None for gradient in self.last_gradient)
-        return Wanted(self.output_gradient is not None, given, True, (True,) * len(self.params))
+        wishes = True, (True,) * len(self.params), self.side is not None
+        return Wanted(self.output_gradient is not None, given, *wishes)
 
     # ---- both passes ----------------------------------------------------------------------------------
 
@@ -218,8 +225,11 @@ class Problem:
 
         params = {name: p.astype(dtype) for name, p in self.params.items()}
         inputs = self.inputs.astype(dtype)
+        given = inputs if self.tokens is None else inputs[self.tokens]
+        if self.side is not None:
+            given = np.concatenate([given, self.side.astype(dtype)], axis=-1)
         scan = Reference(
-            self.step, inputs if self.tokens is None else inputs[self.tokens], params,
+            self.step, given, params,
             [cast(s) for s in self.initial], mask=self.mask, reverse=self.reverse,
             extra={k: v.astype(dtype) for k, v in self.extra.items()},
         )  # fmt: skip
@@ -230,18 +240,21 @@ class Problem:
             outputs = np.where(active, outputs, 0 if self.padding == "zero" else np.nan)
             gradient = None if gradient is None else np.where(active, gradient, 0)
         of_inputs, of_params, of_initial = scan.backward(gradient, [cast(g) for g in self.last_gradient])
+        by_step = "gradient of inputs", of_inputs
+        more = {}
         if self.tokens is not None:
+            width = inputs.shape[1]
             of_table = np.zeros_like(inputs)
-            np.add.at(of_table, self.tokens, of_inputs)
-            of_inputs = of_table
-        else:
-            of_inputs = self.laid(
-                np.where(active, of_inputs, np.nan) if self.padding == "none" else of_inputs
-            )
+            np.add.at(of_table, self.tokens, of_inputs[..., :width])
+            more["gradient of inputs"] = of_table
+            by_step = "gradient of side features", of_inputs[..., width:]
+        if self.tokens is None or self.side is not None:
+            name, value = by_step
+            more[name] = self.laid(np.where(active, value, np.nan) if self.padding == "none" else value)
         return {
             "outputs": self.laid(outputs),
             **{f"state {n}": s for n, s in zip(self.step.states, scan.states, strict=True)},
-            "gradient of inputs": of_inputs,
+            **more,
             **{f"gradient of {n}": g for n, g in of_params.items()},
             **{
                 f"gradient of initial {n}": g
@@ -286,13 +299,12 @@ class Problem:
             self.padding == "none"
             and self.mask is not None
             and self.layout != "packed"
-            and self.tokens is None
+            and (self.tokens is None or self.side is not None)
         ):
-            rest = found["gradient of inputs"][
-                ~self.laid(self.mask)
-            ]  # not written, or (no input is used) zero
+            by_step = found[f"gradient of {'inputs' if self.tokens is None else 'side features'}"]
+            rest = by_step[~self.laid(self.mask)]  # not written, or (no input is used) zero
             assert (np.isnan(rest) | (rest == 0)).all()
-            found["gradient of inputs"][~self.laid(self.mask)] = np.nan
+            by_step[~self.laid(self.mask)] = np.nan
         for name, state in zip(self.step.states, self.initial, strict=True):
             if state is None:
                 found.pop(f"gradient of initial {name}", None)

@@ -40,6 +40,7 @@ def batches(draw: Any) -> dict[str, Any]:
     return {
         "sizes": (batch, time, draw(st.integers(1, 4)), draw(st.sampled_from((1, 2, 3, 8, 9)))),
         "tokens": draw(st.sampled_from(("none", "random", "alike"))),
+        "side": draw(st.integers(0, 3)),
         "initial": draw(st.booleans()),
         "threads": draw(st.integers(1, 3)),
         "backward_threads": draw(st.integers(1, 3)),
@@ -56,7 +57,9 @@ def batches(draw: Any) -> dict[str, Any]:
 
 def made_of(cell: Cell, how: dict[str, Any]) -> Problem:
     """The problem that `batches` describes, for a cell."""
-    made, (batch, time, features, _) = problem(cell, *how["sizes"], **how["problem"]), how["sizes"]
+    batch, time, features, units = how["sizes"]
+    side = 0 if how["tokens"] == "none" else how["side"]
+    made = problem(cell, batch, time, features + side, units, **how["problem"])
     random = np.random.default_rng(how["problem"]["seed"])
     if not how["initial"]:
         made = made.but(initial=[None] * len(made.step.states))
@@ -69,6 +72,8 @@ def made_of(cell: Cell, how: dict[str, Any]) -> Problem:
             tokens = np.where(ragged(depths.tolist(), time, left=made.reverse), 1, tokens)
         tokens = tokens.astype(random.choice([np.int32, np.int64]))
         made = made.but(inputs=random.standard_normal((VOCABULARY, features)), tokens=tokens)
+        if side:
+            made = made.but(side=random.standard_normal((batch, time, side)))
     return made
 
 

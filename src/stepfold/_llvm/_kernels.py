@@ -21,7 +21,7 @@ from ._writer import Writer
 def project_kernel(layout: Layout) -> Kernel:
     """The projection of rows of a table; `distinct_count` holds how many."""
     w = Writer(layout, "project", PROJECT)
-    w.project(w.index("distinct_count", 0), w.a["projection"], w.input_row)
+    w.project(w.index("distinct_count", 0), w.a["projection"], w.input_row, lambda row: w.a["input_bias"])
     return w.finish()
 
 
@@ -66,7 +66,18 @@ def _forward(w: Writer, arrangement: Arrangement, ranks: Ranks | None = None) ->
                     begin, stop = ranks.part(count)
                     count = f.sub(stop, begin)
                 target, begin = w.at(w.a["projection"], begin, layout.projection_row), f.add(first, begin)
-                w.project(count, target, lambda row: w.input_row(f.add(begin, row)))
+
+                def start_row(row: Integer, begin: Value = begin) -> Value:
+                    return f.offset(
+                        w.a["starts"],
+                        f.mul(w.index("source", f.add(begin, row)), w.a["start_row"]),
+                        v.element,
+                    )
+
+                def input_row(row: Integer, begin: Value = begin) -> Value:
+                    return w.input_row(f.add(begin, row), "target")
+
+                w.project(count, target, input_row, start_row)
                 if ranks:
                     ranks.wait()
         with f.loop(chunk.index, end) as step:
@@ -123,7 +134,10 @@ def stream_kernel(layout: Layout, rows: int) -> Kernel:
     if plan.projections:
         features = w.a["features"]
         w.project(
-            rows, w.a["projection"], lambda row: f.offset(w.a["inputs"], f.mul(row, features), v.element)
+            rows,
+            w.a["projection"],
+            lambda row: f.offset(w.a["inputs"], f.mul(row, features), v.element),
+            lambda row: w.a["input_bias"],
         )
     here = bases | {
         "state": (w.a["before"], layout.state_row),
@@ -281,10 +295,11 @@ def _gradients(w: Writer, first: Value, count: Value) -> None:
         return
     dense = f.compare("ne", w.a["dense"], 0)
     with f.when(dense):
-        w.kernel_gradient(first, count, layout.delta_row)
+        w.kernel_gradient(first, count, layout.delta_row, "target")
         with f.when(f.emit("i1", f"icmp ne {w.a['inputs_gradient']}, null")):
             w.input_gradient(first, count, lambda n: w.index("target", n))
-    with f.when(f.compare("eq", w.a["dense"], 0)), f.loop(0, count) as row:
+    by_token = f.emit("i1", f"icmp ne {w.a['table_gradient']}, null")
+    with f.when(by_token), f.loop(0, count) as row:
         place = w.at(w.a["table_gradient"], w.index("source", f.add(first, row.index)), layout.delta_row)
         copy_row(v, deltas(0, row.index), place, plan.input_deltas * shape.padded, accumulate=True)
 

@@ -18,7 +18,7 @@ _SCAN = _signature(
     ptr="offsets slots source target row_numbers prefix_offsets inputs panels vectors states residuals "
     "scratch row_inputs step_inputs",
 )
-FORWARD = _SCAN | _signature(i64="ring", ptr="projection input_panel input_bias outputs")
+FORWARD = _SCAN | _signature(i64="ring start_row", ptr="projection input_panel starts outputs")
 COOPERATIVE = FORWARD | _signature(i64="rank ranks", ptr="barrier")
 BACKWARD = _SCAN | _signature(
     ptr="previous cotangents output_gradient deltas packed operands input_panel inputs_gradient "

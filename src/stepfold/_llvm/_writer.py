@@ -40,10 +40,10 @@ class Writer:
         """The n-th element of an index array."""
         return self.f.load("i64", self.f.offset(self.a[array], n, "i64"), 8)
 
-    def input_row(self, n: Integer) -> Value:
-        """The address of the input of the n-th active step."""
+    def input_row(self, n: Integer, array: str = "source") -> Value:
+        """The address of the n-th input that an index array lists."""
         return self.f.offset(
-            self.a["inputs"], self.f.mul(self.index("source", n), self.a["features"]), self.v.element
+            self.a["inputs"], self.f.mul(self.index(array, n), self.a["features"]), self.v.element
         )
 
     def inside(self) -> Value:
@@ -55,29 +55,33 @@ class Writer:
 
     # ---- parts --------------------------------------------------------------------------------------------
 
-    def project(self, count: Integer, out: Value, input_row: Callable[[Integer], Value]) -> None:
-        """Write projections: out[i] = bias + kernel @ input_row(i)."""
+    def project(
+        self,
+        count: Integer,
+        out: Value,
+        input_row: Callable[[Integer], Value],
+        start_row: Callable[[Integer], Value],
+    ) -> None:
+        """Write projections: out[i] = start_row(i) + kernel @ input_row(i)."""
         layout, v, f = self.layout, self.v, self.f
         tile = layout.projection_blocks
         wide = tile[1] * v.lanes
         with f.loop(0, layout.projection_row, wide) as loop:
             panel = f.offset(self.a["input_panel"], f.mul(loop.index, self.a["features"]), v.element)
-            bias = f.offset(self.a["input_bias"], loop.index, v.element)
+            starts: dict[tuple[str, str], Value] = {}
             walk = Walk(input_row, self.a["features"], panel, [0])
+
+            def start(row: Integer, a: int, b: int) -> Value:
+                key = str(row), f.block
+                if key not in starts:
+                    starts[key] = f.offset(start_row(row), loop.index, v.element)
+                return v.load(f.offset(starts[key], b * v.lanes, v.element))
 
             def finish(row: Integer, a: int, b: int, value: Value) -> None:
                 place = f.offset(self.at(out, row, layout.projection_row), loop.index, v.element)
                 v.store(value, f.offset(place, b * v.lanes, v.element))
 
-            product(
-                v,
-                count,
-                tile,
-                1,
-                [walk],
-                lambda row, a, b: v.load(f.offset(bias, b * v.lanes, v.element)),
-                finish,
-            )
+            product(v, count, tile, 1, [walk], start, finish)
 
     def input_gradient(self, first: Integer, count: Value, position: Callable[[Integer], Value]) -> None:
         """Write the input's gradient for `count` deltas: out[position(first + i)] = sum of kernelᵀ @
@@ -125,15 +129,16 @@ class Writer:
                 runs.append((k, 1))
         return runs
 
-    def kernel_gradient(self, first: Integer, count: Value, delta_row: int) -> None:
-        """Add up the gradients of the input's kernels, [features][input deltas][padded units]."""
+    def kernel_gradient(self, first: Integer, count: Value, delta_row: int, array: str = "source") -> None:
+        """Add up the gradients of the input's kernels, [features][input deltas][padded units], of inputs that
+        an index array lists."""
         slots = self.plan.input_deltas
         if slots:
             outer(
                 self.v,
                 self.shape.registers,
                 count,
-                lambda n: self.input_row(self.f.add(first, n)),
+                lambda n: self.input_row(self.f.add(first, n), array),
                 self.a["features"],
                 lambda n: self.at(self.a["deltas"], n, delta_row),
                 slots * self.shape.blocks,

@@ -9,7 +9,7 @@ from ._buffers import FRESH, Array, acquire, address, aligned, release_unused
 from ._copy_plan import Copy
 from ._executor import Executor, calling_thread, openmp_of, own_threads, thread_cap
 from ._kernels import CompiledKernel, compiled, support
-from ._packing import Packing, Pieces, backward_sizes, forward_sizes
+from ._packing import Packing, Pieces, backward_sizes, forward_sizes, sources_of
 from ._program import (
     Argument,
     Launches,
@@ -46,6 +46,7 @@ __all__ = [
     "openmp_of",
     "own_threads",
     "release_unused",
+    "sources_of",
     "status_of",
     "support",
     "thread_cap",

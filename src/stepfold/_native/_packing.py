@@ -26,25 +26,40 @@ def _constants(dtype: np.dtype[Any]) -> Location:
     return constant(np.arange(2, dtype=dtype))
 
 
-def forward_sizes(layout: Layout, kernel: Kernel, features: int) -> dict[str, int]:
+Sources = Mapping[str, slice]
+"""What the input is put together from: the argument that its columns of the input's kernels are packed to,
+and which columns those are."""
+
+
+def sources_of(features: int, side: int = 0) -> Sources:
+    """The sources of inputs, or of `side` features a step behind vectors a token."""
+    found = {"input_panel": slice(0, features - side)}
+    return found | {"side_panel": slice(features - side, features)} if side else found
+
+
+def forward_sizes(layout: Layout, kernel: Kernel, sources: Sources) -> dict[str, int]:
     """The arguments of a forward kernel that weights are packed to, and how many elements each has."""
     return {
         "panels": kernel.panel_size,
-        "input_panel": features * layout.projection_row,
+        **{panel: _width(columns) * layout.projection_row for panel, columns in sources.items()},
         "vectors": len(layout.plan.vectors) * layout.shape.padded,
         "input_bias": layout.projection_row,
     }
 
 
-def backward_sizes(layout: Layout, kernel: Kernel, features: int) -> dict[str, int]:
+def backward_sizes(layout: Layout, kernel: Kernel, sources: Sources) -> dict[str, int]:
     """Like `forward_sizes`, for the backward kernels."""
     wide = INPUT_BLOCKS * layout.shape.lanes
-    inputs = -(-features // wide) * wide * layout.shape.units * len(_input_matrices(layout))
+    row = wide * layout.shape.units * len(_input_matrices(layout))
     return {
         "panels": kernel.panel_size,
-        "input_panel": inputs,
+        **{panel: -(-_width(columns) // wide) * row for panel, columns in sources.items()},
         "vectors": len(layout.plan.backward_vectors) * layout.shape.padded,
     }
+
+
+def _width(columns: slice) -> int:
+    return int(columns.stop - columns.start)
 
 
 class Packing:
@@ -83,21 +98,23 @@ class Packing:
 
     # ---- forward --------------------------------------------------------------------------------------
 
-    def forward(self, layout: Layout, kernel: Kernel, features: int, params: Pieces) -> Iterator[Copy]:
+    def forward(self, layout: Layout, kernel: Kernel, sources: Sources, params: Pieces) -> Iterator[Copy]:
         """What packs weights into the arrays of `forward_sizes`."""
         yield from self._panels(kernel, layout.shape.lanes, params)
         yield from self._vectors(layout.plan.vectors, layout.shape, params)
         padded, units, projections = layout.shape.padded, layout.shape.units, layout.plan.projections
-        # [groups][features][blocks · lanes] over all projections
         wide = layout.projection_blocks[1] * layout.shape.lanes
-        panels = self.arrays["input_panel"].form.reshape(-1, features, wide)
+        features = max(columns.stop for columns in sources.values())
+        for panel, columns in sources.items():  # [groups][features][blocks · lanes] over all projections
+            panels = self.arrays[panel].form.reshape(-1, _width(columns), wide)
+            for k, projection in enumerate(projections):
+                for name in projection.kernels:
+                    for of, matrix in self.pieces(params, name, (units, features)):
+                        yield from _across(panel, panels, of, matrix[:, columns], k * padded)
+                nothing = self.constant(0, (padded - units, _width(columns)))
+                yield from _across(panel, panels, *nothing, k * padded + units)
         bias = self.arrays["input_bias"].form.reshape(-1, padded)
         for k, projection in enumerate(projections):
-            for name in projection.kernels:
-                for of, matrix in self.pieces(params, name, (units, features)):
-                    yield from _across("input_panel", panels, of, matrix, k * padded)
-            nothing = self.constant(0, (padded - units, features))
-            yield from _across("input_panel", panels, *nothing, k * padded + units)
             yield Copy("input_bias", bias[k, units:], *self.constant(0, (padded - units,)))
             yield Copy("input_bias", bias[k, :units], *self.constant(0, (units,)))
             for name in projection.vectors:
@@ -106,20 +123,23 @@ class Packing:
 
     # ---- backward -------------------------------------------------------------------------------------
 
-    def backward(self, layout: Layout, kernel: Kernel, features: int, params: Pieces) -> Iterator[Copy]:
+    def backward(self, layout: Layout, kernel: Kernel, sources: Sources, params: Pieces) -> Iterator[Copy]:
         """What packs weights into the arrays of `backward_sizes`."""
         yield from self._panels(kernel, layout.shape.lanes, params)
         yield from self._vectors(layout.plan.backward_vectors, layout.shape, params)
-        # the input's kernels, transposed: [groups][terms · units][blocks · lanes] over the features
         terms, units = _input_matrices(layout), layout.shape.units
         wide = INPUT_BLOCKS * layout.shape.lanes
-        groups = -(-features // wide)
-        panels = self.arrays["input_panel"].form.reshape(groups, len(terms), units, wide)
-        for t, name in enumerate(terms):
-            for of, matrix in self.pieces(params, name, (units, features)):
-                yield from _across("input_panel", panels[:, t], of, matrix.T, 0)
-            nothing = self.constant(0, (groups * wide - features, units))
-            yield from _across("input_panel", panels[:, t], *nothing, features)
+        features = max(columns.stop for columns in sources.values())
+        # the input's kernels, transposed: [groups][terms · units][blocks · lanes] over the features
+        for panel, columns in sources.items():
+            width = _width(columns)
+            groups = -(-width // wide)
+            panels = self.arrays[panel].form.reshape(groups, len(terms), units, wide)
+            for t, name in enumerate(terms):
+                for of, matrix in self.pieces(params, name, (units, features)):
+                    yield from _across(panel, panels[:, t], of, matrix[:, columns].T, 0)
+                nothing = self.constant(0, (groups * wide - width, units))
+                yield from _across(panel, panels[:, t], *nothing, width)
 
     def gradients(
         self, layout: Layout, features: int, sums: Sequence[str], targets: Pieces

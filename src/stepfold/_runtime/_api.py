@@ -18,11 +18,13 @@ from ._checks import Checked, checked
 @dataclass(frozen=True)
 class Gradients:
     """Gradients of a loss: `inputs` like the inputs (with a table of vectors: like the table), `params` name
-    → array, `initial_state` one (batch, units) a state, none if the call gave no initial state."""
+    → array, `initial_state` one (batch, units) a state, none if the call gave no initial state, `side` like
+    the side features, None if the call gave none."""
 
     inputs: Array
     params: dict[str, Array]
     initial_state: tuple[Array, ...]
+    side: Array | None = None
 
 
 def scan(
@@ -37,6 +39,7 @@ def scan(
     return_sequences: bool = False,
     return_state: bool = False,
     table: Any = None,
+    side: Any = None,
     threads: int | None = None,
 ) -> Any:
     """Run a cell over sequences.
@@ -49,7 +52,8 @@ def scan(
             outputs[t] = state[0]
 
     `inputs` (batch, time, features), or (time, features) for one sequence; with `table` (vocabulary_size,
-    features) integers (batch, time) that choose rows of it. `params` as `cell.parameter_shapes` says.
+    features) integers (batch, time) that choose rows of it, to each of which `side` (batch, time,
+    side_features), if given, is appended. `params` as `cell.parameter_shapes` says.
     `initial_state` one (batch, units) a state, zeros if left out. `lengths` (batch,): the first so many
     timesteps are active; or `mask` (batch, time) of booleans: those that are true are active; the others keep
     the state and repeat the output. float32 or float64, the same in all of them. `threads`: at most so many
@@ -58,7 +62,7 @@ def scan(
     Returns the output after the last timestep (batch, units), or with `return_sequences` after every one
     (batch, time, units); with `return_state` the tuple (output, *last states). Raises ValueError, TypeError
     or IndexError for what does not fit."""
-    call = checked(cell, inputs, params, initial_state, lengths, mask, reverse, table, threads)
+    call = checked(cell, inputs, params, initial_state, lengths, mask, reverse, table, side, threads)
     found = call.call.forward(outputs=return_sequences, training=False)
     output = call.single_or_batch(found.last[0] if found.outputs is None else found.outputs)
     return (output, *map(call.single_or_batch, found.last)) if return_state else output
@@ -75,6 +79,7 @@ def record(
     reverse: bool = False,
     return_sequences: bool = False,
     table: Any = None,
+    side: Any = None,
     threads: int | None = None,
     checkpoint: bool = False,
 ) -> Run:
@@ -83,7 +88,7 @@ def record(
 
     With `checkpoint` only the states of every √time-th timestep (of few rows, somewhat fewer) are saved, and
     the rest is computed again in the backward pass: memory in √time, some third more time."""
-    call = checked(cell, inputs, params, initial_state, lengths, mask, reverse, table, threads)
+    call = checked(cell, inputs, params, initial_state, lengths, mask, reverse, table, side, threads)
     return Run(call, return_sequences, checkpoint)
 
 
@@ -133,7 +138,10 @@ class Run:
         inputs = found.inputs if self._call.recipe.tokens else shaped(found.inputs)
         params = dict(zip(cell.step.parameters, found.weights, strict=True))
         return Gradients(
-            inputs, {n: g for n, g in params.items() if g is not None}, tuple(map(shaped, found.initial))
+            inputs,
+            {n: g for n, g in params.items() if g is not None},
+            tuple(map(shaped, found.initial)),
+            None if found.side is None else shaped(found.side),
         )
 
     def _like(self, gradient: Any, value: Array, name: str) -> Array:
@@ -147,7 +155,12 @@ class Run:
 
 def _with_own_arrays(call: Call, *, everything: bool) -> Call:
     """Copies of what the backward pass reads; `everything` if it runs the forward pass again."""
-    own = replace(call, inputs=_copied(call.inputs), weights=[_copied(weight) for weight in call.weights])
+    own = replace(
+        call,
+        inputs=_copied(call.inputs),
+        side=None if call.side is None else _copied(call.side),
+        weights=[_copied(weight) for weight in call.weights],
+    )
     if not everything:
         return own
     return replace(

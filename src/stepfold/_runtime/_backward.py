@@ -14,6 +14,7 @@ from .._native import (
     Program,
     Recorder,
     backward_sizes,
+    sources_of,
     support,
 )
 from ._engine import Engine
@@ -29,12 +30,14 @@ _ARRIVING, _DISTINCT_COUNT = STATUS.index("arriving"), GROUP.index("distinct_cou
 @dataclass(frozen=True)
 class Wanted:
     """Which gradients there are: those that arrive, of `outputs` and of each of the `last` states, and those
-    that are asked for, of the `inputs` and of each of the `weights` (those of initial states always)."""
+    that are asked for, of the `inputs`, of each of the `weights`, of the `side` features (those of initial
+    states always)."""
 
     outputs: bool
     last: tuple[bool, ...]
     inputs: bool
     weights: tuple[bool, ...]
+    side: bool = False
 
 
 class BackwardKey(NamedTuple):
@@ -55,6 +58,15 @@ def record_backward(key: BackwardKey) -> Program:
     return _Backward(key).record()
 
 
+class _ByStep(NamedTuple):
+    """An operand with features for each step, the packed weights that they meet, and their gradient."""
+
+    inputs: Argument
+    features: int
+    panel: str
+    gradient: Argument | None
+
+
 class _Backward:
     """A backward program being recorded."""
 
@@ -64,12 +76,14 @@ class _Backward:
         self.windowed, self.limit = windowed, windowed or shape.time
         self.recorder = r = Recorder()
         self.inputs = r.operand()
+        self.side = r.operand() if recipe.side else None
         self.extra = {leaf: r.operand() for leaf in recipe.extra}
         self.weights: list[Argument | None] = [r.operand() for _ in range(recipe.weights)]
         self.residuals = r.operand()
         self.output_gradient = r.operand() if wanted.outputs else None
         self.last_gradients = [r.operand() if given else None for given in wanted.last]
         self.inputs_gradient = r.operand() if wanted.inputs else None
+        self.side_gradient = r.operand() if wanted.side else None
         self.initial_gradients = [r.operand() if recipe.initial else None for _ in recipe.step.states]
         self.weights_gradients = [r.operand() if wish else None for wish in wanted.weights]
         self.tasks = engine.tasks(shape.held(windowed).steps, shape.batch, threads)
@@ -100,7 +114,7 @@ class _Backward:
         if row_gradients is not None:
             last.each.launch(
                 support(f"add_rows{self.engine.bits}"),
-                width=self.shape.features,
+                width=self.shape.width,
                 group=self.groups.header,
                 target=self.inputs_gradient or 0,
             )
@@ -115,12 +129,12 @@ class _Backward:
         return r.finish()
 
     def _pack(self, first: Phase) -> dict[str, Argument]:
-        engine, features = self.engine, self.shape.features
+        engine, sources = self.engine, sources_of(self.shape.features, self.shape.side)
         packing = Packing(engine.dtype)
         kernel = self.kernel.kernel
-        packed = packing.reserve(self.recorder, backward_sizes(engine.layout, kernel, features))
+        packed = packing.reserve(self.recorder, backward_sizes(engine.layout, kernel, sources))
         params = pieces_of(self.recipe, packing, self.weights, self.shape)
-        copies = packing.backward(engine.layout, kernel, features, params)
+        copies = packing.backward(engine.layout, kernel, sources, params)
         record_packing(self.recorder, first, packing, copies, self.tasks)
         return packed
 
@@ -129,7 +143,15 @@ class _Backward:
         if not self.by_token or self.inputs_gradient is None:
             return None
         rows = min(self.shape.steps, self.shape.most_groups * self.shape.vocabulary_size)
-        return self.recorder.workspace(rows * self.shape.features * self.engine.itemsize)
+        return self.recorder.workspace(rows * self.shape.width * self.engine.itemsize)
+
+    @property
+    def _by_step(self) -> _ByStep:
+        """What of the input is given for each step."""
+        if self.side is not None:
+            return _ByStep(self.side, self.shape.side, "side_panel", self.side_gradient)
+        gradient = None if self.recipe.tokens else self.inputs_gradient
+        return _ByStep(self.inputs, self.shape.width, "input_panel", gradient)
 
     def _open(self, launches: Launches, row_gradients: Argument | None) -> None:
         engine, shape = self.engine, self.shape
@@ -138,7 +160,7 @@ class _Backward:
             support("open"),
             **expected_header(engine, self.recipe, held),
             groups_most=shape.most_groups,
-            gradient_row=shape.features * engine.itemsize if row_gradients else 0,
+            gradient_row=shape.width * engine.itemsize if row_gradients else 0,
             status=self.recorder.status,
             headers=self.groups.headers,
             residuals=self.residuals,
@@ -153,15 +175,15 @@ class _Backward:
         engine, shape, clear = self.engine, self.shape, support("clear")
         size = engine.layout.sums_size(shape.features) * engine.itemsize
         launches.launch(clear, target=sums, bytes=size, part=0, parts=1)
-        if self.inputs_gradient is not None and (self.by_token or not engine.plan.input_deltas):
-            rows = shape.vocabulary_size if self.recipe.tokens else shape.steps
-            launches.launch(
-                clear,
-                target=self.inputs_gradient,
-                bytes=rows * shape.features * engine.itemsize,
-                part=task,
-                parts=self.tasks,
-            )
+        unused = not engine.plan.input_deltas
+        rows = shape.vocabulary_size if self.recipe.tokens else shape.steps
+        for gradient, size, needed in (
+            (self.inputs_gradient, rows * shape.width, self.by_token or unused),
+            (self.side_gradient, shape.steps * shape.side, unused),
+        ):
+            if gradient is not None and needed:
+                size *= engine.itemsize
+                launches.launch(clear, target=gradient, bytes=size, part=task, parts=self.tasks)
 
     def _rows_of(self, states: Argument, number: int) -> dict[str, Given]:
         layout = self.engine.layout
@@ -195,11 +217,12 @@ class _Backward:
                 gathered=self.gathered,
                 start=start or spare,
             )
-        if self.recipe.masked and self.inputs_gradient is not None and not self.recipe.tokens:
+        by_step = self._by_step
+        if self.recipe.masked and by_step.gradient is not None:
             each.launch(
                 support(f"blank{bits}"),
-                **padding_arguments(self.recorder, self.recipe, self.shape, group, mask, self.shape.features),
-                target=self.inputs_gradient,
+                **padding_arguments(self.recorder, self.recipe, self.shape, group, mask, by_step.features),
+                target=by_step.gradient,
             )
         half = self.rows * layout.state_row * size
         cotangents = self.recorder.workspace(2 * half, tasks=self.tasks)
@@ -243,13 +266,10 @@ class _Backward:
         gradient: Given = 0
         if self.output_gradient is not None:
             gradient = recorder.status.field(_ARRIVING)
-        common: dict[str, Given] = {
-            **into,
-            "inputs": self.inputs,
-            "features": shape.features,
-            "input_panel": packed["input_panel"],
-            "packed": recorder.workspace(layout.packed_size * size, tasks=tasks),
-        }
+        common: dict[str, Given] = {"packed": recorder.workspace(layout.packed_size * size, tasks=tasks)}
+        by_step = self._by_step
+        row = engine.plan.input_deltas * layout.shape.padded * size
+        behind = into["kernel_gradients"] + shape.width * row
         shares = self.output_gradient is not None and self.recipe.shares
         if table is not None:
             each.launch(
@@ -259,10 +279,14 @@ class _Backward:
             self.kernel,
             **common,
             **extra,
+            **(into | {"kernel_gradients": behind} if self.side is not None else into),
+            inputs=by_step.inputs,
+            features=by_step.features,
+            input_panel=packed[by_step.panel],
             steps=field("steps"),
             rows=field("rows"),
             chunk=chunk,
-            dense=int(table is None),
+            dense=int(table is None or self.side is not None),
             row_stride=self.row_stride,
             offsets=field("offsets"),
             slots=field("slots"),
@@ -280,13 +304,17 @@ class _Backward:
             output_gradient=gradient,
             deltas=recorder.workspace(rows * layout.delta_row * size, tasks=tasks),
             operands=recorder.workspace(rows * layout.operand_row * size, tasks=tasks),
-            inputs_gradient=self.inputs_gradient or 0,
+            inputs_gradient=by_step.gradient or 0,
             table_gradient=table or 0,
         )
         if table is not None:
             each.launch(
                 engine.kernel("table"),
                 **common,
+                **into,
+                inputs=self.inputs,
+                features=shape.width,
+                input_panel=packed["input_panel"],
                 source=field("distinct"),
                 distinct_count=self.groups.header + 8 * _DISTINCT_COUNT,
                 deltas=table,

@@ -36,9 +36,11 @@ class Forward:
 
 @dataclass(frozen=True)
 class Backward:
-    """Gradients of the `inputs` (None: not asked for), of the `initial` states, of the `weights`."""
+    """Gradients of the `inputs` and `side` features (None: not asked for), of the `initial` states, of the
+    `weights`."""
 
     inputs: Array | None
+    side: Array | None
     initial: list[Array]
     weights: list[Array | None]
 
@@ -58,6 +60,7 @@ class Call:
     active: Array | None = None
     initial: Sequence[Array] = ()
     extra: Sequence[Array] = field(default_factory=list)
+    side: Array | None = None
     threads: Threads = field(default_factory=Threads.own)
 
     @property
@@ -73,15 +76,22 @@ class Call:
         else:
             batch, time = like.shape[:2]
             batch, time = (time, batch) if recipe.time_major else (batch, time)
+        side = 0 if self.side is None else self.side.shape[-1]
         return Shape(
             batch,
             time,
-            self.inputs.shape[-1],
+            self.inputs.shape[-1] + side,
             tuple(weight.shape for weight in self.weights),
             places,
             0 if self.tokens is None else len(self.inputs),
             64 if self.tokens is None else self.tokens.itemsize * 8,
+            side,
         )
+
+    @property
+    def sources(self) -> list[Array]:
+        """What a forward pass reads first."""
+        return [a for a in (self.inputs, self.tokens, self.side, self.active) if a is not None]
 
     def forward(self, *, outputs: bool, training: bool) -> Forward:
         """Run the forward pass."""
@@ -92,8 +102,7 @@ class Call:
             program = forward_program(
                 engine, recipe, shape, outputs=outputs, training=training, threads=self.threads.most
             )
-            given = [array for array in (self.inputs, self.tokens, self.active) if array is not None]
-            given += [*self.initial, *self.extra, *self.weights]
+            given = [*self.sources, *self.initial, *self.extra, *self.weights]
             arrays = [*map(np.ascontiguousarray, given), *results]
             operands = forward_operands(engine, recipe, shape, outputs, training)
             run(program, operands, arrays, engine.dtype, self.threads)
@@ -111,15 +120,17 @@ class Call:
         inputs: bool = True,
         weights: Sequence[bool] | None = None,
     ) -> Backward:
-        """Run the backward pass: from the gradients that arrive to those asked for."""
+        """Run the backward pass: from the gradients that arrive to those asked for, those of side features
+        with those of inputs."""
         engine, recipe, shape = self.engine, self.recipe, self.shape
         wishes = tuple(True for _ in self.weights) if weights is None else tuple(weights)
         given = tuple(gradient is not None for gradient in last_gradients)
-        wanted = Wanted(output_gradient is not None, given, inputs, wishes)
+        wanted = Wanted(output_gradient is not None, given, inputs, wishes, inputs and recipe.side)
         results = [_new(operand, engine) for operand in backward_results(recipe, shape, wanted)]
         if shape.batch:
             program = backward_program(engine, recipe, shape, wanted, threads=self.threads.most)
-            arrays = [self.inputs, *self.extra, *self.weights, residuals]
+            arrays = [self.inputs, *([] if self.side is None else [self.side])]
+            arrays += [*self.extra, *self.weights, residuals]
             arrays += [g for g in (output_gradient, *last_gradients) if g is not None]
             arrays = [*map(np.ascontiguousarray, arrays), *results]
             operands = backward_operands(engine, recipe, shape, wanted)
@@ -130,6 +141,7 @@ class Call:
         rest = iter(results)
         return Backward(
             next(rest) if inputs else None,
+            next(rest) if wanted.side else None,
             [next(rest) for _ in recipe.step.states if recipe.initial],
             [next(rest) if wish else None for wish in wishes],
         )

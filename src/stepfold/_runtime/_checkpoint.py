@@ -59,8 +59,7 @@ class Checkpoints:
         call = self._call
         engine, recipe, shape = call.engine, call.recipe, call.shape
         after = [np.empty_like(state) for state in initial]
-        given = [array for array in (call.inputs, call.tokens, call.active) if array is not None]
-        arrays = [*given, *initial, *call.weights]
+        arrays = [*call.sources, *initial, *call.weights]
         arrays += [array for array in (outputs, *after, residuals) if array is not None]
         options = {"outputs": outputs is not None, "training": residuals is not None}
         program = forward_program(
@@ -84,7 +83,10 @@ class Checkpoints:
         inputs = np.zeros_like(call.inputs)
         weights = [np.zeros_like(weight) for weight in call.weights]
         residuals = aligned(total_size(engine, recipe, shape.held(self._size)), np.uint8)
-        wanted = Wanted(output_gradient is not None, (True,) * len(carried), True, (True,) * len(weights))
+        side = [] if call.side is None else [call.side]
+        of_side = [np.zeros_like(array) for array in side]
+        wishes = True, (True,) * len(weights), recipe.side
+        wanted = Wanted(output_gradient is not None, (True,) * len(carried), *wishes)
         operands = [
             operand._replace(shape=residuals.shape) if operand.dtype == "bytes" else operand
             for operand in backward_operands(engine, recipe, shape, wanted)
@@ -97,9 +99,10 @@ class Checkpoints:
             )
             before = [np.empty_like(state) for state in carried]
             parts = [np.empty_like(weight) for weight in weights]
-            arrays = [call.inputs, *call.weights, residuals]
+            arrays = [call.inputs, *side, *call.weights, residuals]
             arrays += [] if output_gradient is None else [output_gradient]
-            run(program, operands, [*arrays, *carried, part, *before, *parts], engine.dtype, call.threads)
+            arrays += [*carried, part, *of_side, *before, *parts]
+            run(program, operands, arrays, engine.dtype, call.threads)
             carried = before
             for total, value in zip(weights, parts, strict=True):
                 total += value
@@ -108,7 +111,7 @@ class Checkpoints:
         if of_initial is not None:
             carried[0] = carried[0] + of_initial
         initial = carried if self._given.recipe.initial else []
-        return Backward(inputs, initial, list(weights))
+        return Backward(inputs, of_side[0] if of_side else None, initial, list(weights))
 
     # ---- steps that are not active ------------------------------------------------------------------------
 

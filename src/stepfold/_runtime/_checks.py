@@ -39,6 +39,7 @@ def checked(
     mask: Any,
     reverse: bool,
     table: Any,
+    side: Any,
     threads: int | None,
 ) -> Checked:
     """Return the arguments of `scan` as a call; ValueError or TypeError for what does not fit."""
@@ -63,7 +64,9 @@ def checked(
         single = values.ndim == 2
         vectors = values[None] if single else values
         batch, time = vectors.shape[:2]
-    weights, _, units = checked_params(cell, params, dtype, vectors.shape[-1])
+    beside = None if side is None else _checked_side(side, tokens, single, dtype)
+    features = vectors.shape[-1] + (0 if beside is None else beside.shape[-1])
+    weights, _, units = checked_params(cell, params, dtype, features)
     if lengths is not None and mask is not None:
         raise ValueError("give lengths or mask, not both")
     kind, active = "all", None
@@ -73,7 +76,11 @@ def checked(
         kind, active = "mask", checked_mask(np.asarray(mask)[None] if single else mask, batch, time)
     initial = _checked_states(cell, initial_state, (units,) if single else (batch, units), dtype)
     recipe = Recipe.of(cell.step, units).but(
-        reverse=bool(reverse), tokens=tokens is not None, active=kind, initial=bool(initial)
+        reverse=bool(reverse),
+        tokens=tokens is not None,
+        side=beside is not None,
+        active=kind,
+        initial=bool(initial),
     )
     call = Call(
         engine_for(cell.step, units, dtype),
@@ -83,6 +90,7 @@ def checked(
         tokens,
         active,
         [np.ascontiguousarray(state.reshape(batch, units)) for state in initial],
+        side=beside,
         threads=Threads.own(threads),
     )
     return Checked(cell, call, single)
@@ -172,6 +180,19 @@ def _checked_states(
             raise TypeError(f"initial state {name!r} is {array.dtype}, not {dtype}; convert it with .astype")
         found.append(array)
     return found
+
+
+def _checked_side(side: Any, tokens: Array | None, single: bool, dtype: np.dtype[Any]) -> Array:
+    found = np.asarray(side)
+    if tokens is None:
+        raise ValueError("side features go with a table; without one, put them into inputs")
+    axes = tokens.shape[1:] if single else tokens.shape
+    if found.ndim != len(axes) + 1 or found.shape[:-1] != axes or not found.shape[-1]:
+        expected = "(time, side_features)" if single else "(batch, time, side_features)"
+        raise ValueError(f"side has shape {found.shape}, expected {expected} for tokens of shape {axes}")
+    if found.dtype != dtype:
+        raise TypeError(f"side is {found.dtype}, not {dtype}; convert it with .astype")
+    return np.ascontiguousarray(found[None] if single else found)
 
 
 def _checked_tokens(tokens: Array, table: Array) -> tuple[Array, Array]:

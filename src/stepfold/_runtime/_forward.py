@@ -18,6 +18,7 @@ from .._native import (
     Program,
     Recorder,
     forward_sizes,
+    sources_of,
     support,
 )
 from ._engine import Engine
@@ -112,6 +113,7 @@ class _Forward:
         window = Window(r.operand(), windowed) if windowed else None
         self.inputs = r.operand()
         self.tokens = r.operand() if recipe.tokens else None
+        self.side = r.operand() if recipe.side else None
         self.active = r.operand() if recipe.active != "all" else None
         self.initial = [r.operand() if recipe.initial else None for _ in step.states]
         self.extra = {leaf: r.operand() for leaf in recipe.extra}
@@ -151,12 +153,12 @@ class _Forward:
         return r.finish()
 
     def _pack(self, first: Phase) -> dict[str, Argument]:
-        engine, features = self.engine, self.shape.features
+        engine, sources = self.engine, sources_of(self.shape.features, self.shape.side)
         packing = Packing(engine.dtype)
         kernel = self.kernel.kernel
-        packed = packing.reserve(self.recorder, forward_sizes(engine.layout, kernel, features))
+        packed = packing.reserve(self.recorder, forward_sizes(engine.layout, kernel, sources))
         params = pieces_of(self.recipe, packing, self.weights, self.shape)
-        copies = packing.forward(engine.layout, kernel, features, params)
+        copies = packing.forward(engine.layout, kernel, sources, params)
         record_packing(self.recorder, first, packing, copies, self.tasks)
         return packed
 
@@ -196,37 +198,42 @@ class _Forward:
         layout, size, field = engine.layout, engine.itemsize, schedule.groups.field
         chunk = layout.chunk(schedule.rows)
         by_token = self.tokens is not None and bool(layout.plan.projections)
-        rows = chunk * schedule.rows
+        dense = not by_token or self.side is not None
+        row = layout.projection_row * size
+        projection = table = self._workspace(chunk * schedule.rows * row if dense else 0)
         if by_token:
-            rows = min(schedule.most_steps, shape.vocabulary_size)
-        projection = self._workspace(rows * layout.projection_row * size)
+            table = self._workspace(min(schedule.most_steps, shape.vocabulary_size) * row)
         extra = pad_extra(
             each, engine, self.recorder, schedule.groups, self.extra,
             most_steps=schedule.most_steps, tasks=0 if self.ranks > 1 else self.tasks,
         )  # fmt: skip
-        common: dict[str, Given] = {
-            "inputs": self.inputs,
-            "features": shape.features,
-            "input_panel": packed["input_panel"],
-            "input_bias": packed["input_bias"],
-            "projection": projection,
-        }
         if by_token:
             each.launch(
                 engine.kernel("project"),
-                **common,
+                inputs=self.inputs,
+                features=shape.width,
+                input_panel=packed["input_panel"],
+                input_bias=packed["input_bias"],
+                projection=table,
                 source=field("distinct"),
                 distinct_count=schedule.groups.header + 8 * _DISTINCT_COUNT,
             )
         scratch = self.ranks * schedule.rows * self.kernel.kernel.scratch * size
         shares = self.outputs is not None and recipe.shares
         return {
-            **common,
             **extra,
+            # for each step its inputs, or side features, are projected onto where its projection starts: the
+            # bias, or its token's projection
+            "inputs": self.side or self.inputs,
+            "features": shape.side or shape.width,
+            "input_panel": packed["side_panel" if self.side else "input_panel"],
+            "starts": table if by_token else packed["input_bias"],
+            "start_row": layout.projection_row if by_token else 0,
+            "projection": projection if dense else table,
             "steps": field("steps"),
             "rows": field("rows"),
             "chunk": chunk,
-            "dense": int(not by_token),
+            "dense": int(dense),
             "row_stride": schedule.row_stride,
             "ring": int(not self.training),
             "offsets": field("offsets"),

@@ -1,9 +1,9 @@
 """What is scanned and how its operands lie: one description for NumPy, JAX and PyTorch.
 
-    forward:   inputs, [tokens], [active], initial states, extra leaves, weights
+    forward:   inputs, [tokens], [side], [active], initial states, extra leaves, weights
                → [outputs], last states, [residuals]
-    backward:  inputs, extra leaves, weights, residuals, [output gradient], [last gradients]
-               → [inputs' gradient], [initial states' gradients], [weights' gradients]
+    backward:  inputs, [side], extra leaves, weights, residuals, [output gradient], [last gradients]
+               → [inputs' gradient], [side's gradient], [initial states' gradients], [weights' gradients]
 
 What stands in brackets is there only if the recipe or the call says so. All operands are C-contiguous."""
 
@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 from .._graph import UNITS
 from .._step import Step
 
-VERSION = 1
+VERSION = 2
 """Raised whenever residuals or the order of operands change: compilers that remember sizes go by it."""
 ACTIVE = ("all", "lengths", "mask", "packed")
 PADDING = ("repeat", "zero", "none")
-_FLAGS = ("reverse", "time_major", "tokens", "active", "padding", "initial")
+_FLAGS = ("reverse", "time_major", "tokens", "side", "active", "padding", "initial")
 
 
 class Part(NamedTuple):
@@ -60,6 +60,7 @@ class Recipe:
     * `padding`: what outputs are at steps that are not active: "repeat" the last active one's, "zero", or
       "none", they are not written.
     * `tokens`: inputs are the rows of a table (vocabulary_size, features) that tokens choose.
+    * `side`: to each of these rows side features of its step are appended; then rows share no prefix.
     * `initial`: whether there are initial states; without, rows that begin alike share their prefix.
     * `extra`: the leaves that transforms of the step ask for, in the order in which their arrays are given.
     """
@@ -71,6 +72,7 @@ class Recipe:
     reverse: bool = False
     time_major: bool = False
     tokens: bool = False
+    side: bool = False
     active: str = "all"
     padding: str = "repeat"
     initial: bool = False
@@ -79,6 +81,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.active not in ACTIVE or self.padding not in PADDING:
             raise ValueError(f"active must be one of {ACTIVE} and padding one of {PADDING}")
+        if self.side and not self.tokens:
+            raise ValueError("side features go with tokens; put them into the inputs")
 
     @classmethod
     def of(cls, step: Step, units: int, **flags: Any) -> Recipe:
@@ -93,7 +97,8 @@ class Recipe:
     @property
     def shares(self) -> bool:
         """Whether rows may share a prefix: those that begin with the same tokens from the same zero state."""
-        return self.tokens and not self.initial and not self.extra and self.active != "packed"
+        alike = self.tokens and not (self.side or self.initial or self.extra)
+        return alike and self.active != "packed"
 
     @property
     def masked(self) -> bool:

@@ -41,7 +41,10 @@ def residuals_size(engine: Engine, recipe: Recipe, batch: Any, time: Any, places
 
 def expected_header(engine: Engine, recipe: Recipe, shape: Shape) -> dict[str, int]:
     """The words at the front of residuals that the backward pass insists on."""
-    flags = (recipe.reverse, recipe.time_major, recipe.tokens, recipe.active, recipe.padding, recipe.shares)
+    flags = (
+        recipe.reverse, recipe.time_major, recipe.tokens, recipe.side, recipe.active, recipe.padding,
+        recipe.shares,
+    )  # fmt: skip
     digest = hashlib.sha256(f"{engine.form} {flags}".encode()).digest()
     words = (
         _MAGIC + VERSION,

@@ -41,8 +41,13 @@ def batch_axes(recipe: Recipe, shape: Shape) -> tuple[int, ...]:
 
 def _inputs(recipe: Recipe, shape: Shape) -> Operand:
     if recipe.tokens:
-        return Operand("the table of vectors", (shape.vocabulary_size, shape.features), "float")
+        return Operand("the table of vectors", (shape.vocabulary_size, shape.width), "float")
     return Operand("inputs", (*batch_axes(recipe, shape), shape.features), "float")
+
+
+def _side(recipe: Recipe, shape: Shape) -> list[Operand]:
+    axes = (*batch_axes(recipe, shape), shape.side)
+    return [Operand("side features", axes, "float")] if recipe.side else []
 
 
 def _extra(recipe: Recipe, shape: Shape) -> list[Operand]:
@@ -66,6 +71,7 @@ def forward_operands(
     found = [_inputs(recipe, shape)]
     if recipe.tokens:
         found.append(Operand("tokens", batch_axes(recipe, shape), "token"))
+    found += _side(recipe, shape)
     if recipe.active != "all":
         found.append(
             {
@@ -96,7 +102,7 @@ def forward_results(
 @functools.lru_cache(maxsize=512)
 def backward_operands(engine: Engine, recipe: Recipe, shape: Shape, wanted: Wanted) -> list[Operand]:
     """The operands of a backward program, then its results."""
-    found = [_inputs(recipe, shape), *_extra(recipe, shape), *_weights(shape)]
+    found = [_inputs(recipe, shape), *_side(recipe, shape), *_extra(recipe, shape), *_weights(shape)]
     found.append(Operand("residuals", (total_size(engine, recipe, shape),), "bytes"))
     if wanted.outputs:
         axes = (*batch_axes(recipe, shape), recipe.units)
@@ -109,6 +115,7 @@ def backward_operands(engine: Engine, recipe: Recipe, shape: Shape, wanted: Want
 def backward_results(recipe: Recipe, shape: Shape, wanted: Wanted) -> list[Operand]:
     """The results of a backward program."""
     found = [_inputs(recipe, shape)] if wanted.inputs else []
+    found += _side(recipe, shape) if wanted.side else []
     if recipe.initial:
         found += _states(recipe, shape, "initial state")
     found += [weight for weight, wish in zip(_weights(shape), wanted.weights, strict=True) if wish]

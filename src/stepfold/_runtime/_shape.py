@@ -11,8 +11,8 @@ MOST_ROWS = 64
 @dataclass(frozen=True)
 class Shape:
     """The sizes of a batch: `time` timesteps, of a packed batch those of the longest row, with `places` rows
-    of inputs in all; `vocabulary_size` 0 without tokens, which have `token_bits`; `weights` the weights'
-    shapes."""
+    of inputs in all; `vocabulary_size` 0 without tokens, which have `token_bits`; of the `features` the last
+    `side` are given for each step; `weights` the weights' shapes."""
 
     batch: int
     time: int
@@ -21,6 +21,12 @@ class Shape:
     places: int | None = None
     vocabulary_size: int = 0
     token_bits: int = 64
+    side: int = 0
+
+    @property
+    def width(self) -> int:
+        """How many features inputs, or the table of vectors, have."""
+        return self.features - self.side
 
     @property
     def steps(self) -> int:

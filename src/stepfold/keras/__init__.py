@@ -1,5 +1,5 @@
 """Recurrent layers for Keras 3, run by compiled kernels: Keras's three, one for any cell, an embedding; and
-what stands around them: pooling over time with masks, dropout of words."""
+what stands around them: side features, pooling over time with masks, dropout of words."""
 
 from ._accelerate import accelerate
 from ._embedding import Embedding
@@ -7,6 +7,7 @@ from ._layer import SlowPathWarning
 from ._layers import GRU, LSTM, SimpleRNN
 from ._pooling import MaskedPooling1D
 from ._recurrent import Recurrent
+from ._side_features import SideFeatures
 from ._word_dropout import WordDropout
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Embedding",
     "MaskedPooling1D",
     "Recurrent",
+    "SideFeatures",
     "SimpleRNN",
     "SlowPathWarning",
     "WordDropout",

@@ -11,37 +11,22 @@ import numpy as np
 
 from .._runtime import Recipe, Wanted, engine_for, residuals_size
 from . import _xla
+from ._tokens import Operands
 from ._xla import Attributes
 
 Result = tuple[Any, tuple[Any, ...]]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def scan(
-    recipe: Recipe,
-    sequences: bool,
-    inputs: Any,
-    tokens: Any,
-    mask: Any,
-    initial: tuple[Any, ...],
-    extra: tuple[Any, ...],
-    weights: tuple[Any, ...],
-) -> Result:
-    """Run a recipe over a batch; returns (outputs or None, last states). What is not there is None."""
-    return _forward(recipe, sequences, False, inputs, tokens, mask, initial, extra, weights)[:2]
+def scan(recipe: Recipe, sequences: bool, given: Operands) -> Result:
+    """Run a recipe over a batch; returns (outputs or None, last states)."""
+    return _forward(recipe, sequences, False, given)[:2]
 
 
 def _forward(
-    recipe: Recipe,
-    sequences: bool,
-    training: bool,
-    inputs: Any,
-    tokens: Any,
-    mask: Any,
-    initial: Any,
-    extra: Any,
-    weights: Any,
+    recipe: Recipe, sequences: bool, training: bool, given: Operands
 ) -> tuple[Any, tuple[Any, ...], Any]:
+    inputs, tokens, side, mask, *lists = given
     batch, time = (inputs if tokens is None else tokens).shape[:2]
     results = [_like(inputs, batch, recipe.units) for _ in recipe.step.states]
     if sequences:
@@ -50,9 +35,10 @@ def _forward(
         engine = engine_for(recipe.step, recipe.units, np.dtype(inputs.dtype))
         row = residuals_size(engine, recipe, 1, time)  # by rows, so that a batch can be cut by rows
         results.append(jax.ShapeDtypeStruct((batch, row), np.uint8))
-    given = [value for value in (inputs, tokens, mask) if value is not None]
+    arrays = [value for value in (inputs, tokens, side, mask) if value is not None]
+    arrays += [array for listed in lists for array in listed]
     attributes = Attributes(recipe.text, sequences, training)
-    found = _run(attributes, recipe.step.name, batch, results, [*given, *initial, *extra, *weights])
+    found = _run(attributes, recipe.step.name, batch, results, arrays)
     residuals = found.pop() if training else None
     outputs = found.pop(0) if sequences else None
     return outputs, tuple(found), residuals
@@ -62,41 +48,44 @@ def _like(array: Any, *shape: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, array.dtype)
 
 
-def _forward_rule(recipe: Recipe, sequences: bool, *primal: Any) -> tuple[Result, Any]:
-    inputs, tokens, mask, initial, extra, weights = jax.tree.map(
-        lambda leaf: leaf.value, primal, is_leaf=lambda leaf: hasattr(leaf, "perturbed")
-    )
-    if any(leaf.perturbed for leaf in primal[4]):
+def _forward_rule(recipe: Recipe, sequences: bool, primal: Operands) -> tuple[Result, Any]:
+    given = jax.tree.map(lambda leaf: leaf.value, primal, is_leaf=lambda leaf: hasattr(leaf, "perturbed"))
+    if any(leaf.perturbed for leaf in primal.extra):
         raise NotImplementedError(
             "the masks of dropout and zoneout have no gradient; wrap them in jax.lax.stop_gradient"
         )
+    perturbed = [leaf.perturbed for leaf in (primal.inputs, *primal.weights)]
+    perturbed.append(primal.side is not None and primal.side.perturbed)
     # a flag as the structure of a pytree stays known while the backward pass is traced
-    wanted = tuple(() if leaf.perturbed else None for leaf in (primal[0], *primal[5]))
-    outputs, last, residuals = _forward(
-        recipe, sequences, True, inputs, tokens, mask, initial, extra, weights
-    )
-    return (outputs, last), (wanted, inputs, extra, weights, residuals)
+    wanted = tuple(() if wish else None for wish in perturbed)
+    outputs, last, residuals = _forward(recipe, sequences, True, given)
+    return (outputs, last), (wanted, given.inputs, given.side, given.extra, given.weights, residuals)
 
 
 def _backward_rule(recipe: Recipe, sequences: bool, saved: Any, cotangents: Result) -> Any:
-    flags, inputs, extra, weights, residuals = saved
+    flags, inputs, side, extra, weights, residuals = saved
     from_outputs = _arrived(cotangents[0])
     from_last = [_arrived(c) for c in cotangents[1]]
-    to_inputs, *to_weights = (flag is not None for flag in flags)
-    wanted = Wanted(
-        from_outputs is not None, tuple(c is not None for c in from_last), to_inputs, tuple(to_weights)
-    )
+    to_inputs, *to_weights, to_side = (flag is not None for flag in flags)
+    given_last = tuple(c is not None for c in from_last)
+    wanted = Wanted(from_outputs is not None, given_last, to_inputs, tuple(to_weights), to_side)
     results = [_like(inputs, *inputs.shape)] if to_inputs else []
+    results += [_like(side, *side.shape)] if to_side else []
     results += [_like(inputs, residuals.shape[0], recipe.units) for _ in from_last if recipe.initial]
     results += [_like(w, *w.shape) for w, wish in zip(weights, to_weights, strict=True) if wish]
-    given = [inputs, *extra, *weights, residuals]
+    given = [inputs, *([] if side is None else [side]), *extra, *weights, residuals]
     given += [c for c in (from_outputs, *from_last) if c is not None]
     attributes = Attributes(recipe.text, wanted=wanted)
     found = iter(_run(attributes, recipe.step.name, residuals.shape[0], results, given))
     inputs_gradient = next(found) if to_inputs else None
+    side_gradient = next(found) if to_side else None
     initial_gradients = tuple(next(found) for _ in from_last if recipe.initial)
     weights_gradients = tuple(next(found) if wish else None for wish in to_weights)
-    return inputs_gradient, None, None, initial_gradients, tuple(None for _ in extra), weights_gradients
+    no_extra = tuple(None for _ in extra)
+    gradients = Operands(
+        inputs_gradient, None, side_gradient, None, initial_gradients, no_extra, weights_gradients
+    )
+    return (gradients,)
 
 
 scan.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)

@@ -13,7 +13,7 @@ from keras import ops
 from .._notes import note_of
 from .._runtime import Parts, Recipe
 from .._step import Step
-from ._tokens import Tokens
+from ._tokens import Operands, Tokens
 
 _BACKENDS = {"jax": "._jax", "torch": "._torch", "numpy": "._numpy"}
 
@@ -83,10 +83,10 @@ class CompiledRNN(keras.layers.RNN):  # type: ignore[misc]
             return self.keras_loop(sequences, initial_state, mask, training)
         dtype = "float64" if keras.backend.standardize_dtype(sequences.dtype) == "float64" else "float32"
         feed = self.feed(sequences, initial_state, training)
-        inputs, ids = ops.cast(feed.inputs, dtype), None
+        inputs, ids, side = feed.inputs, None, None
         tokens = note_of(sequences, Tokens) if feed.inputs is sequences else None
         if tokens is not None and keras.backend.standardize_dtype(tokens.table.dtype) == dtype:
-            inputs, ids = tokens.table, tokens.ids
+            ids, inputs, side = tokens
         recipe = Recipe(
             feed.step,
             self.units_of_state(),
@@ -94,6 +94,7 @@ class CompiledRNN(keras.layers.RNN):  # type: ignore[misc]
             len(feed.weights),
             reverse=self.go_backwards,
             tokens=ids is not None,
+            side=side is not None,
             active="all" if mask is None else "mask",
             initial=not _from_zero.get(),
             extra=tuple(feed.extra),
@@ -102,12 +103,15 @@ class CompiledRNN(keras.layers.RNN):  # type: ignore[misc]
         outputs, states = self._backend().scan(
             recipe,
             self.return_sequences,
-            inputs,
-            ids,
-            mask,
-            tuple(ops.cast(state, dtype) for state in initial_state if recipe.initial),
-            tuple(ops.cast(value, dtype) for value in feed.extra.values()),
-            tuple(ops.cast(weight, dtype) for weight in feed.weights),
+            Operands(
+                ops.cast(inputs, dtype),
+                ids,
+                None if side is None else ops.cast(side, dtype),
+                mask,
+                tuple(ops.cast(state, dtype) for state in initial_state if recipe.initial),
+                tuple(ops.cast(value, dtype) for value in feed.extra.values()),
+                tuple(ops.cast(weight, dtype) for weight in feed.weights),
+            ),
         )
         return self._as_keras(outputs, states, mask)
 

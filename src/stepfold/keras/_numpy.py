@@ -5,21 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from .._runtime import Call, Recipe, engine_for
+from ._tokens import Operands
 
 
-def scan(
-    recipe: Recipe,
-    sequences: bool,
-    inputs: Any,
-    tokens: Any,
-    mask: Any,
-    initial: tuple[Any, ...],
-    extra: tuple[Any, ...],
-    weights: tuple[Any, ...],
-) -> tuple[Any, tuple[Any, ...]]:
-    """Run a recipe over a batch; returns (outputs or None, last states). What is not there is None."""
+def scan(recipe: Recipe, sequences: bool, given: Operands) -> tuple[Any, tuple[Any, ...]]:
+    """Run a recipe over a batch; returns (outputs or None, last states)."""
+    inputs, tokens, side, mask, initial, extra, weights = given
     engine = engine_for(recipe.step, recipe.units, inputs.dtype)
-    found = Call(engine, recipe, inputs, weights, tokens, mask, initial, extra).forward(
+    found = Call(engine, recipe, inputs, weights, tokens, mask, initial, extra, side).forward(
         outputs=sequences, training=False
     )
     return found.outputs, tuple(found.last)

@@ -1,4 +1,4 @@
-"""Which token ids an embedded sequence came from."""
+"""What an embedded sequence came from, and what the scan of a backend is called with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,26 @@ from typing import Any, NamedTuple
 
 
 class Tokens(NamedTuple):
-    """The ids (batch, time) and the table (vocabulary_size, features) that a tensor is rows of."""
+    """The ids (batch, time) and the table (vocabulary_size, features) that a tensor is rows of; to them side
+    features (batch, time, side) are appended, if there are any."""
 
     ids: Any
     table: Any
+    side: Any = None
+
+
+class Operands(NamedTuple):
+    """What a recipe is run on; what is not there is None.
+
+    `inputs` (batch, time, features), with `tokens` (batch, time) the table (vocabulary_size, features), to
+    whose rows `side` (batch, time, side) is appended; `mask` (batch, time) of booleans; `initial` one (batch,
+    units) a state; the `extra` leaves in the recipe's order; the layer's `weights`.
+    """
+
+    inputs: Any
+    tokens: Any
+    side: Any
+    mask: Any
+    initial: tuple[Any, ...]
+    extra: tuple[Any, ...]
+    weights: tuple[Any, ...]

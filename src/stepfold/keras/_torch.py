@@ -8,23 +8,18 @@ import torch
 
 from .. import torch as _adapter  # noqa: F401  (registers the operator)
 from .._runtime import Recipe
+from ._tokens import Operands
 
 
-def scan(
-    recipe: Recipe,
-    sequences: bool,
-    inputs: Any,
-    tokens: Any,
-    mask: Any,
-    initial: tuple[Any, ...],
-    extra: tuple[Any, ...],
-    weights: tuple[Any, ...],
-) -> tuple[Any, tuple[Any, ...]]:
-    """Run a recipe over a batch; returns (outputs or None, last states). What is not there is None."""
-    given = (inputs, *initial, *extra, *weights)
-    training = torch.is_grad_enabled() and any(value.requires_grad for value in given)
+def scan(recipe: Recipe, sequences: bool, given: Operands) -> tuple[Any, tuple[Any, ...]]:
+    """Run a recipe over a batch; returns (outputs or None, last states)."""
+    inputs, tokens, side, mask, initial, extra, weights = given
+    floats = (inputs, *initial, *extra, *weights, *([] if side is None else [side]))
+    training = torch.is_grad_enabled() and any(value.requires_grad for value in floats)
     lists = [list(values) for values in (weights, initial, extra)]
-    outputs, last, _ = torch.ops.stepfold.scan(inputs, *lists, mask, tokens, recipe.text, sequences, training)
+    outputs, last, _ = torch.ops.stepfold.scan(
+        inputs, *lists, mask, tokens, side, recipe.text, sequences, training
+    )  # fmt: skip
     return outputs if sequences else None, last.unbind(0)
 
 

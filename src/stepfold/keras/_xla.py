@@ -78,7 +78,8 @@ def _read_attributes(text: str) -> Attributes:
     data = json.loads(text)
     wanted = data.pop("wanted")
     if wanted is not None:
-        wanted = Wanted(wanted["outputs"], tuple(wanted["last"]), wanted["inputs"], tuple(wanted["weights"]))
+        wanted |= {name: tuple(wanted[name]) for name in ("last", "weights")}
+        wanted = Wanted(**wanted)
     return Attributes(**data, wanted=wanted)
 
 
@@ -124,7 +125,7 @@ def _shape_of(recipe: Recipe, attributes: Attributes, given: list[_Buffer]) -> S
     inputs = given[0].shape
     states = len(recipe.step.states) if recipe.initial and attributes.wanted is None else 0
     first = 1 + (attributes.wanted is None) * (recipe.tokens + (recipe.active != "all")) + states
-    first += len(recipe.extra)
+    first += recipe.side + len(recipe.extra)
     weights = tuple(buffer.shape for buffer in given[first : first + recipe.weights])
     bits = 64
     if attributes.wanted is not None:  # residuals know the batch that they are of
@@ -136,7 +137,11 @@ def _shape_of(recipe: Recipe, attributes: Attributes, given: list[_Buffer]) -> S
         (batch, time), bits = given[1].shape, 64 if given[1].code == 5 else 32
     else:
         batch, time = inputs[:2]
-    return Shape(batch, time, inputs[-1], weights, None, inputs[0] if recipe.tokens else 0, bits)
+    side = 0
+    if recipe.side:
+        side = (given[1 + (attributes.wanted is None)].shape or (0,))[-1]
+    rows = inputs[0] if recipe.tokens else 0
+    return Shape(batch, time, inputs[-1] + side, weights, None, rows, bits, side)
 
 
 def _check(operands: list[Operand], buffers: list[_Buffer], dtype: str) -> None:

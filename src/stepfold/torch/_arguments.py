@@ -19,7 +19,8 @@ class Arguments(NamedTuple):
 
     `inputs` (batch, time, features), for a time-major recipe (time, batch, features), for a packed one
     (places, features); with `tokens`, int32 or int64 and of the same axes but the last, inputs are instead
-    the table (vocabulary_size, features) whose rows they choose; `initial` one (batch, units) a state if the
+    the table (vocabulary_size, features) whose rows they choose, and `side` (batch, time, features) is
+    appended to these, if the recipe says so; `initial` one (batch, units) a state if the
     recipe says so, which it must for a packed batch: they tell its number of rows; `extra` the leaves that a
     transformed step asks for, in the recipe's order; `active` the lengths (batch,), mask (batch, time) or
     batch sizes (time,) that the recipe speaks of. `each` puts something else in the place of each tensor.
@@ -31,17 +32,20 @@ class Arguments(NamedTuple):
     extra: Sequence[Tensor]
     active: Tensor | None
     tokens: Tensor | None
+    side: Tensor | None
     text: str
 
     @classmethod
     def split(cls, call: Sequence[Any]) -> tuple[Any, ...]:
         """Return these arguments of a call of an operator, then those that only that operator has."""
-        return cls._make(call[:7]), *call[7:]
+        return cls._make(call[:8]), *call[8:]
 
     @property
     def flat(self) -> list[Any]:
         """All tensors, in the order of a forward program's operands; None for one that is not there."""
-        return [self.inputs, self.tokens, self.active, *self.initial, *self.extra, *self.weights]
+        return [
+            self.inputs, self.tokens, self.side, self.active, *self.initial, *self.extra, *self.weights
+        ]  # fmt: skip
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -51,17 +55,18 @@ class Arguments(NamedTuple):
     @classmethod
     def of(cls, flat: Sequence[Any], counts: tuple[int, int], text: str) -> Arguments:
         """Return the arguments again, or what came in their place, from what `flat` and `counts` return."""
-        inputs, tokens, active, *rest = flat
+        inputs, tokens, side, active, *rest = flat
         first, second = counts[0], sum(counts)
-        return cls(inputs, rest[second:], rest[:first], rest[first:second], active, tokens, text)
+        return cls(inputs, rest[second:], rest[:first], rest[first:second], active, tokens, side, text)
 
-    def gradients(self, inputs: Any, weights: Sequence[Any], initial: Sequence[Any]) -> list[Any]:
-        """Gradients of these three, in the order of `flat`: the other arguments have none."""
-        return [inputs, None, None, *initial, *[None for _ in self.extra], *weights]
+    def gradients(self, inputs: Any, side: Any, weights: Sequence[Any], initial: Sequence[Any]) -> list[Any]:
+        """Gradients of these four, in the order of `flat`: the other arguments have none."""
+        side = None if self.side is None else side
+        return [inputs, None, side, None, *initial, *[None for _ in self.extra], *weights]
 
     def each(self, function: Callable[[Any], Any]) -> Arguments:
         """The same with a function's value in the place of each tensor; hashable if the values are."""
-        inputs, weights, initial, extra, active, tokens, text = self
+        inputs, weights, initial, extra, active, tokens, side, text = self
         return Arguments(
             function(inputs),
             tuple(map(function, weights)),
@@ -69,6 +74,7 @@ class Arguments(NamedTuple):
             tuple(map(function, extra)),
             None if active is None else function(active),
             None if tokens is None else function(tokens),
+            None if side is None else function(side),
             text,
         )
 
@@ -97,6 +103,8 @@ class Arguments(NamedTuple):
         inputs, recipe, initial = self.inputs, self.recipe, self.initial
         if self.tokens is not None:
             inputs = inputs[self.tokens]
+        if self.side is not None:
+            inputs = torch.cat([inputs, self.side], -1)
         if not initial:
             initial = [inputs.new_zeros((self.sizes[0], recipe.units)) for _ in recipe.step.states]
         spread, gather, active = self._time_first()

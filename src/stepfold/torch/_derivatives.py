@@ -36,8 +36,8 @@ def _backward(*call: Any) -> Any:
         given, residuals, output_gradient, last_gradient, wanted = Arguments.split(call)
         flat = [output_gradient, last_gradient, *given.flat]
         if _any_requires_grad(flat):
-            to_inputs, to_initial, *to_weights = _ScanBackward.apply(given, residuals, wanted, *flat)
-            return to_inputs, to_weights, to_initial
+            to_inputs, to_side, to_initial, *to_weights = _ScanBackward.apply(given, residuals, wanted, *flat)
+            return to_inputs, to_weights, to_initial, to_side
     with torch._C._AutoDispatchBelowAutograd():
         return backward_operator(*call)
 
@@ -70,13 +70,13 @@ class _Scan(torch.autograd.Function):  # type: ignore[misc]
             raise NotImplementedError("the masks of dropout and zoneout have no gradient; detach them")
         if output_gradient is None and last_gradient is None:
             return (None,) * (3 + len(flat))
-        wanted = [need.inputs, *need.weights]
-        to_inputs, to_weights, to_initial = backward_operator(
+        wanted = [need.inputs, *need.weights, *([] if given.side is None else [need.side])]
+        to_inputs, to_weights, to_initial, to_side = backward_operator(
             *given, residuals, output_gradient, last_gradient, wanted
         )
         to_initial = to_initial.unbind(0) if given.initial else ()
         # autograd drops those of tensors that need none
-        return None, None, None, *given.gradients(to_inputs, to_weights, to_initial)
+        return None, None, None, *given.gradients(to_inputs, to_side, to_weights, to_initial)
 
 
 def _alias(tensor: Tensor | None) -> Tensor | None:
@@ -99,17 +99,21 @@ class _ScanBackward(torch.autograd.Function):  # type: ignore[misc]
     ) -> tuple[Tensor, ...]:
         """Call the operator; autograd sees the tensors of `given` as `flat`."""
         with torch._C._AutoDispatchBelowAutograd():
-            to_inputs, to_weights, to_initial = backward_operator(
+            to_inputs, to_weights, to_initial, to_side = backward_operator(
                 *given, residuals, output_gradient, last_gradient, wanted
             )
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(output_gradient, last_gradient, *flat)
         ctx.wanted, ctx.counts, ctx.text = wanted, given.counts, given.text
-        return to_inputs, to_initial, *to_weights
+        return to_inputs, to_side, to_initial, *to_weights
 
     @staticmethod
     def backward(
-        ctx: Any, d_inputs: Tensor | None, d_initial: Tensor | None, *d_weights: Tensor | None
+        ctx: Any,
+        d_inputs: Tensor | None,
+        d_side: Tensor | None,
+        d_initial: Tensor | None,
+        *d_weights: Tensor | None,
     ) -> tuple[Any, ...]:
         """Gradients of the arguments of `scan_backward`: the scan as torch operations, derived twice."""
         warn_once(
@@ -120,18 +124,21 @@ class _ScanBackward(torch.autograd.Function):  # type: ignore[misc]
         with torch.enable_grad():
             arriving = [_alias(tensor) for tensor in ctx.saved_tensors[:2]]
             given = Arguments.of(ctx.saved_tensors[2:], ctx.counts, ctx.text)
-            variables = [_alias(t) for t in (given.inputs, *given.weights, *given.initial)]
-            inputs, *rest = variables
+            variables = [_alias(t) for t in (given.inputs, given.side, *given.weights, *given.initial)]
+            inputs, side, *rest = variables
             weights, initial = rest[: len(given.weights)], rest[len(given.weights) :]
-            outputs = given._replace(inputs=inputs, weights=weights, initial=initial).by_loop()
+            given = given._replace(inputs=inputs, side=side, weights=weights, initial=initial)
+            outputs = given.by_loop()
             gradients = _gradients(outputs, arriving, variables, create_graph=True)
-            given_back = zip((d_inputs, *d_weights), ctx.wanted, strict=True)
+            count = len(given.weights)
+            wishes = ctx.wanted[0], any(ctx.wanted[1 + count :]), *ctx.wanted[1 : 1 + count]
+            given_back = zip((d_inputs, d_side, *d_weights), wishes, strict=True)
             cotangents = [cotangent if wish else None for cotangent, wish in given_back]
             cotangents += [None] * len(initial) if d_initial is None else d_initial.unbind(0)
             found = _gradients(gradients, cotangents, [*arriving, *variables], create_graph=again)
-        to_output, to_last, to_inputs, *rest = found
+        to_output, to_last, to_inputs, to_side, *rest = found
         weights, initial = rest[: len(weights)], rest[len(weights) :]
-        return None, None, None, to_output, to_last, *given.gradients(to_inputs, weights, initial)
+        return None, None, None, to_output, to_last, *given.gradients(to_inputs, to_side, weights, initial)
 
 
 def _gradients(

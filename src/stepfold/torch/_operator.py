@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from ._arguments import Arguments
 from ._prepare import Prepared, forward_shapes, prepared_backward, prepared_forward, spec_of
 
 _SHARED = "Tensor inputs, Tensor[] weights, Tensor[] initial, Tensor[] extra, Tensor? active, "
-_SHARED += "Tensor? tokens, str recipe"
+_SHARED += "Tensor? tokens, Tensor? side, str recipe"
 _NAMES = {"darwin": "libtorch_cpu.dylib", "win32": "torch_cpu.dll"}
 _LIBRARY = str(Path(torch.__file__).parent / "lib" / _NAMES.get(sys.platform, "libtorch_cpu.so"))
 """PyTorch's library of CPU kernels: its OpenMP threads are awake when ours would have to be woken."""
@@ -53,8 +53,18 @@ torch.library.define(
 torch.library.define(
     "stepfold::scan_backward",
     f"({_SHARED}, Tensor residuals, Tensor? output_gradient, Tensor? last_gradient, bool[] wanted) -> "
-    "(Tensor inputs_gradient, Tensor[] weights_gradients, Tensor initial_gradient)",
+    "(Tensor inputs_gradient, Tensor[] weights_gradients, Tensor initial_gradient, Tensor side_gradient)",
 )
+
+
+class Gradients(NamedTuple):
+    """What `stepfold::scan_backward` returns; `wanted` says it of the inputs, of each of the weights, and of
+    side features, if there are any."""
+
+    inputs: Tensor
+    weights: list[Tensor]
+    initial: Tensor
+    side: Tensor
 
 
 def _scan_results(*call: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -76,23 +86,24 @@ def _scan(*call: Any) -> tuple[Tensor, Tensor, Tensor]:
     return outputs, last, residuals
 
 
-def _backward_results(*call: Any) -> tuple[Tensor, list[Tensor], Tensor]:
+def _backward_results(*call: Any) -> Gradients:
     given, *_, wanted = Arguments.split(call)
     return _new_gradients(given, wanted)
 
 
-def _new_gradients(given: Arguments, wanted: list[bool]) -> tuple[Tensor, list[Tensor], Tensor]:
+def _new_gradients(given: Arguments, wanted: list[bool]) -> Gradients:
     """Memory for the gradients, without elements where they are not wanted or there is nothing that they are
     of."""
-    inputs, initial = given.inputs, given.initial
-    return (
+    inputs, side, initial = given.inputs, given.side, given.initial
+    return Gradients(
         inputs.new_empty(inputs.shape if wanted[0] else (0,)),
-        [w.new_empty(w.shape if wish else (0,)) for w, wish in zip(given.weights, wanted[1:], strict=True)],
+        [w.new_empty(w.shape if wish else (0,)) for w, wish in zip(given.weights, wanted[1:], strict=False)],
         inputs.new_empty((len(initial), given.sizes[0], given.recipe.units) if initial else (0,)),
+        inputs.new_empty(side.shape if side is not None and wanted[-1] else (0,)),
     )
 
 
-def _scan_backward(*call: Any) -> tuple[Tensor, list[Tensor], Tensor]:
+def _scan_backward(*call: Any) -> Gradients:
     given, residuals, output_gradient, last_gradient, wanted = Arguments.split(call)
     prepared = prepared_backward(
         given.each(spec_of),
@@ -101,20 +112,24 @@ def _scan_backward(*call: Any) -> tuple[Tensor, list[Tensor], Tensor]:
         None if last_gradient is None else spec_of(last_gradient),
         tuple(wanted),
     )
-    to_inputs, to_weights, to_initial = _new_gradients(given, wanted)
+    found = to_inputs, to_weights, to_initial, to_side = _new_gradients(given, wanted)
     if not prepared.batch:
-        return to_inputs, [gradient.zero_() for gradient in to_weights], to_initial
+        for gradient in to_weights:
+            gradient.zero_()
+        return found
     if residuals.data_ptr() % 64:  # a copy from elsewhere; the regions inside are aligned
         residuals = residuals.clone()
-    tensors = [given.inputs, *given.extra, *given.weights, residuals]
+    tensors = [given.inputs, *([] if given.side is None else [given.side])]
+    tensors += [*given.extra, *given.weights, residuals]
     tensors += [] if output_gradient is None else [output_gradient]
     stacked = None if last_gradient is None else last_gradient.contiguous()
     addresses = [] if stacked is None else [*_states(stacked)]
     addresses += [to_inputs.data_ptr()] if wanted[0] else []
+    addresses += [to_side.data_ptr()] if given.side is not None and wanted[-1] else []
     addresses += _states(to_initial) if given.initial else []
-    addresses += [gradient.data_ptr() for gradient, wish in zip(to_weights, wanted[1:], strict=True) if wish]
+    addresses += [gradient.data_ptr() for gradient, wish in zip(to_weights, wanted[1:], strict=False) if wish]
     _run(prepared, tensors, addresses)
-    return to_inputs, to_weights, to_initial
+    return found
 
 
 def _bytes(size: int) -> Tensor:

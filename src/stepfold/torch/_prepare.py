@@ -95,18 +95,21 @@ def prepared_backward(
 ) -> Prepared:
     """Return what a backward pass on such tensors runs; ValueError or RuntimeError if one does not fit."""
     given = specs.each(TensorSpec._make)
-    if len(wanted) != 1 + given.recipe.weights:
+    count = given.recipe.weights
+    if len(wanted) != 1 + count + given.recipe.side:
+        side = " and 1 of the side features" if given.recipe.side else ""
         raise ValueError(
-            f"wanted has {len(wanted)} booleans, expected 1 of the inputs and {given.recipe.weights} of the "
-            "weights"
+            f"wanted has {len(wanted)} booleans, expected 1 of the inputs and {count} of the weights{side}"
         )
     recipe, engine, shape = _checked(given)
     shapes = forward_shapes(given, False, True)
     if residuals[0] == (0,) and shapes.residuals != (0,):
         raise RuntimeError("stepfold::scan saved nothing for the backward pass; call it with training=True")
     states = (last_gradient is not None,) * len(recipe.step.states)
-    wishes = Wanted(output_gradient is not None, states, wanted[0], wanted[1:])
-    tensors = [given.inputs, *given.extra, *given.weights, TensorSpec(*residuals)]
+    of_weights, of_side = wanted[1 : 1 + count], any(wanted[1 + count :])
+    wishes = Wanted(output_gradient is not None, states, wanted[0], of_weights, of_side)
+    tensors = [given.inputs, *([] if given.side is None else [given.side])]
+    tensors += [*given.extra, *given.weights, TensorSpec(*residuals)]
     tensors += [] if output_gradient is None else [TensorSpec(*output_gradient)]
     _check(backward_operands(engine, recipe, shape, wishes), tensors, given)
     if last_gradient is not None:
@@ -124,7 +127,7 @@ def _engine(given: Arguments) -> Engine:
 
 def _checked(given: Arguments) -> tuple[Recipe, Engine, Shape]:
     """Return the sizes of a call; ValueError if a tensor is missing or has too few or too many axes."""
-    inputs, weights, initial, extra, active, tokens, _ = given
+    inputs, weights, initial, extra, active, tokens, side, _ = given
     recipe, engine = given.recipe, _engine(given)
     packed = recipe.active == "packed"
     if packed and not recipe.initial:
@@ -135,6 +138,7 @@ def _checked(given: Arguments) -> tuple[Recipe, Engine, Shape]:
         ("extra", len(extra), len(recipe.extra)),
         ("active", int(active is not None), int(recipe.active != "all")),
         ("tokens", int(tokens is not None), int(recipe.tokens)),
+        ("side", int(side is not None), int(recipe.side)),
     ):
         if count != expected:
             raise ValueError(f"{name} has {count} tensors, expected {expected}")
@@ -155,9 +159,13 @@ def _checked(given: Arguments) -> tuple[Recipe, Engine, Shape]:
             )
     batch, time, places = given.sizes
     bits = 32 if tokens is not None and tokens.dtype == torch.int32 else 64
-    vocabulary_size, features = inputs.shape[0] if recipe.tokens else 0, inputs.shape[-1]
+    vocabulary_size = inputs.shape[0] if recipe.tokens else 0
+    if side is not None and not side.shape:
+        raise ValueError("side has no axes, expected those of tokens and features")
+    beside = 0 if side is None else side.shape[-1]
     shapes = tuple(tuple(weight.shape) for weight in weights)
-    return recipe, engine, Shape(batch, time, features, shapes, places, vocabulary_size, bits)
+    sizes = batch, time, inputs.shape[-1] + beside, shapes, places
+    return recipe, engine, Shape(*sizes, vocabulary_size, bits, beside)
 
 
 def _check(operands: Sequence[Operand], tensors: Sequence[Any], given: Arguments) -> None:

@@ -14,7 +14,7 @@ from .._runtime import Recipe
 from ..cells import by_name
 from ._arguments import Arguments
 from ._derivatives import scan_operator
-from ._tokens import Tokens, check_ids, tokens_of
+from ._tokens import Tokens, tokens_of
 from ._warn import warn_once
 
 KERNELS = {"cpu": (torch.float32, torch.float64), "meta": (torch.float32, torch.float64)}
@@ -74,15 +74,16 @@ def scan(
         initial = None if initial is None else [state.to(dtype) for state in initial]
     if initial is None and batch.kind == "packed":
         initial = [inputs.new_zeros((batch.rows, recipe.units)) for _ in recipe.step.states]
-    tokens = None
+    tokens = side = None
     if isinstance(inputs, Tokens):
-        tokens, inputs = inputs
-    flags = reverse, batch.time_major, tokens is not None, batch.kind, batch.padding, initial is not None
-    states, text = list(initial or []), _text(recipe, *flags)
-    arguments = Arguments(inputs, list(weights), states, list(extra), batch.active, tokens, text)
+        tokens, inputs, side = inputs
+    flags = reverse, batch.time_major, tokens is not None, side is not None
+    states = list(initial or [])
+    text = _text(recipe, *flags, batch.kind, batch.padding, initial is not None)
+    arguments = Arguments(inputs, list(weights), states, list(extra), batch.active, tokens, side, text)
     reason = unsupported_reason(inputs.device, dtype)
     if reason is None:
-        given = [inputs, *weights, *arguments.initial]
+        given = [inputs, *weights, *states, *([] if side is None else [side])]
         training = torch.is_grad_enabled() and any(t.requires_grad for t in given)
         outputs, last, _ = scan_operator(*arguments, True, training)
     else:
@@ -96,9 +97,16 @@ def scan(
 
 
 def _text(
-    recipe: Recipe, reverse: bool, time_major: bool, tokens: bool, active: str, padding: str, initial: bool
+    recipe: Recipe,
+    reverse: bool,
+    time_major: bool,
+    tokens: bool,
+    side: bool,
+    active: str,
+    padding: str,
+    initial: bool,
 ) -> str:
-    flags = {"reverse": reverse, "time_major": time_major, "tokens": tokens}
+    flags = {"reverse": reverse, "time_major": time_major, "tokens": tokens, "side": side}
     return recipe.but(**flags, active=active, padding=padding, initial=initial).text
 
 
@@ -135,7 +143,7 @@ def run(
         )
     inputs = tokens_of(inputs)
     if isinstance(inputs, Tokens):
-        check_ids(step.name, inputs.ids)
+        inputs.check(step.name)
     if inputs.dim() != 3:
         raise ValueError(f"inputs must have 3 axes, (batch, time, features), not shape {tuple(inputs.shape)}")
     weights = [params[name] for name in step.parameters]

@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from ._scan import Batch, as_lengths, scan, under_autocast
-from ._tokens import Tokens, check_ids, tokens_of
+from ._tokens import Tokens, tokens_of
 
 Direction = Callable[
     [nn.Module, list[Tensor], Batch, "Tensor | Tokens", "list[Tensor] | None", bool],
@@ -52,7 +52,7 @@ def open_input(
         return _open_packed(form, value, states)
     value = tokens_of(value)
     if isinstance(value, Tokens):
-        check_ids(form.name, value.ids)
+        value.check(form.name)
     if value.dim() not in (2, 3):
         raise ValueError(f"{form.name}: Expected input to be 2D or 3D, got {value.dim()}D tensor instead")
     unbatched = value.dim() == 2
@@ -90,7 +90,7 @@ def _open_packed(
         raise IndexError("the packed batch is empty: batch_sizes has no timestep; pack at least one sequence")
     data, rows = tokens_of(data), int(batch_sizes[0])
     if isinstance(data, Tokens):
-        check_ids(form.name, data.ids)
+        data.check(form.name)
     _check_input(form, data, axes=2)
     if int(batch_sizes.sum()) != data.shape[0]:
         raise RuntimeError(

@@ -16,16 +16,20 @@ class Tokens(NamedTuple):
 
     `ids` int32 or int64, shaped as the module's input without its last axis: (time, batch), with
     `batch_first` (batch, time), unbatched (time,). Each distinct token is projected once, the vectors are
-    never made, and gradients go to the table. Ids outside 0…vocabulary_size - 1 are an IndexError.
+    never made, and gradients go to the table. Ids outside 0…vocabulary_size - 1 are an IndexError. To each
+    vector `side`, features of each step with the axes of `ids` before their own, is appended, if given;
+    gradients go there, too.
     """
 
     ids: Tensor
     table: Tensor
+    side: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the vectors."""
-        return *self.ids.shape, self.table.shape[-1]
+        """The shape of the vectors, with the side features behind them."""
+        side = 0 if self.side is None else self.side.shape[-1]
+        return *self.ids.shape, self.table.shape[-1] + side
 
     @property
     def dtype(self) -> torch.dtype:
@@ -42,12 +46,14 @@ class Tokens(NamedTuple):
         return int(self.ids.dim()) + 1
 
     def to(self, dtype: torch.dtype) -> Tokens:
-        """The same with the table in another dtype."""
-        return self._replace(table=self.table.to(dtype))
+        """The same with the table and the side features in another dtype."""
+        side = None if self.side is None else self.side.to(dtype)
+        return self._replace(table=self.table.to(dtype), side=side)
 
     def unsqueeze(self, axis: int) -> Tokens:
         """The same with an axis more, which is not the last."""
-        return self._replace(ids=self.ids.unsqueeze(axis))
+        side = None if self.side is None else self.side.unsqueeze(axis)
+        return self._replace(ids=self.ids.unsqueeze(axis), side=side)
 
     def new_ones(self, shape: Any) -> Tensor:
         """A tensor of ones like the vectors'."""
@@ -62,8 +68,30 @@ class Tokens(NamedTuple):
         return self.table.new_full(shape, value)
 
     def vectors(self) -> Tensor:
-        """Make the vectors."""
-        return nn.functional.embedding(self.ids, self.table)
+        """Make the vectors, with the side features behind them."""
+        vectors = nn.functional.embedding(self.ids, self.table)
+        return vectors if self.side is None else torch.cat([vectors, self.side], -1)
+
+    def check(self, name: str) -> None:
+        """TypeError, ValueError or RuntimeError, beginning with a name, unless the tensors fit together."""
+        ids, table, side = self
+        if not isinstance(ids, Tensor) or ids.dtype not in (torch.int32, torch.int64):
+            kind = ids.dtype if isinstance(ids, Tensor) else type(ids).__name__
+            raise TypeError(f"{name}: token ids should be a tensor of int32 or int64, got {kind}")
+        if table.dim() != 2:
+            raise ValueError(f"{name}: the table has shape {tuple(table.shape)}, expected 2 axes")
+        if side is None:
+            return
+        if side.dim() != ids.dim() + 1 or side.shape[:-1] != ids.shape or not side.shape[-1]:
+            raise ValueError(
+                f"{name}: side features have shape {tuple(side.shape)}, expected the axes of the ids, "
+                f"{tuple(ids.shape)}, and one of features"
+            )
+        if side.dtype != table.dtype or side.device != table.device:
+            raise RuntimeError(
+                f"{name}: side features are {side.dtype} on {side.device}, the table is {table.dtype} on "
+                f"{table.device}; convert one of them with .to"
+            )
 
 
 class Embedding(nn.Embedding):  # type: ignore[misc]
@@ -90,8 +118,9 @@ class Embedding(nn.Embedding):  # type: ignore[misc]
             remember(vectors, Tokens(input, self._table()))
         return vectors
 
-    def tokens(self, ids: Tensor | PackedSequence) -> Any:
-        """Return ids with the table, as stepfold's modules take them in place of vectors.
+    def tokens(self, ids: Tensor | PackedSequence, side: Tensor | PackedSequence | None = None) -> Any:
+        """Return ids with the table, and side features, as stepfold's modules take them in place of vectors:
+        `Tokens`, or for PackedSequences one of them.
 
         ValueError where vectors of rows as they are would be another thing: `max_norm`, `sparse`,
         `scale_grad_by_freq`.
@@ -100,8 +129,8 @@ class Embedding(nn.Embedding):  # type: ignore[misc]
             if getattr(self, name):
                 raise ValueError(f"an embedding with {name} has only vectors: call it, embedding(ids)")
         if isinstance(ids, PackedSequence):
-            return ids._replace(data=self.tokens(ids.data))
-        return Tokens(ids, self._table())
+            return ids._replace(data=self.tokens(ids.data, getattr(side, "data", None)))
+        return Tokens(ids, self._table(), side)
 
     def _table(self) -> Tensor:
         """The weight as the vectors' gradients reach it: not under `no_grad`, and not the padding's row."""
@@ -131,10 +160,3 @@ def tokens_of(value: Any) -> Any:
     if not isinstance(value, Tensor) or torch.compiler.is_compiling():
         return value
     return value if value.retains_grad or value._backward_hooks else note_of(value, Tokens) or value
-
-
-def check_ids(name: str, ids: Any) -> None:
-    """TypeError unless ids are integers that the kernels can read."""
-    if not isinstance(ids, Tensor) or ids.dtype not in (torch.int32, torch.int64):
-        kind = ids.dtype if isinstance(ids, Tensor) else type(ids).__name__
-        raise TypeError(f"{name}: token ids should be a tensor of int32 or int64, got {kind}")
