@@ -169,13 +169,14 @@ def test_the_command(tmp_path: Path, capsys: Any) -> None:
     assert "lag 8, rate 0.01: not solved (steps)" in err
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "simple_rnn" in page
-    assert "5 seconds for all lags of a task, 60 batches of 64 sequences" in page
+    assert "60 batches of 64 sequences (5 seconds for all lags together)" in page
     out, err = command(capsys, *small, "--budget", 5, "--threads", 1, "--out", tmp_path, "--json")
     figures = json.loads(out)
     assert figures["lags"] == {"simple_rnn": {"adding": 0}, "indrnn": {"adding": 0}}
     assert figures["gradient_flow"]["timesteps"] == 100
     assert figures["gradient_flow"]["initial"]["indrnn"]["adding"] > 0.1
     assert err.count("(as saved)") == 2
+    assert figures["seconds"] > 0
 
 
 def test_the_command_s_errors(tmp_path: Path, capsys: Any) -> None:

@@ -5,7 +5,6 @@ import importlib.metadata
 import json
 import platform
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -89,7 +88,7 @@ def _probe(options: argparse.Namespace) -> None:
         curriculum=options.curriculum,
         threads=options.threads,
     )
-    folder, began = Path(options.out), time.perf_counter()
+    folder = Path(options.out)
     try:
         result = probe(
             options.cells,
@@ -106,7 +105,8 @@ def _probe(options: argparse.Namespace) -> None:
         ) from None
     except ValueError as error:
         raise RunError(str(error)) from None
-    seconds = time.perf_counter() - began
+    # of training, that of earlier calls included
+    seconds = sum(attempt.seconds for piece in result.pieces for attempt in piece.attempts)
     write_memory_report(folder / "report.html", _report(result, options, budget, seconds))
     if options.json:
         print(json.dumps(_figures(result, seconds)))
@@ -131,7 +131,7 @@ def _report(result: ProbeResult, options: argparse.Namespace, budget: Budget, se
         for t in result.tasks
     ]
     return MemoryReport(
-        title=f"memory of {', '.join(result.cells)}",
+        title=", ".join(result.cells),
         seconds=seconds,
         command=command_line(),
         configuration={
@@ -152,8 +152,8 @@ def _report(result: ProbeResult, options: argparse.Namespace, budget: Budget, se
         ],
         flows=flows,
         lags=lags,
-        budget=f"{budget.seconds:g} seconds for all lags of a task, {budget.steps:,} batches of "
-        f"{budget.batch} sequences for each lag and learning rate",
+        budget=f"{budget.steps:,} batches of {budget.batch} sequences "
+        f"({budget.seconds:g} seconds for all lags together)",
     )
 
 
