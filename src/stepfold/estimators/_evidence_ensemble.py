@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import sys
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,10 @@ from ._review_tokens import ReviewVocabulary
 from ._side_by_side import train_members
 
 MEMBERS = (
-    Member(seed=0, epochs=3, add_logit=True),
-    Member(seed=1, epochs=2, add_logit=False),
-    Member(seed=2, epochs=3, add_logit=True),
-    Member(seed=3, epochs=2, add_logit=False),
+    Member(seed=0, epochs=3, cell="lstm", add_logit=True),
+    Member(seed=1, epochs=3, cell="gru", add_logit=False),
 )
+"""Two of different kinds: the regression with a recurrent correction, and a network that weighs it itself."""
 _FORMAT = "stepfold evidence ensemble 1"
 
 
@@ -69,10 +70,13 @@ class EvidenceEnsemble:
             keep: a folder for networks that are done, which are not trained again; None for none.
         """
         jobs = self._jobs or processors()
+        began = time.perf_counter()
         self._vocabulary, stream = ReviewVocabulary.learn(texts)
         self._evidence = NgramEvidence(self._vocabulary, jobs=jobs)
         found = self._evidence.fit_transform(stream, labels, classes)
         examples = Examples.cut(stream, found.channels, found.logits, self._words, self._longest)
+        line = f"n-grams of {len(labels):,} texts, {time.perf_counter() - began:.0f} s"
+        print(line, file=sys.stderr, flush=True)
         self._channels, self._scores = found.channels.shape[1], found.logits.shape[1]
         self.trained = train_members(
             self._members, examples, labels, self._embedded, self._scores, jobs, keep

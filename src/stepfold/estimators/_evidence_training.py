@@ -14,7 +14,7 @@ from ._evidence_examples import Examples, Member, batches
 from ._evidence_network import evidence_network
 
 _PREDICTED = (256, 1000)
-_CALIBRATED = 3000
+_CALIBRATED = 6000
 """How many texts decide the shift of the logits."""
 _FARTHEST = 3.0
 """The greatest shift: where a network makes no mistake on them, the best one is infinite."""
