@@ -78,9 +78,13 @@ def add_options(parser: argparse.ArgumentParser, *, lists: bool = False) -> None
 def add_list(parser: argparse.ArgumentParser, *flags: str, kind: Kind, **options: Any) -> None:
     """Add an option that takes several values of a kind, with commas between them."""
     if kind is bool:
-        shown = {"metavar": "yes,no", "nargs": "?", "const": [True]}
+        shown: dict[str, Any] = {"metavar": "yes,no", "nargs": "?", "const": [True]}
         parser.add_argument(*flags, type=list_of(_yes), **shown, **options)
-        no = {"dest": options["dest"], "default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+        no: dict[str, Any] = {
+            "dest": options["dest"],
+            "default": argparse.SUPPRESS,
+            "help": argparse.SUPPRESS,
+        }
         parser.add_argument(f"--no-{flags[0][2:]}", action="store_const", const=[False], **no)
         return
     name = ",".join(kind) if isinstance(kind, tuple) else "NAME,…" if kind is None else "N,…"

@@ -7,7 +7,7 @@ import math
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,12 +47,12 @@ def compare(
     is kept: finished runs count, interrupted ones go on from their last epoch, and a changed grid adds runs.
 
     Args:
-        estimator: a ``TextClassifier``, ``SequenceClassifier`` or ``SequenceRegressor``; it is not changed. If
-            it holds no examples out, a fifth of them is held out here.
+        estimator: a ``TextClassifier``, ``SequenceClassifier`` or ``SequenceRegressor``; not changed. If it
+            holds no examples out, a fifth of them is held out here.
         X: the inputs, as the estimator takes them.
         y: the targets.
-        grid: a list of values for each parameter that varies, such as ``{"cell": ["lstm", "gru"]}``, or a list
-            of such grids.
+        grid: a list of values for each parameter that varies, such as ``{"cell": ["lstm", "gru"]}``, or a
+            list of such grids.
         seeds: the seeds, or how many there are, counted up from the estimator's ``random_state`` (or 0).
         folder: where the runs go; None to keep none of them.
         validation_data: inputs and targets to judge by, instead of held-out examples.
@@ -72,7 +72,9 @@ def compare(
         raise ValueError(f"jobs must be at least 1, not {jobs}")
     data = Data(_repeatable(X), _repeatable(y), validation_data)
     with _SignalsRaise(), contextlib.ExitStack() as stack:
-        home = ComparisonFolder(folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="stepfold-")))
+        home = ComparisonFolder(
+            folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="stepfold-"))
+        )
         digest = digest_of(data.inputs, data.targets, *(validation_data or ()))
         home.begin(type(estimator), digest, overwrite=overwrite)
         runs = [_planned(type(estimator), each, seed, home) for seed in chosen for each in settings]
@@ -139,9 +141,7 @@ def _train(
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-def _each(
-    runs: list[_Run], left: list[int], data: Data, jobs: int
-) -> Iterator[tuple[int, Outcome | None]]:
+def _each(runs: list[_Run], left: list[int], data: Data, jobs: int) -> Generator[tuple[int, Outcome | None]]:
     """Train runs; yield the index of each that begins, with None, and that ends, with what became of it."""
     if jobs == 1:
         for k in left:
@@ -211,7 +211,10 @@ def _comparison(
         held_out=held_out.pop() if len(held_out) == 1 else None,
         split=splits.pop() if len(splits) == 1 else "given",
         seconds=sum(each["seconds"] for each in results),
-        configuration={**shared, "seeds": ", ".join(str(seed) for seed in dict.fromkeys(r.seed for r in runs))},
+        configuration={
+            **shared,
+            "seeds": ", ".join(str(seed) for seed in dict.fromkeys(r.seed for r in runs)),
+        },
         notes=tuple(dict.fromkeys(note for outcome in outcomes for note in outcome.notes)),
     )
 

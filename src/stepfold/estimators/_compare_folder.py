@@ -47,7 +47,8 @@ class ComparisonFolder:
         ours = {self.record.name, self.report.name, self.runs.name}
         if strangers := sorted(name for name in present - ours if not name.startswith(".")):
             raise RunError(
-                f"{self.path} holds files that are no comparison, such as {strangers[0]}; choose another --out"
+                f"{self.path} holds files that are no comparison, such as {strangers[0]}; "
+                "choose another --out"
             )
         if present & ours and not self.record.exists():
             raise RunError(
@@ -72,7 +73,7 @@ class ComparisonFolder:
                 self._folders[key or f"another version's {folder}"] = folder
 
     def place(self, key: str, name: str) -> tuple[Path, bool]:
-        """Return the folder of a run, and whether the run is there: one of the same parameters, under any name.
+        """Return the folder of a run, and whether a run of the same parameters is there.
 
         If not, the folder is a new one of that name, with a number if the name is taken.
         """

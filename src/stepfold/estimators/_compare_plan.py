@@ -71,7 +71,9 @@ def settings_of(
         apart = {name: shown[name] for name in varied} or {"cell": _cell_of(each)}
         name = ", ".join(_label(name, value) for name, value in apart.items())
         if name in found:
-            raise ValueError(f"the setting {name!r} is in the grid twice; give each value once, own cells names")
+            raise ValueError(
+                f"the setting {name!r} is in the grid twice; give each value once, own cells names"
+            )
         stem = "-".join(_label(name, value, "_") for name, value in apart.items())
         parameters = {k: v for k, v in each._parameters_for_json().items() if k not in _APART}
         found[name] = Setting(name, re.sub(r"[^\w.+-]", "_", stem)[:120], apart, parameters)

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -23,12 +23,11 @@ from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from ._run import RunError
+from ._side_by_side import _ONE_THREAD, _keep_memory
 from ._training import TrainingError
 
 _PATIENCE = 20.0
 """Seconds that processes have to end between two batches when the comparison is interrupted."""
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC", "PJRT_NPROC")
-"""What tells stepfold, NumPy's BLAS, PyTorch and XLA how many threads a process may have."""
 
 
 class Data(NamedTuple):
@@ -104,7 +103,7 @@ def train_run(order: Order, data: Data) -> Outcome:
 
 def train_side_by_side(
     orders: Sequence[Order], data: Data, jobs: int, threads: int
-) -> Iterator[tuple[int, Outcome | None]]:
+) -> Generator[tuple[int, Outcome | None]]:
     """Train runs in so many processes; yield the index of each that begins, with None, and that ends.
 
     Raises:
@@ -116,8 +115,12 @@ def train_side_by_side(
             cloudpickle.dump(data, file)
         stop = shared / "stop"
         executor = ProcessPoolExecutor(
-            jobs, timeout=None, initializer=_watch, initargs=(os.getpid(), stop), env=_environment(shared, threads)
-        )  # fmt: skip
+            jobs,
+            timeout=None,
+            initializer=_begin_process,
+            initargs=(os.getpid(), stop),
+            env=_environment(shared, threads),
+        )
         waiting, running = list(range(len(orders))), dict[Future[Outcome | None], int]()
         try:
             while waiting or running:
@@ -136,8 +139,8 @@ def train_side_by_side(
                     yield k, outcome
         except BrokenProcessPool:
             raise RunError(
-                "a process that trains ended before its run did (killed, or out of memory); the runs that are "
-                "done are kept: give the same command again, with --jobs 1 to train in one process"
+                "a process that trains ended before its run did (killed, or out of memory); the runs that "
+                "are done are kept: give the same command again, with --jobs 1 to train in one process"
             ) from None
         finally:
             if running:
@@ -148,7 +151,7 @@ def train_side_by_side(
 
 def _environment(shared: Path, threads: int) -> dict[str, str]:
     """Return the environment of a process: the backend of this one, so many threads, shared compilations."""
-    limits = {**dict.fromkeys(_THREADS, str(threads)), "KERAS_BACKEND": keras.backend.backend()}
+    limits = {**dict.fromkeys(_ONE_THREAD, str(threads)), "KERAS_BACKEND": keras.backend.backend()}
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return limits
     return {
@@ -173,8 +176,9 @@ def _interrupts_kept_from_children() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _watch(parent: int, stop: Path) -> None:
-    """End this process when it is told to stop or its parent is gone; ``fit`` then ends between two batches."""
+def _begin_process(parent: int, stop: Path) -> None:
+    """End this process when it is told to, or when its parent is gone; ``fit`` ends between batches."""
+    _keep_memory()
 
     def watch() -> None:
         while os.getppid() == parent and stop.parent.exists() and not stop.exists():
