@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
-from joblib.externals import cloudpickle
 from joblib.externals.loky import ProcessPoolExecutor
+from joblib.externals.loky.backend.reduction import dump
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from ._run import RunError
@@ -112,7 +112,7 @@ def train_side_by_side(
     with tempfile.TemporaryDirectory(prefix="stepfold-") as name:
         shared = Path(name)
         with (shared / "data.pickle").open("wb") as file:
-            cloudpickle.dump(data, file)
+            dump(data, file)
         stop = shared / "stop"
         executor = ProcessPoolExecutor(
             jobs,
