@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..estimators import PRESETS, RunError
-from ._arguments import at_least, command_line
+from ._arguments import at_least, command_line, input_errors
 from ._options import add_list, add_options, given_options
 from ._show import known_cell
 from ._train import SEED, add_source, check_options, check_source, read_source, stem
@@ -65,7 +65,7 @@ def _compare(options: argparse.Namespace) -> int:
     # What all settings share is a parameter; `tokens` follows from the data unless it is given.
     own = {"tokens": examples.tokens} if examples.tokens else {}
     estimator = kind(random_state=getattr(options, "seed", SEED), **{"validation_split": None, **own})
-    try:
+    with input_errors():
         comparison = estimators.compare(
             estimator,
             examples.inputs,
@@ -77,8 +77,6 @@ def _compare(options: argparse.Namespace) -> int:
             overwrite=options.overwrite,
             verbose=1,
         )
-    except ValueError as error:
-        raise RunError(str(error)) from None
     for note in comparison.notes:
         print(f"note: {note}", file=sys.stderr)
     comparison.report(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
 import tempfile
-import threading
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .._processors import processors
+from ._callbacks import interruptible
 from ._compare_folder import ComparisonFolder, digest_of
 from ._compare_plan import Setting, fingerprint, settings_of
 from ._compare_progress import Progress
@@ -71,7 +70,7 @@ def compare(
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs must be at least 1, not {jobs}")
     data = Data(_repeatable(X), _repeatable(y), validation_data)
-    with _SignalsRaise(), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         home = ComparisonFolder(
             folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="stepfold-"))
         )
@@ -118,7 +117,7 @@ def _train(
     shown = "validation accuracy" if measure == "accuracy" else "validation R²"
     names = [(f"{run.setting.name}, seed {run.seed}", run.order.folder) for run in runs]
     try:
-        with Progress(names, shown, shown=verbose > 0) as progress:
+        with interruptible(""), Progress(names, shown, shown=verbose > 0) as progress:
             for k, outcome in enumerate(outcomes):
                 if outcome is not None:
                     progress.end(k, outcome, _score(outcome, measure), "kept")
@@ -162,9 +161,8 @@ def _earlier(run: _Run, home: ComparisonFolder) -> Outcome | None:
     if failure := home.failures.get(run.order.folder.name, ""):
         return Outcome(failure=failure)
     config = RunFolder(run.order.folder).read_config()
-    if not config.get("results") or not RunFolder(run.order.folder).model.exists():
-        return None
-    return Outcome(config["results"], config.get("history", {}))
+    results = config.get("results")  # written after the network
+    return Outcome(results, config.get("history", {})) if results else None
 
 
 def _judged(outcome: Outcome, measure: Measure) -> Outcome:
@@ -217,16 +215,3 @@ def _comparison(
         },
         notes=tuple(dict.fromkeys(note for outcome in outcomes for note in outcome.notes)),
     )
-
-
-class _SignalsRaise(contextlib.ContextDecorator):
-    """Lets SIGTERM raise ``KeyboardInterrupt``, as Ctrl-C does, in the main thread."""
-
-    def __enter__(self) -> None:
-        self._main = threading.current_thread() is threading.main_thread()
-        if self._main:
-            self._before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-    def __exit__(self, *raised: object) -> None:
-        if self._main:
-            signal.signal(signal.SIGTERM, self._before)

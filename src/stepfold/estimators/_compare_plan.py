@@ -14,6 +14,7 @@ from sklearn.model_selection import ParameterGrid
 from .._cell import Cell
 from ..cells import by_name
 from ._base import RecurrentEstimator
+from ._ensemble_fit import check_ensemble
 from ._settings import resolve
 
 _APART = {
@@ -100,6 +101,10 @@ def _with(estimator: Any, chosen: Mapping[str, Any], validated: bool) -> Any:
         found.set_params(validation_split=_HELD_OUT)
     resolve(found._settings_kind, found._defaults(), found._given())
     _cell_of(found)
+    if getattr(found, "preset", "") == "best":
+        if "tokens" not in chosen:
+            found.set_params(tokens=None)
+        check_ensemble(found._given())
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import pickle
 import signal
@@ -193,7 +194,8 @@ def _begin_process(parent: int, stop: Path) -> None:
 def _work(order: Order, data: Path) -> Outcome | None:
     """Train one run in a process of its own; None if it was told to stop."""
     try:
-        return train_run(order, _load(data))
+        with contextlib.redirect_stderr(io.StringIO()):  # the parent shows the progress of all runs
+            return train_run(order, _load(data))
     except KeyboardInterrupt:
         return None
 
