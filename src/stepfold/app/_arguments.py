@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from ..estimators import RunError
 
@@ -51,6 +52,18 @@ def input_errors() -> Iterator[None]:
         yield
     except ValueError as error:
         raise RunError(" ".join(str(error).split())) from error
+
+
+def list_of(read: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    """Return a reader of values with commas between them, each of which stands there once."""
+
+    def values(text: str) -> list[Any]:
+        found = [read(each.strip()) for each in text.split(",")]
+        if len(set(found)) < len(found):
+            raise argparse.ArgumentTypeError(f"{text!r} has a value twice")
+        return found
+
+    return values
 
 
 def command_line() -> str:

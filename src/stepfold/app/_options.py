@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..estimators import PRESETS
-from ._arguments import at_least, not_negative, positive, share
+from ._arguments import at_least, list_of, not_negative, positive, share
+
+Kind = Callable[[str], Any] | tuple[str, ...] | None
 
 # What the command calls some parameters beside their own names.
 _SHORT = {"vocabulary_size": "--words", "batch_size": "--batch"}
-_HELP: dict[str, tuple[Callable[[str], Any] | tuple[str, ...] | None, str]] = {
+_HELP: dict[str, tuple[Kind, str]] = {
     "cell": (None, "the recurrent cell, see stepfold cells"),
     "units": (at_least(1), "units of each recurrent layer"),
     "layers": (at_least(1), "recurrent layers"),
@@ -47,8 +50,11 @@ NAMES = tuple(_HELP)
 """The parameters that have an option."""
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add an option for each parameter. What is not given is left out: then the preset says."""
+def add_options(parser: argparse.ArgumentParser, *, lists: bool = False) -> None:
+    """Add an option for each parameter. What is not given is left out: then the preset says.
+
+    With ``lists`` an option takes several values, with commas between them.
+    """
     standard = PRESETS["standard"]
     for name, (kind, text) in _HELP.items():
         flags = [option_of(name), *([_SHORT[name]] if name in _SHORT else [])]
@@ -59,12 +65,43 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             else "no"
         )
         options: dict[str, Any] = {"dest": name, "help": f"{text} ({shown})", "default": argparse.SUPPRESS}
-        if kind is bool:
+        if lists:
+            add_list(parser, *flags, *(["--cells"] if name == "cell" else []), kind=kind, **options)
+        elif kind is bool:
             parser.add_argument(*flags, action=argparse.BooleanOptionalAction, **options)
         elif isinstance(kind, tuple):
             parser.add_argument(*flags, choices=kind, **options)
         else:
             parser.add_argument(*flags, type=kind or str, metavar="NAME" if kind is None else "N", **options)
+
+
+def add_list(parser: argparse.ArgumentParser, *flags: str, kind: Kind, **options: Any) -> None:
+    """Add an option that takes several values of a kind, with commas between them."""
+    if kind is bool:
+        shown: dict[str, Any] = {"metavar": "yes,no", "nargs": "?", "const": [True]}
+        parser.add_argument(*flags, type=list_of(_yes), **shown, **options)
+        no: dict[str, Any] = {
+            "dest": options["dest"],
+            "default": argparse.SUPPRESS,
+            "help": argparse.SUPPRESS,
+        }
+        parser.add_argument(f"--no-{flags[0][2:]}", action="store_const", const=[False], **no)
+        return
+    name = ",".join(kind) if isinstance(kind, tuple) else "NAME,…" if kind is None else "N,…"
+    read = partial(_choice, kind) if isinstance(kind, tuple) else kind or str
+    parser.add_argument(*flags, type=list_of(read), metavar=name, **options)
+
+
+def _choice(choices: tuple[str, ...], text: str) -> str:
+    if text not in choices:
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {', '.join(choices)})")
+    return text
+
+
+def _yes(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither yes nor no")
+    return text == "yes"
 
 
 def option_of(name: str) -> str:

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from ..estimators import PRESETS, RunError, RunFolder
@@ -20,6 +21,23 @@ _CHANGEABLE = {"epochs", "early_stopping"}
 
 def add_train(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's arguments to its parser."""
+    add_source(parser)
+    parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        default=argparse.SUPPRESS,
+        help="what the options below begin with (standard); best takes minutes",
+    )
+    add_options(parser)
+    parser.add_argument("--out", metavar="RUN", help="the run's folder (runs/DATA-CELL)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
+    parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
+    parser.add_argument("--json", action="store_true", help="print the final figures as a line of JSON")
+    parser.set_defaults(run=_train)
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say what is trained on."""
     parser.add_argument(
         "data",
         metavar="imdb|FILE",
@@ -28,14 +46,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", dest="source", metavar="PATH", help="imdb.npz, aclImdb_v1.tar.gz or its folder"
     )
-    parser.add_argument(
-        "--preset",
-        choices=PRESETS,
-        default=argparse.SUPPRESS,
-        help="what the options below begin with (standard); best takes minutes",
-    )
     add_columns(parser)
-    add_options(parser)
     parser.add_argument(
         "--seed",
         type=at_least(0, below=2**32),
@@ -48,27 +59,38 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         choices=("classify", "regress"),
         help="whether the labels of sequences are classes or numbers to predict (decimals are numbers)",
     )
-    parser.add_argument("--out", metavar="RUN", help="the run's folder (runs/DATA-CELL)")
-    parser.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
-    parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
-    parser.add_argument("--json", action="store_true", help="print the final figures as a line of JSON")
-    parser.set_defaults(run=_train)
 
 
-def _train(options: argparse.Namespace) -> None:
-    columns, given = columns_of(options), given_options(options)
-    for name in ("preset", "seed"):
-        if hasattr(options, name):
-            given["random_state" if name == "seed" else name] = getattr(options, name)
-    if options.data == IMDB and columns:
+def read_source(options: argparse.Namespace) -> Examples:
+    """Return the examples that the arguments of ``add_source`` name."""
+    _log("reading the data …")
+    imdb = options.data == IMDB
+    examples = (
+        read_imdb(options.source) if imdb else read_file(options.data, columns_of(options), options.task)
+    )
+    _log(f"{len(examples.targets):,} examples for a {examples.kind}")
+    return examples
+
+
+def check_source(options: argparse.Namespace) -> None:
+    """Refuse arguments of ``add_source`` that do not go together."""
+    if options.data == IMDB and columns_of(options):
         raise RunError(
             "--text, --label, --id and --time name the columns of a file; the reviews of imdb have none"
         )
     if options.data != IMDB and options.source:
         raise RunError("--data gives the path of imdb; for a file, its path alone is enough")
+
+
+def _train(options: argparse.Namespace) -> None:
+    check_source(options)
+    given = given_options(options)
+    for name in ("preset", "seed"):
+        if hasattr(options, name):
+            given["random_state" if name == "seed" else name] = getattr(options, name)
     cell = given.get("cell", PRESETS["standard"]["cell"])
     known_cell(cell)
-    run = RunFolder(options.out or os.path.join("runs", f"{_stem(options.data)}-{cell}"))
+    run = RunFolder(options.out or os.path.join("runs", f"{stem(options.data)}-{cell}"))
     begun: dict[str, Any] = {}
     if options.resume:
         begun = run.read_config()
@@ -77,15 +99,11 @@ def _train(options: argparse.Namespace) -> None:
         run.begin(overwrite=options.overwrite)
         given = {"validation_split": None, "random_state": SEED, **given}
 
-    _log("reading the data …")
-    examples = (
-        read_imdb(options.source) if options.data == IMDB else read_file(options.data, columns, options.task)
-    )
-    _log(f"{len(examples.targets):,} examples for a {examples.kind}")
+    examples = read_source(options)
     estimator = _estimator(examples, given, begun)
     with input_errors():
         estimator.fit(examples.inputs, examples.targets, folder=run.path, resume=options.resume)
-    estimator.report(run.report, title=f"{_stem(options.data)}, {cell}", command=command_line())
+    estimator.report(run.report, title=f"{stem(options.data)}, {cell}", command=command_line())
     results = estimator.results_
     if options.json:
         print(json.dumps(results))
@@ -101,14 +119,18 @@ def _estimator(examples: Examples, given: dict[str, Any], begun: dict[str, Any])
             f"the run was begun for a {begun['estimator']}, not a {examples.kind}; give the same data"
         )
     kind = getattr(estimators, examples.kind)
-    names = kind().get_params()
-    strange = sorted(given.keys() - names.keys())
-    if strange:
-        raise RunError(f"{option_of(strange[0])} is for texts, but these data are sequences; leave it out")
+    check_options(kind, given)
     if examples.tokens and not begun and given.get("preset") != "best":
         given = {"tokens": examples.tokens, **given}
     verbose = 1 if sys.stderr.isatty() else 2
     return kind(**{**given, "verbose": verbose})
+
+
+def check_options(kind: Any, given: Iterable[str]) -> None:
+    """Refuse parameters that an estimator does not have."""
+    strange = sorted(set(given) - kind().get_params().keys())
+    if strange:
+        raise RunError(f"{option_of(strange[0])} is for texts, but these data are sequences; leave it out")
 
 
 def _continued(begun: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -142,7 +164,8 @@ def sentence(results: dict[str, Any], run: RunFolder) -> str:
     )
 
 
-def _stem(data: str) -> str:
+def stem(data: str) -> str:
+    """Return the name of the data."""
     return os.path.splitext(os.path.basename(data).removesuffix(".gz"))[0]
 
 

@@ -13,6 +13,7 @@ from ..data import DataError
 from ..estimators import RunError
 from ._arguments import at_least
 from ._cache import add_cache
+from ._compare import add_compare
 from ._predict import add_evaluate, add_predict
 from ._probe import add_probe
 from ._show import add_cells, add_show
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Keras chooses its backend when it is first imported; the layers are fastest on JAX.
     os.environ.setdefault("KERAS_BACKEND", "jax")
     try:
-        options.run(options)
+        status: int | None = options.run(options)
         sys.stdout.flush()
     except (DataError, RunError) as error:
         return _fail(f"error: {error}", 2)
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if type(error).__name__ != "TrainingError":  # whose module imports Keras
             raise
         return _fail(f"error: {error}", 1)
-    return 0
+    return status or 0
 
 
 def _fail(message: str, status: int) -> int:
@@ -67,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_train(
         commands.add_parser("train", help="fit a classifier or a regressor to IMDB's reviews or a file")
+    )
+    add_compare(
+        commands.add_parser("compare", help="train with several cells, settings and seeds, side by side")
     )
     add_predict(commands.add_parser("predict", help="label and probability of texts or sequences"))
     add_evaluate(commands.add_parser("evaluate", help="judge a trained model on labelled examples"))

@@ -15,6 +15,8 @@ from ._run import RunError, RunFolder
 from ._settings import PRESETS, Settings, TextSettings
 
 if TYPE_CHECKING:
+    from ._compare import compare
+    from ._comparison import Comparison
     from ._evaluation import Evaluation, RegressionEvaluation, evaluate, evaluate_regression
     from ._load import load
     from ._report import evaluation_report
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
     from ._training import TrainingError
 
 _MODULES = {
+    "Comparison": "._comparison",
     "Evaluation": "._evaluation",
     "RegressionEvaluation": "._evaluation",
+    "compare": "._compare",
     "evaluate": "._evaluation",
     "evaluate_regression": "._evaluation",
     "evaluation_report": "._report",
@@ -37,6 +41,7 @@ _MODULES = {
 
 __all__ = [
     "PRESETS",
+    "Comparison",
     "Evaluation",
     "RegressionEvaluation",
     "RunError",
@@ -47,6 +52,7 @@ __all__ = [
     "TextClassifier",
     "TextSettings",
     "TrainingError",
+    "compare",
     "evaluate",
     "evaluate_regression",
     "evaluation_report",

@@ -194,6 +194,8 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
         targets = checked.targets[rows]
         found = np.asarray(self.network_.predict(validation, verbose=0))
         self.evaluation_ = self._evaluation(found, targets, rows)
+        if self._regression:
+            self.results_["val_r2"] = round(self.evaluation_.score, 4)
         worst = list(getattr(self.evaluation_, "mistakes", ()))
         described = self._describe(source, [int(rows[k]) for k in worst])
         self.mistakes_ = dict(zip(worst, described, strict=True))

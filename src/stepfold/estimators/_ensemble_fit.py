@@ -64,6 +64,11 @@ def _new_ensemble(given: Mapping[str, Any], seed: int) -> EvidenceEnsemble:
     return EvidenceEnsemble(members, seed=seed, **sizes)
 
 
+def check_ensemble(given: Mapping[str, Any]) -> None:
+    """Refuse parameters that the ensemble does not have, with a ValueError."""
+    _new_ensemble(given, 0)
+
+
 class EnsembleFitting(RecurrentEstimator):
     """The part of a ``TextClassifier`` that knows the preset "best"."""
 
