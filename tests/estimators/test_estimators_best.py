@@ -1,0 +1,88 @@
+"""The preset best of TextClassifier: what it takes, saves, and continues with."""
+
+import numpy as np
+import pytest
+
+from stepfold.estimators import RunError, TextClassifier, _ensemble_fit, load
+from stepfold.estimators._evidence_examples import Member
+from text_helpers import make_texts
+
+# Keras's own saving of variables does not know the newest argument of __array__ yet.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
+
+SMALL = {"preset": "best", "units": 4, "embedding": 4, "epochs": 1, "random_state": 0, "batch_size": 8}
+
+
+@pytest.fixture(autouse=True)
+def two_small_networks(monkeypatch):
+    monkeypatch.setattr(_ensemble_fit, "MEMBERS", (Member(seed=0), Member(seed=1, add_logit=False)))
+    monkeypatch.setenv("NPROC", "1")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"layers": 2}, "the preset 'best' has no parameter 'layers'; leave it out, or take another preset"),
+        ({"cell": "ugrnn"}, "the preset 'best' takes the cells gru and lstm, not 'ugrnn'"),
+        ({"units": 0}, "units must be an integer of at least 1, not 0"),
+    ],
+)
+def test_parameters_that_it_has_not_are_refused(parameters, message):
+    with pytest.raises(ValueError) as caught:
+        TextClassifier(preset="best", **parameters).fit(["a", "b"], ["x", "y"])
+    assert message in str(caught.value)
+
+
+@pytest.mark.slow
+def test_it_learns_saves_and_says_the_same(tmp_path):
+    texts, labels = make_texts(rows=60)
+    run = tmp_path / "run"
+    model = TextClassifier(**SMALL, validation_split=0.2).fit(texts, labels, folder=run)
+    assert model.results_["held_out"] == 12
+    assert model.results_["split"] == "blocks"
+    assert model.results_["val_accuracy"] == pytest.approx(model.evaluation_.accuracy, abs=1e-4)
+    assert model.score(texts, labels) > 0.9
+    again = load(run)
+    np.testing.assert_allclose(again.predict_proba(texts), model.predict_proba(texts), atol=1e-5)
+    assert again.predict_proba([]).shape == (0, 2)
+    again.save(tmp_path / "copy")
+    np.testing.assert_allclose(
+        load(tmp_path / "copy").predict_proba(texts), model.predict_proba(texts), atol=1e-5
+    )
+    model.report(tmp_path / "report.html")
+    assert "accuracy" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+    (run / "members" / "ensemble.json").write_text("{}")
+    with pytest.raises(RunError, match="is damaged or cut short"):
+        load(run)
+
+
+@pytest.mark.slow
+def test_interrupted_it_keeps_the_networks_that_are_done(tmp_path, monkeypatch):
+    from stepfold.estimators import _evidence_training as training
+
+    texts, labels = make_texts(rows=40)
+    run, real, trained = tmp_path / "run", training.train_member, []
+
+    def interrupted(member, *arguments, **options):
+        if member.seed == 1 and len(trained) == 1:
+            raise KeyboardInterrupt
+        trained.append(member.seed)
+        return real(member, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train_member", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="the networks that are done are kept in"):
+            TextClassifier(**SMALL).fit(texts, labels, folder=run)
+    with pytest.raises(RunError, match="holds no model yet: training did not end"):
+        load(run)
+    trained.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            training,
+            "train_member",
+            lambda member, *a, **o: trained.append(member.seed) or real(member, *a, **o),
+        )
+        TextClassifier(**SMALL).fit(texts, labels, folder=run, resume=True)
+    assert trained == [1], "the first network was not trained again"
+    assert load(run).score(texts, labels) > 0.5
