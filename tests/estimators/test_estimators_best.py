@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stepfold.estimators import RunError, TextClassifier, _ensemble_fit, load
+from stepfold.estimators import RunError, TextClassifier, _ensemble_fit, _evidence_ensemble, load
 from stepfold.estimators._evidence_examples import Member
 from text_helpers import make_texts
 
@@ -16,7 +16,7 @@ SMALL = {"preset": "best", "units": 4, "embedding": 4, "epochs": 1, "random_stat
 @pytest.fixture(autouse=True)
 def two_small_networks(monkeypatch):
     monkeypatch.setattr(_ensemble_fit, "MEMBERS", (Member(seed=0), Member(seed=1, add_logit=False)))
-    monkeypatch.setenv("NPROC", "1")
+    monkeypatch.setattr(_evidence_ensemble, "processors", lambda: 1)
 
 
 @pytest.mark.parametrize(
