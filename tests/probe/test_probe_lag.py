@@ -169,7 +169,7 @@ def test_budgets_with_which_nothing_could_be_tried(wrong: Any, text: str) -> Non
 
 @pytest.mark.slow
 def test_gates_learn_longer_lags_than_a_plain_network() -> None:
-    budget = Budget(seconds=60, steps=1200, longest=128, learning_rates=(1e-2,))
+    budget = Budget(seconds=120, steps=1200, longest=64, learning_rates=(1e-2,))
     lags = {
         name: longest_lag(cells.by_name(name), tasks.adding, budget=budget).lag
         for name in ("simple_rnn", "lstm", "gru")
