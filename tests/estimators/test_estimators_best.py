@@ -74,7 +74,7 @@ def test_interrupted_it_keeps_the_networks_that_are_done(tmp_path, monkeypatch):
         patch.setattr(training, "train_member", interrupted)
         with pytest.raises(KeyboardInterrupt, match="the networks that are done are kept in"):
             TextClassifier(**SMALL).fit(texts, labels, folder=run)
-    with pytest.raises(RunError, match="holds no model yet: training did not end"):
+    with pytest.raises(RunError, match="holds no model yet: it was not trained to the end"):
         load(run)
     trained.clear()
     with monkeypatch.context() as patch:
