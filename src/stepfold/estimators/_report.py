@@ -29,6 +29,9 @@ def training_report(estimator: Any, *, title: str = "", command: str = "") -> Tr
         {"epoch": k + 1, **{name: estimator.history_[name][k] for name in names}}
         for k in range(len(estimator.history_["loss"]))
     ]
+    for name in ("val_loss", "val_accuracy"):  # of an ensemble, which is judged once
+        if name in estimator.results_ and name not in names:
+            rows[-1][name] = estimator.results_[name]
     settings = {name: value for name, value in asdict(estimator.settings_).items() if value is not None}
     settings["cell"] = cell_of(estimator).name
     found = getattr(estimator, "evaluation_", None)

@@ -92,10 +92,11 @@ class TrainingReport(Report):
     @property
     def measure(self) -> Literal["accuracy", "r2", "mae", "loss"]:
         """The figure that the training is judged by."""
-        first = self.history[0]
-        return "accuracy" if first.accuracy is not None else "r2" if first.r2 is not None else (
-            "mae" if first.mae is not None else "loss"
-        )  # fmt: skip
+        names: tuple[Literal["accuracy", "r2", "mae"], ...] = ("accuracy", "r2", "mae")
+        for name in names:
+            if any(getattr(e, part + name) is not None for e in self.history for part in ("", "val_")):
+                return name
+        return "loss"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
