@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from ..data import imdb_texts, load_sequences, open_table
 from ..estimators import RunError
 
 IMDB = "imdb"
+_NUMBER = re.compile("0|-?[1-9][0-9]{0,17}")
+"""An integer as it is written again: not 007, which may stand beside 7."""
 COLUMNS = ("text", "label", "id", "time")
 
 
@@ -101,5 +104,5 @@ def read_file(
 
 def _labels(indices: Any, classes: Sequence[str]) -> Any:
     """Return each example's class: a number where all classes are numbers, else its name."""
-    numeric = all(name.lstrip("-").isdecimal() for name in classes)
+    numeric = all(_NUMBER.fullmatch(name) for name in classes)
     return np.array([int(name) for name in classes] if numeric else list(classes))[indices]

@@ -14,10 +14,11 @@ import numpy as np
 
 from ..data import load_sequences, open_table, text_of
 from ..estimators import RunError, RunFolder
-from ._arguments import command_line
+from ._arguments import command_line, input_errors
 from ._data import add_columns, columns_of, is_sequences, sequence_columns, text_columns
 
 _LINES = 64
+_LONGEST_NAME, _MOST_COLUMNS = 24, 20
 
 
 def add_predict(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +89,8 @@ def _predict_in_blocks(estimator: Any, texts: Iterable[str], options: argparse.N
 def _print(estimator: Any, inputs: Any, names: list[str], options: argparse.Namespace) -> None:
     """Print a line for each input, at once, since a program may be waiting for it."""
     if hasattr(estimator, "classes_"):
-        probabilities = estimator.predict_proba(inputs)
+        with input_errors():
+            probabilities = estimator.predict_proba(inputs)
         classes = estimator.classes_.tolist()
         for name, row in zip(names, probabilities, strict=True):
             likeliest = int(row.argmax())
@@ -100,21 +102,53 @@ def _print(estimator: Any, inputs: Any, names: list[str], options: argparse.Name
                     }
                 print(_json({**line, "text": name}))
             else:
-                shown = f"{classes[likeliest]}\t{row[likeliest]:.4f}"
+                shown = f"{_one_line(classes[likeliest])}\t{row[likeliest]:.4f}"
                 if options.all:
                     pairs = zip(classes, row, strict=True)
-                    shown += "\t" + " ".join(f"{label}={value:.4f}" for label, value in pairs)
-                print(f"{shown}\t{' '.join(name.split())}")
+                    shown += "\t" + " ".join(f"{_one_word(label)}={value:.4f}" for label, value in pairs)
+                print(_printable(f"{shown}\t{' '.join(name.split())}"))
     else:
-        for name, value in zip(names, np.asarray(estimator.predict(inputs)).tolist(), strict=True):
-            print(json.dumps({"value": value, "sequence": name}) if options.json else f"{value}\t{name}")
+        with input_errors():
+            values = np.asarray(estimator.predict(inputs)).tolist()
+        for name, value in zip(names, values, strict=True):
+            if options.json:
+                print(_json({"value": value, "sequence": name}))
+            else:
+                print(_printable(f"{value}\t{_one_line(name)}"))
     sys.stdout.flush()
 
 
 def _json(value: dict[str, Any]) -> str:
     """Return one line of JSON with real letters; what some readers take for the end of a line is escaped."""
     text = json.dumps(value, ensure_ascii=False)
+    if _printable(text) != text:  # halves of surrogate pairs, or a terminal of few letters
+        return json.dumps(value)
     return text.translate({0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"})
+
+
+def _printable(text: str) -> str:
+    """Return a text with what standard output cannot write as escapes."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _one_line(name: Any) -> str:
+    """Return a name as it is, or as a text of JSON where it has tabs, line ends or other controls."""
+    text = str(name)
+    return text if text.isprintable() else json.dumps(text, ensure_ascii=False)
+
+
+def _one_word(name: Any) -> str:
+    """Return a name as it is, or as a text of JSON where it is empty or has spaces, quotes or ``=``."""
+    text = _one_line(name)
+    plain = text and not any(character.isspace() or character in '"=' for character in str(name))
+    return text if plain or text != str(name) else json.dumps(text, ensure_ascii=False)
+
+
+def _short_name(name: Any) -> str:
+    """Return a name for a table, 24 characters at most."""
+    text = _one_line(name)
+    return text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 1] + "…"
 
 
 def _standard_input() -> Iterator[str]:
@@ -144,7 +178,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     if kind == "SequenceRegressor":
         read = load_sequences(options.file, **sequence_columns(columns), task="regress")
         inputs: Any = read.sequences
-        found = evaluate_regression(estimator, inputs, read.targets)
+        with input_errors():
+            found = evaluate_regression(estimator, inputs, read.targets)
     else:
         names = [str(name) for name in estimator.classes_.tolist()]
         if kind == "TextClassifier":
@@ -153,19 +188,20 @@ def _evaluate(options: argparse.Namespace) -> None:
         else:
             read = load_sequences(options.file, **sequence_columns(columns), classes=names)
             inputs, labels = read.sequences, np.asarray(read.labels)
-        found = evaluate(estimator, inputs, estimator.classes_[labels])
+        with input_errors():
+            found = evaluate(estimator, inputs, estimator.classes_[labels])
     name = os.path.basename(options.file)
     content = evaluation_report(estimator, found, inputs, data=name, command=command_line())
     folder = RunFolder(options.out or run.evaluations / name).make()
     write_evaluation_report(folder / "report.html", content)
-    print(json.dumps(found.to_dict(), ensure_ascii=False) if options.json else _table(found))
+    print(_json(found.to_dict()) if options.json else _printable(_table(found)))
 
 
 def _table(found: Any) -> str:
     """Return the figures as text."""
     if not hasattr(found, "classes"):
         return "\n".join(f"{name.replace('_', ' '):<24}{value}" for name, value in found.to_dict().items())
-    names = [str(each.label) for each in found.classes]
+    names = [_short_name(each.label) for each in found.classes]
     width = max(map(len, [*names, "class"]))
     lines = [
         f"accuracy {found.accuracy:.4f} on {len(found.targets):,} examples, log loss {found.log_loss:.4f}",
@@ -176,6 +212,8 @@ def _table(found: Any) -> str:
         lines.append(
             f"{name:<{width}}  {each.precision:9.4f}  {each.recall:6.4f}  {each.f1:6.4f}  {each.examples:8,}"
         )
+    if len(names) > _MOST_COLUMNS:
+        return "\n".join([*lines, "", f"the confusion table of {len(names):,} classes is in --json"])
     cell = max(width, *(len(f"{count:,}") for count in found.confusion.ravel()))
     lines += [
         "",

@@ -5,7 +5,9 @@ Exit status: 0 done, 1 training that failed, 2 an error in the call or the data,
 
 import argparse
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -25,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     # Keras chooses its backend when it is first imported; the layers are fastest on JAX.
     os.environ.setdefault("KERAS_BACKEND", "jax")
+    main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _interrupt) if main_thread else None
     try:
         status: int | None = options.run(options)
         sys.stdout.flush()
@@ -45,7 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if type(error).__name__ != "TrainingError":  # whose module imports Keras
             raise
         return _fail(f"error: {error}", 1)
+    finally:
+        if main_thread:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
     return status or 0
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    """Let SIGTERM end the command as Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def _fail(message: str, status: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -26,7 +27,11 @@ from ._reading import read
 from ._report import training_report
 from ._run import RunError, RunFolder
 from ._settings import Settings, enough_epochs, resolve
+from ._stored_values import stored_history
 from ._training import train
+
+_PREDICTING = threading.RLock()
+"""Keras's predict changes the network it belongs to, so that one thread at a time may call it."""
 
 
 class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -133,6 +138,9 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
         """
         settings = resolve(self._settings_kind, self._defaults(), self._given())
         run = self._run_of(folder, resume)
+        callbacks = self._checked_callbacks()
+        self._forget()
+        X = list(X) if X is not None and hasattr(X, "__next__") else X  # it is read more than once
         examples = self._learn(X, y, settings, Path(tempfile.gettempdir()) if run is None else run.existing())
         seed = self._seed()
         rows, held = self._split(examples, settings, seed, validation_data is not None)
@@ -142,6 +150,7 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
         checked, checked_rows, source = examples, held, X
         if validation_data is not None:
             source = validation_data[0]
+            source = list(source) if hasattr(source, "__next__") else source
             checked = Examples(self._encode(source), self._encode_targets(validation_data[1]))
             checked_rows = np.arange(len(checked))
             if len(checked.inputs) != len(checked):
@@ -165,7 +174,7 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
             regression=self._regression,
             run=run,
             resume=resume,
-            callbacks=list(self.callbacks or ()),
+            callbacks=callbacks,
             verbose=self.verbose,
         )
         self.network_ = network
@@ -183,6 +192,21 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
         if run is not None:
             self._write(run, examples.digest())
         return self
+
+    def _forget(self) -> None:
+        """Remove what another fit has learnt, so that one that fails leaves no mixture of both."""
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)
+
+    def _checked_callbacks(self) -> list[Any]:
+        callbacks = list(self.callbacks or ())
+        for callback in callbacks:
+            if not isinstance(callback, keras.callbacks.Callback):
+                raise TypeError(
+                    f"callbacks holds a {type(callback).__name__}; give callbacks of Keras, such as "
+                    "keras.callbacks.LambdaCallback"
+                )
+        return callbacks
 
     def _run_of(self, folder: str | Path | None, resume: bool) -> RunFolder | None:
         if resume and folder is None:
@@ -287,7 +311,9 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
         # Every batch has the same number of rows: the last one repeats its last row.
         whole = -(-len(inputs) // size) * size
         rows = np.minimum(np.arange(whole), len(inputs) - 1)
-        found = self.network_.predict(Batches(examples, rows, size, self._collate, None), verbose=0)
+        batches = Batches(examples, rows, size, self._collate, None)
+        with _PREDICTING:
+            found = self.network_.predict(batches, verbose=0)
         return np.asarray(found)[: len(inputs)]
 
     # Saving.
@@ -321,14 +347,27 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
                 f"{run.path} holds a {config['estimator']}, not a {cls.__name__}; load it with that class"
             )
         try:
+            strange = config["parameters"].keys() - cls().get_params().keys()
+            if strange:
+                raise ValueError(f"there is no parameter {min(strange)[:40]!r}")
             estimator = cls(**config["parameters"])
             estimator.settings_ = resolve(cls._settings_kind, config["settings"], {})
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{run.config} is damaged or of another version ({error}); train again") from None
+        estimator.history_, estimator.results_ = stored_history(config, run)
         estimator._restore(config, run)
-        estimator.network_ = estimator._load_network(run)
-        estimator.history_, estimator.results_ = config.get("history", {}), config.get("results", {})
+        network = estimator._load_network(run)
+        if isinstance(network, keras.Model) and (reason := estimator._misfit(network)):
+            raise RunError(
+                f"{run.model} and {run.config} do not belong together: {reason}; "
+                "copy both from where the model was trained, or train again with --overwrite"
+            )
+        estimator.network_ = network
         return estimator
+
+    def _misfit(self, network: Any) -> str:
+        """Return in which way a loaded network differs from what was learnt before it; "" if in none."""
+        raise NotImplementedError
 
     def _begin(self, run: RunFolder, digest: str, resume: bool) -> None:
         """Prepare the run's folder before training."""
@@ -338,10 +377,15 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
                     f"the examples differ from those that {run.path} was begun with; give the same data, "
                     "or begin another run with another --out"
                 )
-        else:
-            run.begin(overwrite=True)
-            run.clear()
-        self._write(run, digest)
+            self._write(run, digest)
+            return
+        run.begin(overwrite=True)
+        made = run.clear()
+        try:
+            self._write(run, digest)
+        except RunError:
+            run.remove_empty(made)
+            raise
 
     def _write(self, run: RunFolder, digest: str | None) -> None:
         self._save_vocabulary(run)

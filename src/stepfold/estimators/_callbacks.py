@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,12 +19,28 @@ from numpy.typing import NDArray
 
 from ._average import WeightAverage
 from ._batches import Batches
-from ._history import Row, best, to_csv
+from ._history import Row, best, is_row, to_csv
 from ._run import RunError, RunFolder
 
 CHECKPOINT_SECONDS = 120.0
 """How often the state is written within an epoch."""
 _LOSS_EVERY = 64  # reading the loss waits for the step
+
+
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    KeyError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading a damaged checkpoint may raise."""
 
 
 class TrainingError(RuntimeError):
@@ -64,7 +81,7 @@ class Interruptions(keras.callbacks.Callback):  # type: ignore[misc]  # keras ha
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _request(self, number: int, frame: object) -> None:
         if self._requested:
@@ -150,8 +167,12 @@ class Recorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
                 }
                 rows, epoch, batch = progress["rows"], int(progress["epoch"]), int(progress["batch"])
                 step, count = int(progress["step"]), int(progress["count"])
-        except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile):
-            raise RunError(f"{file} is damaged or cut short; {cure}") from None
+            sound = all(map(is_row, rows)) and 0 <= epoch <= len(rows) + 1
+            sound &= 0 <= batch < self._batches.batches_in_epoch and min(step, count) >= 0
+        except _UNREADABLE:
+            sound = False
+        if not sound:
+            raise RunError(f"{file} is damaged or cut short; {cure}")
         variables = _state(model)
         fits = _shapes(groups["state"]) == _shapes(variables)
         fits &= not groups["average"] or _shapes(groups["average"]) == _shapes(model.trainable_variables)
@@ -170,20 +191,23 @@ class Recorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the state if the last time is long ago; stop if the loss is no number."""
-        if batch % _LOSS_EVERY == _LOSS_EVERY - 1:
+        due = self._run is not None and time.monotonic() - self._written > CHECKPOINT_SECONDS
+        if due or batch % _LOSS_EVERY == _LOSS_EVERY - 1:
             loss = float((logs or {}).get("loss", 0.0))
             if not math.isfinite(loss):
-                raise self._not_finite(loss, self._epoch)
-        if self._run is not None and time.monotonic() - self._written > CHECKPOINT_SECONDS:
-            self._write_checkpoint(self._epoch, self._batches.first + batch + 1)
+                raise self._not_finite("loss", loss, self._epoch)
+        done = self._batches.first + batch + 1
+        if due and done < self._batches.batches_in_epoch:  # the epoch's end writes it otherwise
+            self._write_checkpoint(self._epoch, done)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keep the figures; write the state after the network, so that every state has its best network."""
         figures = {name: float(value) for name, value in (logs or {}).items()}
         row: Row = {"epoch": epoch + 1, **figures, "seconds": round(time.perf_counter() - self._began, 3)}
+        for name in ("loss", "val_loss"):
+            if not math.isfinite(row.get(name, 0.0)):
+                raise self._not_finite(name, row[name], epoch)
         self.rows.append(row)
-        if not math.isfinite(row["loss"]):
-            raise self._not_finite(row["loss"], epoch)
         if best(self.rows) is row:
             with self._average.used():
                 self.weights = [np.array(keras.ops.convert_to_numpy(v)) for v in self.model.weights]
@@ -218,12 +242,20 @@ class Recorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
         self._run.write(self._run.checkpoint, lambda part: np.savez(part, **arrays))
         self._written = time.monotonic()
 
-    def _not_finite(self, loss: float, epoch: int) -> TrainingError:
+    def _not_finite(self, name: str, loss: float, epoch: int) -> TrainingError:
         chosen = best(self.rows)
-        kept = f"the weights of epoch {int(chosen['epoch'])} are the best" if chosen else "there is no model"
+        if chosen is None:
+            kept = "there is no model"
+        elif self._run is None:
+            kept = (
+                f"epoch {int(chosen['epoch'])} was the best, and its weights are not saved without a folder"
+            )
+        else:
+            kept = f"the model of epoch {int(chosen['epoch'])}, the best so far, is kept in {self._run.path}"
         return TrainingError(
-            f"the loss became {loss} in epoch {epoch + 1}; {kept}. "
-            "A smaller learning rate, or a limit of the gradients' norm (clip_norm), may help"
+            f"the {name.replace('val_', 'validation ')} became {loss} in epoch {epoch + 1}; {kept}. Begin "
+            "again with a smaller learning rate (--learning-rate), or a limit of the gradients' norm "
+            "(--clip-norm 1)"
         )
 
 

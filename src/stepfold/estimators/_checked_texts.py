@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
-
-import numpy as np
 
 
 class CheckedTexts:
-    """Texts that can be iterated over again, each checked to be a string."""
+    """Texts that can be iterated over again, each checked to be a string.
+
+    Raises:
+        ValueError: what is no list of texts; a text that is no string, while iterating.
+    """
 
     def __init__(self, texts: Any) -> None:
         if isinstance(texts, (str, bytes)):
             raise ValueError("X is one text; give a list of texts")
-        if isinstance(texts, np.ndarray) and texts.ndim != 1:
-            raise ValueError(f"X has the shape {texts.shape}; give a list of texts, or an array (texts,)")
-        if iter(texts) is texts:
-            texts = list(texts)
-        self._texts: Iterable[Any] = texts
+        if getattr(texts, "ndim", 1) != 1:
+            columns = getattr(texts, "columns", None)
+            cure = "" if columns is None else f"; of a table take one column, such as X[{str(columns[0])!r}]"
+            raise ValueError(
+                f"X has the shape {texts.shape}; give a list of texts, or an array (texts,){cure}"
+            )
+        if isinstance(texts, (Mapping, Set)) or not isinstance(texts, Iterable):
+            raise ValueError(f"X is a {type(texts).__name__}; give a list of texts")
+        self._texts: Iterable[Any] = list(texts) if iter(texts) is texts else texts
 
     def __iter__(self) -> Iterator[str]:
         for k, text in enumerate(self._texts):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from ._batches import Examples
 from ._evaluation import Evaluation, evaluation
+from ._run import RunError, RunFolder
 
 
 class Classifying(ClassifierMixin):  # type: ignore[misc]  # scikit-learn has no types
@@ -28,9 +29,13 @@ class Classifying(ClassifierMixin):  # type: ignore[misc]  # scikit-learn has no
         """Set ``classes_``; return the index of each label."""
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
-        y = column_or_1d(y, warn=True)
+        y = _labels_of(y)
         check_classification_targets(y)
         self.classes_, indices = np.unique(y, return_inverse=True)
+        if not len(y):
+            raise ValueError(
+                f"there are no examples (0 samples); {type(self).__name__} needs two at least, of two classes"
+            )
         if len(self.classes_) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs two classes at least, but all {len(y)} labels are one class, "
@@ -39,15 +44,15 @@ class Classifying(ClassifierMixin):  # type: ignore[misc]  # scikit-learn has no
         return indices.astype(np.int32)
 
     def _encode_targets(self, y: Any) -> NDArray[np.int32]:
-        y = column_or_1d(y)
-        indices = np.searchsorted(self.classes_, y)
-        known = self.classes_[np.minimum(indices, len(self.classes_) - 1)] == y
-        if not np.all(known):
-            stranger = np.asarray(y)[~known][0]
-            raise ValueError(
-                f"the label {str(stranger)!r} is not one of the classes {self.classes_.tolist()}"
-            )
-        return np.asarray(indices, np.int32)
+        y = _labels_of(y)
+        places = {label: k for k, label in enumerate(self.classes_.tolist())}
+        indices = [places.get(label, -1) for label in y.tolist()]
+        if -1 in indices:
+            stranger = str(y[indices.index(-1)])
+            names = ", ".join(repr(label)[:60] for label in list(places)[:20])
+            more = f" and {len(places) - 20:,} more" if len(places) > 20 else ""
+            raise ValueError(f"the label {stranger[:60]!r} is not one of the classes {names}{more}")
+        return np.array(indices, np.int32)
 
     def _weighted(self, examples: Examples, class_weight: Any) -> Examples:
         """Return the examples with the weights of their classes."""
@@ -97,8 +102,43 @@ class Classifying(ClassifierMixin):  # type: ignore[misc]  # scikit-learn has no
     def _classes_for_json(self) -> list[Any]:
         return list(self.classes_.tolist())
 
-    def _restore_classes(self, stored: list[Any]) -> None:
+    def _restore_classes(self, stored: Any, run: RunFolder) -> None:
+        kinds = {type(label) for label in stored or ()}
+        sound = len(kinds) == 1 and kinds <= {str, int, float, bool} and len(set(stored)) == len(stored) > 1
+        if not sound or any(label != label for label in stored):
+            raise RunError(
+                f"{run.config} is damaged: its classes are no list of two or more different names; "
+                "train again with --overwrite"
+            )
         self.classes_ = np.array(stored)
+        if self.classes_.dtype.kind not in "Uifb":  # an integer of more than 64 bits
+            raise RunError(f"{run.config} is damaged: a class is out of range; train again with --overwrite")
+
+
+def _labels_of(y: Any) -> NDArray[Any]:
+    """Return labels as an array (examples,); ValueError for what are no labels."""
+    if not hasattr(y, "__len__"):
+        if not isinstance(y, Iterable):
+            raise ValueError(f"y is a {type(y).__name__}; give a list of labels, one for each input")
+        y = list(y)
+    labels: NDArray[Any] = column_or_1d(y, warn=True)
+    if labels.dtype.kind != "O":
+        return labels
+    given = labels.tolist()
+    missing = next((k for k, label in enumerate(given) if _is_missing(label)), None)
+    if missing is not None:
+        raise ValueError(
+            f"Input y contains NaN: y[{missing}] is {given[missing]}, which is no class; "
+            "fill it in, or leave the example out"
+        )
+    kinds = {type(label) for label in given}
+    # An object array of numbers, as a table's column may be, holds classes as well as an array of them.
+    return np.array(given) if kinds and kinds <= {int, bool, float} else labels
+
+
+def _is_missing(label: Any) -> bool:
+    """Whether a label is None, not a number, or what pandas has in place of a value."""
+    return label is None or type(label).__name__ in ("NAType", "NaTType") or label != label
 
 
 def _of(weights: Mapping[Any, float], label: Any) -> float:

@@ -100,6 +100,7 @@ class EnsembleFitting(RecurrentEstimator):
     ) -> Self:
         settings = resolve(self._settings_kind, self._defaults(), self._given())
         seed, run = self._seed(), self._run_of(folder, resume)
+        self._forget()
         ensemble = _new_ensemble(self._given(), seed)
         texts, targets = list(CheckedTexts(X)), self._learn_classes(y)
         if len(texts) != len(targets):
@@ -154,9 +155,9 @@ class EnsembleFitting(RecurrentEstimator):
         self.reading_ = self._read_input(texts, shown, targets[shown])
 
     def _network_output(self, X: Any) -> NDArray[np.float32]:
-        if self.preset != "best":
-            return super()._network_output(X)
         check_is_fitted(self, "network_")
+        if not isinstance(self.network_, EvidenceEnsemble):
+            return super()._network_output(X)
         texts = list(CheckedTexts(X))
         if not texts:
             return np.zeros((0, self._outputs()), np.float32)
@@ -164,13 +165,13 @@ class EnsembleFitting(RecurrentEstimator):
         return found[:, 1:] if len(self.classes_) == 2 else found
 
     def _read_input(self, X: Any, row: int, target: Any = None) -> Reading | None:
-        if self.preset != "best":
+        if not isinstance(self.network_, EvidenceEnsemble):
             return super()._read_input(X, row, target)
         truth = None if target is None else self.classes_[target]
         return _read_text(self.network_, self._inputs_of(X, [row])[0], self.classes_, truth)
 
     def _save_network(self, run: RunFolder) -> None:
-        if self.preset != "best":
+        if not isinstance(self.network_, EvidenceEnsemble):
             super()._save_network(run)
             return
         run.members.mkdir(exist_ok=True)

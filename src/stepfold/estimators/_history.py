@@ -9,6 +9,15 @@ Row = dict[str, float]
 _COLUMNS = ("epoch", "loss", "accuracy", "mae", "val_loss", "val_accuracy", "val_mae", "seconds")
 
 
+def is_row(row: object) -> bool:
+    """Whether something that was read from a file is a row."""
+    return (
+        isinstance(row, dict)
+        and {"epoch", "loss", "seconds"} <= row.keys()
+        and all(isinstance(value, (int, float)) for value in row.values())
+    )
+
+
 def best(rows: list[Row]) -> Row | None:
     """Return the row of the epoch whose weights are kept, None if no epoch ended with a finite loss.
 

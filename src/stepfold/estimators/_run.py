@@ -72,7 +72,7 @@ class RunFolder:
         except OSError as error:
             raise self._unwritable(error) from None
         finally:
-            self._remove_empty(made)
+            self.remove_empty(made)
         ours = {file.name for file in self.files}
         if strangers := sorted(name for name in present - ours if not _is_temporary(name, ours)):
             raise RunError(
@@ -88,13 +88,23 @@ class RunFolder:
         """Return the folder, or the nearest one above it that is there."""
         return next(path for path in (self.path, *self.path.absolute().parents) if path.is_dir())
 
-    def clear(self) -> None:
-        """Make the folder, and remove the files of the previous run, unfinished ones included."""
-        self._make()
+    def clear(self) -> list[Path]:
+        """Make the folder, and remove the files of the previous run, unfinished ones included.
+
+        Returns:
+            The folders that were not there, the deepest first, for ``remove_empty``.
+        """
+        made = self._make()
         ours = {file.name for file in self.files}
         for entry in list(self.path.iterdir()):
             if entry.name in ours or _is_temporary(entry.name, ours):
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+                try:
+                    shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink(
+                        missing_ok=True
+                    )
+                except OSError as error:
+                    raise self._unwritable(error) from None
+        return made
 
     def make(self) -> Path:
         """Make the folder if it is not there; return it."""
@@ -114,17 +124,18 @@ class RunFolder:
             os.replace(part, target)
         except OSError as error:
             kept = "the file of that name is as before" if target.exists() else "nothing of it is kept"
-            raise RunError(
-                f"cannot write {target}: {error.strerror or error}; {kept}. "
-                "Make room, then continue with the same command and --resume"
-            ) from None
+            cure = "continue with the same command and --resume" if self.config.exists() else "begin again"
+            reason = " ".join(str(error.strerror or error).split())
+            raise RunError(f"cannot write {target}: {reason}; {kept}. Make room, then {cure}") from None
         finally:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
 
     def write_text(self, target: Path, text: str) -> None:
         """Write a text as UTF-8 to ``target``."""
-        self.write(target, lambda part: part.write_text(text, encoding="utf-8"))
+        # Half of a surrogate pair, which has no UTF-8, is written as JSON's escape.
+        raw = text.encode("utf-8", "backslashreplace")
+        self.write(target, lambda part: part.write_bytes(raw))
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write the configuration: anything that JSON can say."""
@@ -135,7 +146,9 @@ class RunFolder:
         """Return the configuration; ``RunError`` if the folder is no run, or the file is damaged."""
         try:
             if self.config.stat().st_size > _LONGEST_CONFIG:
-                raise RunError(f"{self.config} is too long to be a configuration; train again")
+                raise RunError(
+                    f"{self.config} is too long to be a configuration; train again with --overwrite"
+                )
             stored = json.loads(self.config.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             raise RunError(
@@ -165,7 +178,8 @@ class RunFolder:
             raise self._unwritable(error) from None
         return missing
 
-    def _remove_empty(self, folders: list[Path]) -> None:
+    def remove_empty(self, folders: list[Path]) -> None:
+        """Remove folders that are empty."""
         for folder in folders:
             with contextlib.suppress(OSError):
                 folder.rmdir()

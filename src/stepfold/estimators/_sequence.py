@@ -21,6 +21,7 @@ from ._evaluation import RegressionEvaluation, regression_evaluation
 from ._network import sequence_network
 from ._run import RunError, RunFolder
 from ._settings import SEQUENCES
+from ._stored_values import stored_integer, stored_row
 
 
 class SequenceEstimator(RecurrentEstimator):
@@ -115,6 +116,17 @@ class SequenceEstimator(RecurrentEstimator):
             )
         return inputs
 
+    def _output_length(self) -> int:
+        raise NotImplementedError
+
+    def _misfit(self, network: Any) -> str:
+        shapes, outputs = network.input_shape, self._output_length()
+        if shapes != [(None, None, self.features_), (None, None)]:
+            return f"the network takes {str(shapes)[:80]}, the scale {self.features_} features"
+        if network.output_shape != (None, outputs):
+            return f"the network has {str(network.output_shape)[:60]} outputs, the targets {outputs}"
+        return ""
+
     def _collate(
         self, inputs: Ragged, rows: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -139,13 +151,18 @@ class SequenceEstimator(RecurrentEstimator):
         }
 
     def _restore(self, learnt: dict[str, Any], run: RunFolder) -> None:
-        try:
-            self.features_, self.n_features_in_ = int(learnt["features"]), int(learnt["n_features_in"])
-            self.flat_ = bool(learnt["flat"])
-            self.mean_ = np.array(learnt["mean"], np.float32)
-            self.variance_ = np.array(learnt["variance"], np.float32)
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{run.config} is damaged ({error}); train again with --overwrite") from None
+        self.features_, self.n_features_in_ = (
+            stored_integer(learnt, name, run) for name in ("features", "n_features_in")
+        )
+        self.flat_ = bool(learnt.get("flat"))
+        self.mean_, self.variance_ = (
+            stored_row(learnt, name, run).astype(np.float32) for name in ("mean", "variance")
+        )
+        if not len(self.mean_) == len(self.variance_) == self.features_:
+            raise RunError(
+                f"{run.config} is damaged: it has {self.features_} features but {len(self.mean_)} means and "
+                f"{len(self.variance_)} variances; train again with --overwrite"
+            )
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -181,6 +198,9 @@ class SequenceClassifier(Classifying, SequenceEstimator):
         check_consistent_length(inputs, targets)
         return self._weighted(Examples(inputs, targets), settings.class_weight)
 
+    def _output_length(self) -> int:
+        return self._outputs()
+
     def _build(self, settings: Any) -> Any:
         outputs = self._outputs()
         activation = "sigmoid" if outputs == 1 else "softmax"
@@ -191,7 +211,7 @@ class SequenceClassifier(Classifying, SequenceEstimator):
 
     def _restore(self, learnt: dict[str, Any], run: RunFolder) -> None:
         super()._restore(learnt, run)
-        self._restore_classes(learnt["classes"])
+        self._restore_classes(learnt["classes"], run)
 
 
 class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc]  # no types
@@ -247,6 +267,9 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         found = self._unscaled(self._network_output(X))
         return found[:, 0] if self._one_dimensional_ else found
 
+    def _output_length(self) -> int:
+        return len(self.target_mean_)
+
     def _build(self, settings: Any) -> Any:
         return sequence_network(settings, self.mean_, self.variance_, len(self.target_mean_), "linear")
 
@@ -261,12 +284,14 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
 
     def _restore(self, learnt: dict[str, Any], run: RunFolder) -> None:
         super()._restore(learnt, run)
-        try:
-            self.target_mean_ = np.array(learnt["target_mean"], np.float64)
-            self.target_deviation_ = np.array(learnt["target_deviation"], np.float64)
-            self._one_dimensional_ = bool(learnt["one_dimensional"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{run.config} is damaged ({error}); train again with --overwrite") from None
+        self.target_mean_ = stored_row(learnt, "target_mean", run)
+        self.target_deviation_ = stored_row(learnt, "target_deviation", run)
+        self._one_dimensional_ = bool(learnt.get("one_dimensional"))
+        if len(self.target_mean_) != len(self.target_deviation_):
+            raise RunError(
+                f"{run.config} is damaged: it has {len(self.target_mean_)} means of targets but "
+                f"{len(self.target_deviation_)} deviations; train again with --overwrite"
+            )
 
 
 def sequences_of(X: Any, estimator: str) -> tuple[Ragged, bool]:

@@ -195,6 +195,7 @@ def _plain(name: str, value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
+_MOST = 2**31
 _LEAST = {
     "units": 1,
     "layers": 1,
@@ -228,17 +229,36 @@ def _check(values: Mapping[str, Any]) -> None:
         value = values.get(name, least)
         if isinstance(value, bool) and name == "early_stopping":
             continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name} must be an integer of at least {least}, not {value!r}")
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value < _MOST:
+            raise ValueError(f"{name} must be an integer of at least {least}, not {_short(value)}")
+    if not isinstance(values["cell"], str):
+        raise ValueError(f"cell must be the name of a cell or its JSON text, not {_short(values['cell'])}")
+    for name in ("bidirectional", "mask"):
+        if not isinstance(values.get(name, False), bool):
+            raise ValueError(f"{name} must be True or False, not {_short(values[name])}")
+    for name in (*_SHARES, "weight_averaging", "learning_rate", "clip_norm"):
+        value = values.get(name, 0)
+        none = value is None and name in ("learning_rate", "clip_norm")
+        if isinstance(value, bool) or not (none or isinstance(value, (int, float))):
+            raise ValueError(f"{name} must be a number, not {_short(value)}")
     for name in _SHARES:
         if not 0 <= values.get(name, 0) < 1:
-            raise ValueError(f"{name} must be a share from 0 to below 1, not {values[name]!r}")
+            raise ValueError(f"{name} must be a share from 0 to below 1, not {_short(values[name])}")
     if not 0 <= values["weight_averaging"] <= 1:
         raise ValueError(f"weight_averaging must be a share from 0 to 1, not {values['weight_averaging']!r}")
     for name, choices in _CHOICES.items():
         if name in values and values[name] not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(choices)}, not {values[name]!r}")
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, not {_short(values[name])}")
+    weights = values["class_weight"]
+    if weights is not None and weights != "balanced" and not isinstance(weights, Mapping):
+        raise ValueError(f"class_weight must be 'balanced' or a weight for each class, not {_short(weights)}")
     for name in ("learning_rate", "clip_norm"):
         value = values[name]
         if value is not None and not 0 <= value < float("inf"):
             raise ValueError(f"{name} must be a number of at least 0, not {value!r}")
+
+
+def _short(value: Any) -> str:
+    """Return how a value is written, 40 characters at most."""
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."

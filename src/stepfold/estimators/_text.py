@@ -153,6 +153,18 @@ class TextClassifier(EnsembleFitting, Classifying, RecurrentEstimator):
     def _build(self, settings: TextSettings) -> Any:
         return text_network(settings, self.vocabulary_size_, self._outputs())
 
+    def _misfit(self, network: Any) -> str:
+        length, outputs = self.settings_.length, self._outputs()
+        if network.input_shape != (None, length):
+            return f"the network takes {str(network.input_shape)[:60]}, the settings (None, {length})"
+        if network.output_shape != (None, outputs):
+            return f"the network has {str(network.output_shape)[:60]} outputs, the classes {outputs}"
+        for layer in network.layers:
+            size = getattr(layer, "input_dim", self.vocabulary_size_)
+            if size != self.vocabulary_size_:
+                return f"the network knows ids below {size}, the vocabulary below {self.vocabulary_size_}"
+        return ""
+
     def _collate(self, inputs: Ragged, rows: NDArray[np.int64]) -> NDArray[np.int32]:
         return cast("NDArray[np.int32]", inputs.padded(rows, self.settings_.length))
 
@@ -176,10 +188,12 @@ class TextClassifier(EnsembleFitting, Classifying, RecurrentEstimator):
             run.write_text(run.vocabulary, self.vocabulary_.to_json())
 
     def _restore(self, learnt: dict[str, Any], run: RunFolder) -> None:
-        self._restore_classes(learnt["classes"])
+        self._restore_classes(learnt["classes"], run)
         size = learnt.get("size")
-        if not isinstance(size, int):
-            raise RunError(f"{run.config} is damaged: 'size' is {size!r}; train again with --overwrite")
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**31:
+            raise RunError(
+                f"{run.config} is damaged: 'size' is {str(size)[:40]}; train again with --overwrite"
+            )
         self.vocabulary_size_ = size
         if self.settings_.tokens == "ids" or self.preset == "best":
             self.vocabulary_ = None
