@@ -32,36 +32,36 @@ def test_every_option_of_train_takes_a_list():
 
 
 def test_the_rows_are_those_of_the_runs_and_a_report_is_left(texts, tmp_path, capsys):
-    command = ["compare", str(texts), "--cells", "gru,lstm", *SMALL, "--epochs", "1", "--seeds", "1"]
-    command += ["--seed", "7", "--jobs", "1", "--out", str(tmp_path / "out")]
+    command = ["compare", str(texts), *SMALL, "--early-stopping", "0,5", "--seeds", "1", "--seed", "7"]
+    command += ["--jobs", "1", "--out", str(tmp_path / "out")]
     assert main([*command, "--json"]) == 0
     out, err = capsys.readouterr()
     assert out.count("\n") == 1
     rows = json.loads(out)
-    assert {row["setting"] for row in rows} == {"gru", "lstm"}
+    assert {row["setting"] for row in rows} == {"early stopping 0", "early stopping 5"}
     for row in rows:
-        run = tmp_path / "out" / "runs" / f"{row['setting']}-7"
+        run = tmp_path / "out" / "runs" / f"{row['setting'].replace(' ', '_')}-7"
         assert row["runs"] == [str(run)]
         config = json.loads((run / "config.json").read_text())
-        assert config["settings"]["cell"] == row["setting"]
+        assert config["settings"]["early_stopping"] == row["varied"]["early_stopping"]
         assert config["settings"]["tokens"] == "words"
         assert row["accuracy"] == row["scores"][0] == config["results"]["val_accuracy"]
         assert row["parameters"] == config["results"]["parameters"]
         assert row["best_epochs"] == [config["results"]["best_epoch"]]
-        assert f"{row['setting']}, seed 7: epoch 1, validation accuracy {row['accuracy']:.4f}" in err
-    assert "[2/2] lstm, seed 7: done, validation accuracy " in err
+        figure = config["history"]["val_accuracy"][0]
+        assert f"{row['setting']}, seed 7: epoch 1, validation accuracy {figure:.4f}" in err
+    assert "[2/2] early stopping 5, seed 7: done, validation accuracy " in err
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "texts: cell compared" in page
+    assert "texts: early stopping compared" in page
     assert "<svg" in page
 
     assert main(command) == 0
     out, err = capsys.readouterr()
-    assert "[2/2] lstm, seed 7: kept, validation accuracy " in err
+    assert "[2/2] early stopping 5, seed 7: kept, validation accuracy " in err
     lines = out.splitlines()
-    assert lines[0].startswith(
-        "setting  accuracy (held out)  seconds an epoch  parameters  epochs to the best"
-    )
-    assert lines[1].split()[:2] == [rows[0]["setting"], f"{rows[0]['accuracy']:.4f}"]
+    assert lines[0].split("  ")[0] == "setting"
+    assert lines[1].startswith(f"{rows[0]['setting']}  ")
+    assert f" {rows[0]['accuracy']:.4f} " in lines[1]
     assert lines[-1] == f"report: {tmp_path / 'out' / 'report.html'}"
 
 

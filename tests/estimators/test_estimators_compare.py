@@ -109,15 +109,16 @@ def test_what_is_done_is_kept_and_another_grid_adds_runs(folder, tmp_path, train
     path = shutil.copytree(folder, tmp_path / "copy")
     before = compare(TextClassifier(**SMALL), TEXTS, LABELS, GRID, seeds=2, folder=path, jobs=1)
     assert trained == []
-    more = {"cell": ["gru"], "units": [3, 4]}
+    more = {"cell": ["gru"], "early_stopping": [0, 5]}
     after = compare(TextClassifier(**SMALL), TEXTS, LABELS, more, seeds=[1], folder=path, jobs=1)
-    assert trained == ["units_3-1"], "that of four units was there under another name"
+    assert trained == ["early_stopping_5-1"], "the other one was there under another name"
     gru = next(row for row in before.rows if row.name == "gru")
-    assert next(row for row in after.rows if row.name == "units 4").scores == gru.scores[1:]
+    assert next(row for row in after.rows if row.name == "early stopping 0").scores == gru.scores[1:]
 
     del trained[:]
-    compare(TextClassifier(**{**SMALL, "epochs": 1}), TEXTS, LABELS, GRID, seeds=1, folder=path, jobs=1)
-    assert trained == ["simple_rnn_2-0", "gru_2-0"], "the names are taken by runs of two epochs"
+    other = TextClassifier(**SMALL, early_stopping=9)
+    compare(other, TEXTS, LABELS, GRID, seeds=1, folder=path, jobs=1)
+    assert trained == ["simple_rnn_2-0", "gru_2-0"], "the names are taken by runs without early stopping"
     with pytest.raises(
         RunError, match=r"the examples differ from those that .* was begun with; give the same"
     ):
@@ -133,19 +134,16 @@ def test_what_is_done_is_kept_and_another_grid_adds_runs(folder, tmp_path, train
 
 def test_interrupted_it_keeps_what_is_done_and_continues(tmp_path, trained, monkeypatch):
     """A real SIGINT in the second epoch of the second run."""
-    get = _batches.Batches.__getitem__
-    asked = []
+    start = _batches.Batches.start
 
-    def got(self, index):
-        if self._seed is not None and len(trained) == 2:
-            asked.append(index)
-            if len(asked) == 3:  # two batches an epoch
-                os.kill(os.getpid(), signal.SIGINT)
-        return get(self, index)
+    def started(self, epoch, first=0):
+        if epoch == 1 and len(trained) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        start(self, epoch, first)
 
     arguments = TextClassifier(**SMALL), TEXTS, LABELS, GRID
     with monkeypatch.context() as patch:
-        patch.setattr(_batches.Batches, "__getitem__", got)
+        patch.setattr(_batches.Batches, "start", started)
         with pytest.raises(
             KeyboardInterrupt, match=r"1 of 2 runs are done and kept in .*same command continues"
         ):
@@ -180,23 +178,23 @@ def test_a_run_that_fails_is_shown_and_does_not_end_the_comparison(tmp_path, tra
 
     def fit(self, *inputs, **options):
         real(self, *inputs, **options)
-        if self.units == 3:
+        if self.cell == "simple_rnn":
             raise TrainingError("the loss became nan in epoch 2")
 
     monkeypatch.setattr(TextClassifier, "fit", fit)
-    arguments = TextClassifier(**{**SMALL, "epochs": 1}), TEXTS, LABELS, {"units": [3, 4]}
+    arguments = TextClassifier(**SMALL), TEXTS, LABELS, GRID
     found = compare(*arguments, seeds=1, folder=tmp_path / "runs", jobs=1, verbose=1)
-    assert [row.name for row in found.rows] == ["units 4", "units 3"]
+    assert [row.name for row in found.rows] == ["gru", "simple_rnn"]
     assert found.rows[1].mean is None
-    assert found.failures == {"units 3, seed 0": "the loss became nan in epoch 2"}
+    assert found.failures == {"simple_rnn, seed 0": "the loss became nan in epoch 2"}
     assert found.to_dict()["rows"][1]["failed"] == {"0": "the loss became nan in epoch 2"}
-    assert str(found).splitlines()[2].split() == ["units", "3", "failed", "1", "of", "1", "failed"]
+    assert str(found).splitlines()[2].split() == ["simple_rnn", "failed", "1", "of", "1", "failed"]
     found.report(tmp_path / "report.html")
-    assert "Failed: units 3, seed 0: the loss became nan" in (tmp_path / "report.html").read_text("utf-8")
+    assert "Failed: simple_rnn, seed 0: the loss became nan" in (tmp_path / "report.html").read_text("utf-8")
     error = capsys.readouterr().err
-    assert "[1/2] units 3, seed 0: failed, the loss became nan in epoch 2" in error
-    assert "units 4, seed 0: epoch 1, validation accuracy " in error
-    assert "[2/2] units 4, seed 0: done, validation accuracy " in error
+    assert "[1/2] simple_rnn, seed 0: failed, the loss became nan in epoch 2" in error
+    assert "gru, seed 0: epoch 1, validation accuracy " in error
+    assert "[2/2] gru, seed 0: done, validation accuracy " in error
 
     del trained[:]
     again = compare(*arguments, seeds=1, folder=tmp_path / "runs", jobs=1)
@@ -207,10 +205,12 @@ def test_a_run_that_fails_is_shown_and_does_not_end_the_comparison(tmp_path, tra
 def test_sequences_and_numbers(tmp_path):
     sequences, _, sums = make_sequences()
     model = SequenceRegressor(units=4, epochs=2, random_state=3)
-    found = compare(model, sequences, sums, {"cell": ["gru", "lstm"]}, seeds=1, folder=tmp_path / "r", jobs=1)
+    found = compare(
+        model, sequences, sums, {"early_stopping": [0, 5]}, seeds=1, folder=tmp_path / "r", jobs=1
+    )
     assert found.measure == "r2"
     for row in found.rows:
-        run = load(tmp_path / "r" / "runs" / f"{row.name}-3")
+        run = load(tmp_path / "r" / "runs" / f"{row.name.replace(' ', '_')}-3")
         assert row.scores == [run.results_["val_r2"]]
         assert found.to_dict()["rows"][0]["r2"] == found.rows[0].mean
     found.report(tmp_path / "report.html")
@@ -236,14 +236,14 @@ def test_names_say_only_what_varies():
     model = TextClassifier()
     assert names(model, {"cell": ["lstm", "gru"], "units": [16]}) == [("lstm", "lstm"), ("gru", "gru")]
     assert names(model, {"units": np.array([16, 32]), "dropout": [0.0, 0.3]}) == [
-        ("dropout 0, units 16", "dropout_0-units_16"),
-        ("dropout 0, units 32", "dropout_0-units_32"),
-        ("dropout 0.3, units 16", "dropout_0.3-units_16"),
-        ("dropout 0.3, units 32", "dropout_0.3-units_32"),
+        ("units 16, dropout 0", "units_16-dropout_0"),
+        ("units 32, dropout 0", "units_32-dropout_0"),
+        ("units 16, dropout 0.3", "units_16-dropout_0.3"),
+        ("units 32, dropout 0.3", "units_32-dropout_0.3"),
     ]
     assert names(model, {"preset": ["tutorial", "standard"], "mask": [True, False]})[2:] == [
-        ("no mask, preset tutorial", "no_mask-preset_tutorial"),
-        ("no mask, preset standard", "no_mask-preset_standard"),
+        ("preset tutorial, no mask", "preset_tutorial-no_mask"),
+        ("preset standard, no mask", "preset_standard-no_mask"),
     ]
     assert names(model, [{"cell": ["gru"]}, {"cell": ["lstm"], "class_weight": ["balanced"]}]) == [
         ("gru, class weight default", "gru-class_weight_default"),
@@ -265,7 +265,7 @@ def test_names_say_only_what_varies():
         ({"untis": [3]}, {}, "TextClassifier has no parameter 'untis'; it has batch_size, "),
         ({"cell": ["lsmt"]}, {}, "there is no cell 'lsmt'; the cells are"),
         ({"units": [0]}, {}, "units must be an integer of at least 1, not 0"),
-        ({"units": []}, {}, "need a non-empty sequence"),
+        ({"units": []}, {}, "grid for parameter 'units' need to be a non-empty sequence"),
         ({"cell": ["gru", "gru"]}, {}, "the setting 'gru' is in the grid twice"),
         ({"random_state": [1, 2]}, {}, "random_state cannot be compared: seeds says how often"),
         (

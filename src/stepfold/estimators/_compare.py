@@ -111,7 +111,7 @@ def _train(
     runs: list[_Run], data: Data, home: ComparisonFolder, jobs: int | None, measure: Measure, verbose: int
 ) -> list[Outcome]:
     """Train the runs that are not done; return what became of each."""
-    outcomes = [_earlier(run, home) for run in runs]
+    outcomes = [_earlier(run, home, measure) for run in runs]
     left = [k for k, outcome in enumerate(outcomes) if outcome is None]
     jobs = max(1, min(jobs or processors(), len(left)))
     shown = "validation accuracy" if measure == "accuracy" else "validation R²"
@@ -127,8 +127,7 @@ def _train(
                         progress.begin(k)
                         continue
                     found = _judged(outcome, measure)
-                    if found.failure:
-                        home.fail(runs[k].order.folder, found.failure)
+                    home.note(runs[k].order.folder, found.failure)
                     outcomes[k] = found
                     progress.end(k, found, _score(found, measure))
     except KeyboardInterrupt:
@@ -154,7 +153,7 @@ def _each(runs: list[_Run], left: list[int], data: Data, jobs: int) -> Generator
             yield left[k], outcome
 
 
-def _earlier(run: _Run, home: ComparisonFolder) -> Outcome | None:
+def _earlier(run: _Run, home: ComparisonFolder, measure: Measure) -> Outcome | None:
     """Return what became of a run before, None if it is still to be done."""
     if not run.order.resume:
         return None
@@ -162,7 +161,7 @@ def _earlier(run: _Run, home: ComparisonFolder) -> Outcome | None:
         return Outcome(failure=failure)
     config = RunFolder(run.order.folder).read_config()
     results = config.get("results")  # written after the network
-    return Outcome(results, config.get("history", {})) if results else None
+    return _judged(Outcome(results, config.get("history", {})), measure) if results else None
 
 
 def _judged(outcome: Outcome, measure: Measure) -> Outcome:

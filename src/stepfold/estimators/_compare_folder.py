@@ -86,9 +86,12 @@ class ComparisonFolder:
             self._folders[key] = next(self.runs / each for each in names if self.runs / each not in taken)
         return self._folders[key], known
 
-    def fail(self, folder: Path, reason: str) -> None:
-        """Remember that a run failed, and why."""
-        self.failures[folder.name] = reason
+    def note(self, folder: Path, failure: str) -> None:
+        """Remember why a run failed; "" if it did not."""
+        if failure:
+            self.failures[folder.name] = failure
+        elif self.failures.pop(folder.name, None) is None:
+            return
         self._write()
 
     def _continue(self, estimator: type[Any], digest: str) -> None:

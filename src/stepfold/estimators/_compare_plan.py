@@ -64,7 +64,8 @@ def settings_of(
         raise ValueError(f"callbacks cannot be used here: {_APART['callbacks']}")
     chosen = [{name: _plain(value) for name, value in each.items()} for each in ParameterGrid(grid)]
     estimators = [_with(estimator, each, validated) for each in chosen]
-    names = list(dict.fromkeys(name for each in chosen for name in each))
+    grids = [grid] if isinstance(grid, Mapping) else grid
+    names = list(dict.fromkeys(name for each in grids for name in each))
     values = [{name: _shown(name, getattr(each, name)) for name in names} for each in estimators]
     varied = [name for name in names if any(each[name] != values[0][name] for each in values)]
     found: dict[str, Setting] = {}

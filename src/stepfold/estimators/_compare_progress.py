@@ -83,7 +83,8 @@ class Progress:
             run.rows, run.score = rows or run.rows, score
             run.state = "failed" if outcome.failure else state
             self._ended.append(run)
-            found = outcome.failure or f"{self._measure} {score:.4f}, {len(run.rows)} epochs, {_seconds(run)}"
+            epochs = f"{len(run.rows)} epoch{'s' if len(run.rows) != 1 else ''}"
+            found = outcome.failure or f"{self._measure} {score:.4f}, {epochs}, {_seconds(run)}"
             self._say(f"[{len(self._ended)}/{len(self._runs)}] {run.name}: {run.state}, {found}")
 
     def _follow(self) -> None:

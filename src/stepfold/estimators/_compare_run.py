@@ -27,7 +27,7 @@ from ._run import RunError
 from ._side_by_side import _ONE_THREAD, _keep_memory
 from ._training import TrainingError
 
-_PATIENCE = 20.0
+_PATIENCE = 10.0
 """Seconds that processes have to end between two batches when the comparison is interrupted."""
 
 
@@ -144,10 +144,12 @@ def train_side_by_side(
                 "are done are kept: give the same command again, with --jobs 1 to train in one process"
             ) from None
         finally:
-            if running:
-                stop.touch()
-                wait(running, timeout=_PATIENCE)
-            executor.shutdown(wait=True, kill_workers=any(not future.done() for future in running))
+            try:
+                if running:
+                    stop.touch()
+                    wait(running, timeout=_PATIENCE)
+            finally:
+                executor.shutdown(wait=True, kill_workers=any(not future.done() for future in running))
 
 
 def _environment(shared: Path, threads: int) -> dict[str, str]:
