@@ -26,7 +26,7 @@ _HELP: dict[str, tuple[Kind, str]] = {
     "embedding": (at_least(1), "length of a token's vector"),
     "mask": (bool, "skip padding"),
     "word_dropout": (share, "share of the tokens that count as unknown in training"),
-    "embedding_dropout": (share, "share of the features dropped from all vectors of a text in training"),
+    "embedding_dropout": (share, "share of the values of the tokens' vectors that is dropped in training"),
     "dropout": (share, "share of a recurrent layer's inputs that is dropped in training"),
     "recurrent_dropout": (share, "share of a recurrent layer's state that is dropped in training"),
     "output_dropout": (share, "share of the output layer's inputs that is dropped in training"),

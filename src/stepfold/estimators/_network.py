@@ -35,9 +35,9 @@ def text_network(settings: TextSettings, vocabulary_size: int, outputs: int) -> 
     """
     ids = keras.Input((settings.length,), dtype="int32", name="ids")
     kept = layers.WordDropout(settings.word_dropout)(ids) if settings.word_dropout else ids
-    vectors = layers.Embedding(vocabulary_size, settings.embedding, mask_zero=settings.mask)(kept)
-    if settings.embedding_dropout:
-        vectors = keras.layers.SpatialDropout1D(settings.embedding_dropout)(vectors)
+    vectors = layers.Embedding(
+        vocabulary_size, settings.embedding, mask_zero=settings.mask, dropout=settings.embedding_dropout
+    )(kept)
     activation = "sigmoid" if outputs == 1 else "softmax"
     return keras.Model(ids, _output(_recurrent(vectors, settings), settings, outputs, activation))
 

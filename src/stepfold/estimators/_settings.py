@@ -77,7 +77,7 @@ class TextSettings(Settings):
         embedding: length of a token's vector.
         mask: whether padding is skipped.
         word_dropout: share of the tokens that count as unknown in training.
-        embedding_dropout: share of the features that is dropped from all the vectors of a text in training.
+        embedding_dropout: share of the values of the tokens' vectors that is dropped in training.
     """
 
     tokens: str
