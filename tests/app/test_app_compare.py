@@ -142,3 +142,12 @@ def test_two_processes_interrupted_and_continued(texts, tmp_path):
         for path, score in zip(row["runs"], row["scores"], strict=True):
             config = json.loads((tmp_path / path / "config.json").read_text())
             assert config["results"]["val_accuracy"] == score
+
+
+def test_what_is_for_texts_alone_is_refused_for_sequences(tmp_path, capsys):
+    rows = [f"{k},{t},{t * k},{'up' if k % 2 else 'down'}" for k in range(8) for t in range(3)]
+    (tmp_path / "table.csv").write_text("\n".join(["series,hour,value,label", *rows]) + "\n")
+    command = ["compare", str(tmp_path / "table.csv"), "--id", "series", "--time", "hour"]
+    assert main([*command, "--preset", "tutorial,standard", "--out", str(tmp_path / "out")]) == 2
+    assert "--preset is for texts, but these data are sequences" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
