@@ -126,6 +126,38 @@ def test_the_order_of_interleaved_classes_is_kept():
     np.testing.assert_allclose(mixed.logits[order], parted.logits, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("texts", "labels", "classes"),
+    [
+        ([""] * 6, [0, 1] * 3, 2),
+        (["a b", "c d"], [0, 1], 2),
+        (["a b c"] * 6, [0] * 6, 2),
+        (["a b c", "d e f"] * 6, [0, 1] * 6, 3),
+        (["a b c", *["d e f"] * 20], [0] + [1] * 20, 2),
+    ],
+    ids=["no words", "two texts", "one class", "a class without texts", "a class of one text"],
+)
+def test_little_to_learn_from_gives_finite_evidence(texts, labels, classes):
+    vocabulary, stream = ReviewVocabulary.learn(texts)
+    evidence = NgramEvidence(vocabulary)
+    found = evidence.fit_transform(stream, np.array(labels), classes)
+    assert np.isfinite(found.channels).all()
+    assert np.isfinite(found.logits).all()
+    assert found.channels.shape == (len(stream.ids), evidence.channels)
+    assert np.isfinite(evidence.transform(vocabulary.encode(["a b", "", "unknown"])).logits).all()
+
+
+def test_ngrams_that_are_as_common_in_every_class_say_nothing():
+    texts = ["same words good"] * 20 + ["same words bad"] * 180
+    labels = np.array([0] * 20 + [1] * 180)
+    vocabulary, stream = ReviewVocabulary.learn(texts)
+    evidence = NgramEvidence(vocabulary)
+    evidence.fit_transform(stream, labels, 2)
+    common, good, bad = evidence.transform(vocabulary.encode(["same", "good", "bad"])).channels[:, 0]
+    assert common == pytest.approx(0, abs=0.05)
+    assert good < -1 < 0.05 < bad
+
+
 def test_evidence_as_arrays():
     texts, labels = corpus(3)
     vocabulary, stream = ReviewVocabulary.learn(texts)

@@ -3,6 +3,7 @@
 After Wang & Manning (2012), "Baselines and bigrams: simple, good sentiment and topic classification".
 """
 
+import threading
 import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ from ._review_tokens import ReviewVocabulary, Stream, positions
 
 _SCALE = 5.0
 """What the regression's weights are multiplied with, so that both kinds of channels are about 1."""
+_LIBLINEAR = threading.Lock()
+"""Its random numbers belong to the process: two fits at a time would not give the same twice."""
 _LONGEST = {"words": 3, "marked": 2}
 _KINDS = sum(_LONGEST.values())
 
@@ -38,7 +41,7 @@ class NgramEvidence:
 
     Args:
         vocabulary: of the streams' ids.
-        smoothing: what is added to every count.
+        smoothing: what is added to every count, divided among the classes by their shares.
         strength: the regression's C, the inverse of its regularisation.
         folds: a training text's evidence comes from the folds that it is not in.
         block: n-grams are counted over blocks of so many consecutive texts of a class, and folds are whole
@@ -101,8 +104,9 @@ class NgramEvidence:
         self._tables = {name: table for name, (table, _, _) in zip(streams, learnt, strict=True)}
         features = self._joined([found for _, found, _ in learnt])
         counts = np.concatenate([counted for _, _, counted in learnt])
-        counts = counts.reshape(len(counts), self._folds, -1)
-        blocks = np.bincount(groups.group, minlength=groups.number).reshape(self._folds, -1)
+        classes = groups.number // self._folds
+        counts = counts.reshape(len(counts), self._folds, classes)
+        blocks = np.bincount(groups.group, minlength=groups.number).reshape(self._folds, classes)
         presence = _presence(features, stream.offsets, len(counts))
         parts = [None, *np.unique(fold)]
         scored = run(delayed(self._score)(presence, labels, counts, blocks, fold, part) for part in parts)
@@ -186,15 +190,21 @@ class NgramEvidence:
         indices = training.indices
         for k, score in enumerate(scores):
             p, q = counted[:, score], counted.sum(axis=1) - counted[:, score]
-            prior = max(totals.sum() - totals[score], 1) / max(totals[score], 1)
-            ratio = np.log((p + self._smoothing) / (q + self._smoothing) * prior) * seen
+            share = (totals[score] + 1) / (totals.sum() + 2)  # of the blocks
+            # an n-gram that was not seen says nothing, however rare the class
+            of_class = (p + 2 * share * self._smoothing) / share
+            ratio = np.log(of_class / (q + 2 * (1 - share) * self._smoothing) * (1 - share)) * seen
             ratios[:, k] = ratio
             training.data = ratios[indices, k]
+            positive = labels[rows] == score
+            if not len(counted) or positive.all() or not positive.any():
+                bias[k] = np.log((positive.sum() + 0.5) / ((~positive).sum() + 0.5))
+                continue
             regression = LogisticRegression(
                 C=self._strength, solver="liblinear", dual=True, tol=0.1, random_state=0
             )
-            with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
-                regression.fit(training, labels[rows] == score)
+            with _LIBLINEAR, warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+                regression.fit(training, positive)
             weights[:, k] = regression.coef_[0] * ratios[:, k]
             bias[k] = regression.intercept_[0]
         return ratios, weights, bias
@@ -242,4 +252,4 @@ def _channels(
     both = np.concatenate(
         (np.concatenate((ratios, _SCALE * weights), axis=1), none)
     )  # feature -1 is the last row
-    return both[features].reshape(len(features), -1)
+    return both[features].reshape(len(features), features.shape[1] * both.shape[1])
