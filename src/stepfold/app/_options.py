@@ -59,11 +59,7 @@ def add_options(parser: argparse.ArgumentParser, *, lists: bool = False) -> None
     for name, (kind, text) in _HELP.items():
         flags = [option_of(name), *([_SHORT[name]] if name in _SHORT else [])]
         default = standard[name]
-        shown = (
-            {None: "its own", True: "yes", False: "no"}.get(default, default)
-            if default is not False
-            else "no"
-        )
+        shown = {"None": "its own", "True": "yes", "False": "no"}.get(str(default), default)
         options: dict[str, Any] = {"dest": name, "help": f"{text} ({shown})", "default": argparse.SUPPRESS}
         if lists:
             add_list(parser, *flags, *(["--cells"] if name == "cell" else []), kind=kind, **options)
