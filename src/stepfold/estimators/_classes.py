@@ -118,7 +118,7 @@ class Classifying(ClassifierMixin):  # type: ignore[misc]  # scikit-learn has no
 
 def _labels_of(y: Any) -> NDArray[Any]:
     """Return labels as an array (examples,); ValueError for what are no labels."""
-    if not hasattr(y, "__len__"):
+    if not hasattr(y, "__len__") and not hasattr(y, "__array__"):
         if not isinstance(y, Iterable):
             raise ValueError(f"y is a {type(y).__name__}; give a list of labels, one for each input")
         y = list(y)
