@@ -9,10 +9,25 @@ from stepfold.estimators import SequenceClassifier, SequenceRegressor, TextClass
 ESTIMATORS = [SequenceClassifier(random_state=0), SequenceRegressor(random_state=0)]
 
 
+_SINGLE = (
+    "networks compute in float32, whose rounding is 1.2e-7; a row's last bits depend on its place in "
+    "a batch, and this check allows 1e-7"
+)
+
+
+def cannot_apply(estimator):
+    if not isinstance(estimator, SequenceRegressor):
+        return {}
+    return {
+        "check_methods_sample_order_invariance": _SINGLE,
+        "check_methods_subset_invariance": _SINGLE,
+    }
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
-@parametrize_with_checks(ESTIMATORS)
+@parametrize_with_checks(ESTIMATORS, expected_failed_checks=cannot_apply)
 def test_scikit_learn_finds_nothing(estimator, check):
     check(estimator)
 

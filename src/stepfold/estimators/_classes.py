@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_array
 
 from ._batches import Examples
 from ._evaluation import Evaluation, evaluation
@@ -117,12 +118,12 @@ class Classifying(ClassifierMixin):  # type: ignore[misc]  # scikit-learn has no
 
 def _labels_of(y: Any) -> NDArray[Any]:
     """Return labels as an array (examples,); ValueError for what are no labels."""
-    if not hasattr(y, "__len__"):
+    if not hasattr(y, "__len__") and not hasattr(y, "__array__"):
         if not isinstance(y, Iterable):
             raise ValueError(f"y is a {type(y).__name__}; give a list of labels, one for each input")
         y = list(y)
     labels: NDArray[Any] = column_or_1d(y, warn=True)
-    if labels.dtype.kind != "O":
+    if labels.dtype.kind not in "Of":
         return labels
     given = labels.tolist()
     missing = next((k for k, label in enumerate(given) if _is_missing(label)), None)
@@ -131,6 +132,8 @@ def _labels_of(y: Any) -> NDArray[Any]:
             f"Input y contains NaN: y[{missing}] is {given[missing]}, which is no class; "
             "fill it in, or leave the example out"
         )
+    if labels.dtype.kind == "f":
+        return np.asarray(check_array(labels, ensure_2d=False, ensure_min_samples=0, input_name="y"))
     kinds = {type(label) for label in given}
     # An object array of numbers, as a table's column may be, holds classes as well as an array of them.
     return np.array(given) if kinds and kinds <= {int, bool, float} else labels

@@ -235,7 +235,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
             )
         targets = self._checked_targets(y)
         check_consistent_length(inputs, targets)
-        self._one_dimensional_ = np.ndim(y) == 1
+        self._one_dimensional_ = np.asarray(y).ndim == 1
         self.target_mean_ = targets.mean(axis=0)
         deviation = targets.std(axis=0)
         self.target_deviation_ = np.where(deviation > 0, deviation, 1)
@@ -292,6 +292,11 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
                 f"{run.config} is damaged: it has {len(self.target_mean_)} means of targets but "
                 f"{len(self.target_deviation_)} deviations; train again with --overwrite"
             )
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
 
 
 def sequences_of(X: Any, estimator: str) -> tuple[Ragged, bool]:
