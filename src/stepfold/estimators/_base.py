@@ -1,40 +1,37 @@
-"""What the estimators share: parameters, fitting, and saving, in scikit-learn's manner."""
+"""What the estimators share: fitting, and what the network says of inputs."""
 
 from __future__ import annotations
 
 import tempfile
 import threading
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._cell import Cell
 from ..data import Ragged, split, split_blocks
 from ..report import Reading, training_fragment, write_training_report
 from ._batches import Batches, Examples
 from ._history import figures
-from ._network import count_parameters, load_network
+from ._network import count_parameters
 from ._reading import read
 from ._report import training_report
-from ._run import RunError, RunFolder
+from ._run import RunFolder
+from ._saving import SavedEstimator
 from ._settings import Settings, enough_epochs, resolve
-from ._stored_values import stored_history
 from ._training import train
 
 _PREDICTING = threading.RLock()
 """Keras's predict changes the network it belongs to, so that one thread at a time may call it."""
 
 
-class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class RecurrentEstimator(SavedEstimator):
     """Fits a recurrent network; what its inputs and targets are, a class below says.
 
     Attributes:
@@ -44,7 +41,6 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
         results_: the figures of the epoch whose weights were kept, and what training cost.
     """
 
-    _settings_kind: ClassVar[type[Settings]] = Settings
     _regression: ClassVar[bool] = False
 
     # What a class below says.
@@ -74,23 +70,6 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
     def _collate(self, inputs: Ragged, rows: NDArray[np.int64]) -> Any:
         """Return the network's inputs for some rows."""
         raise NotImplementedError
-
-    def _learnt(self) -> dict[str, Any]:
-        """Return what was learnt before the network, for JSON."""
-        raise NotImplementedError
-
-    def _restore(self, learnt: dict[str, Any], run: RunFolder) -> None:
-        """Take back what ``_learnt`` returned."""
-        raise NotImplementedError
-
-    def _save_network(self, run: RunFolder) -> None:
-        run.write(run.model, self.network_.save)
-
-    def _load_network(self, run: RunFolder) -> Any:
-        return load_network(run.model)
-
-    def _save_vocabulary(self, run: RunFolder) -> None:
-        """Write the vocabulary, if there is one."""
 
     def _evaluation(
         self, found: NDArray[np.float32], targets: NDArray[Any], rows: NDArray[np.int64] | None
@@ -254,22 +233,6 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
             return str(super()._repr_html_())
         return training_fragment(training_report(self))
 
-    def _given(self) -> dict[str, Any]:
-        given: dict[str, Any] = self.get_params(deep=False)
-        cell = given.get("cell")
-        if isinstance(cell, Cell):
-            given["cell"] = cell.to_json()
-        elif cell is not None and not isinstance(cell, str):
-            raise TypeError(
-                f"cell must be a stepfold cell or the name of one, not {type(cell).__name__}; "
-                "put @stepfold.cell before the function"
-            )
-        if given.get("early_stopping") is True:
-            given["early_stopping"] = 3
-        elif given.get("early_stopping") is False:
-            given["early_stopping"] = 0
-        return given
-
     def _seed(self) -> int:
         if isinstance(self.random_state, (int, np.integer)):
             return int(self.random_state)
@@ -315,103 +278,3 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
         with _PREDICTING:
             found = self.network_.predict(batches, verbose=0)
         return np.asarray(found)[: len(inputs)]
-
-    # Saving.
-
-    def save(self, folder: str | Path, *, overwrite: bool = True) -> None:
-        """Write the fitted estimator to a folder, which ``load`` reads. Nobody's code is in it.
-
-        Raises:
-            RunError: the folder holds other files, or a saved estimator and ``overwrite`` is False.
-            NotFittedError: the estimator was not fitted.
-        """
-        check_is_fitted(self, "network_")
-        run = RunFolder(folder)
-        run.begin(overwrite=overwrite)
-        run.clear()
-        self._save_network(run)
-        self._write(run, None)
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """Return the estimator that ``save``, or ``fit`` with a folder, left there.
-
-        Raises:
-            RunError: no saved estimator, one of another class, or a damaged file.
-            DataError: a damaged vocabulary.
-        """
-        run = RunFolder(folder)
-        config = run.read_config()
-        if config["estimator"] != cls.__name__:
-            raise RunError(
-                f"{run.path} holds a {config['estimator']}, not a {cls.__name__}; load it with that class"
-            )
-        try:
-            strange = config["parameters"].keys() - cls().get_params().keys()
-            if strange:
-                raise ValueError(f"there is no parameter {min(strange)[:40]!r}")
-            estimator = cls(**config["parameters"])
-            estimator.settings_ = resolve(cls._settings_kind, config["settings"], {})
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{run.config} is damaged or of another version ({error}); train again") from None
-        estimator.history_, estimator.results_ = stored_history(config, run)
-        estimator._restore(config, run)
-        network = estimator._load_network(run)
-        if isinstance(network, keras.Model) and (reason := estimator._misfit(network)):
-            raise RunError(
-                f"{run.model} and {run.config} do not belong together: {reason}; "
-                "copy both from where the model was trained, or train again with --overwrite"
-            )
-        estimator.network_ = network
-        return estimator
-
-    def _misfit(self, network: Any) -> str:
-        """Return in which way a loaded network differs from what was learnt before it; "" if in none."""
-        raise NotImplementedError
-
-    def _begin(self, run: RunFolder, digest: str, resume: bool) -> None:
-        """Prepare the run's folder before training."""
-        if resume:
-            if run.read_config().get("digest") != digest:
-                raise RunError(
-                    f"the examples differ from those that {run.path} was begun with; give the same data, "
-                    "or begin another run with another --out"
-                )
-            self._write(run, digest)
-            return
-        run.begin(overwrite=True)
-        made = run.clear()
-        try:
-            self._write(run, digest)
-        except RunError:
-            run.remove_empty(made)
-            raise
-
-    def _write(self, run: RunFolder, digest: str | None) -> None:
-        self._save_vocabulary(run)
-        run.write_config(
-            {
-                "estimator": type(self).__name__,
-                "parameters": self._parameters_for_json(),
-                "settings": asdict(self.settings_),
-                **self._learnt(),
-                "digest": digest,
-                "history": getattr(self, "history_", {}),
-                "results": getattr(self, "results_", {}),
-            }
-        )
-
-    def _parameters_for_json(self) -> dict[str, Any]:
-        given = self._given()
-        if given.pop("callbacks", None):
-            warnings.warn("callbacks are not saved with an estimator", stacklevel=3)
-        if not isinstance(given["random_state"], (int, type(None))):
-            given["random_state"] = None
-        weights = given.get("class_weight")
-        if isinstance(weights, Mapping):
-            given["class_weight"] = {str(name): float(value) for name, value in weights.items()}
-        return {name: _plain(value) for name, value in given.items()}
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
