@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from stepfold._processors import processors
 from stepfold.data import imdb_texts
-from stepfold.estimators._evidence_ensemble import MEMBERS, EvidenceEnsemble
-from stepfold.estimators._evidence_examples import Member
-from stepfold.estimators._review_tokens import tokenise
+from stepfold.estimators._ensemble._ensemble import MEMBERS, EvidenceEnsemble
+from stepfold.estimators._ensemble._examples import Member
+from stepfold.estimators._ensemble._tokens import tokenise
 
 Ids = NDArray[np.int64]
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from stepfold.estimators import RunError, TextClassifier, _ensemble_fit, _evidence_ensemble, load
-from stepfold.estimators._evidence_examples import Member
+from stepfold.estimators import RunError, TextClassifier, _ensemble_fit, load
+from stepfold.estimators._ensemble import Member, _ensemble
 from text_helpers import make_texts
 
 # Keras's own saving of variables does not know the newest argument of __array__ yet.
@@ -16,7 +16,7 @@ SMALL = {"preset": "best", "units": 4, "embedding": 4, "epochs": 1, "random_stat
 @pytest.fixture(autouse=True)
 def two_small_networks(monkeypatch):
     monkeypatch.setattr(_ensemble_fit, "MEMBERS", (Member(seed=0), Member(seed=1, add_logit=False)))
-    monkeypatch.setattr(_evidence_ensemble, "processors", lambda: 1)
+    monkeypatch.setattr(_ensemble, "processors", lambda: 1)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_it_learns_saves_and_says_the_same(tmp_path):
 
 @pytest.mark.slow
 def test_interrupted_it_keeps_the_networks_that_are_done(tmp_path, monkeypatch):
-    from stepfold.estimators import _evidence_training as training
+    from stepfold.estimators._ensemble import _training as training
 
     texts, labels = make_texts(rows=40)
     run, real, trained = tmp_path / "run", training.train_member, []

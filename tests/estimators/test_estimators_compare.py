@@ -18,12 +18,11 @@ from stepfold.estimators import (
     TextClassifier,
     TrainingError,
     _batches,
-    _compare,
-    _compare_run,
     compare,
     load,
 )
-from stepfold.estimators._compare_plan import settings_of
+from stepfold.estimators._comparison import _compare, _run
+from stepfold.estimators._comparison._plan import settings_of
 from text_helpers import make_sequences, make_texts
 
 # Keras's own saving of variables does not know the newest argument of __array__ yet.
@@ -40,7 +39,7 @@ def trained(monkeypatch):
 
     def noted(order, data):
         names.append(order.folder.name)
-        return _compare_run.train_run(order, data)
+        return _run.train_run(order, data)
 
     monkeypatch.setattr(_compare, "train_run", noted)
     return names
@@ -164,11 +163,11 @@ def test_interrupted_it_keeps_what_is_done_and_continues(tmp_path, trained, monk
 
 def test_a_damaged_state_begins_the_run_again(tmp_path):
     run = tmp_path / "runs" / "gru-0"
-    order = _compare_run.Order(TextClassifier, {**SMALL, "cell": "gru", "validation_split": 0.2}, run, False)
-    data = _compare_run.Data(TEXTS, LABELS, None)
-    first = _compare_run.train_run(order, data)
+    order = _run.Order(TextClassifier, {**SMALL, "cell": "gru", "validation_split": 0.2}, run, False)
+    data = _run.Data(TEXTS, LABELS, None)
+    first = _run.train_run(order, data)
     (run / "checkpoint.npz").write_bytes(b"no state")
-    again = _compare_run.train_run(replace(order, resume=True), data)
+    again = _run.train_run(replace(order, resume=True), data)
     assert again.history.keys() == first.history.keys()
     assert len(again.history["loss"]) == 2
 

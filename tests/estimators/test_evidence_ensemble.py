@@ -10,10 +10,10 @@ import pytest
 pytest.importorskip("sklearn")
 pytest.importorskip("keras")
 
-from stepfold.estimators._evidence_ensemble import EvidenceEnsemble
-from stepfold.estimators._evidence_examples import Examples, Member, batches
-from stepfold.estimators._evidence_training import LinearSchedule, best_shift
-from stepfold.estimators._review_tokens import UNKNOWN, Stream
+from stepfold.estimators._ensemble._ensemble import EvidenceEnsemble
+from stepfold.estimators._ensemble._examples import Examples, Member, batches
+from stepfold.estimators._ensemble._tokens import UNKNOWN, Stream
+from stepfold.estimators._ensemble._training import LinearSchedule, best_shift
 from stepfold.keras import SlowPathWarning
 
 WORDS = [("good", "great"), ("bad", "poor"), ("strange", "odd")]
@@ -114,8 +114,8 @@ def test_members_side_by_side_are_those_in_turn(capfd):
 
 LONG = """
 import numpy as np
-from stepfold.estimators._evidence_ensemble import EvidenceEnsemble
-from stepfold.estimators._evidence_examples import Member
+from stepfold.estimators._ensemble._ensemble import EvidenceEnsemble
+from stepfold.estimators._ensemble._examples import Member
 
 members = [Member(seed=seed, epochs=10000, embedding=4, units=4, batch=8) for seed in range(2)]
 texts = ["a good film", "a bad film"] * 30

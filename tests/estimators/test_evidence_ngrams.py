@@ -3,9 +3,9 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from stepfold.estimators._ngram_evidence import NgramEvidence, folded
-from stepfold.estimators._ngrams import Groups, NgramTable
-from stepfold.estimators._review_tokens import ReviewVocabulary
+from stepfold.estimators._ensemble._evidence import NgramEvidence, folded
+from stepfold.estimators._ensemble._ngrams import Groups, NgramTable
+from stepfold.estimators._ensemble._tokens import ReviewVocabulary
 
 WORDS = [("good", "great", "fine"), ("bad", "poor", "dull"), ("strange", "odd", "weird")]
 

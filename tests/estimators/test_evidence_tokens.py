@@ -1,6 +1,6 @@
 import numpy as np
 
-from stepfold.estimators._review_tokens import FIRST_WORD, UNKNOWN, ReviewVocabulary, Stream, tokenise
+from stepfold.estimators._ensemble._tokens import FIRST_WORD, UNKNOWN, ReviewVocabulary, Stream, tokenise
 
 
 def test_tokens_of_a_review():

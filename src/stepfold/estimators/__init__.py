@@ -15,8 +15,7 @@ from ._run import RunError, RunFolder
 from ._settings import PRESETS, Settings, TextSettings
 
 if TYPE_CHECKING:
-    from ._compare import compare
-    from ._comparison import Comparison
+    from ._comparison import Comparison, compare
     from ._evaluation import Evaluation, RegressionEvaluation, evaluate, evaluate_regression
     from ._load import load
     from ._report import evaluation_report
@@ -28,7 +27,7 @@ _MODULES = {
     "Comparison": "._comparison",
     "Evaluation": "._evaluation",
     "RegressionEvaluation": "._evaluation",
-    "compare": "._compare",
+    "compare": "._comparison",
     "evaluate": "._evaluation",
     "evaluate_regression": "._evaluation",
     "evaluation_report": "._report",

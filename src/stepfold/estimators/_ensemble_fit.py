@@ -21,9 +21,7 @@ from ._base import RecurrentEstimator
 from ._batches import Examples
 from ._callbacks import interruptible
 from ._checked_texts import CheckedTexts
-from ._evidence_ensemble import MEMBERS, EvidenceEnsemble
-from ._evidence_examples import Member
-from ._review_tokens import tokenise
+from ._ensemble import MEMBERS, EvidenceEnsemble, Member, tokenise
 from ._run import RunError, RunFolder
 from ._settings import resolve
 

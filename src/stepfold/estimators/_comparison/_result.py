@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
-from ..report import ComparisonReport, ComparisonRow, Epoch, write_comparison_report
-from ._report import versions
+from ...report import ComparisonReport, ComparisonRow, Epoch, write_comparison_report
+from .._report import versions
 
 Measure = Literal["accuracy", "r2"]
 NAMES: dict[Measure, str] = {"accuracy": "accuracy", "r2": "R²"}

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from ._evidence_examples import Examples, Member, batches
-from ._evidence_network import evidence_network
+from ._examples import Examples, Member, batches
+from ._network import evidence_network
 
 _PREDICTED = (256, 1000)
 _CALIBRATED = 6000

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._ngrams import NONE, Groups, NgramTable
-from ._review_tokens import ReviewVocabulary, Stream, positions
+from ._tokens import ReviewVocabulary, Stream, positions
 
 _SCALE = 5.0
 """What the regression's weights are multiplied with, so that both kinds of channels are about 1."""

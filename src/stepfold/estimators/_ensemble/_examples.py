@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._review_tokens import UNKNOWN, Stream, positions
+from ._tokens import UNKNOWN, Stream, positions
 
 WIDTHS = (160, 224, 320, 456, 664, 1000)
 """What batches are padded to: XLA compiles a program for each; their number is a compromise."""

@@ -9,14 +9,14 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .._processors import processors
-from ._callbacks import interruptible
-from ._compare_folder import ComparisonFolder, digest_of
-from ._compare_plan import Setting, fingerprint, settings_of
-from ._compare_progress import Progress
-from ._compare_run import Data, Order, Outcome, train_run, train_side_by_side
-from ._comparison import ComparedRun, ComparedSetting, Comparison, Measure, ranked
-from ._run import RunFolder
+from ..._processors import processors
+from .._callbacks import interruptible
+from .._run import RunFolder
+from ._folder import ComparisonFolder, digest_of
+from ._plan import Setting, fingerprint, settings_of
+from ._progress import Progress
+from ._result import ComparedRun, ComparedSetting, Comparison, Measure, ranked
+from ._run import Data, Order, Outcome, train_run, train_side_by_side
 
 Grid = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ._compare_plan import fingerprint
-from ._run import RunError, RunFolder
+from .._run import RunError, RunFolder
+from ._plan import fingerprint
 
 FORMAT = "stepfold comparison 1"
 

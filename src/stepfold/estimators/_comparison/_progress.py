@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from ._compare_run import Outcome
-from ._run import RunFolder
+from .._run import RunFolder
+from ._run import Outcome
 
 _SECONDS = 0.3
 """How often the histories of the runs are read."""

@@ -23,9 +23,9 @@ from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.backend.reduction import dump
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from ._run import RunError
-from ._side_by_side import _ONE_THREAD, _keep_memory
-from ._training import TrainingError
+from .._one_thread import ONE_THREAD, keep_memory
+from .._run import RunError
+from .._training import TrainingError
 
 _PATIENCE = 10.0
 """Seconds that processes have to end between two batches when the comparison is interrupted."""
@@ -154,7 +154,7 @@ def train_side_by_side(
 
 def _environment(shared: Path, threads: int) -> dict[str, str]:
     """Return the environment of a process: the backend of this one, so many threads, shared compilations."""
-    limits = {**dict.fromkeys(_ONE_THREAD, str(threads)), "KERAS_BACKEND": keras.backend.backend()}
+    limits = {**dict.fromkeys(ONE_THREAD, str(threads)), "KERAS_BACKEND": keras.backend.backend()}
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return limits
     return {
@@ -181,7 +181,7 @@ def _interrupts_kept_from_children() -> Iterator[None]:
 
 def _begin_process(parent: int, stop: Path) -> None:
     """End this process when it is told to, or when its parent is gone; ``fit`` ends between batches."""
-    _keep_memory()
+    keep_memory()
 
     def watch() -> None:
         while os.getppid() == parent and stop.parent.exists() and not stop.exists():

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._review_tokens import FIRST_WORD
+from ._tokens import FIRST_WORD
 
 NONE = -1
 """The feature of a token at which no known n-gram ends."""

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._processors import processors
-from ._evidence_examples import Examples, Member
-from ._ngram_evidence import NgramEvidence
-from ._review_tokens import ReviewVocabulary
+from ..._processors import processors
+from ._evidence import NgramEvidence
+from ._examples import Examples, Member
 from ._side_by_side import train_members
+from ._tokens import ReviewVocabulary
 
 MEMBERS = (
     Member(seed=0, epochs=3, cell="lstm", add_logit=True),
@@ -94,7 +94,7 @@ class EvidenceEnsemble:
 
     def predict_logits(self, texts: Iterable[str]) -> NDArray[np.float32]:
         """Return logits: (texts, 1), that of the second of two classes, or (texts, classes)."""
-        from ._evidence_training import predict_logits
+        from ._training import predict_logits
 
         examples = self._examples(texts)
         logits = [
@@ -147,7 +147,7 @@ class EvidenceEnsemble:
         """
         import keras
 
-        from . import _evidence_network  # noqa: F401  # registers its layers
+        from . import _network  # noqa: F401  # registers its layers
 
         folder = Path(folder)
         settings = json.loads((folder / "ensemble.json").read_text())
@@ -168,7 +168,7 @@ class EvidenceEnsemble:
         return min(self._words, self._vocabulary.size)
 
     def _network(self, member: Member) -> Any:
-        from ._evidence_training import make_network
+        from ._training import make_network
 
         return make_network(member, self._embedded, self._channels, self._scores)
 

@@ -11,11 +11,11 @@ from typing import Any
 from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid
 
-from .._cell import Cell
-from ..cells import by_name
-from ._base import RecurrentEstimator
-from ._ensemble_fit import check_ensemble
-from ._settings import resolve
+from ..._cell import Cell
+from ...cells import by_name
+from .._base import RecurrentEstimator
+from .._ensemble_fit import check_ensemble
+from .._settings import resolve
 
 _APART = {
     "random_state": "seeds says how often each setting is trained, and with which seeds",

@@ -5,8 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from ..keras import GRU, LSTM, MaskedPooling1D, WordDropout
-from ._review_tokens import PADDING, UNKNOWN
+from ...keras import GRU, LSTM, MaskedPooling1D, WordDropout
+from ._tokens import PADDING, UNKNOWN
 
 _CELLS = {"gru": GRU, "lstm": LSTM}
 _register = keras.saving.register_keras_serializable(package="stepfold")

@@ -1,10 +1,8 @@
-"""Trains networks of the preset `best` side by side, a process each; run as a module it is a worker."""
+"""Trains networks of the preset `best` side by side, a process each (see ``_worker``)."""
 
-import ctypes
 import dataclasses
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._evidence_examples import Examples, Member
+from .._one_thread import ONE_THREAD
+from ._examples import Examples, Member
 
 
 class Trained(NamedTuple):
@@ -29,7 +28,7 @@ class Trained(NamedTuple):
     @classmethod
     def of(cls, model: Any) -> "Trained":
         """Return what is kept of a model that ``train_member`` returned."""
-        from ._evidence_training import weights_of
+        from ._training import weights_of
 
         history = model.history.history
         return cls(weights_of(model), np.array(history["loss"]), np.array(history["seconds"]))
@@ -46,12 +45,6 @@ class Trained(NamedTuple):
         with np.load(path, allow_pickle=False) as stored:
             weights = [stored[f"arr_{k}"] for k in range(len(stored.files) - 2)]
             return cls(weights, stored["losses"], stored["seconds"])
-
-
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NPROC", "PJRT_NPROC")
-"""What tells stepfold, NumPy's BLAS and XLA that a process has one thread."""
-_MEMORY = {-4: 0, -1: 2**31 - 1, -2: 2**26}
-"""glibc's M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD: no block is a mapping of its own, none is given back."""
 
 
 def train_members(
@@ -76,7 +69,7 @@ def train_members(
         files = [(keep or folder) / f"network{k}.npz" for k in range(1, len(members) + 1)]
         missing = [k for k, file in enumerate(files) if not file.exists()]
         if jobs < 2 or len(missing) < 2:
-            from ._evidence_training import train_member
+            from ._training import train_member
 
             for k in missing:
                 model = train_member(members[k], examples, labels, words, scores, f"network {k + 1}")
@@ -108,11 +101,11 @@ def _shares(members: Sequence[Member], jobs: int) -> list[list[int]]:
 def _run(folder: Path, number: int) -> None:
     import keras
 
-    source = str(Path(__file__).parents[2])
+    source = str(Path(__file__).parents[3])
     paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
         **os.environ,
-        **dict.fromkeys(_ONE_THREAD, "1"),
+        **dict.fromkeys(ONE_THREAD, "1"),
         "KERAS_BACKEND": keras.backend.backend(),
         "PYTHONPATH": os.pathsep.join(paths),
         # networks of one kind are compiled once
@@ -123,8 +116,14 @@ def _run(folder: Path, number: int) -> None:
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for k in range(number):
-            command = [sys.executable, "-m", "stepfold.estimators._side_by_side", str(folder), str(k)]
-            processes.append(subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL))
+            command = [sys.executable, "-m", f"{__package__}._worker", str(folder), str(k)]
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C reaches this process, which ends that one
+            )
+            processes.append(process)
         while any(process.poll() is None for process in processes):
             time.sleep(0.05)
             failed = next((process for process in processes if process.poll()), None)
@@ -138,41 +137,3 @@ def _run(folder: Path, number: int) -> None:
             process.terminate()
         for process in processes:
             process.wait()
-
-
-def _work(folder: Path, number: int) -> None:
-    """Train the networks of one plan, and write the weights of each."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
-    _keep_memory()
-    from ._evidence_training import train_member
-
-    plan = json.loads((folder / f"plan{number}.json").read_text())
-    arrays = {key: np.load(folder / f"{key}.npy", mmap_mode="r") for key in Examples._fields}
-    labels = np.load(folder / "labels.npy")
-    for file, settings in plan["members"].items():
-        model = train_member(
-            Member(**settings),
-            Examples(**arrays),
-            labels,
-            plan["words"],
-            plan["scores"],
-            Path(file).stem.replace("network", "network "),
-            plan["parent"],
-        )
-        Trained.of(model).save(Path(file))
-
-
-def _keep_memory() -> None:
-    """Let glibc keep the memory that is freed.
-
-    XLA allocates its buffers anew in every step; where they come from the system each time, a third of the
-    training's time are page faults.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        for option, value in _MEMORY.items():
-            mallopt(option, value)
-
-
-if __name__ == "__main__":
-    _work(Path(sys.argv[1]), int(sys.argv[2]))
