@@ -30,7 +30,6 @@ ROWS: dict[str, dict[str, Any]] = {
     "--clip-norm 0": {"clip_norm": 0.0},
     "--schedule constant": {"schedule": "constant"},
     "--weight-averaging 0": {"weight_averaging": 0.0},
-    "--word-dropout 0": {"word_dropout": 0.0},
     "--embedding-dropout 0": {"embedding_dropout": 0.0},
     "--output-dropout 0": {"output_dropout": 0.0},
     "--early-stopping 1": {"early_stopping": 1},

@@ -5,7 +5,15 @@ import random
 
 import numpy as np
 
-SMALL = ("--length", "12", "--units", "4", "--embedding", "5", "--learning-rate", "0.05", "--epochs", "5")
+SMALL = (
+    "--length=12",
+    "--units=4",
+    "--embedding=5",
+    "--learning-rate=0.05",
+    "--epochs=5",
+    "--embedding-dropout=0",
+    "--word-dropout=0",
+)
 WORDS = {
     "pos": ["good", "great", "fine", "lovely", "brilliant"],
     "neg": ["bad", "awful", "poor", "boring", "terrible"],

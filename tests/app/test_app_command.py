@@ -143,12 +143,12 @@ def stdin(monkeypatch, raw):
 
 
 def test_predict_takes_lines_on_standard_input(trained, capsys, monkeypatch):
-    stdin(monkeypatch, "great film\r\nbad\u2028été\n".encode())
+    stdin(monkeypatch, "great lovely film\r\nbad\u2028été\n".encode())
     assert main(["predict", str(trained), "--json"]) == 0
     out = capsys.readouterr().out
     assert "été" in out, "real letters"
     answers = [json.loads(line) for line in out.splitlines()]
-    assert [answer["text"] for answer in answers] == ["great film", "bad\u2028été"]
+    assert [answer["text"] for answer in answers] == ["great lovely film", "bad\u2028été"]
     assert [answer["label"] for answer in answers] == ["pos", "neg"]
     assert all(0.5 <= answer["probability"] <= 1 for answer in answers)
 
@@ -289,7 +289,7 @@ def make_foreign(path):
         ("model.keras", os.unlink, "holds no model yet: no epoch was finished; continue it with --resume"),
         ("vocabulary.json", damage_half, "vocabulary.json holds no vocabulary"),
         ("vocabulary.json", os.unlink, "vocabulary.json is missing, without which no text can be read"),
-        ("config.json", rename_setting, "unexpected keyword argument 'untis'"),
+        ("config.json", rename_setting, "there is no parameter 'untis'"),
         ("config.json", damage_half, "config.json is damaged; train again with --overwrite"),
     ],
 )

@@ -112,10 +112,10 @@ def test_the_network_of_another_vocabulary_or_scale_is_refused(runs):
 
 @pytest.mark.parametrize("kind", ["text", "classes", "numbers"])
 def test_junk_at_any_key_is_an_error_of_ours_or_harmless(runs, kind, monkeypatch):
-    from stepfold.estimators import _base
+    from stepfold.estimators import _saving
 
     loads = []
-    monkeypatch.setattr(_base, "load_network", loads.append)  # what follows is checked against the network
+    monkeypatch.setattr(_saving, "load_network", loads.append)  # what follows is checked against the network
     whole = (runs / kind / "config.json").read_text(encoding="utf-8")
     config = json.loads(whole)
     paths = [(key,) for key in config] + [("settings", key) for key in config["settings"]]

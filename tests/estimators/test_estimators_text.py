@@ -17,7 +17,14 @@ from text_helpers import make_texts
 
 # Keras's own saving of variables does not know the newest argument of __array__ yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
-SMALL = {"units": 4, "embedding": 5, "length": 12, "learning_rate": 0.02, "random_state": 0}
+SMALL = {
+    "units": 4,
+    "embedding": 5,
+    "length": 12,
+    "learning_rate": 0.05,
+    "embedding_dropout": 0.0,
+    "random_state": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +177,10 @@ def test_every_parameter_is_a_setting():
     apart = {"preset", "callbacks", "random_state", "verbose"}
     assert set(TextClassifier().get_params()) - apart == {field.name for field in fields(TextSettings)}
     assert set(SequenceClassifier().get_params()) - apart == {field.name for field in fields(Settings)}
+
+
+def test_a_fitted_estimator_shows_itself_in_a_notebook(fitted):
+    shown = fitted._repr_html_()
+    assert "<svg" in shown
+    assert "lstm" in shown
+    assert "TextClassifier" in TextClassifier()._repr_html_()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
+import stepfold.torch  # noqa: F401  # registers the operators
 from stepfold import cell
 from stepfold._runtime import Recipe
 
@@ -23,9 +24,9 @@ def packed(data: Tensor, batch_sizes: Tensor, rows: int, reverse: bool = False) 
     recipe = Recipe.of(weighted.step, 1, active="packed", initial=True, reverse=reverse)
     weights = [torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)]
     initial = [torch.zeros(rows, 1, dtype=torch.float64)]
-    return torch.ops.stepfold.scan(data, weights, initial, [], batch_sizes, None, recipe.text, True, False)[
-        :2
-    ]
+    return torch.ops.stepfold.scan(
+        data, weights, initial, [], batch_sizes, None, None, recipe.text, True, False
+    )[:2]
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=7), st.booleans())

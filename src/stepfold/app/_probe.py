@@ -8,14 +8,17 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .. import __version__, cells, tasks
 from ..estimators import RunError
 from ..probe import Budget, ProbeResult, probe
-from ..report import GradientFlow, LongestLag, MemoryReport, write_memory_report
 from ._arguments import at_least, command_line, positive
+
+if TYPE_CHECKING:
+    from ..report import MemoryReport
 
 _CELLS = ("simple_rnn", "lstm", "gru")
 _LAG = 100
@@ -107,6 +110,8 @@ def _probe(options: argparse.Namespace) -> None:
         raise RunError(str(error)) from None
     # of training, that of earlier calls included
     seconds = sum(attempt.seconds for piece in result.pieces for attempt in piece.attempts)
+    from ..report import write_memory_report
+
     write_memory_report(folder / "report.html", _report(result, options, budget, seconds))
     if options.json:
         print(json.dumps(_figures(result, seconds)))
@@ -114,7 +119,11 @@ def _probe(options: argparse.Namespace) -> None:
         print(f"{_table(result)}\n\n{_sentence(result)}")
 
 
-def _report(result: ProbeResult, options: argparse.Namespace, budget: Budget, seconds: float) -> MemoryReport:
+def _report(
+    result: ProbeResult, options: argparse.Namespace, budget: Budget, seconds: float
+) -> "MemoryReport":
+    from ..report import GradientFlow, LongestLag, MemoryReport
+
     task = result.tasks[0]
     flows = [
         GradientFlow(
