@@ -100,7 +100,8 @@ def _print(estimator: Any, inputs: Any, names: list[str], options: argparse.Name
                     line["probabilities"] = {
                         str(label): round(float(value), 6) for label, value in zip(classes, row, strict=True)
                     }
-                print(_json({**line, "text": name}))
+                key = "text" if hasattr(estimator, "vocabulary_") else "sequence"
+                print(_json({**line, key: name}))
             else:
                 shown = f"{_one_line(classes[likeliest])}\t{row[likeliest]:.4f}"
                 if options.all:

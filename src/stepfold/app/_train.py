@@ -29,7 +29,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         help="what the options below begin with (standard); best takes minutes",
     )
     add_options(parser)
-    parser.add_argument("--out", metavar="RUN", help="the run's folder (runs/DATA-CELL)")
+    parser.add_argument("--out", metavar="RUN", help="the run's folder (runs/DATA-CELL, or runs/DATA-PRESET)")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
     parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
     parser.add_argument("--json", action="store_true", help="print the final figures as a line of JSON")
@@ -88,9 +88,11 @@ def _train(options: argparse.Namespace) -> None:
     for name in ("preset", "seed"):
         if hasattr(options, name):
             given["random_state" if name == "seed" else name] = getattr(options, name)
-    cell = given.get("cell", PRESETS["standard"]["cell"])
-    known_cell(cell)
-    run = RunFolder(options.out or os.path.join("runs", f"{stem(options.data)}-{cell}"))
+    preset = given.get("preset", "standard")
+    name = given.get("cell") or (PRESETS[preset]["cell"] if preset == "standard" else preset)
+    if "cell" in given:
+        known_cell(given["cell"])
+    run = RunFolder(options.out or os.path.join("runs", f"{stem(options.data)}-{name}"))
     begun: dict[str, Any] = {}
     if options.resume:
         begun = run.read_config()
@@ -103,7 +105,7 @@ def _train(options: argparse.Namespace) -> None:
     estimator = _estimator(examples, given, begun)
     with input_errors():
         estimator.fit(examples.inputs, examples.targets, folder=run.path, resume=options.resume)
-    estimator.report(run.report, title=f"{stem(options.data)}, {cell}", command=command_line())
+    estimator.report(run.report, title=f"{stem(options.data)}, {name}", command=command_line())
     results = estimator.results_
     if options.json:
         print(json.dumps(results))

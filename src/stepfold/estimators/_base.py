@@ -140,6 +140,10 @@ class RecurrentEstimator(SavedEstimator):
         if len(checked_rows):
             size = self._prediction_batch(settings)
             validation = Batches(checked, checked_rows, size, self._collate, None)
+        if settings.early_stopping and validation is None:
+            raise ValueError(
+                "early_stopping needs held-out examples; set validation_split or give validation_data"
+            )
         keras.utils.set_random_seed(seed)
         self.settings_: Any = settings
         network = self._build(settings)
@@ -226,10 +230,15 @@ class RecurrentEstimator(SavedEstimator):
             command: how to run it again; "" for the Python call.
         """
         check_is_fitted(self, "network_")
+        if not self.results_:
+            raise ValueError(
+                "this training did not end, so it has no report; "
+                "continue it with fit(..., folder=..., resume=True)"
+            )
         write_training_report(path, training_report(self, title=title, command=command))
 
     def _repr_html_(self) -> str:
-        if not hasattr(self, "results_"):
+        if not getattr(self, "results_", None):
             return str(super()._repr_html_())
         return training_fragment(training_report(self))
 
@@ -254,6 +263,8 @@ class RecurrentEstimator(SavedEstimator):
         if settings.split == "random":
             return split(examples.targets, names, seed=seed, validation=share)
         blocks = round(1 / share)
+        if abs(1 / share - blocks) > 1e-6 or blocks < 2:
+            raise ValueError(f"with split='blocks' validation_split must be 1/2, 1/3, 1/4, …, not {share}")
         return split_blocks(examples.targets, names, block=blocks - 1, blocks=blocks, seed=seed)
 
     def _labels(self) -> Any:
@@ -261,7 +272,7 @@ class RecurrentEstimator(SavedEstimator):
         raise NotImplementedError
 
     def _prediction_batch(self, settings: Settings) -> int:
-        return max(settings.batch_size, 100)  # divides 5,000: no odd batch to compile for
+        return max(settings.batch_size, 100)  # one size for prediction, so that few shapes are compiled
 
     def _network_output(self, X: Any) -> NDArray[np.float32]:
         """Return what the network gives for some inputs, (inputs, outputs)."""

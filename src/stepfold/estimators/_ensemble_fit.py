@@ -113,10 +113,18 @@ class EnsembleFitting(RecurrentEstimator):
         if run is not None:
             self._begin(run, digest, resume)
             run.members.mkdir(exist_ok=True)
+        source, checked = [texts[row] for row in held], targets[held]
+        if validation_data is not None:
+            source = list(CheckedTexts(validation_data[0]))
+            checked, held = self._encode_targets(validation_data[1]), np.arange(len(source))
+            if len(source) != len(checked):
+                raise ValueError(f"validation_data has {len(source)} inputs but {len(checked)} targets")
         began = time.perf_counter()
         chosen = [texts[row] for row in rows]
         with interruptible(_interruption_message(run)):
-            ensemble.fit(chosen, targets[rows], len(self.classes_), None if run is None else run.members)
+            ensemble.fit(
+                chosen, targets[rows], len(self.classes_), None if run is None else run.members, self.verbose
+            )
         seconds = round(time.perf_counter() - began, 2)
         self.network_ = ensemble
         self.history_ = _history_of(ensemble)
@@ -129,13 +137,8 @@ class EnsembleFitting(RecurrentEstimator):
             "parameters": _parameters_of(ensemble),
             "training_examples": len(rows),
             "held_out": len(held),
-            "split": settings.split,
+            "split": settings.split if validation_data is None else "given",
         }
-        source, checked = [texts[row] for row in held], targets[held]
-        if validation_data is not None:
-            source = list(CheckedTexts(validation_data[0]))
-            checked, held = self._encode_targets(validation_data[1]), np.arange(len(source))
-            self.results_.update(held_out=len(held), split="given")
         if len(held):
             self._judge_ensemble(source, checked, held)
         if run is not None:

@@ -29,11 +29,13 @@ def training_report(estimator: Any, *, title: str = "", command: str = "") -> Tr
         {"epoch": k + 1, **{name: estimator.history_[name][k] for name in names}}
         for k in range(len(estimator.history_["loss"]))
     ]
-    for name in ("val_loss", "val_accuracy"):  # of an ensemble, which is judged once
+    kept = rows[(estimator.results_["best_epoch"] or len(rows)) - 1]
+    for name in ("val_loss", "val_accuracy", "val_r2"):  # measured once, with the weights that were kept
         if name in estimator.results_ and name not in names:
-            rows[-1][name] = estimator.results_[name]
+            kept[name] = estimator.results_[name]
     settings = {name: value for name, value in asdict(estimator.settings_).items() if value is not None}
-    settings["cell"] = cell_of(estimator).name
+    used = cells_of(estimator)
+    settings["cell"] = ", ".join(cell.name for cell in used)
     found = getattr(estimator, "evaluation_", None)
     held_out = int(estimator.results_.get("held_out", 0))
     return TrainingReport(
@@ -51,8 +53,8 @@ def training_report(estimator: Any, *, title: str = "", command: str = "") -> Tr
         score=None if found is None else found.score,
         examples="texts" if hasattr(estimator, "vocabulary_") else "sequences",
         reading=getattr(estimator, "reading_", None),
-        equations={settings["cell"]: cell_of(estimator).show("maths")},
-        latex={settings["cell"]: cell_of(estimator).show("latex")},
+        equations={cell.name: cell.show("maths") for cell in used},
+        latex={cell.name: cell.show("latex") for cell in used},
         **_judgement(found, getattr(estimator, "mistakes_", {})),
     )
 
@@ -72,7 +74,7 @@ def evaluation_report(
     worst = list(getattr(found, "mistakes", ()))
     mistakes = dict(zip(worst, estimator._describe(X, worst), strict=True))
     first = worst[0] if worst else 0
-    reading = estimator._read_input(X, first, None if mistakes == {} else found.targets[first])
+    reading = estimator._read_input(X, first, found.targets[first])
     scores: dict[str, Any]
     if isinstance(found, Evaluation):
         scores = {"accuracy": found.accuracy, "count": len(found.targets)}
@@ -113,10 +115,10 @@ def _judgement(found: Evaluation | RegressionEvaluation | None, mistakes: dict[i
     return {"confusion": Confusion(names, found.confusion), "mistakes": shown}
 
 
-def cell_of(estimator: Any) -> Cell:
-    """Return the cell of a fitted estimator."""
-    cell = estimator.settings_.cell
-    return Cell.from_json(cell) if cell.lstrip().startswith("{") else cells.by_name(cell)
+def cells_of(estimator: Any) -> list[Cell]:
+    """Return the cells of a fitted estimator: several different ones in an ensemble."""
+    names = getattr(estimator.network_, "cells", None) or [estimator.settings_.cell]
+    return [Cell.from_json(n) if n.lstrip().startswith("{") else cells.by_name(n) for n in names]
 
 
 def versions() -> dict[str, str]:

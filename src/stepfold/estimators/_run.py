@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,13 +68,15 @@ class RunFolder:
         """
         made = self._make()
         try:
-            present = {entry.name for entry in self.path.iterdir()}
-            self.write(self.path / "probe", lambda part: part.write_bytes(b""))
-            (self.path / "probe").unlink()
+            self._check_contents({entry.name for entry in self.path.iterdir()}, overwrite)
+            with tempfile.TemporaryFile(dir=self.path):  # whether anything can be written
+                pass
         except OSError as error:
             raise self._unwritable(error) from None
         finally:
             self.remove_empty(made)
+
+    def _check_contents(self, present: set[str], overwrite: bool) -> None:
         ours = {file.name for file in self.files}
         if strangers := sorted(name for name in present - ours if not _is_temporary(name, ours)):
             raise RunError(
@@ -198,8 +202,8 @@ _ENTRIES: dict[str, Any] = {
 
 def _is_temporary(name: str, ours: set[str]) -> bool:
     """Whether a file is what an interrupted ``write`` left."""
-    parts = name.split(".")
-    return name.startswith(".") and len(parts) >= 3 and any(file.startswith(parts[1]) for file in ours)
+    stems = "|".join(re.escape(Path(file).stem) for file in sorted(ours))
+    return re.fullmatch(rf"\.({stems})\.\d+(\.\w+)?", name) is not None
 
 
 def _short(value: object) -> str:

@@ -136,7 +136,8 @@ class SequenceEstimator(RecurrentEstimator):
         return inputs.padded(rows, longest), mask
 
     def _inputs_of(self, X: Any, rows: Sequence[int]) -> list[Any]:
-        return [X[row] for row in rows]
+        by_row = getattr(X, "iloc", X)  # of a table of pandas, X[row] is a column
+        return [by_row[row] for row in rows]
 
     def _describe(self, X: Any, rows: Sequence[int]) -> list[str]:
         return [f"sequence {row}" for row in rows]

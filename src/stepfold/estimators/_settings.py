@@ -252,6 +252,8 @@ def _check(values: Mapping[str, Any]) -> None:
     weights = values["class_weight"]
     if weights is not None and weights != "balanced" and not isinstance(weights, Mapping):
         raise ValueError(f"class_weight must be 'balanced' or a weight for each class, not {_short(weights)}")
+    if values["learning_rate"] == 0:
+        raise ValueError("learning_rate must be above 0; None takes the optimizer's own")
     for name in ("learning_rate", "clip_norm"):
         value = values[name]
         if value is not None and not 0 <= value < float("inf"):

@@ -41,7 +41,7 @@ class TextClassifier(EnsembleFitting, Classifying, RecurrentEstimator):
 
     Attributes:
         classes_: (classes,) the labels, sorted.
-        vocabulary_: the words and their ids.
+        vocabulary_: the words and their ids; None with tokens="ids" and the preset "best".
         network_: the fitted network, a ``keras.Model``; with the preset "best" the ensemble.
         history_, results_, settings_: see ``RecurrentEstimator``.
     """

@@ -57,6 +57,7 @@ class EvidenceEnsemble:
         labels: NDArray[np.integer[Any]],
         classes: int,
         keep: Path | None = None,
+        verbose: int = 1,
     ) -> "EvidenceEnsemble":
         """Learn from texts.
 
@@ -69,6 +70,7 @@ class EvidenceEnsemble:
             labels: (texts,) integers below `classes`.
             classes: their number, two at least.
             keep: a folder for networks that are done, which are not trained again; None for none.
+            verbose: 0 for no lines of progress on standard error.
         """
         jobs = self._jobs or processors()
         began = time.perf_counter()
@@ -77,15 +79,21 @@ class EvidenceEnsemble:
         found = self._evidence.fit_transform(stream, labels, classes)
         examples = Examples.cut(stream, found.channels, found.logits, self._words, self._longest)
         line = f"n-grams of {len(labels):,} texts, {time.perf_counter() - began:.0f} s"
-        print(line, file=sys.stderr, flush=True)
+        if verbose:
+            print(line, file=sys.stderr, flush=True)
         self._channels, self._scores = found.channels.shape[1], found.logits.shape[1]
         self.trained = train_members(
-            self._members, examples, labels, self._embedded, self._scores, jobs, keep
+            self._members, examples, labels, self._embedded, self._scores, jobs, keep, verbose
         )
         self._networks = [self._network(member) for member in self._members]
         for network, trained in zip(self._networks, self.trained, strict=True):
             network.set_weights(trained.weights)
         return self
+
+    @property
+    def cells(self) -> list[str]:
+        """The names of the members' cells, each once."""
+        return list(dict.fromkeys(member.cell for member in self._members if member.cell is not None))
 
     @property
     def networks(self) -> list[Any]:

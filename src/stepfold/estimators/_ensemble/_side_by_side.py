@@ -55,11 +55,12 @@ def train_members(
     scores: int,
     jobs: int,
     keep: Path | None = None,
+    verbose: int = 1,
 ) -> list[Trained]:
     """Return each network, trained `jobs` at a time.
 
     Networks that are in the folder `keep` are read from there; the others are left there as they are done.
-    Each line of progress goes to standard error. When this is interrupted the processes end with it.
+    Each line of progress goes to standard error, if `verbose` is not 0. When this is interrupted the processes end with it.
 
     Raises:
         RuntimeError: a process failed; what it says stands on standard error.
@@ -72,7 +73,9 @@ def train_members(
             from ._training import train_member
 
             for k in missing:
-                model = train_member(members[k], examples, labels, words, scores, f"network {k + 1}")
+                model = train_member(
+                    members[k], examples, labels, words, scores, f"network {k + 1}" if verbose else ""
+                )
                 Trained.of(model).save(files[k])
             return [Trained.load(file) for file in files]
         for key, array in {**examples._asdict(), "labels": labels}.items():
@@ -84,6 +87,7 @@ def train_members(
                 "words": words,
                 "scores": scores,
                 "parent": os.getpid(),
+                "verbose": verbose,
             }
             (folder / f"plan{number}.json").write_text(json.dumps(plan))
         _run(folder, len(shares))

@@ -101,7 +101,7 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
     """Writes a line to standard error after each epoch; ends the process when its parent has ended.
 
     Args:
-        name: what the line begins with.
+        name: what the line begins with; "" for no lines.
         parent: the parent's process id, None for a training that has no process of its own.
     """
 
@@ -122,9 +122,9 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
             logs["seconds"] = seconds - sum(self.seconds)
             self.seconds.append(logs["seconds"])
         loss = (logs or {}).get("loss", math.nan)
-        print(
-            f"{self._name}: epoch {epoch + 1}, loss {loss:.4f}, {seconds:.0f} s", file=sys.stderr, flush=True
-        )
+        if self._name:
+            line = f"{self._name}: epoch {epoch + 1}, loss {loss:.4f}, {seconds:.0f} s"
+            print(line, file=sys.stderr, flush=True)
 
 
 def weights_of(model: Any) -> list[NDArray[np.float32]]:
@@ -164,7 +164,7 @@ def train_member(
         labels: (texts,) integers.
         words: every id is below it.
         scores: the number of logits.
-        name: for the lines of progress.
+        name: for the lines of progress; "" for none.
         parent: see `Progress`.
     """
     if not member.evidence:

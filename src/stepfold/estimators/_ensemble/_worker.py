@@ -25,7 +25,7 @@ def _work(folder: Path, number: int) -> None:
             labels,
             plan["words"],
             plan["scores"],
-            Path(file).stem.replace("network", "network "),
+            Path(file).stem.replace("network", "network ") if plan["verbose"] else "",
             plan["parent"],
         )
         Trained.of(model).save(Path(file))
