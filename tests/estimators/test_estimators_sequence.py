@@ -46,6 +46,19 @@ def test_a_regressor_predicts_on_the_scale_of_its_targets(regressor, tmp_path):
     np.testing.assert_array_equal(load(tmp_path / "run").predict(sequences), regressor.predict(sequences))
 
 
+def test_the_report_of_a_regressor_says_r2(regressor, tmp_path):
+    regressor.report(tmp_path / "report.html")
+    assert f"R² {regressor.evaluation_.score:.3f}" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_early_stopping_needs_examples_to_stop_by():
+    sequences, labels, _ = make_sequences(20)
+    with pytest.raises(ValueError, match="early_stopping needs held-out examples"):
+        SequenceClassifier(early_stopping=2).fit(sequences, labels)
+    with pytest.raises(ValueError, match="validation_split must be 1/2, 1/3, 1/4"):
+        SequenceClassifier(split="blocks", validation_split=0.4).fit(sequences, labels)
+
+
 def test_several_targets():
     sequences, _, sums = make_sequences(30)
     targets = np.stack([sums, -sums], axis=1)

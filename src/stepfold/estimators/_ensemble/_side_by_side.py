@@ -60,10 +60,10 @@ def train_members(
     """Return each network, trained `jobs` at a time.
 
     Networks that are in the folder `keep` are read from there; the others are left there as they are done.
-    Each line of progress goes to standard error, if `verbose` is not 0. When this is interrupted the processes end with it.
+    Lines of progress go to standard error unless `verbose` is 0. The processes end when this is interrupted.
 
     Raises:
-        RuntimeError: a process failed; what it says stands on standard error.
+        TrainingError: a process failed; what it says stands on standard error.
     """
     with tempfile.TemporaryDirectory(prefix="stepfold-") as name:
         folder = Path(name)
@@ -132,9 +132,11 @@ def _run(folder: Path, number: int) -> None:
             time.sleep(0.05)
             failed = next((process for process in processes if process.poll()), None)
             if failed is not None:
-                raise RuntimeError(
+                from .._callbacks import TrainingError
+
+                raise TrainingError(
                     f"a process that trains networks ended with status {failed.returncode}; its error stands "
-                    "above on standard error, and jobs=1 trains the networks in this process"
+                    "above on standard error. OMP_NUM_THREADS=1 trains the networks in one process"
                 )
     finally:
         for process in processes:
