@@ -5,8 +5,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from stepfold.estimators import SequenceClassifier, SequenceRegressor, TextClassifier
 
+SMALL = {"units": 8, "bidirectional": False, "epochs": 40, "learning_rate": 0.03, "random_state": 0}
 # Sequences of numbers take an array (batch, time) as well, so that every check applies to them.
-ESTIMATORS = [SequenceClassifier(random_state=0), SequenceRegressor(random_state=0)]
+ESTIMATORS = [SequenceClassifier(**SMALL), SequenceRegressor(**SMALL)]
 
 
 _SINGLE = (

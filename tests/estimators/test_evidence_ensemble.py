@@ -124,16 +124,20 @@ EvidenceEnsemble(members, words=30, jobs=2).fit(texts, np.arange(60) % 2, 2)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="process groups")
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the processes")
 def test_an_interrupted_training_leaves_no_process():
-    process = subprocess.Popen([sys.executable, "-c", LONG], stderr=subprocess.PIPE, start_new_session=True)
-    assert process.stderr is not None
-    assert any(b"epoch 1," in line for line in process.stderr)
-    process.send_signal(signal.SIGINT)
-    assert b"KeyboardInterrupt" in process.stderr.read()
-    process.wait(timeout=30)
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+    with subprocess.Popen([sys.executable, "-c", LONG], stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert any(b"epoch 1," in line for line in process.stderr)
+        with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
+            children = [int(child) for child in file.read().split()]
+        assert len(children) >= 2, "a process for each network"
+        process.send_signal(signal.SIGINT)
+        assert b"KeyboardInterrupt" in process.stderr.read()
+        process.wait(timeout=30)
+    for child in children:
+        with pytest.raises(ProcessLookupError):
+            os.kill(child, 0)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
