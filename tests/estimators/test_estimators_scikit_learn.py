@@ -7,7 +7,7 @@ from stepfold.estimators import SequenceClassifier, SequenceRegressor, TextClass
 
 SMALL = {"units": 8, "bidirectional": False, "epochs": 40, "learning_rate": 0.03, "random_state": 0}
 # Sequences of numbers take an array (batch, time) as well, so that every check applies to them.
-ESTIMATORS = [SequenceClassifier(**SMALL), SequenceRegressor(**SMALL)]
+ESTIMATORS = [SequenceClassifier(**SMALL), SequenceRegressor(**{**SMALL, "epochs": 150, "units": 32})]
 
 
 _SINGLE = (
