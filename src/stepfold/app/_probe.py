@@ -1,9 +1,7 @@
 """The subcommand ``probe``: what cells can remember."""
 
 import argparse
-import importlib.metadata
 import json
-import platform
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -122,6 +120,8 @@ def _probe(options: argparse.Namespace) -> None:
 def _report(
     result: ProbeResult, options: argparse.Namespace, budget: Budget, seconds: float
 ) -> "MemoryReport":
+    from importlib import metadata  # takes 10 ms, which no other command needs
+
     from ..report import GradientFlow, LongestLag, MemoryReport
 
     task = result.tasks[0]
@@ -151,9 +151,9 @@ def _report(
         },
         versions={
             "stepfold": __version__,
-            "Python": platform.python_version(),
+            "Python": sys.version.split()[0],
             "numpy": np.__version__,
-            "llvmlite": importlib.metadata.version("llvmlite"),
+            "llvmlite": metadata.version("llvmlite"),
         },
         notes=[
             "Gradient flow: by how much ∂s_T/∂s_t stretches a vector, in root mean square; s is the whole "

@@ -4,7 +4,6 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
-from importlib import metadata
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -84,6 +83,8 @@ def _reviews(path: str | Path | None) -> Iterable[tuple[str, int]]:
 
 
 def _from_package() -> Iterator[tuple[str, int]]:
+    from importlib import metadata  # takes 10 ms, which no other command needs
+
     # The table is read as package data: importing the package would parse it with pandas.
     try:
         files = metadata.files(_PACKAGE) or []
