@@ -1,4 +1,4 @@
-"""The folder of a run: what an estimator saves, and what training leaves on its way there."""
+"""The folder of a run: what an estimator saves, and what training writes."""
 
 from __future__ import annotations
 
