@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..estimators import PRESETS
+from ..estimators import CHOICES, PRESETS
 from ._arguments import at_least, list_of, not_negative, positive, share
 
 Kind = Callable[[str], Any] | tuple[str, ...] | None
@@ -19,8 +19,8 @@ _HELP: dict[str, tuple[Kind, str]] = {
     "units": (at_least(1), "units of each recurrent layer"),
     "layers": (at_least(1), "recurrent layers"),
     "bidirectional": (bool, "read in both directions"),
-    "pooling": (("last", "max", "mean", "max_mean"), "what the output layer sees of the states over time"),
-    "tokens": (("words", "subwords", "keras"), "what texts are cut into"),
+    "pooling": (CHOICES["pooling"], "what the output layer sees of the states over time"),
+    "tokens": (tuple(name for name in CHOICES["tokens"] if name != "ids"), "what texts are cut into"),
     "vocabulary_size": (at_least(5), "token ids are below this; rarer tokens are unknown"),
     "length": (at_least(1), "the last tokens of a text that are read"),
     "embedding": (at_least(1), "length of a token's vector"),
@@ -30,18 +30,18 @@ _HELP: dict[str, tuple[Kind, str]] = {
     "dropout": (share, "share of a recurrent layer's inputs that is dropped in training"),
     "recurrent_dropout": (share, "share of a recurrent layer's state that is dropped in training"),
     "output_dropout": (share, "share of the output layer's inputs that is dropped in training"),
-    "recurrent_initializer": (("orthogonal", "identity", "glorot_uniform"), "first recurrent weights"),
+    "recurrent_initializer": (CHOICES["recurrent_initializer"], "first recurrent weights"),
     "epochs": (at_least(1), "passes over the training examples"),
     "batch_size": (at_least(1), "examples a training step"),
-    "optimizer": (("adam", "adamw", "nadam", "rmsprop", "sgd"), "how weights are adjusted"),
+    "optimizer": (CHOICES["optimizer"], "how weights are adjusted"),
     "learning_rate": (positive, "the optimizer's step size"),
-    "schedule": (("constant", "linear", "cosine"), "how the learning rate falls"),
+    "schedule": (CHOICES["schedule"], "how the learning rate falls"),
     "clip_norm": (not_negative, "the most that the gradients' norm may be; 0 for no limit"),
     "weight_averaging": (share, "share of training, at its end, over which weights are averaged"),
     "early_stopping": (at_least(0), "epochs without a better validation after which to stop; 0 for never"),
     "validation_split": (share, "share of the examples that is held out; 0 to train on everything"),
     "split": (
-        ("random", "blocks"),
+        CHOICES["split"],
         "hold out examples at random, or the last ones of each class in the file",
     ),
     "class_weight": (("balanced",), "weigh classes by how rare they are"),

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._cell import Cell
 from ._network import load_network
 from ._run import RunError, RunFolder
-from ._settings import Settings, resolve
+from ._settings import Settings, plain, resolve
 from ._stored_values import stored_history
 
 
@@ -146,13 +146,9 @@ class SavedEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         given = self._given()
         if given.pop("callbacks", None):
             warnings.warn("callbacks are not saved with an estimator", stacklevel=3)
-        if not isinstance(given["random_state"], (int, type(None))):
+        if not isinstance(plain(given["random_state"]), (int, type(None))):
             given["random_state"] = None
         weights = given.get("class_weight")
         if isinstance(weights, Mapping):
             given["class_weight"] = {str(name): float(value) for name, value in weights.items()}
-        return {name: _plain(value) for name, value in given.items()}
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
+        return {name: plain(value) for name, value in given.items()}

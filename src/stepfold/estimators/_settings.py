@@ -174,9 +174,7 @@ SEQUENCES: dict[str, Any] = {
 def resolve(kind: type[Settings], defaults: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
     """Return the settings: what was given, and the defaults where it is None; ValueError if one is wrong."""
     names = [field.name for field in fields(kind)]
-    values = {
-        name: defaults[name] if given.get(name) is None else _plain(name, given[name]) for name in names
-    }
+    values = {name: defaults[name] if given.get(name) is None else plain(given[name]) for name in names}
     _check(values)
     return kind(**values)
 
@@ -190,8 +188,8 @@ def enough_epochs(settings: Settings, examples: int) -> int:
     return min(max(settings.epochs, -(-_LEAST_STEPS // steps)), max(_MOST_EPOCHS, settings.epochs))
 
 
-def _plain(name: str, value: Any) -> Any:
-    """NumPy's numbers, as a grid search gives them, become Python's."""
+def plain(value: Any) -> Any:
+    """Return NumPy's numbers, as a grid search gives them, as Python's; other values as they are."""
     return value.item() if hasattr(value, "item") else value
 
 
@@ -214,7 +212,7 @@ _SHARES = (
     "word_dropout",
     "embedding_dropout",
 )
-_CHOICES = {
+CHOICES = {
     "pooling": POOLINGS,
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
@@ -246,7 +244,7 @@ def _check(values: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} must be a share from 0 to below 1, not {_short(values[name])}")
     if not 0 <= values["weight_averaging"] <= 1:
         raise ValueError(f"weight_averaging must be a share from 0 to 1, not {values['weight_averaging']!r}")
-    for name, choices in _CHOICES.items():
+    for name, choices in CHOICES.items():
         if name in values and values[name] not in choices:
             raise ValueError(f"{name} must be one of {', '.join(choices)}, not {_short(values[name])}")
     weights = values["class_weight"]

@@ -15,7 +15,7 @@ from ..._cell import Cell
 from ...cells import by_name
 from .._base import RecurrentEstimator
 from .._ensemble_fit import check_ensemble
-from .._settings import resolve
+from .._settings import plain, resolve
 
 _APART = {
     "random_state": "seeds says how often each setting is trained, and with which seeds",
@@ -62,7 +62,7 @@ def settings_of(
         )
     if estimator.callbacks:
         raise ValueError(f"callbacks cannot be used here: {_APART['callbacks']}")
-    chosen = [{name: _plain(value) for name, value in each.items()} for each in ParameterGrid(grid)]
+    chosen = [{name: plain(value) for name, value in each.items()} for each in ParameterGrid(grid)]
     estimators = [_with(estimator, each, validated) for each in chosen]
     grids = [grid] if isinstance(grid, Mapping) else grid
     names = list(dict.fromkeys(name for each in grids for name in each))
@@ -121,11 +121,6 @@ def fingerprint(estimator: type[Any], parameters: Mapping[str, Any], seed: Any) 
         if value is None and name != "epochs":
             own[name] = defaults.get(name)
     return json.dumps([own, seed], sort_keys=True)
-
-
-def _plain(value: Any) -> Any:
-    """NumPy's numbers become Python's."""
-    return value.item() if hasattr(value, "item") else value
 
 
 def _cell_of(estimator: Any) -> str:
