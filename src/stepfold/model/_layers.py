@@ -1,0 +1,235 @@
+"""The layers that a model may have: arrays and choices as data, and what each computes with NumPy and scan.
+
+Every layer takes and returns a `Signal`. Nothing here knows a framework or a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _language
+from .._cell import Cell
+from .._runtime import scan
+
+Array = NDArray[Any]
+
+ACTIVATIONS: Mapping[str, Callable[[Any], Any]] = {
+    "linear": _language.linear,
+    "tanh": _language.tanh,
+    "sigmoid": _language.sigmoid,
+    "hard_sigmoid": _language.hard_sigmoid,
+    "relu": _language.relu,
+    "elu": _language.elu,
+    "silu": _language.silu,
+    "gelu": _language.gelu,
+    "softplus": _language.softplus,
+    "softsign": _language.softsign,
+    "exponential": _language.exp,
+    "softmax": _language.softmax,
+}
+"""The functions that may follow a layer, by Keras's names; softmax is over the last axis."""
+
+Merge = Literal["concat", "sum", "mul", "ave"]
+Pool = Literal["max", "mean", "max_mean", "last"]
+MERGES, POOLS = get_args(Merge), get_args(Pool)
+
+
+@dataclass(frozen=True, eq=False)
+class Signal:
+    """What passes from layer to layer.
+
+    Args:
+        values: (batch, time) ids, (batch, time, features), or (batch, features) once there is no time left.
+        mask: (batch, time) booleans, True where a timestep is active; None if all are, or time is gone.
+        table: (vocabulary_size, features), from which `values`, ids, choose rows; None for numbers.
+    """
+
+    values: Array
+    mask: Array | None = None
+    table: Array | None = None
+
+    def vectors(self) -> Array:
+        """Return the values as numbers, ids replaced by their rows of the table."""
+        return self.values if self.table is None else self.table[self.values]
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingLayer:
+    """Rows of a table (vocabulary_size, features), chosen by ids; with `mask_zero` the id 0 is masked."""
+
+    table: Array
+    mask_zero: bool = False
+
+    def __call__(self, signal: Signal) -> Signal:
+        """(batch, time) ids → (batch, time, features)."""
+        mask = signal.values != 0 if self.mask_zero else signal.mask
+        return Signal(signal.values, mask, self.table)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskingLayer:
+    """Masks the timesteps whose features all equal `value`, as `keras.layers.Masking` does."""
+
+    value: float = 0.0
+
+    def __call__(self, signal: Signal) -> Signal:
+        """(batch, time, features) → the same, 0 where masked."""
+        vectors = signal.vectors()
+        mask = np.any(vectors != self.value, axis=-1)
+        return Signal(np.where(mask[..., None], vectors, 0).astype(vectors.dtype), mask)
+
+
+@dataclass(frozen=True, eq=False)
+class AffineLayer:
+    """`values * scale + shift`, both (features,): normalisation with fixed statistics."""
+
+    scale: Array
+    shift: Array
+
+    def __call__(self, signal: Signal) -> Signal:
+        """(…, features) → (…, features)."""
+        return Signal(signal.vectors() * self.scale + self.shift, signal.mask)
+
+
+@dataclass(frozen=True, eq=False)
+class RecurrentLayer:
+    """A cell over time, from zero states: `params` as `cell.parameter_shapes` says.
+
+    With `return_sequences` the output is the first state after every timestep, in the order of the input,
+    else after the last one. A masked timestep keeps the state and repeats the output.
+    """
+
+    cell: Cell
+    params: Mapping[str, Array]
+    reverse: bool = False
+    return_sequences: bool = False
+
+    @property
+    def units(self) -> int:
+        """The number of units of every state."""
+        dims = self.cell.step.parameters
+        return next(len(value) for name, value in self.params.items() if dims[name][0] == "units")
+
+    def __call__(self, signal: Signal) -> Signal:
+        """(batch, time, features) → (batch, units), with `return_sequences` (batch, time, units)."""
+        found = scan(
+            self.cell,
+            signal.values,
+            self.params,
+            mask=signal.mask,
+            reverse=self.reverse,
+            return_sequences=self.return_sequences,
+            table=signal.table,
+        )
+        return Signal(found, signal.mask if self.return_sequences else None)
+
+
+@dataclass(frozen=True, eq=False)
+class BidirectionalLayer:
+    """Two recurrent layers over the same input, the second in reverse; `merge` as Keras names it."""
+
+    forward: RecurrentLayer
+    backward: RecurrentLayer
+    merge: Merge = "concat"
+
+    def __post_init__(self) -> None:
+        if self.forward.reverse or not self.backward.reverse:
+            raise ValueError("the forward layer must not be reversed, the backward layer must be")
+        if self.forward.return_sequences != self.backward.return_sequences:
+            raise ValueError("both directions must return sequences, or none")
+
+    def __call__(self, signal: Signal) -> Signal:
+        """(batch, time, features) → (batch[, time], units), with "concat" 2 · units."""
+        first, second = self.forward(signal), self.backward(signal)
+        return replace(first, values=_merged(self.merge, first.values, second.values))
+
+
+def _merged(merge: Merge, a: Array, b: Array) -> Array:
+    if merge == "concat":
+        return np.concatenate((a, b), axis=-1)
+    if merge == "mul":
+        return a * b
+    return a + b if merge == "sum" else (a + b) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class PoolingLayer:
+    """Pools over time: the maximum, the mean, both (the maxima first), or the values at the last timestep.
+
+    With `masked` the maximum and the mean leave masked timesteps out, and are 0 where all are masked. "last"
+    is the last position, whatever the mask says.
+    """
+
+    kind: Pool
+    masked: bool = True
+
+    def __call__(self, signal: Signal) -> Signal:
+        """(batch, time, features) → (batch, features), for "max_mean" (batch, 2 · features)."""
+        values = signal.vectors()
+        if self.kind == "last":
+            return Signal(values[:, -1])
+        mask = signal.mask if self.masked else None
+        found = {
+            "max": lambda: _maximum(values, mask),
+            "mean": lambda: _mean(values, mask),
+        }
+        return Signal(np.concatenate([found[kind]() for kind in self.kind.split("_")], axis=-1))
+
+
+def _maximum(values: Array, mask: Array | None) -> Array:
+    if mask is None:
+        return np.asarray(values.max(axis=1))
+    found = values.max(axis=1, where=mask[..., None], initial=-np.inf)
+    return np.where(mask.any(axis=1, keepdims=True), found, 0).astype(values.dtype)
+
+
+def _mean(values: Array, mask: Array | None) -> Array:
+    if mask is None:
+        return np.asarray(values.mean(axis=1))
+    count = np.maximum(mask.sum(axis=1), 1)[:, None].astype(values.dtype)  # (B, 1)
+    found: Array = values.sum(axis=1, where=mask[..., None]) / count
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class DenseLayer:
+    """`activation(values @ kernel + bias)`: kernel (features, outputs), bias (outputs,) or None."""
+
+    kernel: Array
+    bias: Array | None = None
+    activation: str = "linear"
+
+    def __call__(self, signal: Signal) -> Signal:
+        """(…, features) → (…, outputs)."""
+        found = signal.vectors() @ self.kernel
+        if self.bias is not None:
+            found += self.bias
+        return Signal(ACTIVATIONS[self.activation](found), signal.mask)
+
+
+@dataclass(frozen=True, eq=False)
+class ActivationLayer:
+    """A function of `ACTIVATIONS` by its name."""
+
+    name: str
+
+    def __call__(self, signal: Signal) -> Signal:
+        """(…, features) → (…, features)."""
+        return Signal(ACTIVATIONS[self.name](signal.vectors()), signal.mask)
+
+
+Layer = (
+    EmbeddingLayer
+    | MaskingLayer
+    | AffineLayer
+    | RecurrentLayer
+    | BidirectionalLayer
+    | PoolingLayer
+    | DenseLayer
+    | ActivationLayer
+)

@@ -1,0 +1,126 @@
+"""A trained model: layers in a row, and how texts or sequences go in and labels or values come out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data import Ragged, Vocabulary
+from ._layers import Array, EmbeddingLayer, Layer, Signal
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Texts:
+    """How texts become ids: of a longer text the last `length` ids are taken; a shorter one is padded with 0
+    on the left, up to `length` where the model masks nothing."""
+
+    vocabulary: Vocabulary
+    length: int
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """How sequences go in: `features` of each timestep (None: ids); of a longer one the last `length` steps
+    are taken (None: all)."""
+
+    features: int | None
+    length: int | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """Layers in a row, with what goes in and comes out.
+
+    Args:
+        layers: each takes what the one before gives.
+        inputs: `Texts`, or `Sequences`.
+        labels: the classes in the order of the outputs; with two labels there may be one output, the
+            probability of the second. None if the outputs are values.
+        scale, shift: (outputs,) each, for values: `outputs * scale + shift` is what was asked for; None to
+            leave them.
+        name: what to call the model.
+    """
+
+    layers: tuple[Layer, ...]
+    inputs: Texts | Sequences
+    labels: tuple[str | int | float | bool, ...] | None = None
+    scale: NDArray[np.float64] | None = None
+    shift: NDArray[np.float64] | None = None
+    name: str = "model"
+
+    @property
+    def masks(self) -> bool:
+        """Whether padding with the id 0 is masked."""
+        return any(isinstance(layer, EmbeddingLayer) and layer.mask_zero for layer in self.layers)
+
+    def run(self, values: Any, mask: Any = None) -> Array:
+        """Return the last layer's output for one batch.
+
+        Args:
+            values: (batch, time) ids, or (batch, time, features).
+            mask: (batch, time) booleans, True where a timestep is active; None if all are.
+        """
+        signal = Signal(np.asarray(values), mask)
+        for layer in self.layers:
+            signal = layer(signal)
+        return signal.vectors()
+
+    def outputs(self, inputs: Iterable[Any]) -> Array:
+        """Return the network's outputs, (n, outputs), for texts, lists of ids, or arrays (time, features)."""
+        rows = self._encoded(inputs)
+        order = np.argsort(-rows.lengths, kind="stable")
+        found: Array | None = None
+        for start in range(0, len(order), _BATCH):
+            chosen = order[start : start + _BATCH]
+            part = self.run(*self._batch(rows, chosen))
+            if found is None:
+                found = np.empty((len(order), *part.shape[1:]), part.dtype)
+            found[chosen] = part
+        return np.zeros((0, 0), np.float32) if found is None else found
+
+    def predict_proba(self, inputs: Iterable[Any]) -> Array:
+        """Return the probability of each class, (n, classes)."""
+        if self.labels is None:
+            raise ValueError(f"{self.name} predicts values, not classes; use predict")
+        found = self.outputs(inputs)
+        if found.shape[-1:] == (1,) and len(self.labels) == 2:
+            return np.concatenate((1 - found, found), axis=-1)
+        return np.reshape(found, (len(found), len(self.labels)))
+
+    def predict(self, inputs: Iterable[Any]) -> NDArray[Any]:
+        """Return the likeliest label of each input, (n,), or the values, (n,) or (n, outputs)."""
+        if self.labels is not None:
+            return np.asarray(self.labels)[self.predict_proba(inputs).argmax(axis=-1)]
+        found = self.outputs(inputs).astype(np.float64)
+        if self.scale is not None:
+            found = found * self.scale
+        if self.shift is not None:
+            found = found + self.shift
+        return found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
+
+    def _encoded(self, inputs: Iterable[Any]) -> Ragged:
+        if isinstance(self.inputs, Texts):
+            if isinstance(inputs, str):
+                raise TypeError("give a list of texts, not one text")
+            return self.inputs.vocabulary.encode_all(inputs)
+        given: Sequence[Any] = list(inputs)
+        dtype = np.int64 if self.inputs.features is None else np.float32
+        return Ragged.from_sequences([np.asarray(each, dtype) for each in given])
+
+    def _batch(self, rows: Ragged, chosen: NDArray[np.int64]) -> tuple[Array, Array | None]:
+        """Pad some sequences on the left: values (batch, time[, features]) and a mask, None for texts."""
+        longest = max(int(rows.lengths[chosen].max(initial=1)), 1)
+        most = self.inputs.length
+        texts = isinstance(self.inputs, Texts)
+        length = longest if most is None else most if texts and not self.masks else min(longest, most)
+        values = rows.padded(chosen, length)
+        if texts:
+            return values, None
+        active = np.minimum(rows.lengths[chosen], length)
+        return values, np.arange(length) >= (length - active)[:, None]
