@@ -97,7 +97,7 @@ class Model:
         """Return the likeliest label of each input, (n,), or the values, (n,) or (n, outputs)."""
         if self.labels is not None:
             labels: NDArray[Any] = np.asarray(self.labels)
-            return np.take(labels, self.predict_proba(inputs).argmax(axis=-1))
+            return labels[self.predict_proba(inputs).argmax(axis=-1)]
         found = self.outputs(inputs).astype(np.float64)
         if self.scale is not None:
             found = found * self.scale
