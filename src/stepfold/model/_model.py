@@ -96,8 +96,8 @@ class Model:
     def predict(self, inputs: Iterable[Any]) -> NDArray[Any]:
         """Return the likeliest label of each input, (n,), or the values, (n,) or (n, outputs)."""
         if self.labels is not None:
-            labels: NDArray[Any] = np.asarray(self.labels)
-            return labels[self.predict_proba(inputs).argmax(axis=-1)]
+            likeliest: NDArray[Any] = np.asarray(self.labels)[self.predict_proba(inputs).argmax(axis=-1)]
+            return likeliest
         found = self.outputs(inputs).astype(np.float64)
         if self.scale is not None:
             found = found * self.scale
