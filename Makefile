@@ -1,9 +1,10 @@
 # Each of these works in a fresh clone: it makes .venv first, with what it needs and no more.
-#   make demo    train on 25,000 film reviews, then judge two sentences
-#   make test    every test, the fast ones first
-#   make lint    style, format and types
-#   make bench   the benchmarks; QUICK=--quick ends in two minutes
-#   make clean   remove .venv and what runs left behind
+#   make demo        train on 25,000 film reviews, then judge two sentences
+#   make test        the fast tests
+#   make test-slow   the slow ones
+#   make lint        style, format and types
+#   make bench       the benchmarks; QUICK=--quick ends in two minutes
+#   make clean       remove .venv and what runs left behind
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,7 +12,7 @@ DEMO := runs/demo
 GOOD := A wonderful film: the acting is superb, the story moves you, and I would happily watch it again.
 BAD := What a waste of two hours. The plot makes no sense, the acting is awful, and I was bored from the start.
 
-.PHONY: help demo test lint bench clean announce-demo
+.PHONY: help demo test test-slow lint bench clean announce-demo
 .NOTPARALLEL:
 
 help:
@@ -28,6 +29,8 @@ announce-demo:
 
 test: .venv/installed-test
 	$(BIN)/python -m pytest -m "not slow and not exhaustive"
+
+test-slow: .venv/installed-test
 	$(BIN)/python -m pytest -m slow
 
 lint: .venv/installed-test
