@@ -63,7 +63,7 @@ def test_options_of_one_layer(name: str, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "activation",
     ["linear", "sigmoid", "elu", "gelu", "softplus", "softsign", "softmax", "exponential", keras.ops.tanh],
-    ids=str,
+    ids=lambda activation: getattr(activation, "__name__", activation),
 )
 def test_activations(activation: Any) -> None:
     compare(*pair("SimpleRNN", UNITS, SHAPE, activation=activation), random(*SHAPE))
