@@ -9,7 +9,7 @@ import numpy as np
 
 from stepfold._llvm import ERRORS, GROUP, GROUP_WORDS, STATUS, STATUS_WORDS
 from stepfold._native import address, support
-from tests.runtime.scan_helpers import Array, assert_unharmed, guarded, guarded_integers, walled
+from tests.runtime.scan_arrays import Array, assert_unharmed, guarded, guarded_integers, walled
 
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _NAMES = {code: name for name, code in ERRORS.items()}

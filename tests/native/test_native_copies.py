@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stepfold._native import Argument, Recorder, address, own_threads
 from stepfold._native import _copy_plan as module
 from stepfold._native._copy_plan import Copy, CopyPlan, Location, constant
-from tests.runtime.scan_helpers import Array, assert_unharmed, guarded, walled
+from tests.runtime.scan_arrays import Array, assert_unharmed, guarded, walled
 
 
 def make(

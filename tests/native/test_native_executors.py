@@ -22,7 +22,8 @@ from stepfold._llvm._compile import compile_text
 from stepfold._native import Executor, calling_thread, last_executor, own_threads
 from stepfold._runtime import Engine, Threads
 from stepfold._runtime._engine import COOPERATES
-from tests.runtime.scan_helpers import Answer, Problem, groups_of, problem, ragged, ready
+from tests.runtime.scan_groups import groups_of
+from tests.runtime.scan_helpers import Answer, Problem, problem, ragged, ready
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from native_helpers import Memory
 
 from stepfold._llvm import GROUP, GROUP_WORDS
 from stepfold._native import address
-from tests.runtime.scan_helpers import Array
+from tests.runtime.scan_arrays import Array
 
 # ---- share -------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from native_helpers import Memory
 
-from tests.runtime.scan_helpers import Array
+from tests.runtime.scan_arrays import Array
 
 DTYPES = st.sampled_from(["float32", "float64"])
 WIDTHS = st.integers(1, 37)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from native_helpers import Memory
 
-from tests.runtime.scan_helpers import Array
+from tests.runtime.scan_arrays import Array
 
 WINDOWS = st.tuples(st.integers(0, 9), st.integers(0, 9))
 

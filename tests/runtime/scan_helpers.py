@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from stepfold import Cell
-from stepfold._llvm import GROUP, GROUP_WORDS, HEADER, target
-from stepfold._native import Argument, Executor, aligned, own_threads
+from stepfold._llvm import target
+from stepfold._native import Executor, own_threads
 from stepfold._reference import Reference
 from stepfold._runtime import (
     Engine,
@@ -27,17 +27,24 @@ from stepfold._runtime import (
     forward_program,
     residuals_size,
 )
-from stepfold._runtime._residuals import headers_of
 from stepfold._runtime._run import run
 from stepfold._step import Step
+from tests.runtime.scan_arrays import (
+    LIMITS,
+    Array,
+    assert_unharmed,
+    close,
+    distance,
+    guarded,
+    guarded_bytes,
+    magnitude,
+    walled,
+)
 
-Array = np.ndarray
 Answer = dict[str, Array]
 """What a scan gives: "outputs", "state h", "gradient of inputs", "gradient of W", "gradient of initial h" (if
 given)."""
 
-GUARD, MARK = 64, 777.0
-LIMITS = {"float64": 1e-10, "float32": 1e-5}
 TARGETS = [name for name in ("x86-64", "haswell", "host") if target(name).width <= target("host").width]
 
 
@@ -45,53 +52,6 @@ TARGETS = [name for name in ("x86-64", "haswell", "host") if target(name).width 
 def ready(step: Step, units: int, dtype: str = "float64", on: str = "host") -> Engine:
     """The engine of a step, made once a session."""
     return Engine(step, units, dtype, target(on))
-
-
-# ---- guards and walls --------------------------------------------------------------------------------------
-
-
-def guarded(shape: tuple[int, ...], dtype: Any) -> tuple[Array, Array]:
-    """An array filled with NaN, and the memory in whose middle it lies, marked before and behind."""
-    size = int(np.prod(shape))
-    memory = np.full(size + 2 * GUARD, MARK, dtype)
-    inner = memory[GUARD : GUARD + size].reshape(shape)
-    inner[...] = np.nan
-    return inner, memory
-
-
-def guarded_integers(shape: int | tuple[int, ...], dtype: Any = np.int64) -> tuple[Array, Array]:
-    """The same with integers, filled with a number that is neither an index nor a count."""
-    size = int(np.prod(shape))
-    memory = np.full(size + 2 * GUARD, 119, dtype)
-    inner = memory[GUARD : GUARD + size].reshape(shape)
-    return inner, memory
-
-
-def guarded_bytes(size: int, shift: int = 0) -> tuple[Array, Array]:
-    """So many bytes on a cache line (or `shift` bytes past one), all of them NaN to who reads floats."""
-    memory = aligned(size + shift + 2 * GUARD, np.uint8)
-    memory[:] = 255
-    memory[: GUARD + shift] = 119
-    memory[GUARD + shift + size :] = 119
-    return memory[GUARD + shift : GUARD + shift + size], memory
-
-
-def walled(array: Array) -> Array:
-    """A copy between walls: whoever reads too far finds NaN, or an integer that is an error."""
-    wall = np.nan if array.dtype.kind == "f" else True if array.dtype == bool else np.iinfo(array.dtype).min
-    memory = np.full(array.size + 2 * GUARD, wall, array.dtype)
-    inner = memory[GUARD : GUARD + array.size].reshape(array.shape)
-    inner[...] = array
-    return inner
-
-
-def assert_unharmed(memory: Array, what: str) -> None:
-    mark = MARK if memory.dtype.kind == "f" else 119
-    assert (memory[:GUARD] == mark).all(), f"{what}: something was written before it"
-    assert (memory[-GUARD:] == mark).all(), f"{what}: something was written behind it"
-
-
-# ---- problems ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -376,66 +336,10 @@ def size_of_residuals(made: Problem, engine: Engine) -> int:
     return int(residuals_size(engine, made.recipe, shape.batch, shape.time, shape.places))
 
 
-@dataclass(frozen=True)
-class Group:
-    """A group of rows as residuals hold it: its header, its index arrays."""
-
-    header: dict[str, int]
-    arrays: dict[str, list[int]]
-
-
-def groups_of(made: Problem, threads: int) -> list[Group]:
-    """The groups that a forward pass of training cuts a batch into."""
-    engine = ready(made.step, made.units, made.dtype)
-    _, residuals = made.forward(engine, Threads(own_threads(), threads), training=True)
-    assert residuals is not None
-    words = residuals[: residuals.size // 8 * 8].view(np.int64)
-    begin = headers_of(made.recipe, made.shape, Argument()).offset // 8
-    found = []
-    for k in range(words[HEADER.index("groups")]):
-        line = words[begin + k * GROUP_WORDS :]
-        header = dict(zip(GROUP, line.tolist(), strict=False))
-        steps, work = header["steps"], header["work"]
-        sizes = {
-            "row_numbers": header["rows"], "counts": header["rows"], "offsets": steps + 1,
-            "slots": steps + 1, "positions": work, "previous": work,
-        }  # fmt: skip
-        if made.tokens is not None:
-            sizes |= {"source": work, "distinct": header["distinct_count"]}
-        arrays = {name: words[header[name] // 8 :][:size].tolist() for name, size in sizes.items()}
-        found.append(Group(header, arrays))
-    return found
-
-
 def _off(found: Answer, expected: Answer) -> bool:
     return any(
-        not distance(found[k], expected[k]) <= LIMITS["float32"] * _size(expected[k]) for k in expected
+        not distance(found[k], expected[k]) <= LIMITS["float32"] * magnitude(expected[k]) for k in expected
     )
-
-
-def _size(array: Array) -> float:
-    return float(np.max(np.abs(np.nan_to_num(array, nan=0.0)), initial=0.0))
-
-
-def distance(a: Array, b: Array) -> float:
-    """The greatest difference, infinite if only one of them is NaN somewhere."""
-    if a.shape != b.shape or not np.array_equal(np.isnan(a), np.isnan(b)):
-        return np.inf
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(a - b)
-    return float(np.max(difference[~np.isnan(b)], initial=0.0))
-
-
-def close(
-    found: Array, expected: Array, limit: float, what: str, slack: float = 0.0, *, nan: bool = False
-) -> None:
-    """Assert that two arrays are equal within `limit` of the greatest value, which is finite; with `nan` both
-    may be NaN at the same places."""
-    assert found.shape == expected.shape, f"{what}: shape {found.shape}, expected {expected.shape}"
-    known = ~np.isnan(expected) if nan else np.ones(expected.shape, bool)
-    assert np.isfinite(expected[known]).all(), f"{what}: nothing is close to what is expected"
-    off, allowed = distance(found, expected), limit * _size(expected) + slack
-    assert off <= allowed, f"{what}: off by {off:.3g}, allowed {allowed:.3g}"
 
 
 def problem(

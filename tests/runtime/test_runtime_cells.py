@@ -6,10 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
-from scan_helpers import TARGETS, problem
 
 import stepfold
 from stepfold import Cell, cell, cells, tanh, where
+from tests.runtime.scan_helpers import TARGETS, problem
 
 DTYPES = ("float64", "float32")
 # (units, features, batch, time); 256 // rows timesteps are a chunk, 64 rows a group

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scan_helpers import problem
 
 from stepfold import Cell, cells, scan
 from stepfold._native import calling_thread, own_threads
 from stepfold._processors import processors
 from stepfold._runtime import Engine, Threads
 from stepfold._runtime._engine import COOPERATES
+from tests.runtime.scan_helpers import problem
 
 pytestmark = pytest.mark.skipif(not COOPERATES, reason="threads cannot wait for one another here")
 

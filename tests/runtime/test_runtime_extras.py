@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scan_helpers import problem, ragged
 
 from stepfold import cells
 from stepfold._graph import UNITS, leaf
 from stepfold._ops import add, multiply
 from stepfold._step import Step
 from stepfold._transform import expected_zoneout, recurrent_dropout, zoneout
+from tests.runtime.scan_helpers import problem, ragged
 
 
 def by_hand(step: Step) -> Step:

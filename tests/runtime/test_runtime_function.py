@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scan_helpers import Array, close, problem, ragged
 
 from stepfold import Cell, cells, record, scan
 from stepfold._reference import Reference
+from tests.runtime.scan_arrays import Array, close
+from tests.runtime.scan_helpers import problem, ragged
 
 BATCH, TIME, FEATURES, UNITS = 4, 6, 3, 5
 random = np.random.default_rng(0)

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scan_helpers import Array, Problem, groups_of, problem, ragged, ready
 
 from stepfold import cells
 from stepfold._native import own_threads
 from stepfold._runtime import Threads
 from stepfold._runtime._shape import MOST_ROWS
+from tests.runtime.scan_arrays import Array
+from tests.runtime.scan_groups import groups_of
+from tests.runtime.scan_helpers import Problem, problem, ragged, ready
 from tests.strategies import masks
 
 UNITS = 3

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scan_helpers import Array, Problem, Results, problem, ready, walled
 
 from stepfold import cells
 from stepfold._native import own_threads
 from stepfold._runtime import Threads, forward_operands, forward_program
 from stepfold._runtime._run import run
+from tests.runtime.scan_arrays import Array, walled
+from tests.runtime.scan_helpers import Problem, Results, problem, ready
 
 BATCH, TIME, FEATURES, UNITS, VOCABULARY = 7, 6, 2, 3, 5
 ANY = st.one_of(

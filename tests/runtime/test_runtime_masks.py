@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scan_helpers import LIMITS, Array, Problem, close, problem, ragged
 
 from stepfold import cell, cells, tanh
+from tests.runtime.scan_arrays import LIMITS, Array, close
+from tests.runtime.scan_helpers import Problem, problem, ragged
 
 BATCH, TIME = 13, 29
 

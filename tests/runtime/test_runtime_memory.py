@@ -10,19 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scan_helpers import (
-    GUARD,
-    LIMITS,
-    Array,
-    Results,
-    assert_unharmed,
-    close,
-    guarded,
-    guarded_bytes,
-    guarded_integers,
-    problem,
-    ready,
-)
 
 from stepfold import _reference as reference_module
 from stepfold import cell, cells, record, scan, tanh
@@ -43,6 +30,17 @@ from stepfold._runtime import (
 )
 from stepfold._runtime import _engine as engine_module
 from stepfold._runtime._run import run
+from tests.runtime.scan_arrays import (
+    GUARD,
+    LIMITS,
+    Array,
+    assert_unharmed,
+    close,
+    guarded,
+    guarded_bytes,
+    guarded_integers,
+)
+from tests.runtime.scan_helpers import Results, problem, ready
 
 GATES = "ifco"
 

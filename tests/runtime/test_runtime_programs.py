@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from scan_helpers import Problem, problem, ready
 
 from stepfold import cells, scan
 from stepfold._native import Program, Recorder, own_threads
@@ -23,6 +22,7 @@ from stepfold._runtime import (
 )
 from stepfold._runtime._programs import MOST_BYTES, MOST_PROGRAMS, Programs
 from stepfold._runtime._run import addresses, forward_operands
+from tests.runtime.scan_helpers import Problem, problem, ready
 
 
 def program() -> Program:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from scan_helpers import TARGETS, Problem, problem, ragged, ready
 
 from stepfold import Cell, cell, tanh
 from stepfold import cells as built_in
 from stepfold._llvm import target
 from stepfold._runtime import Engine
 from strategies import cells, masks
+from tests.runtime.scan_helpers import TARGETS, Problem, problem, ragged, ready
 
 VOCABULARY = 4
 

@@ -6,23 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scan_helpers import (
-    Answer,
-    Array,
-    Problem,
-    groups_of,
-    guarded_bytes,
-    problem,
-    ragged,
-    ready,
-    size_of_residuals,
-)
 
 from stepfold import cells
 from stepfold._llvm import CHECKED, GROUP, GROUP_WORDS, HEADER
 from stepfold._native import Argument, own_threads
 from stepfold._runtime import Engine, Threads
 from stepfold._runtime._residuals import headers_of
+from tests.runtime.scan_arrays import Array, guarded_bytes
+from tests.runtime.scan_groups import groups_of
+from tests.runtime.scan_helpers import Answer, Problem, problem, ragged, ready, size_of_residuals
 
 BATCH, TIME, FEATURES, UNITS = 6, 8, 3, 5
 OWN = Threads(own_threads(), 2)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scan_helpers import Array, Problem, close, groups_of, problem, ready
 
 from stepfold import cells
 from stepfold._native import own_threads
 from stepfold._runtime import Threads
+from tests.runtime.scan_arrays import Array, close
+from tests.runtime.scan_groups import groups_of
+from tests.runtime.scan_helpers import Problem, problem, ready
 
 BATCH, TIME, FEATURES, UNITS, VOCABULARY, PAD = 16, 40, 5, 17, 50, 7
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scan_helpers import TARGETS, Answer, Array, close, problem, ragged
 
 from stepfold import cells, record, scan
 from stepfold._runtime import Recipe
+from tests.runtime.scan_arrays import Array, close
+from tests.runtime.scan_helpers import TARGETS, Answer, problem, ragged
 
 VOCABULARY, UNITS = 11, 5
 

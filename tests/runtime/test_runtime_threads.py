@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scan_helpers import LIMITS, Answer, Problem, close, problem, ragged, ready
 
 from stepfold import cells, record, scan
 from stepfold._native import last_executor, thread_cap
 from stepfold._processors import processors
 from stepfold._runtime import Engine, forward_program
+from tests.runtime.scan_arrays import LIMITS, close
+from tests.runtime.scan_helpers import Answer, Problem, problem, ragged, ready
 
 # large enough that threads are worth their cost
 LARGE = (150, 12, 5, 33)

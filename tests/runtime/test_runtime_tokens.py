@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scan_helpers import Answer, Array, close, problem, ragged
 
 from stepfold import cells, record, scan
 from strategies import masks
+from tests.runtime.scan_arrays import Array, close
+from tests.runtime.scan_helpers import Answer, problem, ragged
 
 VOCABULARY, FEATURES, UNITS = 11, 3, 5
 

@@ -4,67 +4,31 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
-from torch_helpers import as_hx, assert_same, flat, initial, twins
+from torch_helpers import as_hx, assert_same, initial, twins
+from torch_tokens import (
+    BATCH,
+    FEATURES,
+    IDS,
+    LENGTHS,
+    NAMES,
+    UNITS,
+    VOCABULARY,
+    compare,
+    embeddings,
+    packed,
+    paths,
+    results,
+)
 
 import stepfold.torch
 from stepfold import cells
-from stepfold._runtime import Recipe, programs
+from stepfold._runtime import Recipe
 from stepfold.torch import Embedding, Tokens, _operator, run
-
-WORDS, FEATURES, UNITS, BATCH, TIME = 13, 3, 5, 4, 9
-IDS = torch.randint(0, WORDS, (BATCH, TIME), generator=torch.Generator().manual_seed(0))
-IDS[:, 4] = 2  # a token that comes often: its gradients add up
-LENGTHS = torch.tensor([5, 9, 1, 3])
-NAMES = ("RNN", "LSTM", "GRU")
-
-
-def embeddings(**options: Any) -> tuple[nn.Embedding, Embedding]:
-    options.setdefault("dtype", torch.float64)
-    theirs, ours = nn.Embedding(WORDS, FEATURES, **options), Embedding(WORDS, FEATURES, **options)
-    ours.load_state_dict(theirs.state_dict())
-    return theirs, ours
-
-
-@contextmanager
-def paths() -> Iterator[set[bool]]:
-    """Whether the programs that ran inside had tokens."""
-    before = {key: program.runs for key, program in programs.items()}
-    ran: set[bool] = set()
-    yield ran
-    ran |= {
-        key.recipe.tokens  # type: ignore[attr-defined]
-        for key, program in programs.items()
-        if program.runs != before.get(key, 0)
-    }
-
-
-def results(embedding: nn.Module, module: nn.Module, function: Callable[[], Any]) -> list[Tensor]:
-    """What a call gives, and the gradients of all parameters under random cotangents."""
-    embedding.zero_grad()
-    module.zero_grad()
-    found = flat(function())
-    random = torch.Generator().manual_seed(3)
-    torch.autograd.backward(found, [torch.randn(v.shape, generator=random, dtype=v.dtype) for v in found])
-    gradients = [p.grad for p in (*embedding.parameters(), *module.parameters())]
-    assert all(g is not None for g in gradients)
-    return [v.detach() for v in found] + [g.clone() for g in gradients if g is not None]
-
-
-def compare(expected: Callable[[], Any], found: Callable[[], Any], modules: Any, *, tokens: bool) -> None:
-    (their_embedding, theirs), (embedding, ours) = modules
-    reference = results(their_embedding, theirs, expected)
-    with paths() as ran:
-        mine = results(embedding, ours, found)
-    assert ran == {tokens}
-    assert_same(mine, reference)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -99,10 +63,6 @@ def test_with_states_lengths_unbatched_and_projected(name: str) -> None:
         ((one, ours), (other, ours)),
         tokens=True,
     )
-
-
-def packed(ids: Tensor) -> PackedSequence:
-    return pack_padded_sequence(ids, LENGTHS, batch_first=True, enforce_sorted=False)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -252,7 +212,7 @@ def test_nothing_of_a_note_is_saved() -> None:
     assert type(copy.deepcopy(other)) is Embedding
 
 
-@pytest.mark.parametrize("bad", [-1, WORDS])
+@pytest.mark.parametrize("bad", [-1, VOCABULARY])
 def test_ids_outside_the_vocabulary_are_an_error(bad: int) -> None:
     _, ours = twins("GRU", FEATURES, UNITS)
     _, other = embeddings()
@@ -281,7 +241,7 @@ def test_what_modules_refuse() -> None:
 
 def test_half_precision_and_autocast() -> None:
     ours = stepfold.torch.LSTM(FEATURES, UNITS)
-    embedding = Embedding(WORDS, FEATURES)
+    embedding = Embedding(VOCABULARY, FEATURES)
     expected = ours(embedding(IDS))[0]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert_same([ours(embedding(IDS))[0]], [expected], rtol=1e-5, atol=1e-6)
@@ -290,75 +250,6 @@ def test_half_precision_and_autocast() -> None:
     with pytest.warns(stepfold.torch.SlowPathWarning):
         found = half(embedding.to(torch.bfloat16).tokens(IDS))[0]
     assert_same([found.float()], [expected], rtol=0.05, atol=0.05)
-
-
-@pytest.mark.parametrize("options", [{"batch_first": True}, {"bidirectional": True}], ids=str)
-def test_side_features(options: dict[str, bool]) -> None:
-    theirs, ours = twins("LSTM", FEATURES + 2, UNITS, **options)
-    one, other = embeddings(padding_idx=2)
-    random = torch.Generator().manual_seed(4)
-    side = torch.randn(*IDS.shape, 2, generator=random, dtype=torch.float64)
-    both = (one, theirs), (other, ours)
-    sides = side.clone().requires_grad_(), side.clone().requires_grad_()
-
-    def expected() -> Any:
-        return theirs(torch.cat([one(IDS), sides[0]], -1))
-
-    compare(expected, lambda: ours(other.tokens(IDS, sides[1])), both, tokens=True)
-    assert_same([sides[1].grad], [sides[0].grad])  # type: ignore[list-item]
-    ids, given = packed(IDS), packed(side)
-    compare(
-        lambda: theirs(packed(torch.cat([one(IDS), side], -1))),
-        lambda: ours(other.tokens(ids, given)),
-        both,
-        tokens=True,
-    )
-    compare(
-        lambda: theirs(torch.cat([one(IDS[1]), side[1]], -1)),
-        lambda: ours(other.tokens(IDS[1], side[1])),
-        both,
-        tokens=True,
-    )
-
-
-@pytest.mark.filterwarnings("ignore::stepfold.torch.SlowPathWarning")
-def test_derivatives_by_side_features() -> None:
-    cell = cells.simple_rnn
-    random = torch.Generator().manual_seed(4)
-    ids = torch.tensor([[0, 1, 0]])
-
-    def some(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=random, dtype=torch.float64).requires_grad_()
-
-    shapes = cell.parameter_shapes(features=FEATURES + 1, units=2)
-    params = {name: some(*shape) for name, shape in shapes.items()}
-
-    def function(table: Tensor, side: Tensor, W: Tensor) -> Tensor:
-        return run(cell, Tokens(ids, table, side), params | {"W": W})[0]
-
-    leaves = some(3, FEATURES), some(1, 3, 1), params["W"]
-    assert torch.autograd.gradcheck(function, leaves)
-    assert torch.autograd.gradgradcheck(function, leaves)
-
-
-def test_side_features_that_do_not_fit() -> None:
-    _, ours = twins("LSTM", FEATURES + 2, UNITS)
-    _, other = embeddings()
-    for side, error, text in (
-        (torch.zeros(BATCH, TIME), ValueError, r"LSTM: side features have shape \(4, 9\), expected the axes"),
-        (torch.zeros(TIME, BATCH, 2), ValueError, r"have shape \(9, 4, 2\), expected .* ids, \(4, 9\)"),
-        (torch.zeros(BATCH, TIME, 2), RuntimeError, r"side features are torch\.float32 on cpu, the table is"),
-        (torch.zeros(BATCH, TIME, 1).double(), RuntimeError, "Expected 5, got 4"),
-    ):
-        with pytest.raises(error, match=text):
-            ours(other.tokens(IDS, side))
-    with pytest.raises(ValueError, match=r"LSTM: the table has shape \(3,\), expected 2 axes"):
-        ours(Tokens(IDS, other.weight[0]))
-    recipe = Recipe.of(cells.gru.step, UNITS, tokens=True)
-    with pytest.raises(ValueError, match="side has 1 tensors, expected 0"):
-        torch.ops.stepfold.scan(
-            other.weight, [torch.zeros(1)] * 10, [], [], None, IDS, torch.zeros(1), recipe.text, True, False
-        )
 
 
 def test_opcheck_with_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,7 +268,7 @@ def test_opcheck_with_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
         shapes = cell.parameter_shapes(features=FEATURES + 2, units=UNITS).values()
         weights = [torch.randn(s, generator=random, dtype=torch.float64).requires_grad_() for s in shapes]
         states = [torch.zeros(BATCH, UNITS, dtype=torch.float64)] if kind == "packed" else []
-        table = torch.randn(WORDS, FEATURES, generator=random, dtype=torch.float64).requires_grad_()
+        table = torch.randn(VOCABULARY, FEATURES, generator=random, dtype=torch.float64).requires_grad_()
         call = (table, weights, states, [], active, ids, side, recipe.text, True, True)
         torch.library.opcheck(torch.ops.stepfold.scan.default, call)
 
