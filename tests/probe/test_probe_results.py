@@ -170,7 +170,15 @@ def test_the_command(tmp_path: Path, capsys: Any) -> None:
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "simple_rnn" in page
     assert "60 batches of 64 sequences (5 seconds for all lags together)" in page
-    out, err = command(capsys, *small, "--budget", 5, "--threads", 1, "--out", tmp_path, "--json")
+    assert "After training on adding" in page
+    assert page.count("seed 0, rate 0.01") == 2  # a row for each training
+    assert "the median over the seeds" not in page
+    out, err = command(
+        capsys, *small, "--budget", 5, "--threads", 1, "--seeds", 2, "--out", tmp_path, "--json"
+    )
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("seed 1, rate 0.01") == 2
+    assert "A bar is the median over the seeds, a mark one seed." in page
     figures = json.loads(out)
     assert figures["lags"] == {"simple_rnn": {"adding": 0}, "indrnn": {"adding": 0}}
     assert figures["gradient_flow"]["timesteps"] == 100

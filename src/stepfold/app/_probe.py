@@ -122,7 +122,7 @@ def _report(
 ) -> "MemoryReport":
     from importlib import metadata  # takes 10 ms, which no other command needs
 
-    from ..report import GradientFlow, LongestLag, MemoryReport
+    from ..report import GradientFlow, LagAttempt, LongestLag, MemoryReport
 
     task = result.tasks[0]
     flows = [
@@ -134,10 +134,31 @@ def _report(
         )
         for cell in result.cells
     ]
+    seeds = [options.seed + k for k in range(options.seeds)]
     lags = [
-        LongestLag(cell=c, task=t, lag=result.lag(c, t), limit=result.limit(c, t))
+        LongestLag(
+            cell=c,
+            task=t,
+            lag=result.lag(c, t),
+            limit=result.limit(c, t),
+            seeds=[piece.lag for piece in result.of(c, t)] if len(seeds) > 1 else (),
+        )
         for c in result.cells
         for t in result.tasks
+    ]
+    attempts = [
+        LagAttempt(
+            cell=piece.cell,
+            task=piece.task,
+            lag=attempt.lag,
+            solved=attempt.solved,
+            score=attempt.score,
+            steps=attempt.steps,
+            seconds=attempt.seconds,
+            setting=f"seed {piece.seed}, rate {attempt.learning_rate:g}",
+        )
+        for piece in result.pieces
+        for attempt in piece.attempts
     ]
     return MemoryReport(
         title=", ".join(result.cells),
@@ -145,7 +166,7 @@ def _report(
         command=command_line(),
         configuration={
             "units": options.units,
-            "seeds": ", ".join(str(options.seed + k) for k in range(options.seeds)),
+            "seeds": ", ".join(map(str, seeds)),
             **asdict(budget),
             "learning_rates": ", ".join(f"{rate:g}" for rate in budget.learning_rates),
         },
@@ -163,6 +184,8 @@ def _report(
         lags=lags,
         budget=f"{budget.steps:,} batches of {budget.batch} sequences "
         f"({budget.seconds:g} seconds for all lags together)",
+        trained_on=task,
+        attempts=attempts,
     )
 
 

@@ -183,7 +183,8 @@ class GradientFlow:
     Args:
         cell: its name.
         lags: (n,) ascending: T - t, in timesteps.
-        initial: (n,) the norm of dh_T/dh_t, relative to that at the first lag, at initialisation.
+        initial: (n,) by how much ∂s_T/∂s_t stretches a random vector, in root mean square: its Frobenius norm
+            divided by √(elements of s), s being the whole state of the cell; at initialisation.
         trained: (n,) the same after training.
     """
 
