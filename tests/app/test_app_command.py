@@ -233,8 +233,7 @@ def test_a_folder_in_use_is_left_alone_and_the_alternatives_are_named(texts, tra
     before = {file.name: file.read_bytes() for file in trained.iterdir()}
     line = refused(capsys, "train", texts, "--out", trained, *SMALL)
     assert (
-        "already holds a run: continue it with --resume, replace it with --overwrite, or choose another"
-        in line
+        "already holds a run: continue it with resume=True (--resume), replace it with overwrite=True" in line
     )
     # Data that cannot be read must not cost the run that would have been replaced.
     refused(capsys, "train", tmp_path / "none.csv", "--out", trained, "--overwrite", *SMALL)
@@ -258,7 +257,7 @@ def test_a_folder_that_cannot_be_written_is_named(texts, tmp_path, capsys):
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):
         line = refused(capsys, "train", texts, "--out", folder)
         assert f"cannot write to {folder}: " in line
-        assert "choose another folder with --out" in line
+        assert "choose another folder (--out)" in line
 
 
 def damage_half(path):
@@ -286,11 +285,15 @@ def make_foreign(path):
         ("model.keras", damage_half, "model.keras is damaged or cut short"),
         ("model.keras", damage_byte, "model.keras is damaged (its part "),
         ("model.keras", make_foreign, "model.keras cannot be loaded ("),
-        ("model.keras", os.unlink, "holds no model yet: no epoch was finished; continue it with --resume"),
+        (
+            "model.keras",
+            os.unlink,
+            "holds no model yet: no epoch was finished; continue with resume=True (--resume)",
+        ),
         ("vocabulary.json", damage_half, "vocabulary.json holds no vocabulary"),
         ("vocabulary.json", os.unlink, "vocabulary.json is missing, without which no text can be read"),
         ("config.json", rename_setting, "there is no parameter 'untis'"),
-        ("config.json", damage_half, "config.json is damaged; train again with --overwrite"),
+        ("config.json", damage_half, "config.json is damaged; train again (--overwrite)"),
     ],
 )
 def test_a_damaged_run_is_named(trained, tmp_path, capsys, file, damage, message):

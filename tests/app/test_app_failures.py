@@ -51,7 +51,7 @@ def test_a_loss_that_is_no_number_is_never_the_best(sums, tmp_path, capsys):
     assert main([*command, *hopeless]) == 1
     line = last_line(capsys)
     assert line.startswith("stepfold: error: the loss became ")
-    assert "in epoch 1; there is no model. Begin again with a smaller learning rate (--learning-rate)" in line
+    assert "in epoch 1; there is no model. Begin again with a smaller learning_rate (--learning-rate)" in line
     assert not (run / "model.keras").exists()
     assert main(["predict", str(run), str(sums), "--id", "id", "--time", "time"]) == 2
     assert "holds no model yet" in last_line(capsys)
@@ -134,7 +134,7 @@ def test_a_full_disk_names_the_file_and_what_is_kept(texts, tmp_path, capsys, na
         assert main(command) == 2
     line = last_line(capsys)
     assert f"cannot write {run / name}: No space left on device; {kept}. Make room, then " in line
-    assert line.endswith(cure)
+    assert cure in line.partition(". Make room, then ")[2]
     assert (names(run) if run.exists() else None) == left
     assert main([*command, "--resume"] if cure == "--resume" else [*command, "--overwrite"]) == 0
 
@@ -187,7 +187,9 @@ def test_overwrite_takes_what_a_killed_run_left_and_nothing_else(texts, tmp_path
     for stranger in (".model", "model.keras.bak", ".git", ".thesis.1.txt"):
         (run / stranger).write_text("foreign")
         assert main([*command, "--overwrite"]) == 2
-        assert f"holds files that are no run, such as {stranger}; choose another --out" in last_line(capsys)
+        assert f"holds files that are no run, such as {stranger}; choose another folder (--out)" in last_line(
+            capsys
+        )
         (run / stranger).unlink()
 
 
@@ -259,7 +261,7 @@ def test_a_process_that_is_ended_can_be_continued(texts, tmp_path, number, statu
         process.kill()
     assert process.returncode == status
     if status == 130:
-        assert "continue with the same command and --resume" in err.splitlines()[-1]
+        assert "continue with resume=True (--resume)" in err.splitlines()[-1]
         assert not [name for name in names(run) if name.startswith(".")]
     done = len((run / "history.csv").read_text().splitlines()) if (run / "history.csv").exists() else 1
     assert main(["train", str(texts), "--out", str(run), "--resume", "--epochs", str(done + 1)]) == 0

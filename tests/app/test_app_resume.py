@@ -65,7 +65,7 @@ def test_an_interrupted_and_continued_run_ends_with_the_same_weights(texts, tmp_
         assert main([*command, "--out", str(cut)]) == 130
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("stepfold: interrupted after 2 of 5 epochs: the best model so far (epoch ")
-    assert f"is saved in {cut}; continue with the same command and --resume" in last
+    assert f"is saved in {cut}; continue with resume=True (--resume)" in last
     assert figures(cut) == figures(tmp_path / "whole")[:3]
     assert main(["predict", str(cut), "a good film"]) == 0
 
@@ -124,7 +124,7 @@ def test_an_interruption_before_any_epoch_says_that_there_is_no_model(texts, tmp
         interrupt_in(patch, epoch=0, batch=1)
         assert main(["train", str(texts), "--out", str(run), *STATEFUL, "--epochs", "2"]) == 130
     last = capsys.readouterr().err.splitlines()[-1]
-    assert "interrupted before the first epoch ended: there is no model yet; continue with the same" in last
+    assert "interrupted before the first epoch ended: there is no model yet; continue with resume=True" in last
     assert main(["train", str(texts), "--resume", "--out", str(run)]) == 0
     assert len(figures(run)) == 3
 
@@ -158,7 +158,7 @@ def test_what_does_not_fit_the_run_is_refused_and_changes_nothing(trained, texts
 
     whole = (run / "checkpoint.npz").read_bytes()
     (run / "checkpoint.npz").write_bytes(whole[: len(whole) // 2])
-    assert "checkpoint.npz is damaged or cut short; begin again with --overwrite" in refusal(
+    assert "checkpoint.npz is damaged or cut short; begin again without resume (--overwrite)" in refusal(
         capsys, texts, "--out", run
     )
     np.savez(run / "checkpoint.npz", rows=np.frombuffer(b"[]", np.uint8), state0=np.zeros(3))

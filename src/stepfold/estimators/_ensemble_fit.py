@@ -177,7 +177,7 @@ class EnsembleFitting(RecurrentEstimator):
             return
         run.members.mkdir(exist_ok=True)
         self.network_.save(run.members)
-        for file in run.members.glob("network*.npz"):  # what --resume would have read
+        for file in run.members.glob("network*.npz"):  # what fit would have gone on from
             file.unlink()
 
     def _load_network(self, run: RunFolder) -> Any:
@@ -196,14 +196,15 @@ def _load_ensemble(run: RunFolder) -> EvidenceEnsemble:
     """Return the ensemble of a run; ``RunError`` if it is missing or damaged."""
     if not (run.members / "ensemble.json").exists():
         raise RunError(
-            f"{run.path} holds no model yet: it was not trained to the end; continue with --resume"
+            f"{run.path} holds no model yet: it was not trained to the end; "
+            "continue with resume=True (--resume)"
         )
     try:
         return EvidenceEnsemble.load(run.members)
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile, json.JSONDecodeError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise RunError(
-            f"{run.members} is damaged or cut short ({reason}); train again with --overwrite"
+            f"{run.members} is damaged or cut short ({reason}); train again (--overwrite)"
         ) from None
 
 
@@ -241,5 +242,5 @@ def _interruption_message(run: RunFolder | None) -> str:
         return "interrupted; nothing is saved without a folder"
     return (
         f"interrupted: the networks that are done are kept in {run.path}; "
-        "continue with the same command and --resume"
+        "continue with resume=True (--resume)"
     )

@@ -134,9 +134,11 @@ def count_parameters(network: Any) -> int:
 
 def load_network(path: Path) -> Any:
     """Return a saved network; ``RunError`` if the file is missing, cut short or no network."""
-    cure = "train again with --overwrite, or copy an undamaged file"
+    cure = "train again (--overwrite), or copy an undamaged file"
     if not path.exists():
-        raise RunError(f"{path.parent} holds no model yet: no epoch was finished; continue it with --resume")
+        raise RunError(
+            f"{path.parent} holds no model yet: no epoch was finished; continue with resume=True (--resume)"
+        )
     try:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()

@@ -27,9 +27,9 @@ class RunFolder:
         path: the folder.
         model: the network, a ``.keras`` file.
         vocabulary: the words, in the order of their ids.
-        config: the estimator's parameters, its classes, and what else loading and ``--resume`` read.
+        config: the estimator's parameters, its classes, and what else loading and ``resume`` read.
         history: a line an epoch.
-        checkpoint: the state of training, for ``--resume``.
+        checkpoint: the state of training, for ``resume``.
         report: the page to look at.
         members: the networks of an ensemble, a folder.
         evaluations: the reports of how the model does on other data, a folder.
@@ -80,12 +80,13 @@ class RunFolder:
         ours = {file.name for file in self.files}
         if strangers := sorted(name for name in present - ours if not _is_temporary(name, ours)):
             raise RunError(
-                f"{self.path} holds files that are no run, such as {strangers[0]}; choose another --out"
+                f"{self.path} holds files that are no run, such as {strangers[0]}; "
+                "choose another folder (--out)"
             )
         if present and not overwrite:
             raise RunError(
-                f"{self.path} already holds a run: continue it with --resume, "
-                "replace it with --overwrite, or choose another --out"
+                f"{self.path} already holds a run: continue it with resume=True (--resume), "
+                "replace it with overwrite=True (--overwrite), or choose another folder (--out)"
             )
 
     def existing(self) -> Path:
@@ -128,7 +129,7 @@ class RunFolder:
             os.replace(part, target)
         except OSError as error:
             kept = "the file of that name is as before" if target.exists() else "nothing of it is kept"
-            cure = "continue with the same command and --resume" if self.config.exists() else "begin again"
+            cure = "continue with resume=True (--resume)" if self.config.exists() else "begin again"
             reason = " ".join(str(error.strerror or error).split())
             raise RunError(f"cannot write {target}: {reason}; {kept}. Make room, then {cure}") from None
         finally:
@@ -150,26 +151,24 @@ class RunFolder:
         """Return the configuration; ``RunError`` if the folder is no run, or the file is damaged."""
         try:
             if self.config.stat().st_size > _LONGEST_CONFIG:
-                raise RunError(
-                    f"{self.config} is too long to be a configuration; train again with --overwrite"
-                )
+                raise RunError(f"{self.config} is too long to be a configuration; train again (--overwrite)")
             stored = json.loads(self.config.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             raise RunError(
                 f"{self.path} holds no run (there is no {self.config.name}); "
-                "give the folder that stepfold train wrote with --out"
+                "give the folder that save, fit or stepfold train wrote"
             ) from None
         except OSError as error:
             raise RunError(f"cannot read {self.config}: {error.strerror}") from None
         except (ValueError, RecursionError):
             stored = None
         if not isinstance(stored, dict) or stored.get("format") != FORMAT:
-            raise RunError(f"{self.config} is damaged; train again with --overwrite")
+            raise RunError(f"{self.config} is damaged; train again (--overwrite)")
         for name, kind in _ENTRIES.items():
             if not isinstance(stored.get(name), kind):
                 raise RunError(
                     f"{self.config} is damaged: {name!r} is {_short(stored.get(name))}; "
-                    "train again with --overwrite"
+                    "train again (--overwrite)"
                 )
         return stored
 
@@ -189,7 +188,7 @@ class RunFolder:
                 folder.rmdir()
 
     def _unwritable(self, error: OSError) -> RunError:
-        return RunError(f"cannot write to {self.path}: {error.strerror}; choose another folder with --out")
+        return RunError(f"cannot write to {self.path}: {error.strerror}; choose another folder (--out)")
 
 
 _ENTRIES: dict[str, Any] = {

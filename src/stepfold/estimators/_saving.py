@@ -101,7 +101,7 @@ class SavedEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         if isinstance(network, keras.Model) and (reason := estimator._misfit(network)):
             raise RunError(
                 f"{run.model} and {run.config} do not belong together: {reason}; "
-                "copy both from where the model was trained, or train again with --overwrite"
+                "copy both from where the model was trained, or train again (--overwrite)"
             )
         estimator.network_ = network
         return estimator
@@ -116,7 +116,7 @@ class SavedEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             if run.read_config().get("digest") != digest:
                 raise RunError(
                     f"the examples differ from those that {run.path} was begun with; give the same data, "
-                    "or begin another run with another --out"
+                    "or begin another run in another folder (--out)"
                 )
             self._write(run, digest)
             return

@@ -162,7 +162,7 @@ class SequenceEstimator(RecurrentEstimator):
         if not len(self.mean_) == len(self.variance_) == self.features_:
             raise RunError(
                 f"{run.config} is damaged: it has {self.features_} features but {len(self.mean_)} means and "
-                f"{len(self.variance_)} variances; train again with --overwrite"
+                f"{len(self.variance_)} variances; train again (--overwrite)"
             )
 
     def __sklearn_tags__(self) -> Tags:
@@ -291,7 +291,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         if len(self.target_mean_) != len(self.target_deviation_):
             raise RunError(
                 f"{run.config} is damaged: it has {len(self.target_mean_)} means of targets but "
-                f"{len(self.target_deviation_)} deviations; train again with --overwrite"
+                f"{len(self.target_deviation_)} deviations; train again (--overwrite)"
             )
 
     def __sklearn_tags__(self) -> Tags:

@@ -56,5 +56,5 @@ def _damaged(run: RunFolder, name: str, value: Any, expected: str) -> RunError:
     text = repr(value)
     shown = text if len(text) <= 40 else text[:37] + "..."
     return RunError(
-        f"{run.config} is damaged: {name!r} is {shown}, not {expected}; train again with --overwrite"
+        f"{run.config} is damaged: {name!r} is {shown}, not {expected}; train again (--overwrite)"
     )

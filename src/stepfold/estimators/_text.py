@@ -191,9 +191,7 @@ class TextClassifier(EnsembleFitting, Classifying, RecurrentEstimator):
         self._restore_classes(learnt["classes"], run)
         size = learnt.get("size")
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**31:
-            raise RunError(
-                f"{run.config} is damaged: 'size' is {str(size)[:40]}; train again with --overwrite"
-            )
+            raise RunError(f"{run.config} is damaged: 'size' is {str(size)[:40]}; train again (--overwrite)")
         self.vocabulary_size_ = size
         if self.settings_.tokens == "ids" or self.preset == "best":
             self.vocabulary_ = None

@@ -87,7 +87,7 @@ def train(
 def _interruption_message(run: RunFolder | None, rows: list[Row], epochs: int) -> str:
     if run is None:
         return f"interrupted after {len(rows)} of {epochs} epochs; nothing is saved without a folder"
-    cure = "continue with the same command and --resume"
+    cure = "continue with resume=True (--resume)"
     chosen = best(rows)
     if chosen is None:
         kept = "its state is saved" if run.checkpoint.exists() else "there is no model yet"

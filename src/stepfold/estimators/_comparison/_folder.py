@@ -48,11 +48,12 @@ class ComparisonFolder:
         if strangers := sorted(name for name in present - ours if not name.startswith(".")):
             raise RunError(
                 f"{self.path} holds files that are no comparison, such as {strangers[0]}; "
-                "choose another --out"
+                "choose another folder (--out)"
             )
         if present & ours and not self.record.exists():
             raise RunError(
-                f"{self.path} holds no comparison (there is no {self.record.name}); choose another --out"
+                f"{self.path} holds no comparison (there is no {self.record.name}); "
+                "choose another folder (--out)"
             )
         if overwrite:
             self._clear()
@@ -62,7 +63,7 @@ class ComparisonFolder:
             self.runs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(
-                f"cannot write to {self.path}: {error.strerror}; choose another folder with --out"
+                f"cannot write to {self.path}: {error.strerror}; choose another folder (--out)"
             ) from None
         self._begun = {"format": FORMAT, "estimator": estimator.__name__, "digest": digest}
         self._write()
@@ -103,11 +104,11 @@ class ComparisonFolder:
             raise RunError(f"cannot read {self.record}: {error.strerror}") from None
         failed = stored.get("failed") if isinstance(stored, dict) and stored.get("format") == FORMAT else None
         if not isinstance(failed, dict):
-            raise RunError(f"{self.record} is damaged; begin again with --overwrite")
+            raise RunError(f"{self.record} is damaged; begin again with overwrite=True (--overwrite)")
         if (stored.get("estimator"), stored.get("digest")) != (estimator.__name__, digest):
             raise RunError(
                 f"the examples differ from those that {self.path} was begun with; give the same data, "
-                "begin again with --overwrite, or choose another --out"
+                "begin again with overwrite=True (--overwrite), or choose another folder (--out)"
             )
         self.failures = {str(name): str(reason) for name, reason in failed.items()}
 

@@ -141,7 +141,7 @@ def train_side_by_side(
         except BrokenProcessPool:
             raise RunError(
                 "a process that trains ended before its run did (killed, or out of memory); the runs that "
-                "are done are kept: give the same command again, with --jobs 1 to train in one process"
+                "are done are kept: compare again, with jobs=1 (--jobs 1) to train in one process"
             ) from None
         finally:
             try:
