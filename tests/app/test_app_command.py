@@ -61,6 +61,22 @@ def test_help_answers_in_under_a_third_of_a_second(command, tmp_path):
     assert any(seconds() < 0.3 for _ in range(5))
 
 
+def test_help_names_the_defaults_of_texts_and_of_sequences(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for shown in (
+        "units of each recurrent layer (32; sequences: 64)",
+        "recurrent layers (1)",
+        "read in both directions (no; sequences: yes)",
+        "more where there are few (3; sequences: 10)",
+        "0 to train on everything (0.2; sequences: 0)",
+        "after which to stop; 0 for never (0)",
+        "weigh classes by how rare they are (none)",
+    ):
+        assert shown in text
+
+
 def test_neither_the_core_nor_the_command_imports_a_framework():
     heavy = "{'keras', 'jax', 'torch', 'tensorflow', 'matplotlib'}"
     code = f"import sys, stepfold, stepfold.data, stepfold.app.cli; assert not {heavy} & set(sys.modules)"

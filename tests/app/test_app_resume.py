@@ -124,7 +124,7 @@ def test_an_interruption_before_any_epoch_says_that_there_is_no_model(texts, tmp
         interrupt_in(patch, epoch=0, batch=1)
         assert main(["train", str(texts), "--out", str(run), *STATEFUL, "--epochs", "2"]) == 130
     last = capsys.readouterr().err.splitlines()[-1]
-    assert "interrupted before the first epoch ended: there is no model yet; continue with resume=True" in last
+    assert "interrupted before the first epoch ended: there is no model yet; continue with resume" in last
     assert main(["train", str(texts), "--resume", "--out", str(run)]) == 0
     assert len(figures(run)) == 3
 

@@ -32,7 +32,7 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_list(
         parser, "--preset", kind=tuple(PRESETS), dest="preset", default=argparse.SUPPRESS,
-        help="what the options below begin with (standard); best takes minutes",
+        help="for texts: what the options below begin with (standard); best takes minutes",
     )  # fmt: skip
     add_options(parser, lists=True)
     parser.add_argument(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..estimators import CHOICES, PRESETS
+from ..estimators import CHOICES, PRESETS, SEQUENCES
 from ._arguments import at_least, list_of, not_negative, positive, share
 
 Kind = Callable[[str], Any] | tuple[str, ...] | None
@@ -31,7 +31,7 @@ _HELP: dict[str, tuple[Kind, str]] = {
     "recurrent_dropout": (share, "share of a recurrent layer's state that is dropped in training"),
     "output_dropout": (share, "share of the output layer's inputs that is dropped in training"),
     "recurrent_initializer": (CHOICES["recurrent_initializer"], "first recurrent weights"),
-    "epochs": (at_least(1), "passes over the training examples"),
+    "epochs": (at_least(1), "passes over the training examples; by default more where there are few"),
     "batch_size": (at_least(1), "examples a training step"),
     "optimizer": (CHOICES["optimizer"], "how weights are adjusted"),
     "learning_rate": (positive, "the optimizer's step size"),
@@ -53,13 +53,15 @@ NAMES = tuple(_HELP)
 def add_options(parser: argparse.ArgumentParser, *, lists: bool = False) -> None:
     """Add an option for each parameter. What is not given is left out: then the preset says.
 
+    The help names the defaults of texts (of the preset standard), and those of sequences where they differ.
     With ``lists`` an option takes several values, with commas between them.
     """
-    standard = PRESETS["standard"]
     for name, (kind, text) in _HELP.items():
         flags = [option_of(name), *([_SHORT[name]] if name in _SHORT else [])]
-        default = standard[name]
-        shown = {"None": "its own", "True": "yes", "False": "no"}.get(str(default), default)
+        shown = _shown(PRESETS["standard"][name])
+        other = _shown(SEQUENCES[name])
+        if other != shown:
+            shown = f"{shown}; sequences: {other}"
         options: dict[str, Any] = {"dest": name, "help": f"{text} ({shown})", "default": argparse.SUPPRESS}
         if lists:
             add_list(parser, *flags, *(["--cells"] if name == "cell" else []), kind=kind, **options)
@@ -69,6 +71,13 @@ def add_options(parser: argparse.ArgumentParser, *, lists: bool = False) -> None
             parser.add_argument(*flags, choices=kind, **options)
         else:
             parser.add_argument(*flags, type=kind or str, metavar="NAME" if kind is None else "N", **options)
+
+
+def _shown(default: Any) -> str:
+    """Return how the help writes a default."""
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return f"{default:g}" if isinstance(default, float) else str(default).lower()
 
 
 def add_list(parser: argparse.ArgumentParser, *flags: str, kind: Kind, **options: Any) -> None:

@@ -26,7 +26,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         "--preset",
         choices=PRESETS,
         default=argparse.SUPPRESS,
-        help="what the options below begin with (standard); best takes minutes",
+        help="for texts: what the options below begin with (standard); best takes minutes",
     )
     add_options(parser)
     parser.add_argument("--out", metavar="RUN", help="the run's folder (runs/DATA-CELL, or runs/DATA-PRESET)")

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ._run import RunError, RunFolder
-from ._settings import CHOICES, PRESETS, Settings, TextSettings
+from ._settings import CHOICES, PRESETS, SEQUENCES, Settings, TextSettings
 
 if TYPE_CHECKING:
     from ._comparison import Comparison, compare
@@ -41,6 +41,7 @@ _MODULES = {
 __all__ = [
     "CHOICES",
     "PRESETS",
+    "SEQUENCES",
     "Comparison",
     "Evaluation",
     "RegressionEvaluation",
