@@ -3,6 +3,7 @@
 from . import cells
 from ._cell import Cell, cell
 from ._errors import CellError
+from ._export import export, load
 from ._language import (
     abs,
     clip,
@@ -46,10 +47,12 @@ __all__ = [
     "elu",
     "erf",
     "exp",
+    "export",
     "gelu",
     "hard_sigmoid",
     "layer_norm",
     "linear",
+    "load",
     "log",
     "max",
     "maximum",

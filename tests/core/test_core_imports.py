@@ -11,7 +11,7 @@ from pathlib import Path
 import stepfold
 
 ROOT = Path(stepfold.__file__).parent
-CORE = [p for p in ROOT.glob("_*.py") if p.name not in ("__init__.py", "_stream.py")]
+CORE = [p for p in ROOT.glob("_*.py") if p.name not in ("__init__.py", "_export.py", "_stream.py")]
 CORE += [p for package in ("_show", "_plan", "cells") for p in (ROOT / package).glob("*.py")]
 
 

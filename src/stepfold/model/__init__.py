@@ -1,5 +1,7 @@
 """Trained models as data: layers, arrays, vocabulary and labels, run by NumPy and the kernels alone."""
 
+from ._errors import ModelError
+from ._file import read_model, write_model
 from ._layers import (
     ACTIVATIONS,
     MERGES,
@@ -29,9 +31,12 @@ __all__ = [
     "Layer",
     "MaskingLayer",
     "Model",
+    "ModelError",
     "PoolingLayer",
     "RecurrentLayer",
     "Sequences",
     "Signal",
     "Texts",
+    "read_model",
+    "write_model",
 ]

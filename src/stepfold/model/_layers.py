@@ -5,7 +5,7 @@ Every layer takes and returns a `Signal`. Nothing here knows a framework or a fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from .. import _language
 from .._cell import Cell
-from .._runtime import scan
+from .._dtype import checked_dtype
+from .._runtime import checked_params, scan
 
 Array = NDArray[Any]
 
@@ -37,6 +38,20 @@ ACTIVATIONS: Mapping[str, Callable[[Any], Any]] = {
 Merge = Literal["concat", "sum", "mul", "ave"]
 Pool = Literal["max", "mean", "max_mean", "last"]
 MERGES, POOLS = get_args(Merge), get_args(Pool)
+
+
+def _checked_array(name: str, array: Any, axes: tuple[str, ...]) -> None:
+    """ValueError or TypeError unless this is an array of floats with these axes, none of them empty."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array ({', '.join(axes)}), not {type(array).__name__}")
+    if array.ndim != len(axes) or 0 in array.shape:
+        raise ValueError(f"{name} has shape {array.shape}, expected ({', '.join(axes)}), none of them 0")
+    checked_dtype(array.dtype)
+
+
+def _checked_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +80,19 @@ class EmbeddingLayer:
     table: Array
     mask_zero: bool = False
 
+    def __post_init__(self) -> None:
+        _checked_array("table", self.table, ("vocabulary_size", "features"))
+
     def __call__(self, signal: Signal) -> Signal:
-        """(batch, time) ids → (batch, time, features)."""
+        """(batch, time) ids → (batch, time, features); IndexError for an id outside the table."""
+        ids = signal.values
+        if ids.dtype.kind not in "iu":
+            raise TypeError(f"an embedding takes integers (batch, time), not {ids.dtype}")
+        if ids.size and not 0 <= ids.min() <= ids.max() < len(self.table):
+            raise IndexError(
+                f"the ids run from {ids.min()} to {ids.max()}, but the table has {len(self.table)} rows: "
+                f"give ids from 0 to {len(self.table) - 1}"
+            )
         mask = signal.values != 0 if self.mask_zero else signal.mask
         return Signal(signal.values, mask, self.table)
 
@@ -76,6 +102,10 @@ class MaskingLayer:
     """Masks the timesteps whose features all equal `value`, as `keras.layers.Masking` does."""
 
     value: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.value, (int, float)) or not np.isfinite(self.value):
+            raise ValueError(f"the masked value must be a finite number, not {self.value!r}")
 
     def __call__(self, signal: Signal) -> Signal:
         """(batch, time, features) → the same, 0 where masked."""
@@ -90,6 +120,12 @@ class AffineLayer:
 
     scale: Array
     shift: Array
+
+    def __post_init__(self) -> None:
+        for name, array in (("scale", self.scale), ("shift", self.shift)):
+            _checked_array(name, array, ("features",))
+        if self.scale.shape != self.shift.shape:
+            raise ValueError(f"scale has shape {self.scale.shape}, shift {self.shift.shape}; give them alike")
 
     def __call__(self, signal: Signal) -> Signal:
         """(…, features) → (…, features)."""
@@ -109,11 +145,35 @@ class RecurrentLayer:
     reverse: bool = False
     return_sequences: bool = False
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.cell, Cell):
+            raise TypeError(
+                f"a recurrent layer needs a cell (a function under @cell), not {type(self.cell).__name__}"
+            )
+        if self.cell.step.leaves("row_input") or self.cell.step.leaves("step_input"):
+            raise ValueError(
+                f"{self.cell.name} asks for values that only training gives (dropout); give the cell without"
+            )
+        if not isinstance(self.params, Mapping) or not self.params:
+            raise ValueError(f"params must map the names of {self.cell.name}'s parameters to arrays")
+        first = np.asarray(next(iter(self.params.values())))
+        checked_params(self.cell, self.params, checked_dtype(first.dtype))
+
+    def _size(self, axis: str) -> int | None:
+        for name, dims in self.cell.step.parameters.items():
+            if axis in dims:
+                return int(self.params[name].shape[dims.index(axis)])
+        return None
+
     @property
     def units(self) -> int:
         """The number of units of every state."""
-        dims = self.cell.step.parameters
-        return next(len(value) for name, value in self.params.items() if dims[name][0] == "units")
+        return self._size("units") or 0
+
+    @property
+    def features(self) -> int | None:
+        """The number of features of the input, as far as a parameter says it; None for any."""
+        return self._size("features")
 
     def __call__(self, signal: Signal) -> Signal:
         """(batch, time, features) → (batch, units), with `return_sequences` (batch, time, units)."""
@@ -138,10 +198,16 @@ class BidirectionalLayer:
     merge: Merge = "concat"
 
     def __post_init__(self) -> None:
+        _checked_choice("merge", self.merge, MERGES)
         if self.forward.reverse or not self.backward.reverse:
             raise ValueError("the forward layer must not be reversed, the backward layer must be")
         if self.forward.return_sequences != self.backward.return_sequences:
             raise ValueError("both directions must return sequences, or none")
+        units = self.forward.units, self.backward.units
+        if self.merge != "concat" and units[0] != units[1]:
+            raise ValueError(
+                f"merge {self.merge!r} needs directions of as many units, not {units[0]} and {units[1]}"
+            )
 
     def __call__(self, signal: Signal) -> Signal:
         """(batch, time, features) → (batch[, time], units), with "concat" 2 · units."""
@@ -167,6 +233,9 @@ class PoolingLayer:
 
     kind: Pool
     masked: bool = True
+
+    def __post_init__(self) -> None:
+        _checked_choice("kind", self.kind, POOLS)
 
     def __call__(self, signal: Signal) -> Signal:
         """(batch, time, features) → (batch, features), for "max_mean" (batch, 2 · features)."""
@@ -204,6 +273,17 @@ class DenseLayer:
     bias: Array | None = None
     activation: str = "linear"
 
+    def __post_init__(self) -> None:
+        _checked_array("kernel", self.kernel, ("features", "outputs"))
+        if self.bias is not None:
+            _checked_array("bias", self.bias, ("outputs",))
+            if self.bias.shape != self.kernel.shape[1:]:
+                raise ValueError(
+                    f"bias has shape {self.bias.shape}, but the kernel {self.kernel.shape} "
+                    f"gives {self.kernel.shape[1]} outputs"
+                )
+        _checked_choice("activation", self.activation, ACTIVATIONS)
+
     def __call__(self, signal: Signal) -> Signal:
         """(…, features) → (…, outputs)."""
         found = signal.vectors() @ self.kernel
@@ -217,6 +297,9 @@ class ActivationLayer:
     """A function of `ACTIVATIONS` by its name."""
 
     name: str
+
+    def __post_init__(self) -> None:
+        _checked_choice("name", self.name, ACTIVATIONS)
 
     def __call__(self, signal: Signal) -> Signal:
         """(…, features) → (…, features)."""

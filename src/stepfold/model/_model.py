@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data import Ragged, Vocabulary
+from ._check import Label, checked_flow, checked_labels, checked_row
 from ._layers import Array, EmbeddingLayer, Layer, Signal
 
 _BATCH = 64
+_LONGEST_NAME, _LONGEST = 1_000, 1_000_000
+
+
+def _checked_integer(name: str, value: Any) -> None:
+    """ValueError unless this is an integer from 1 to a million."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _LONGEST:
+        raise ValueError(f"{name} must be an integer from 1 to {_LONGEST:,}, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,11 @@ class Texts:
     vocabulary: Vocabulary
     length: int
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.vocabulary, Vocabulary):
+            raise TypeError(f"vocabulary must be one of stepfold.data, not {type(self.vocabulary).__name__}")
+        _checked_integer("length", self.length)
+
 
 @dataclass(frozen=True)
 class Sequences:
@@ -32,8 +45,13 @@ class Sequences:
     features: int | None
     length: int | None = None
 
+    def __post_init__(self) -> None:
+        for name, value in (("features", self.features), ("length", self.length)):
+            if value is not None:
+                _checked_integer(name, value)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Model:
     """Layers in a row, with what goes in and comes out.
 
@@ -49,10 +67,38 @@ class Model:
 
     layers: tuple[Layer, ...]
     inputs: Texts | Sequences
-    labels: tuple[str | int | float | bool, ...] | None = None
+    labels: tuple[Label, ...] | None = None
     scale: NDArray[np.float64] | None = None
     shift: NDArray[np.float64] | None = None
     name: str = "model"
+    dtype: np.dtype[Any] = field(init=False, repr=False, default=np.dtype(np.float32))
+    """Of all arrays of the layers, and of what comes out: float32 or float64."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.inputs, (Texts, Sequences)):
+            raise TypeError(f"inputs must be Texts or Sequences, not {type(self.inputs).__name__}")
+        if not isinstance(self.name, str) or not self.name.isprintable() or len(self.name) > _LONGEST_NAME:
+            raise ValueError(f"name must be a printable text of at most {_LONGEST_NAME:,} characters")
+        object.__setattr__(self, "layers", tuple(self.layers))
+        features = self.inputs.features if isinstance(self.inputs, Sequences) else None
+        flow, dtype = checked_flow(self.layers, features)
+        object.__setattr__(self, "dtype", dtype)
+        first = self.layers[0]
+        if isinstance(self.inputs, Texts) and isinstance(first, EmbeddingLayer):
+            size = self.inputs.vocabulary.size
+            if len(first.table) < size:
+                raise ValueError(
+                    f"the vocabulary has {size} ids, but the table of layer 0 (embedding) "
+                    f"{len(first.table)} rows; give the vocabulary that the model was trained with"
+                )
+        if self.labels is not None:
+            object.__setattr__(self, "labels", checked_labels(self.labels, flow))
+            if self.scale is not None or self.shift is not None:
+                raise ValueError("scale and shift are for values; a model with labels has none")
+        for name in ("scale", "shift"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, checked_row(name, value, flow))
 
     @property
     def masks(self) -> bool:
@@ -111,7 +157,7 @@ class Model:
                 raise TypeError("give a list of texts, not one text")
             return self.inputs.vocabulary.encode_all(inputs)
         given: Sequence[Any] = list(inputs)
-        dtype = np.int64 if self.inputs.features is None else np.float32
+        dtype = np.dtype(np.int64) if self.inputs.features is None else self.dtype
         return Ragged.from_sequences([np.asarray(each, dtype) for each in given])
 
     def _batch(self, rows: Ragged, chosen: NDArray[np.int64]) -> tuple[Array, Array | None]:

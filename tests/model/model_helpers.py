@@ -1,0 +1,80 @@
+"""Small models for the tests of the file, of explanations and of what reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from stepfold import Cell, cells
+from stepfold.data import KerasWords
+from stepfold.model import (
+    ActivationLayer,
+    AffineLayer,
+    BidirectionalLayer,
+    DenseLayer,
+    EmbeddingLayer,
+    Layer,
+    MaskingLayer,
+    Model,
+    PoolingLayer,
+    RecurrentLayer,
+    Sequences,
+    Texts,
+)
+
+WORDS = KerasWords(("good", "bad", "film", "the", "was"))
+TEXTS = ["the film was good", "the film was bad bad bad bad", "", "unheard of good"]
+
+
+def recurrent(
+    cell: Cell, features: int, units: int, *, seed: int = 0, dtype: Any = np.float32, **options: Any
+) -> RecurrentLayer:
+    """A layer with random parameters, vectors too."""
+    random = np.random.default_rng(seed)
+    params = {
+        name: (value + random.normal(0, 0.3, value.shape)).astype(dtype)
+        for name, value in cell.init(features, units, seed=seed).items()
+    }
+    return RecurrentLayer(cell, params, **options)
+
+
+def normal(*shape: int, dtype: Any = np.float32) -> Any:
+    """Random numbers, the same every time."""
+    return np.random.default_rng(len(shape) + sum(shape)).normal(0, 0.7, shape).astype(dtype)
+
+
+def text_model(*layers: Layer, length: int = 6, mask_zero: bool = True, dtype: Any = np.float32) -> Model:
+    """A classifier of texts: an embedding of 4 features, then the layers, or an LSTM."""
+    inner = layers or (recurrent(cells.lstm, 4, 5, dtype=dtype),)
+    units = 5 if not layers else _units(layers[-1])
+    table = EmbeddingLayer(normal(WORDS.size, 4, dtype=dtype), mask_zero)
+    last = DenseLayer(normal(units, 1, dtype=dtype), normal(1, dtype=dtype), "sigmoid")
+    return Model((table, *inner, last), Texts(WORDS, length), ("no", "yes"), name="a model of texts")
+
+
+def _units(layer: Layer) -> int:
+    if isinstance(layer, BidirectionalLayer):
+        return 2 * layer.forward.units
+    return layer.units if isinstance(layer, RecurrentLayer) else 5
+
+
+def value_model(dtype: Any = np.float32) -> Model:
+    """Every kind of layer but an embedding: values from sequences of 3 features."""
+    layers: tuple[Layer, ...] = (
+        AffineLayer(normal(3, dtype=dtype), normal(3, dtype=dtype)),
+        MaskingLayer(-1.0),
+        DenseLayer(normal(3, 4, dtype=dtype), None, "tanh"),
+        BidirectionalLayer(
+            recurrent(cells.gru, 4, 5, dtype=dtype, return_sequences=True),
+            recurrent(cells.gru, 4, 5, dtype=dtype, return_sequences=True, reverse=True, seed=1),
+        ),
+        recurrent(cells.simple_rnn, 10, 6, dtype=dtype, return_sequences=True),
+        ActivationLayer("relu"),
+        PoolingLayer("max_mean"),
+        DenseLayer(normal(12, 2, dtype=dtype), normal(2, dtype=dtype)),
+    )
+    return Model(layers, Sequences(3), None, np.array([2.0, 3.0]), np.array([0.1, 1e-300]))
+
+
+SEQUENCES = [normal(7, 3), normal(2, 3), normal(4, 3)]
