@@ -1,10 +1,16 @@
 """Vocabularies for any language: how texts are split, what is learnt, how it is stored."""
 
 import json
+import random
+import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stepfold.data import (
     VOCABULARIES,
@@ -17,6 +23,8 @@ from stepfold.data import (
     unknown_share,
     vocabulary_from_json,
 )
+from stepfold.data._unicode import _WORD, _splitter, normalise
+from stepfold.data._words import split_words
 
 TEXTS = [
     "Der Ärger war groß, „toll“ war es nicht!",
@@ -217,3 +225,45 @@ def test_texts_that_can_be_read_once_only_are_refused():
             TypeError, match="texts must be a list, or something else that can be iterated over"
         ):
             kind.learn(iter(TEXTS), 100)
+
+
+ASSIGNED = [
+    chr(code)
+    for code in range(sys.maxunicode + 1)
+    if unicodedata.category(chr(code)) not in ("Cn", "Cs") and chr(code) not in "▁"
+]
+SPLITTER = _splitter(_WORD)
+
+
+def library_words(text):
+    return [word for word, _ in SPLITTER.pre_tokenize_str(text)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    tuple(map(int, unicodedata.unidata_version.split("."))) > (16, 0, 0),
+    reason="this Python knows characters that the library does not",
+)
+def test_every_character_is_split_as_by_the_library():
+    mixed = random.Random(0).sample(ASSIGNED, len(ASSIGNED))
+    text = "".join(c + d for c, d in zip(mixed, "a' ก́!" * len(mixed), strict=False))
+    parts = [text[k : k + 4096] for k in range(0, len(text), 4096)]
+    assert [split_words(part) for part in parts] == [library_words(part) for part in parts]
+
+
+FAMILIAR = "aZé'’!? ,-▁ー々ไทยำ်ကក្映画カ゛ﬁß́̈😀🏽‍\u3099\uff9e七½²ǅ\n"
+
+
+@given(st.text(st.sampled_from(FAMILIAR), max_size=20))
+def test_words_of_difficult_texts_are_those_of_the_library(text):
+    words = UnicodeWords(("a", "é", "映", "!"))
+    assert words.tokens(text) == library_words(normalise(text))
+    unknown = tokenizers.models.WordLevel({"?": 2, "a": 4, "é": 5, "映": 6, "!": 7}, unk_token="?")
+    library = tokenizers.Tokenizer(unknown)
+    library.pre_tokenizer = SPLITTER
+    ids = [
+        2 if each == "?" else words.words.index(each) + 4 if each in words.words else 2
+        for each in words.tokens(text)
+    ]
+    assert words.encode(text).tolist() == [1, *ids]
+    assert library.encode(normalise(text)).ids == ids

@@ -1,5 +1,6 @@
-"""Vocabularies for texts in any language, split and learnt by the library ``tokenizers``."""
+"""Vocabularies for texts in any language, learnt by the library ``tokenizers``."""
 
+import itertools
 import json
 import unicodedata
 from collections import Counter
@@ -10,7 +11,8 @@ from itertools import islice
 from typing import Any, ClassVar
 
 from ._errors import DataError
-from ._vocabulary import FIRST_WORD, MARKS, Vocabulary, check_size
+from ._vocabulary import FIRST_WORD, MARKS, UNKNOWN, Vocabulary, check_size
+from ._words import split_words
 
 _LETTERS = r"\p{L}\p{M}\p{N}"
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
@@ -65,18 +67,17 @@ class UnicodeWords(Vocabulary):
         return cls(_train(tokenizer, trainer, _sample(texts)))
 
     @cached_property
-    def _tokenizer(self) -> Any:
-        library = _library()
-        tokenizer = library.Tokenizer(library.models.WordLevel(_ids(self.words), unk_token=MARKS[2]))
-        tokenizer.pre_tokenizer = _splitter(_WORD)
-        return tokenizer
+    def _word_ids(self) -> dict[str, int]:
+        return _ids(self.words)
 
     def tokens(self, text: str) -> list[str]:
         """Split a text into words, one for each of the ids of ``encode`` after the start mark."""
-        return [word for word, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(normalise(text))]
+        return split_words(normalise(text))
 
     def _encode_batch(self, texts: list[str]) -> Iterator[Sequence[int]]:
-        return _encode(self._tokenizer, texts)
+        find = self._word_ids.get
+        for text in texts:
+            yield list(map(find, self.tokens(text), itertools.repeat(UNKNOWN)))
 
     def _stored(self) -> dict[str, Any]:
         return {}
@@ -145,7 +146,8 @@ class Subwords(Vocabulary):
         return " ".join("".join(pieces).replace(_WORD_START, " ").split())
 
     def _encode_batch(self, texts: list[str]) -> Iterator[Sequence[int]]:
-        return _encode(self._tokenizer, texts)
+        normal = [normalise(text) for text in texts]
+        return (each.ids for each in self._tokenizer.encode_batch_fast(normal, add_special_tokens=False))
 
     def _stored(self) -> dict[str, Any]:
         return {"merges": self.merges}
@@ -156,7 +158,8 @@ def _library() -> Any:
         import tokenizers
     except ImportError:
         raise DataError(
-            'splitting texts of any language needs the library tokenizers: pip install "stepfold[app]"'
+            "learning words of any language, or splitting texts into subwords, needs tokenizers: "
+            'pip install "stepfold[app]"'
         ) from None
     return tokenizers
 
@@ -169,11 +172,6 @@ def _splitter(pattern: str) -> Any:
 
 def _ids(words: tuple[str, ...]) -> dict[str, int]:
     return {word: k for k, word in enumerate((*MARKS, *words))}
-
-
-def _encode(tokenizer: Any, texts: list[str]) -> Iterator[Sequence[int]]:
-    normal = [normalise(text) for text in texts]
-    return (each.ids for each in tokenizer.encode_batch_fast(normal, add_special_tokens=False))
 
 
 def _piece_splitter() -> Any:
