@@ -1,0 +1,8 @@
+"""A page on which one watches a network change its mind word by word: live from a server, or stored.
+
+One component of plain modules, SVG and canvas; nothing is fetched from elsewhere and nothing is built.
+"""
+
+from ._page import live_page, live_policy, script_hash, stored_fragment
+
+__all__ = ["live_page", "live_policy", "script_hash", "stored_fragment"]

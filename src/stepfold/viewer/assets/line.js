@@ -1,0 +1,80 @@
+// The output after each word as a line: a drawing that scrolls, and the axis that stays beside it.
+
+import { svg } from "./elements.js";
+import { number, ticks } from "./numbers.js";
+
+export const LINE = 150; // px, height of the drawing
+const INSET = 8; // px, above and below the scale
+
+// The vertical scale: probabilities from 0 to 1, values as they are.
+export function lineScale(output, before, probability) {
+  let low = 0;
+  let high = 1;
+  if (!probability) {
+    const finite = [before, ...output].filter(Number.isFinite);
+    low = Math.min(...finite, Infinity);
+    high = Math.max(...finite, -Infinity);
+    if (!(high >= low)) [low, high] = [0, 1];
+    const room = 0.1 * (high - low) || 0.1 * Math.abs(high) || 1;
+    [low, high] = [low - room, high + room];
+  }
+  const y = (value) => INSET + ((high - value) / (high - low)) * (LINE - 2 * INSET);
+  return { y, marks: probability ? [0, 0.25, 0.5, 0.75, 1] : ticks(low, high), probability };
+}
+
+export function drawAxis(scale, top) {
+  const digits = scale.marks.every((value) => Number.isInteger(value)) ? 0 : 2;
+  return scale.marks.map((value) =>
+    svg("text", { x: 38, y: top + scale.y(value), dy: "0.35em", "text-anchor": "end" },
+      scale.probability ? String(value) : number(value, digits)));
+}
+
+export function drawLine(scale, output, before, step, split) {
+  const width = Math.max(output.length * step, 1);
+  const drawing = svg("svg", { class: "line", width, height: LINE, "aria-hidden": "true" });
+  for (const value of scale.marks) {
+    const y = scale.y(value);
+    drawing.append(svg("line", { class: "grid", x1: 0, x2: width, y1: y, y2: y }));
+  }
+  const places = [[0, before], ...output.map((value, k) => [(k + 0.5) * step, value])];
+  const points = places.filter(([, value]) => Number.isFinite(value));
+  if (!points.length) return { drawing, dot: null };
+  if (scale.probability) drawing.append(...areas(scale, points, width, split));
+  const path = points.map(([x, value]) => `${x.toFixed(1)},${scale.y(value).toFixed(1)}`).join(" ");
+  drawing.append(svg("polyline", { class: "curve", points: path }));
+  const dot = svg("circle", { class: "dot", r: 4.5 });
+  drawing.append(dot);
+  return { drawing, dot };
+}
+
+// The area between the line and `split`: one colour above it, one below. Nested drawings clip without ids.
+function areas(scale, points, width, split) {
+  const middle = scale.y(split);
+  const path = [
+    `M${points[0][0]},${middle}`,
+    ...points.map(([x, value]) => `L${x.toFixed(1)},${scale.y(value).toFixed(1)}`),
+    `L${points.at(-1)[0]},${middle}Z`,
+  ].join("");
+  const half = (name, top, height) =>
+    svg("svg", { x: 0, y: top, width, height, viewBox: `0 ${top} ${width} ${height}`, overflow: "hidden" },
+      svg("path", { class: name, d: path }));
+  const upper = half("above", 0, middle);
+  return split > 0 ? [upper, half("below", middle, LINE - middle)] : [upper];
+}
+
+// Words, or their numbers where there is no room for words, under the columns.
+export function drawFeet(tokens, step, labels) {
+  const height = labels ? 78 : 22;
+  const width = Math.max(tokens.length * step, 1);
+  const drawing = svg("svg", { class: "feet", width: labels ? width + 44 : width, height, "aria-hidden": "true" });
+  const every = labels ? 1 : [1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000].find((n) => n * step >= 60) ?? 2500;
+  tokens.forEach((token, k) => {
+    const x = (k + 0.5) * step;
+    if (labels) {
+      drawing.append(svg("text", { transform: `translate(${(x - 3).toFixed(1)},11) rotate(55)` }, token));
+    } else if ((k + 1) % every === 0 && x < width - 12) {
+      drawing.append(svg("text", { x: x.toFixed(1), y: 15, "text-anchor": "middle" }, String(k + 1)));
+    }
+  });
+  return { drawing, height };
+}

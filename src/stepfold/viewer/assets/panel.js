@@ -1,0 +1,188 @@
+// One model: what it says in the end, the words, the charts, the column of one word, the equations.
+
+import { Charts } from "./charts.js";
+import { columnRows } from "./columns.js";
+import { choice, html } from "./elements.js";
+import { Equations } from "./equations.js";
+import { matrix, number, shorten } from "./numbers.js";
+import { Words } from "./words.js";
+
+const CALM = 600; // ms without a change before the number is read out
+
+export class Panel {
+  // `pointed(panel, index or null)` tells the others; `asked(panel)` asks for the value that was chosen.
+  constructor(model, pointed, asked) {
+    this.model = model;
+    this.asked = asked;
+    this.told = pointed;
+    this.explanation = null;
+    this.catalogue = []; // layers with the names of their values, as far as they are known
+    this.outcome = null;
+    this.layer = 0;
+    this.value = 0;
+    this.hovered = null;
+    this.chosen = null;
+    this.build();
+  }
+
+  build() {
+    const pointed = (index) => this.hover(index);
+    this.words = new Words(pointed, (index) => this.choose(index));
+    this.charts = new Charts(pointed, (index) => this.choose(index));
+    this.equations = new Equations(this.model.equations);
+    this.classes = choice("Class", (index) => this.pick({ outcome: index }));
+    this.layers = choice("Layer", (index) => this.pick({ layer: index, value: 0 }));
+    this.values = choice("Value", (index) => this.pick({ value: index }));
+    this.figure = html("span", { class: "figure" }, "–");
+    this.verdict = html("span", { class: "verdict" });
+    this.spoken = html("span", { class: "spoken", "aria-live": "polite" });
+    this.table = html("tbody");
+    this.note = html("p", { class: "note" });
+    const name = shorten(this.model.name, 60);
+    const choices = [this.classes, this.layers, this.values].map((each) => each.element);
+    for (const each of choices) each.hidden = true;
+    this.element = html("section", { class: "panel", "aria-label": name },
+      html("header", {}, html("h3", {}, name), html("p", { class: "now" }, this.figure, " ", this.verdict), this.spoken),
+      html("div", { class: "body" },
+        html("div", { class: "main" },
+          this.words.element, html("div", { class: "choices" }, ...choices), this.charts.element, this.note),
+        html("div", { class: "side" },
+          html("table", {}, html("caption", {}, "At this word"), this.table), this.equations.element)));
+  }
+
+  get probability() {
+    return this.model.labels.length > 1;
+  }
+
+  // The name of the value that is shown, null before it is known.
+  get wanted() {
+    return this.catalogue[this.layer]?.names[this.value] ?? null;
+  }
+
+  get known() {
+    return this.catalogue.length > 0;
+  }
+
+  show(explanation) {
+    this.explanation = explanation;
+    this.learn(explanation.layers);
+    this.chosen = null;
+    this.hovered = null;
+    this.draw();
+  }
+
+  learn(layers) {
+    layers.forEach((layer, k) => {
+      const names = Object.keys(layer.values);
+      if (names.length >= (this.catalogue[k]?.names.length ?? 0)) {
+        this.catalogue[k] = { name: layer.name, cell: layer.cell, names };
+      }
+    });
+  }
+
+  pick(change) {
+    Object.assign(this, change);
+    if (!this.explanation) return;
+    if (this.state() === undefined) this.asked(this); // what is shown stays until the answer is there
+    else this.draw();
+  }
+
+  // The matrix that was chosen: undefined if the explanation has it not, null if there is no state at all.
+  state() {
+    const layer = this.explanation.layers[this.layer];
+    if (!layer || this.wanted === null) return null;
+    const stored = layer.values[this.wanted];
+    return stored === undefined ? undefined : { name: this.wanted, layer: layer.name, values: matrix(stored) };
+  }
+
+  draw() {
+    const { tokens, labels, outputs, before } = this.explanation;
+    const last = outputs.at(-1) ?? before;
+    const likeliest = last.indexOf(Math.max(...last));
+    const outcome = Math.min(this.outcome ?? (labels.length > 2 ? likeliest : labels.length - 1), labels.length - 1);
+    const output = outputs.map((row) => row[outcome] ?? NaN);
+    this.shown = { outcome, output, state: this.state() ?? null };
+    const subject = this.probability ? `probability of ${shorten(labels[outcome], 40)}` : "value";
+    const reach = [before[outcome], ...output].filter(Number.isFinite);
+    const span = this.probability ? 0.5 : Math.max(...reach, -Infinity) - Math.min(...reach, Infinity) || 1;
+    this.words.show(this.explanation, output, before[outcome], span, subject);
+    this.charts.at = tokens.length - 1;
+    this.charts.show({
+      tokens, output, before: before[outcome], outcome: subject[0].toUpperCase() + subject.slice(1),
+      probability: this.probability, split: labels.length === 2 ? 0.5 : 0, state: this.shown.state,
+    });
+    this.classes.offer(labels.length > 2 ? labels.map((label) => shorten(label, 40)) : [], outcome);
+    this.layers.offer(this.catalogue.map((layer) => shorten(layer.name, 40)), this.layer);
+    this.values.offer(this.catalogue[this.layer]?.names ?? [], this.value);
+    this.equations.mark(this.catalogue[this.layer]?.name, this.wanted);
+    this.say(last, outcome, tokens.length);
+    this.point();
+  }
+
+  say(last, outcome, count) {
+    const { labels, layers } = this.explanation;
+    const best = this.probability ? last.indexOf(Math.max(...last)) : 0;
+    const shown = this.probability ? Math.max(best, 0) : outcome;
+    this.figure.textContent = number(last[shown], 2);
+    this.verdict.textContent = count === 0 ? "before the first word" : this.probability ? shorten(labels[shown], 60) : "";
+    this.element.dataset.tone = labels.length === 2 && count ? (shown ? "up" : "down") : "";
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => {
+      this.spoken.textContent = `${this.model.name}: ${this.figure.textContent} ${this.verdict.textContent}`;
+    }, CALM);
+    const left = this.explanation.skipped ? `The last ${count} of ${count + this.explanation.skipped} words are shown. ` : "";
+    this.note.textContent = left + (layers.length
+      ? "Each row of the heat map is a unit: blue is positive, orange negative. Units that rise with the line are at the top, those that fall with it at the bottom."
+      : "No layer of this model reads forward only, so there is no state to show after each word.");
+    this.note.hidden = count === 0;
+  }
+
+  // The word whose column is shown: under the pointer, else with the focus, else the last one.
+  get index() {
+    return this.hovered ?? this.chosen ?? (this.explanation?.tokens.length ?? 0) - 1;
+  }
+
+  hover(index) {
+    if (!this.explanation || index === this.hovered) return;
+    this.hovered = index;
+    this.point();
+    this.told(this, index);
+  }
+
+  choose(index) {
+    if (!this.explanation) return;
+    this.chosen = index;
+    this.hovered = null;
+    this.point(true);
+    this.told(this, index);
+  }
+
+  // Another panel shows this word: the same word nearest to the same place, if there is one.
+  follow(other, index) {
+    if (!this.explanation) return;
+    if (index !== null) index = this.nearest(other.explanation.tokens, index);
+    this.hovered = index;
+    this.point(true);
+  }
+
+  nearest(tokens, index) {
+    const own = this.explanation.tokens;
+    const place = tokens.length === own.length ? index : (index * own.length) / tokens.length;
+    let found = null;
+    own.forEach((token, k) => {
+      if (token === tokens[index] && (found === null || Math.abs(k - place) < Math.abs(found - place))) found = k;
+    });
+    return found;
+  }
+
+  point(reveal = false) {
+    const { outcome, state } = this.shown;
+    this.words.mark(this.index);
+    this.charts.point(this.index, reveal);
+    this.table.replaceChildren(...columnRows(this.explanation, this.index, outcome, state));
+  }
+
+  busy(busy) {
+    this.element.setAttribute("aria-busy", String(busy));
+  }
+}
