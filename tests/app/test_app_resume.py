@@ -1,5 +1,7 @@
 """Interrupted and continued runs: nothing is lost, and the weights are those of an uninterrupted run."""
 
+import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -10,9 +12,11 @@ import time
 import numpy as np
 import pytest
 
+from stepfold.app import _train
 from stepfold.app.cli import main
 from stepfold.data import Ragged
-from stepfold.estimators import _batches, load
+from stepfold.estimators import RunError, TextClassifier, _batches, load
+from stepfold.estimators._settings import resolve
 from text_helpers import SMALL, write_texts
 
 # Keras's own saving of variables does not know the newest argument of __array__ yet.
@@ -188,3 +192,17 @@ def test_ctrl_c_in_a_process_of_its_own(texts, tmp_path):
     assert "Traceback" not in err
     assert not [file for file in run.iterdir() if file.name.startswith(".")]
     assert main(["predict", str(run), "a good film"]) == 0
+
+
+def test_networks_trained_one_by_one_keep_their_epochs_and_cells():
+    model = TextClassifier(preset="best", random_state=7, units=8)
+    settings = resolve(model._settings_kind, model._defaults(), model._given())
+    begun = {"settings": dataclasses.asdict(settings), "parameters": model._parameters_for_json()}
+    begun = json.loads(json.dumps(begun))
+    assert _train._continued(begun, {"preset": "best", "units": 8, "random_state": 7}) == begun["parameters"]
+    for given, text in (
+        ({"cell": "gru"}, "begun with --cell lstm, gru, not gru"),
+        ({"epochs": 9}, "begun with --epochs 3, 4, not 9"),
+    ):
+        with pytest.raises(RunError, match=text):
+            _train._continued(begun, given)

@@ -1,10 +1,14 @@
 """The preset best of TextClassifier: what it takes, saves, and continues with."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
-from stepfold.estimators import RunError, TextClassifier, _ensemble_fit, load
+from stepfold.estimators import EnsembleSettings, RunError, TextClassifier, _ensemble_fit, load
 from stepfold.estimators._ensemble import Member, _ensemble
+from stepfold.estimators._settings import resolve
 from text_helpers import make_texts
 
 # Keras's own saving of variables does not know the newest argument of __array__ yet.
@@ -33,6 +37,30 @@ def test_parameters_that_it_has_not_are_refused(parameters, message):
     assert message in str(caught.value)
 
 
+def settings_of(**parameters):
+    model = TextClassifier(preset="best", **parameters)
+    return resolve(model._settings_kind, model._defaults(), model._given())
+
+
+def test_the_settings_are_those_of_its_networks(monkeypatch):
+    monkeypatch.setattr(_ensemble_fit, "MEMBERS", _ensemble.MEMBERS)
+    settings = settings_of()
+    assert (settings.cell, settings.epochs, settings.units) == (("lstm", "gru"), (3, 4), 64)
+    assert _ensemble_fit._new_ensemble(settings, 0)._members == list(_ensemble.MEMBERS)
+    chosen = settings_of(cell="gru", epochs=2, learning_rate=0.01, vocabulary_size=99)
+    assert (chosen.cell, chosen.epochs) == (("gru", "gru"), (2, 2))
+    ensemble = _ensemble_fit._new_ensemble(chosen, 5)
+    assert [(each.cell, each.epochs, each.rate, each.seed) for each in ensemble._members] == [
+        ("gru", 2, 0.01, 5),
+        ("gru", 2, 0.01, 6),
+    ]
+    stored = json.loads(json.dumps(dataclasses.asdict(chosen)))
+    assert resolve(EnsembleSettings, stored, {}) == chosen
+    for damaged in ({"cell": ["gru"]}, {"epochs": [1, "2"]}, {"cell": [None, "gru"]}):
+        with pytest.raises(ValueError, match=r"(cell|epochs) must be"):
+            resolve(EnsembleSettings, {**stored, **damaged}, {})
+
+
 @pytest.mark.slow
 def test_it_learns_saves_and_says_the_same(tmp_path):
     texts, labels = make_texts(rows=60)
@@ -42,7 +70,9 @@ def test_it_learns_saves_and_says_the_same(tmp_path):
     assert model.results_["split"] == "blocks"
     assert model.results_["val_accuracy"] == pytest.approx(model.evaluation_.accuracy, abs=1e-4)
     assert model.score(texts, labels) > 0.9
+    assert model.settings_.cell == ("lstm", "gru")
     again = load(run)
+    assert again.settings_ == model.settings_
     np.testing.assert_allclose(again.predict_proba(texts), model.predict_proba(texts), atol=1e-5)
     assert again.predict_proba([]).shape == (0, 2)
     again.save(tmp_path / "copy")
@@ -50,7 +80,10 @@ def test_it_learns_saves_and_says_the_same(tmp_path):
         load(tmp_path / "copy").predict_proba(texts), model.predict_proba(texts), atol=1e-5
     )
     model.report(tmp_path / "report.html")
-    assert "accuracy" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "accuracy" in page
+    assert "lstm, gru" in page
+    assert "1, 1" in page, "the epochs of each"
 
     (run / "members" / "ensemble.json").write_text("{}")
     with pytest.raises(RunError, match="is damaged or cut short"):

@@ -17,6 +17,7 @@ from ._show import known_cell
 
 SEED = 42
 _CHANGEABLE = {"epochs", "early_stopping"}
+"""What may change when a run goes on, except in an ensemble, whose networks are trained one by one."""
 
 
 def add_train(parser: argparse.ArgumentParser) -> None:
@@ -141,13 +142,18 @@ def _continued(begun: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         **begun["settings"],
         **{name: begun["parameters"].get(name) for name in ("preset", "random_state")},
     }
-    for name in sorted(given.keys() - _CHANGEABLE):
-        if given[name] != stored.get(name):
+    changeable = set() if stored["preset"] == "best" else _CHANGEABLE
+    for name in sorted(given.keys() - changeable):
+        begun_with = stored.get(name)
+        if isinstance(begun_with, list):  # one a network
+            same = len(set(map(str, begun_with))) == 1
+            begun_with = begun_with[0] if same else ", ".join(map(str, begun_with))
+        if given[name] != begun_with:
             raise RunError(
-                f"the run was begun with {option_of(name)} {stored.get(name)}, not {given[name]}: "
+                f"the run was begun with {option_of(name)} {begun_with}, not {given[name]}: "
                 "leave it out to continue, or begin another run with another --out"
             )
-    changed = {name: value for name, value in given.items() if name in _CHANGEABLE}
+    changed = {name: value for name, value in given.items() if name in changeable}
     return {**begun["parameters"], **changed}
 
 

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ._run import RunError, RunFolder
-from ._settings import CHOICES, PRESETS, SEQUENCES, Settings, TextSettings
+from ._settings import CHOICES, PRESETS, SEQUENCES, EnsembleSettings, Settings, TextSettings
 
 if TYPE_CHECKING:
     from ._comparison import Comparison, compare
@@ -43,6 +43,7 @@ __all__ = [
     "PRESETS",
     "SEQUENCES",
     "Comparison",
+    "EnsembleSettings",
     "Evaluation",
     "RegressionEvaluation",
     "RunError",

@@ -23,7 +23,7 @@ from ._callbacks import interruptible
 from ._checked_texts import CheckedTexts
 from ._ensemble import MEMBERS, EvidenceEnsemble, Member, tokenise
 from ._run import RunError, RunFolder
-from ._settings import resolve
+from ._settings import EnsembleSettings, resolve
 
 _OF_MEMBERS = {
     "cell": "cell",
@@ -36,15 +36,15 @@ _OF_MEMBERS = {
     "learning_rate": "rate",
     "weight_averaging": "averaged",
 }
-"""What a user may choose of every network, and what it is called there."""
+"""What a user may choose of the networks, and what it is called there."""
 _OF_ENSEMBLE = {"vocabulary_size": "words", "length": "longest"}
 _ELSEWHERE = {"preset", "random_state", "verbose", "validation_split", "split"}
 _CELLS = ("gru", "lstm")
 _LONGEST_READ = 300
 
 
-def _new_ensemble(given: Mapping[str, Any], seed: int) -> EvidenceEnsemble:
-    """Return the ensemble for the parameters that were given; ValueError for those that it has not."""
+def check_ensemble(given: Mapping[str, Any]) -> None:
+    """Refuse parameters that the ensemble does not have, with a ValueError."""
     chosen = {name: value for name, value in given.items() if value is not None}
     known = _OF_MEMBERS.keys() | _OF_ENSEMBLE.keys() | _ELSEWHERE
     if strange := sorted(chosen.keys() - known):
@@ -56,15 +56,18 @@ def _new_ensemble(given: Mapping[str, Any], seed: int) -> EvidenceEnsemble:
         raise ValueError(
             f"the preset 'best' takes the cells {' and '.join(_CELLS)}, not {str(chosen['cell'])[:40]!r}"
         )
-    changes = {_OF_MEMBERS[name]: value for name, value in chosen.items() if name in _OF_MEMBERS}
-    members: list[Member] = [dataclasses.replace(member, **changes) for member in MEMBERS]
-    sizes = {_OF_ENSEMBLE[name]: value for name, value in chosen.items() if name in _OF_ENSEMBLE}
+
+
+def _new_ensemble(settings: EnsembleSettings, seed: int) -> EvidenceEnsemble:
+    """Return the ensemble that settings describe."""
+    members: list[Member] = []
+    for k, member in enumerate(MEMBERS):
+        values = {name: getattr(settings, name) for name in _OF_MEMBERS}
+        values |= {name: values[name][k] for name in settings.one_a_network}
+        changes = {_OF_MEMBERS[name]: value for name, value in values.items()}
+        members.append(dataclasses.replace(member, **changes))
+    sizes = {kept: getattr(settings, name) for name, kept in _OF_ENSEMBLE.items()}
     return EvidenceEnsemble(members, seed=seed, **sizes)
-
-
-def check_ensemble(given: Mapping[str, Any]) -> None:
-    """Refuse parameters that the ensemble does not have, with a ValueError."""
-    _new_ensemble(given, 0)
 
 
 class EnsembleFitting(RecurrentEstimator):
@@ -96,10 +99,11 @@ class EnsembleFitting(RecurrentEstimator):
         folder: str | Path | None,
         resume: bool,
     ) -> Self:
-        settings = resolve(self._settings_kind, self._defaults(), self._given())
+        check_ensemble(self._given())
+        settings: Any = resolve(self._settings_kind, self._defaults(), self._given())
         seed, run = self._seed(), self._run_of(folder, resume)
         self._forget()
-        ensemble = _new_ensemble(self._given(), seed)
+        ensemble = _new_ensemble(settings, seed)
         texts, targets = list(CheckedTexts(X)), self._learn_classes(y)
         if len(texts) != len(targets):
             raise ValueError(f"inconsistent numbers of samples: {len(texts)} texts but {len(targets)} labels")

@@ -36,6 +36,8 @@ def training_report(estimator: Any, *, title: str = "", command: str = "") -> Tr
     settings = {name: value for name, value in asdict(estimator.settings_).items() if value is not None}
     used = cells_of(estimator)
     settings["cell"] = ", ".join(cell.name for cell in used)
+    for name in estimator.settings_.one_a_network:
+        settings[name] = ", ".join(map(str, getattr(estimator.settings_, name)))
     found = getattr(estimator, "evaluation_", None)
     held_out = int(estimator.results_.get("held_out", 0))
     return TrainingReport(

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import keras
 from sklearn.base import BaseEstimator
@@ -22,9 +22,11 @@ from ._stored_values import stored_history
 class SavedEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """The part of an estimator that knows its folder."""
 
-    _settings_kind: ClassVar[type[Settings]] = Settings
-
     # What a class below says.
+
+    @property
+    def _settings_kind(self) -> type[Settings]:
+        return Settings
 
     def _learnt(self) -> dict[str, Any]:
         """Return what was learnt before the network, for JSON."""
@@ -92,7 +94,7 @@ class SavedEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             if strange:
                 raise ValueError(f"there is no parameter {min(strange)[:40]!r}")
             estimator = cls(**config["parameters"])
-            estimator.settings_ = resolve(cls._settings_kind, config["settings"], {})
+            estimator.settings_ = resolve(estimator._settings_kind, config["settings"], {})
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{run.config} is damaged or of another version ({error}); train again") from None
         estimator.history_, estimator.results_ = stored_history(config, run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 OPTIMIZERS = ("adam", "adamw", "nadam", "rmsprop", "sgd")
 POOLINGS = ("last", "max", "mean", "max_mean")
@@ -64,6 +64,9 @@ class Settings:
     split: str
     class_weight: Mapping[Any, float] | Literal["balanced"] | None
 
+    one_a_network: ClassVar[tuple[str, ...]] = ()
+    """The settings that have a value for each network of an ensemble."""
+
 
 @dataclass(frozen=True)
 class TextSettings(Settings):
@@ -87,6 +90,21 @@ class TextSettings(Settings):
     mask: bool
     word_dropout: float
     embedding_dropout: float
+
+
+@dataclass(frozen=True)
+class EnsembleSettings(TextSettings):
+    """The settings of the preset "best": several networks, which differ in two of them.
+
+    Attributes:
+        cell: the cell of each network.
+        epochs: the epochs of each network.
+    """
+
+    cell: tuple[str, ...]  # type: ignore[assignment]
+    epochs: tuple[int, ...]  # type: ignore[assignment]
+
+    one_a_network: ClassVar[tuple[str, ...]] = ("cell", "epochs")
 
 
 _TUTORIAL: dict[str, Any] = {
@@ -136,7 +154,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "best": {
         **_TUTORIAL,
-        "cell": "gru",
+        "cell": ("lstm", "gru"),
         "units": 64,
         "bidirectional": True,
         "pooling": "max_mean",
@@ -144,7 +162,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "word_dropout": 0.2,
         "embedding_dropout": 0.5,
         "output_dropout": 0.5,
-        "epochs": 3,
+        "epochs": (3, 4),
         "optimizer": "adam",
         "learning_rate": 0.002,
         "schedule": "linear",
@@ -175,8 +193,22 @@ def resolve(kind: type[Settings], defaults: Mapping[str, Any], given: Mapping[st
     """Return the settings: what was given, and the defaults where it is None; ValueError if one is wrong."""
     names = [field.name for field in fields(kind)]
     values = {name: defaults[name] if given.get(name) is None else plain(given[name]) for name in names}
-    _check(values)
+    for name in kind.one_a_network:
+        values[name] = _one_a_network(name, values[name])
+    for k in range(_NETWORKS if kind.one_a_network else 1):
+        _check({**values, **{name: values[name][k] for name in kind.one_a_network}})
     return kind(**values)
+
+
+_NETWORKS = len(PRESETS["best"]["cell"])
+
+
+def _one_a_network(name: str, value: Any) -> tuple[Any, ...]:
+    """Return a value for each network: the one that was given for all, or a list of them."""
+    found = tuple(value) if isinstance(value, (list, tuple)) else (value,) * _NETWORKS
+    if len(found) != _NETWORKS:
+        raise ValueError(f"{name} must be one value or {_NETWORKS}, one a network, not {_short(value)}")
+    return found
 
 
 _LEAST_STEPS, _MOST_EPOCHS = 1000, 150

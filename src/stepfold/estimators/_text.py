@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from ._classes import Classifying
 from ._ensemble_fit import EnsembleFitting
 from ._network import text_network
 from ._run import RunError, RunFolder
-from ._settings import PRESETS, Settings, TextSettings
+from ._settings import PRESETS, EnsembleSettings, Settings, TextSettings
 
 
 class TextClassifier(EnsembleFitting, Classifying, RecurrentEstimator):
@@ -33,7 +33,7 @@ class TextClassifier(EnsembleFitting, Classifying, RecurrentEstimator):
     Args:
         cell: the name of a built-in cell, or a ``stepfold.cell``.
         preset: "standard"; "tutorial", the plain network of a textbook; or "best", an ensemble for reviews
-            and texts like them, which takes minutes.
+            and texts like them, which takes minutes. Its parameters hold for each of its networks.
         tokens: what a text is cut into, see ``stepfold.estimators.TextSettings``, as for all that follow.
         random_state: an integer makes runs repeatable.
         callbacks: callbacks of Keras.
@@ -45,8 +45,6 @@ class TextClassifier(EnsembleFitting, Classifying, RecurrentEstimator):
         network_: the fitted network, a ``keras.Model``; with the preset "best" the ensemble.
         history_, results_, settings_: see ``RecurrentEstimator``.
     """
-
-    _settings_kind: ClassVar[type[Settings]] = TextSettings
 
     def __init__(
         self,
@@ -114,6 +112,10 @@ class TextClassifier(EnsembleFitting, Classifying, RecurrentEstimator):
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose
+
+    @property
+    def _settings_kind(self) -> type[Settings]:
+        return EnsembleSettings if self.preset == "best" else TextSettings
 
     def _defaults(self) -> Mapping[str, Any]:
         if self.preset not in PRESETS:

@@ -124,9 +124,10 @@ def fingerprint(estimator: type[Any], parameters: Mapping[str, Any], seed: Any) 
 
 
 def _cell_of(estimator: Any) -> str:
-    """Return the name of the cell that an estimator uses."""
+    """Return the name of the cell that an estimator uses, or of those of its networks."""
     cell = estimator._given()["cell"] or estimator._defaults()["cell"]
-    return Cell.from_json(cell).name if cell.lstrip().startswith("{") else by_name(cell).name
+    cells = [cell] if isinstance(cell, str) else cell
+    return ", ".join((Cell.from_json(c) if c.lstrip().startswith("{") else by_name(c)).name for c in cells)
 
 
 def _shown(name: str, value: Any) -> Any:
