@@ -1,0 +1,38 @@
+"""What a model is, for clients that choose one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..model import BidirectionalLayer, Model, RecurrentLayer, Texts
+
+
+def summary(model: Model) -> dict[str, Any]:
+    """Return a model's name, labels, layers and inputs as data for JSON."""
+    inputs = model.inputs
+    texts = isinstance(inputs, Texts)
+    return {
+        "name": model.name,
+        "labels": None if model.labels is None else list(model.labels),
+        "inputs": "texts" if texts else "sequences",
+        "features": None if isinstance(inputs, Texts) else inputs.features,
+        "length": inputs.length,
+        "streams": reads_forward(model),
+        "layers": [_layer(layer) for layer in model.layers],
+    }
+
+
+def reads_forward(model: Model) -> bool:
+    """Whether every recurrent layer reads from the first timestep to the last, as a stream does."""
+    return not any(
+        isinstance(layer, BidirectionalLayer) or (isinstance(layer, RecurrentLayer) and layer.reverse)
+        for layer in model.layers
+    )
+
+
+def _layer(layer: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {"kind": type(layer).__name__.removesuffix("Layer").lower()}
+    recurrent = layer.forward if isinstance(layer, BidirectionalLayer) else layer
+    if isinstance(recurrent, RecurrentLayer):
+        found |= {"cell": recurrent.cell.name, "units": recurrent.units}
+    return found
