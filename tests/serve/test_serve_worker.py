@@ -37,7 +37,7 @@ class Watched(Model):
 
 def watched() -> Watched:
     model = text_model()
-    return Watched(**{each.name: getattr(model, each.name) for each in fields(model)})
+    return Watched(**{each.name: getattr(model, each.name) for each in fields(model) if each.init})
 
 
 def run(

@@ -55,7 +55,7 @@ def _sequence(model: Model, where: str, steps: list[Any], limits: Limits) -> Any
 
 
 def timesteps(model: Model, where: str, steps: list[Any]) -> Any:
-    """Return the timesteps of one sequence: (time,) ids int64, or (time, features) float32."""
+    """Return the timesteps of one sequence: (time,) ids int64, or (time, features) numbers of its dtype."""
     assert not isinstance(model.inputs, Texts)
     features = model.inputs.features
     if features is None:
@@ -67,10 +67,10 @@ def timesteps(model: Model, where: str, steps: list[Any]) -> Any:
             shape = f"a list of {len(step)}" if isinstance(step, list) else "a number"
             raise HTTPException(400, f"{where}[{place}] is {shape}; the model takes {features} features")
     with np.errstate(over="ignore"):
-        values = np.array(steps, np.float64).astype(np.float32)
+        values = np.array(steps, np.float64).astype(model.dtype)
     if not np.isfinite(values).all():
         place = int((~np.isfinite(values)).any(axis=-1).argmax())
-        raise HTTPException(400, f"{where}[{place}] has a number that float32 cannot hold")
+        raise HTTPException(400, f"{where}[{place}] has a number that {model.dtype} cannot hold")
     return values
 
 
