@@ -144,6 +144,7 @@ class Recorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
         super().__init__()
         self._batches, self._average, self._patience, self._run = batches, average, patience, run
         self._epoch, self._began, self._written = 0, 0.0, time.monotonic()
+        self._figures: Row = {}  # of the part of an epoch that is in the checkpoint
         self.rows: list[Row] = []
         self.weights: list[NDArray[Any]] | None = None
 
@@ -166,6 +167,7 @@ class Recorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
                     for name in ("state", "average", "best")
                 }
                 rows, epoch, batch = progress["rows"], int(progress["epoch"]), int(progress["batch"])
+                self._figures = {str(k): float(value) for k, value in dict(progress["figures"]).items()}
                 step, count = int(progress["step"]), int(progress["count"])
             sound = all(map(is_row, rows)) and 0 <= epoch <= len(rows) + 1
             sound &= 0 <= batch < self._batches.batches_in_epoch and min(step, count) >= 0
@@ -198,12 +200,16 @@ class Recorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
                 raise self._not_finite("loss", loss, self._epoch)
         done = self._batches.first + batch + 1
         if due and done < self._batches.batches_in_epoch:  # the epoch's end writes it otherwise
+            before = self._figures
+            self._figures = self._of_whole_epoch(logs or {}, batch + 1)
             self._write_checkpoint(self._epoch, done)
+            self._figures = before
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keep the figures; write the state after the network, so that every state has its best network."""
-        figures = {name: float(value) for name, value in (logs or {}).items()}
-        row: Row = {"epoch": epoch + 1, **figures, "seconds": round(time.perf_counter() - self._began, 3)}
+        figures = self._of_whole_epoch(logs or {}, len(self._batches))
+        self._figures = {}
+        row: Row = {"epoch": epoch + 1, **figures, "seconds": round(figures["seconds"], 3)}
         for name in ("loss", "val_loss"):
             if not math.isfinite(row.get(name, 0.0)):
                 raise self._not_finite(name, row[name], epoch)
@@ -220,6 +226,15 @@ class Recorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
         if self._patience and chosen is not None and row["epoch"] - chosen["epoch"] >= self._patience:
             self.model.stop_training = True
 
+    def _of_whole_epoch(self, logs: dict[str, Any], batches: int) -> Row:
+        """Return figures of an epoch: those of so many batches, and of the batches before it was resumed."""
+        figures = {name: float(value) for name, value in logs.items()}
+        figures["seconds"] = time.perf_counter() - self._began + self._figures.get("seconds", 0.0)
+        first = self._batches.first
+        for name in self._figures.keys() & logs.keys():
+            figures[name] = (first * self._figures[name] + batches * figures[name]) / (first + batches)
+        return figures
+
     def _write_checkpoint(self, epoch: int, batch: int) -> None:
         assert self._run is not None
         groups = {
@@ -229,6 +244,7 @@ class Recorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
         }
         progress = {
             "rows": self.rows,
+            "figures": self._figures,
             "epoch": epoch,
             "batch": batch,
             "step": self._average.step,
