@@ -55,7 +55,7 @@ def text_model(*layers: Layer, length: int = 6, mask_zero: bool = True, dtype: A
 
 def _units(layer: Layer) -> int:
     if isinstance(layer, BidirectionalLayer):
-        return 2 * layer.forward.units
+        return layer.forward.units + layer.backward.units
     return layer.units if isinstance(layer, RecurrentLayer) else 5
 
 

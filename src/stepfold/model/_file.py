@@ -28,7 +28,7 @@ from ._weights import SCALE, STORED, WEIGHTS, Weights, restored, stored
 ENTRY = "stepfold"
 """The entry of the header's metadata that holds the JSON text."""
 
-_LONGEST_HEADER = 16 * 2**20
+_LONGEST_HEADER, _MOST_TENSORS = 4 * 2**20, 20_000
 _LENGTH = struct.Struct("<Q")
 
 
@@ -43,7 +43,7 @@ def write_model(model: Model, path: str | Path, weights: Weights = "f32") -> Non
 
     Raises:
         ValueError: `weights` is none of these, the model holds NaN or infinity, or its vocabulary is too
-            large for a header of 16 MiB.
+            large for a header of 4 MiB (some 300,000 words).
         OSError: the file cannot be written.
         ImportError: safetensors is not installed.
     """
@@ -58,11 +58,11 @@ def write_model(model: Model, path: str | Path, weights: Weights = "f32") -> Non
             specs[each] = library.TensorSpec(
                 dtype=dtype, shape=data.shape, data_ptr=data.ctypes.data, data_len=data.nbytes
             )
-    text = json.dumps(described(model, __version__), separators=(",", ":"))
-    length = len(json.dumps(text)) + 200 * len(specs)
+    text = _text(model)
+    length = len(json.dumps(text, ensure_ascii=False).encode()) + 200 * len(specs)
     if length > _LONGEST_HEADER:
         raise ValueError(
-            f"the header would be of {length / 2**20:.0f} MiB, more than {_LONGEST_HEADER // 2**20}; "
+            f"the header would be of {length / 2**20:.1f} MiB, more than {_LONGEST_HEADER // 2**20}; "
             "train with a smaller vocabulary"
         )
     target = Path(path)
@@ -76,6 +76,14 @@ def write_model(model: Model, path: str | Path, weights: Weights = "f32") -> Non
         raise OSError(f"cannot write {target}: {error}") from None
     finally:
         part.unlink(missing_ok=True)
+
+
+def _text(model: Model) -> str:
+    data = described(model, __version__)
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+    if any("\ud800" <= character <= "\udfff" for character in text):  # in words of damaged texts; no UTF-8
+        return json.dumps(data, separators=(",", ":"))
+    return text
 
 
 def read_model(path: str | Path) -> Model:
@@ -98,7 +106,7 @@ def read_model(path: str | Path) -> Model:
     try:
         with path.open("rb") as file:
             return _read(file, library)
-    except (ValueError, TypeError, ArithmeticError, library.SafetensorError) as error:
+    except (ValueError, TypeError, ArithmeticError, RecursionError, library.SafetensorError) as error:
         raise ModelError(
             f"{path} is no model file, or it is damaged: {error}; write it again with stepfold.export"
         ) from None
@@ -151,6 +159,8 @@ def _metadata(header: Any) -> str:
 
 def _claims(header: dict[str, Any], size: int) -> dict[str, _Claim]:
     """Return what the header says of the tensors; ValueError unless they fill these bytes without gaps."""
+    if len(header) > _MOST_TENSORS:
+        raise ValueError(f"it has {len(header):,} tensors, more than {_MOST_TENSORS:,}")
     found = {name: _claim(name, entry) for name, entry in header.items()}
     at = 0
     for name, claim in sorted(found.items(), key=lambda item: (item[1].start, item[1].end)):

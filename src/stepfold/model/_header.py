@@ -30,7 +30,9 @@ from ._model import Model, Sequences, Texts
 
 FORMAT = 1
 _MOST_LAYERS = 1_000
-_MOST_LISTS = 1_000_000
+_MOST_NODES = 20_000
+"""Of all cells together."""
+_MOST_LISTS = 400_000
 _Take = Callable[[str], Array]
 _Entry = Mapping[str, Any]
 
@@ -166,6 +168,10 @@ class Stored:
         for name in ("cells", "layers"):
             if len(entries[name]) > _MOST_LAYERS:
                 raise ValueError(f"it has {len(entries[name]):,} {name}, more than {_MOST_LAYERS:,}")
+        nodes = [cell.get("nodes") for cell in entries["cells"] if isinstance(cell, dict)]
+        count = sum(len(each) for each in nodes if isinstance(each, list))
+        if count > _MOST_NODES:
+            raise ValueError(f"its cells have {count:,} nodes, more than {_MOST_NODES:,}")
         for name in ("scale", "shift"):
             if not all(type(each) in (int, float) for each in entries[name] or ()):
                 raise ValueError(f"{name} is no list of numbers")
