@@ -2,7 +2,8 @@
 
 Adding an operation is adding a row. Derivatives are written in the same operations, so that a derivative can
 be derived again. An LLVM lowering calls the methods of a vector builder (`_llvm._vectors.Vectors`), which it
-is given: the table knows the names of the methods, not what they write.
+is given, an ONNX lowering those of a graph builder (`onnx._builder.Builder`): the table knows the names of
+the methods, not what they write.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Operation:
     `dims` returns the result's axes from the inputs' (ValueError where they do not fit), `numpy` is the NumPy
     implementation on arrays whose last axis is the units, `derivative` returns the cotangents of the inputs
     from (node, cotangent), `llvm` is the LLVM lowering (None for products and reductions, which are loops
-    over units rather than instructions), `text` and `latex` are the printed forms. `save`: the forward pass
+    over units rather than instructions), `onnx` is the ONNX lowering (from a builder and the names of the
+    inputs to the name of the result), `text` and `latex` are the printed forms. `save`: the forward pass
     saves the value as a residual where the backward pass needs it; otherwise it is recomputed.
     """
 
@@ -39,6 +41,7 @@ class Operation:
     numpy: Callable[..., Any]
     derivative: Rule
     llvm: Callable[..., Any] | None
+    onnx: Callable[..., Any]
     text: str
     latex: str
     save: bool = False
@@ -222,20 +225,42 @@ def _lower_softplus(v: Any, x: Any) -> Any:
     return v.add(v.maximum(x, v.constant(0.0)), v.where(v.equal(sum_, one), small, exact))
 
 
+# ---- ONNX lowerings of more than one operator -------------------------------------------------------------
+
+
+def _onnx_not_equal(b: Any, x: Any, y: Any) -> Any:
+    return b.operator("Not", b.operator("Equal", x, y))
+
+
+def _onnx_matmul(b: Any, matrix: Any, vector: Any) -> Any:
+    """`matrix @ vector` of every row: rows are vectors, so the matrix stands on the right, transposed."""
+    return b.operator("MatMul", vector, b.transposed(matrix))
+
+
+def _onnx_matmul_transposed(b: Any, matrix: Any, vector: Any) -> Any:
+    return b.operator("MatMul", vector, matrix)
+
+
 def _row(
     dims: Callable[..., Dims],
     numpy: Callable[..., Any],
     derivative: Rule,
     llvm: str | Callable[..., Any] | None,
+    onnx: str | Callable[..., Any],
     text: str,
     latex: str,
     **flags: bool,
 ) -> Operation:
-    """A row; a string for `llvm` names a method of the vector builder."""
-    if isinstance(llvm, str):
-        name = llvm
-        return Operation(dims, numpy, derivative, lambda v, *i: getattr(v, name)(*i), text, latex, **flags)
-    return Operation(dims, numpy, derivative, llvm, text, latex, **flags)
+    """A row; a string for `llvm` names a method of the vector builder, one for `onnx` an operator."""
+    return Operation(dims, numpy, derivative, _llvm(llvm), _onnx(onnx), text, latex, **flags)
+
+
+def _llvm(lowering: str | Callable[..., Any] | None) -> Callable[..., Any] | None:
+    return (lambda v, *i: getattr(v, lowering)(*i)) if isinstance(lowering, str) else lowering
+
+
+def _onnx(lowering: str | Callable[..., Any]) -> Callable[..., Any]:
+    return (lambda b, *i: b.operator(lowering, *i)) if isinstance(lowering, str) else lowering
 
 
 _each = functools.partial(_row, broadcast_dims)
@@ -246,37 +271,45 @@ _product = functools.partial(_row, save=True)
 
 # fmt: off
 TABLE: dict[str, Operation] = {
-    # operation      NumPy                derivative       LLVM          text          LaTeX
-    "add":      _each(np.add,              _add_rule,       "add",        "{} + {}",    "{} + {}"),
-    "subtract": _each(np.subtract,         _subtract_rule,  "subtract",   "{} - {}",    "{} - {}"),
-    "multiply": _each(np.multiply,         _multiply_rule,  "multiply",   "{} * {}",    r"{} \odot {}"),
-    "divide":   _each(np.divide,           _divide_rule,    "divide",     "{} / {}",    r"\frac{{{}}}{{{}}}"),
-    "negate":   _each(np.negative,         _negate_rule,    "negate",     "-{}",        "-{}"),
-    "abs":      _each(np.abs,              _abs_rule,       "absolute",   "abs({})",    "|{}|"),
-    "tanh":     _save(np.tanh,             _tanh_rule,      "tanh",       "tanh({})",   r"\tanh({})"),
-    "sigmoid":  _save(_numpy_ops.sigmoid,  _sigmoid_rule,   "sigmoid",    "sigmoid({})", r"\sigma({})"),
-    "relu":     _save(_numpy_ops.relu,     _relu_rule,      _lower_relu,  "relu({})",   r"\text{{relu}}({})"),
-    "exp":      _save(np.exp,              _exp_rule,       "exp",        "exp({})",    r"\exp({})"),
-    "log":      _save(np.log,              _log_rule,       "log",        "log({})",    r"\log({})"),
-    "sqrt":     _save(np.sqrt,             _sqrt_rule,      "sqrt",       "sqrt({})",   r"\sqrt{{{}}}"),
-    "erf":      _save(_numpy_ops.erf,      _erf_rule,       "erf",        "erf({})",    r"\text{{erf}}({})"),
+    # operation     NumPy         derivative       LLVM         ONNX   text         LaTeX
+    "add":      _each(np.add,      _add_rule,      "add",      "Add",  "{} + {}",  "{} + {}"),
+    "subtract": _each(np.subtract, _subtract_rule, "subtract", "Sub",  "{} - {}",  "{} - {}"),
+    "multiply": _each(np.multiply, _multiply_rule, "multiply", "Mul",  "{} * {}",  r"{} \odot {}"),
+    "divide":   _each(np.divide,   _divide_rule,   "divide",   "Div",  "{} / {}",  r"\frac{{{}}}{{{}}}"),
+    "negate":   _each(np.negative, _negate_rule,   "negate",   "Neg",  "-{}",      "-{}"),
+    "abs":      _each(np.abs,      _abs_rule,      "absolute", "Abs",  "abs({})",  "|{}|"),
+    "tanh":     _save(np.tanh,     _tanh_rule,     "tanh",     "Tanh", "tanh({})", r"\tanh({})"),
+    "exp":      _save(np.exp,      _exp_rule,      "exp",      "Exp",  "exp({})",  r"\exp({})"),
+    "log":      _save(np.log,      _log_rule,      "log",      "Log",  "log({})",  r"\log({})"),
+    "sqrt":     _save(np.sqrt,     _sqrt_rule,     "sqrt",     "Sqrt", "sqrt({})", r"\sqrt{{{}}}"),
+    "sigmoid": _save(
+        _numpy_ops.sigmoid, _sigmoid_rule, "sigmoid", "Sigmoid", "sigmoid({})", r"\sigma({})"),
+    "relu": _save(_numpy_ops.relu, _relu_rule, _lower_relu, "Relu", "relu({})", r"\text{{relu}}({})"),
+    "erf": _save(_numpy_ops.erf, _erf_rule, "erf", "Erf", "erf({})", r"\text{{erf}}({})"),
     "softplus": _save(
-        _numpy_ops.softplus, _softplus_rule, _lower_softplus, "softplus({})", r"\text{{softplus}}({})"),
-    "maximum": _each(np.maximum, _maximum_rule, "maximum", "maximum({}, {})", r"\max({}, {})"),
-    "minimum": _each(np.minimum, _minimum_rule, "minimum", "minimum({}, {})", r"\min({}, {})"),
-    "where": _each(np.where, _where_rule, "where", "where({}, {}, {})", r"\text{{where}}({}, {}, {})"),
-    "less":          _comparison(np.less,          _none, "less",          "{} < {}",  "{} < {}"),
-    "less_equal":    _comparison(np.less_equal,    _none, "less_equal",    "{} <= {}", r"{} \le {}"),
-    "greater":       _comparison(np.greater,       _none, "greater",       "{} > {}",  "{} > {}"),
-    "greater_equal": _comparison(np.greater_equal, _none, "greater_equal", "{} >= {}", r"{} \ge {}"),
-    "equal":         _comparison(np.equal,         _none, "equal",         "{} == {}", "{} = {}"),
-    "not_equal":     _comparison(np.not_equal,     _none, "not_equal",     "{} != {}", r"{} \ne {}"),
-    "sum": _reduction(_numpy_ops.sum_over_units, _sum_rule, None, "sum({})", r"\text{{sum}}({})"),
-    "max": _reduction(_numpy_ops.maximum_over_units, _max_rule, None, "max({})", r"\max({})"),
-    "matmul": _product(matmul_dims, _numpy_ops.matmul, _matmul_rule, None, "{} @ {}", "{} {}"),
+        _numpy_ops.softplus, _softplus_rule, _lower_softplus, "Softplus", "softplus({})",
+        r"\text{{softplus}}({})"),
+    "maximum": _each(np.maximum, _maximum_rule, "maximum", "Max", "maximum({}, {})", r"\max({}, {})"),
+    "minimum": _each(np.minimum, _minimum_rule, "minimum", "Min", "minimum({}, {})", r"\min({}, {})"),
+    "where": _each(
+        np.where, _where_rule, "where", "Where", "where({}, {}, {})", r"\text{{where}}({}, {}, {})"),
+    "less": _comparison(np.less, _none, "less", "Less", "{} < {}", "{} < {}"),
+    "less_equal": _comparison(np.less_equal, _none, "less_equal", "LessOrEqual", "{} <= {}", r"{} \le {}"),
+    "greater": _comparison(np.greater, _none, "greater", "Greater", "{} > {}", "{} > {}"),
+    "greater_equal": _comparison(
+        np.greater_equal, _none, "greater_equal", "GreaterOrEqual", "{} >= {}", r"{} \ge {}"),
+    "equal": _comparison(np.equal, _none, "equal", "Equal", "{} == {}", "{} = {}"),
+    "not_equal": _comparison(np.not_equal, _none, "not_equal", _onnx_not_equal, "{} != {}", r"{} \ne {}"),
+    "sum": _reduction(
+        _numpy_ops.sum_over_units, _sum_rule, None, lambda b, x: b.reduction("ReduceSum", x), "sum({})",
+        r"\text{{sum}}({})"),
+    "max": _reduction(
+        _numpy_ops.maximum_over_units, _max_rule, None, lambda b, x: b.reduction("ReduceMax", x), "max({})",
+        r"\max({})"),
+    "matmul": _product(matmul_dims, _numpy_ops.matmul, _matmul_rule, None, _onnx_matmul, "{} @ {}", "{} {}"),
     "matmul_transposed": _product(
-        matmul_transposed_dims, _numpy_ops.matmul_transposed, _matmul_transposed_rule, None, "{}.T @ {}",
-        r"{}^\top {}"),
+        matmul_transposed_dims, _numpy_ops.matmul_transposed, _matmul_transposed_rule, None,
+        _onnx_matmul_transposed, "{}.T @ {}", r"{}^\top {}"),
 }
 # fmt: on
 

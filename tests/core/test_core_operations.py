@@ -48,6 +48,7 @@ def test_no_column_is_empty(op: str) -> None:
     assert callable(row.dims)
     assert callable(row.numpy)
     assert callable(row.derivative)
+    assert callable(row.onnx)
     assert row.text.count("{}") == row.arity
     assert row.arity >= 1
     operands = [f"v{k}" for k in range(row.arity)]
@@ -257,7 +258,15 @@ def test_axes_that_do_not_fit() -> None:
 
 def test_a_new_operation_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     row = TABLE["tanh"]
-    sine = Operation(row.dims, np.sin, lambda y, d: (d,), lambda w, a: a, "sin({})", r"\sin({})")
+    sine = Operation(
+        row.dims,
+        np.sin,
+        lambda y, d: (d,),
+        lambda w, a: a,
+        lambda b, a: b.operator("Sin", a),
+        "sin({})",
+        r"\sin({})",
+    )
     monkeypatch.setitem(TABLE, "sin", sine)
     y = apply("sin", A)
     assert y.dims == UNITS
