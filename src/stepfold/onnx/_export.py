@@ -1,0 +1,212 @@
+"""A trained model as an ONNX model, and as a file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from .. import __version__
+from ..model import (
+    BidirectionalLayer,
+    DenseLayer,
+    EmbeddingLayer,
+    MaskingLayer,
+    Model,
+    PoolingLayer,
+    RecurrentLayer,
+    Texts,
+)
+from ._builder import Builder, used_names
+from ._errors import OnnxError
+from ._layers import Writer
+from ._signal import Named
+
+Ids = Literal["int32", "int64"]
+OPSETS = range(18, 23)
+"""The versions of ONNX's operators to choose from: 18 brought axes as inputs, 22 is the newest tested."""
+
+_MOST_BYTES = 2**31 - 2**20
+_IDS = {"int32": onnx.TensorProto.INT32, "int64": onnx.TensorProto.INT64}
+
+
+def to_onnx(model: Model, *, opset: int = 18, ids: Ids = "int32", mask: bool | None = None) -> Any:
+    """Return a model as an `onnx.ModelProto` whose `output` is what `model.run` returns.
+
+    The cells `simple_rnn`, `lstm`, `gru` and `gru_reset_before`, with any activations that ONNX has, become
+    the operators RNN, LSTM and GRU; every other cell becomes `Scan`, and in float64 each does. Batch and
+    length are variable.
+
+    Inputs: `ids` (batch, time) of a model that begins with an embedding, or `values` (batch, time, features).
+    `mask` (batch, time) of booleans, True where a timestep is active, is one that may be left out: every
+    timestep is active then. The mask of a `MaskingLayer` and of an embedding with `mask_zero` is computed in
+    the graph. The metadata holds name, labels, vocabulary, and scale and shift of values as JSON.
+
+    Args:
+        model: the model; all its arrays are float32, or all float64.
+        opset: the version of ONNX's operators, 18 to 22.
+        ids: the dtype of `ids`; an ONNX input has exactly one.
+        mask: whether there is the input `mask`. None: for `values`, where a layer reads the mask.
+
+    Raises:
+        OnnxError: the model cannot be expressed, or is larger than the 2 GiB that ONNX allows in a file.
+        ValueError: `opset` or `ids` is none of those above.
+    """
+    if opset not in OPSETS:
+        raise ValueError(f"opset must be {OPSETS[0]} to {OPSETS[-1]}, not {opset!r}")
+    if ids not in _IDS:
+        raise ValueError(f"ids must be 'int32' or 'int64', not {ids!r}")
+    builder = Builder(_dtype(model))
+    on_ids = bool(model.layers) and isinstance(model.layers[0], EmbeddingLayer)
+    inputs, signal = [_info("ids", _IDS[ids], ["batch", "time"])], Named(0, ids=("ids", ""))
+    if not on_ids:
+        features = _features(model)
+        inputs = [_info("values", builder.type, ["batch", "time", features])]
+        signal = Named(features, batched="values")
+    optional = []
+    if mask or (mask is None and not on_ids and _reads_mask(model)):
+        inputs.append(_info("mask", onnx.TensorProto.BOOL, ["batch", "time"]))
+        optional.append(onnx.numpy_helper.from_array(np.ones((1, 1), bool), "mask"))
+        shape = builder.operator("Shape", "ids" if on_ids else "values", start=0, end=2)
+        signal.mask = builder.operator("Expand", "mask", shape)
+    writer = Writer(builder)
+    for layer in model.layers:
+        signal = writer.layer(layer, signal)
+    builder.nodes.append(
+        onnx.helper.make_node("Identity", [signal.values(builder)], ["output"], name="output")
+    )
+    shape_out = ["batch", *(["time"] if signal.time else []), signal.features]
+    if builder.nbytes() > _MOST_BYTES:
+        raise OnnxError(
+            f"{model.name} holds {builder.nbytes():,} bytes of arrays, and an ONNX file at most 2 GiB; "
+            "use a smaller vocabulary or fewer units"
+        )
+    graph = onnx.helper.make_graph(
+        builder.nodes,
+        model.name,
+        inputs,
+        [_info("output", builder.type, shape_out)],
+        [*builder.initializers(used_names(builder.nodes)), *optional],
+    )
+    opsets = [onnx.helper.make_opsetid("", opset)]
+    made = onnx.helper.make_model(
+        graph,
+        opset_imports=opsets,
+        ir_version=onnx.helper.find_min_ir_version_for(opsets),
+        producer_name="stepfold",
+        producer_version=__version__,
+    )
+    onnx.helper.set_model_props(made, _metadata(model))
+    return made
+
+
+def write_onnx(
+    model: Model,
+    path: str | os.PathLike[str],
+    *,
+    opset: int = 18,
+    ids: Ids = "int32",
+    mask: bool | None = None,
+) -> None:
+    """Write what `to_onnx` returns to a file, under a temporary name until it is complete."""
+    content = to_onnx(model, opset=opset, ids=ids, mask=mask).SerializeToString()
+    target = Path(path)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _arrays(layer: Any) -> Iterator[NDArray[Any]]:
+    """Every array of a layer."""
+    for field in fields(layer):
+        value = getattr(layer, field.name)
+        if isinstance(value, np.ndarray):
+            yield value
+        elif isinstance(value, RecurrentLayer):
+            yield from _arrays(value)
+        elif isinstance(value, Mapping):
+            yield from value.values()
+
+
+def _dtype(model: Model) -> np.dtype[Any]:
+    found = {array.dtype.name for layer in model.layers for array in _arrays(layer)}
+    if len(found) > 1 or not found <= {"float32", "float64"}:
+        raise OnnxError(
+            f"the arrays of {model.name} have the dtypes {', '.join(sorted(found))}; "
+            "an ONNX model needs all of them in float32, or all in float64"
+        )
+    if found == {"float64"}:
+        for layer in model.layers:
+            _refuse_erf(layer)
+    return np.dtype(found.pop() if found else "float32")
+
+
+def _refuse_erf(layer: Any) -> None:
+    """ONNX Runtime computes erf in float32 only."""
+    cells = [getattr(layer, name, None) for name in ("forward", "backward")]
+    steps = [each.cell.step for each in (layer, *cells) if isinstance(each, RecurrentLayer)]
+    uses = any(n.op == "erf" for step in steps for n in step.nodes)
+    if uses or "gelu" in (getattr(layer, "activation", None), getattr(layer, "name", None)):
+        raise OnnxError("ONNX Runtime has no erf in float64, which gelu needs; convert the model to float32")
+
+
+def _reads_mask(model: Model) -> bool:
+    """Whether a layer needs the mask that the model is given: none does behind a MaskingLayer."""
+    for layer in model.layers:
+        if isinstance(layer, MaskingLayer):
+            return False
+        if isinstance(layer, (RecurrentLayer, BidirectionalLayer)):
+            return True
+        if isinstance(layer, PoolingLayer):
+            return layer.masked and layer.kind != "last"
+    return False
+
+
+def _features(model: Model) -> int:
+    """The features of each timestep of `values`: as the model says, or the first layer that has a kernel."""
+    given = None if isinstance(model.inputs, Texts) else model.inputs.features
+    if given is not None:
+        return given
+    for layer in model.layers:
+        first = layer.forward if isinstance(layer, BidirectionalLayer) else layer
+        if isinstance(first, RecurrentLayer):
+            dims = first.cell.step.parameters
+            for name, value in first.params.items():
+                if dims[name] == ("units", "features"):
+                    return int(value.shape[1])
+        if isinstance(first, DenseLayer):
+            return int(first.kernel.shape[0])
+    raise OnnxError(
+        f"{model.name} takes ids, but its first layer is no EmbeddingLayer; "
+        "begin with one, or say in its inputs how many features there are"
+    )
+
+
+def _metadata(model: Model) -> dict[str, str]:
+    """What is no part of the computation, as texts."""
+    found = {"name": model.name}
+    if model.labels is not None:
+        found["labels"] = json.dumps(model.labels)
+    if isinstance(model.inputs, Texts):
+        found["vocabulary"] = model.inputs.vocabulary.to_json()
+    if model.inputs.length is not None:
+        found["length"] = str(model.inputs.length)
+    for name in ("scale", "shift"):
+        value = getattr(model, name)
+        if value is not None:
+            found[name] = json.dumps(np.asarray(value, np.float64).tolist())
+    return found
+
+
+def _info(name: str, type_: int, shape: list[Any]) -> Any:
+    return onnx.helper.make_tensor_value_info(name, type_, shape)

@@ -1,0 +1,140 @@
+"""The layers of a model as ONNX operators; the NumPy of `model._layers` is what each must compute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+
+from .._graph import leaf
+from .._trace import Traced, as_node
+from ..model import (
+    ACTIVATIONS,
+    ActivationLayer,
+    AffineLayer,
+    BidirectionalLayer,
+    DenseLayer,
+    EmbeddingLayer,
+    MaskingLayer,
+    PoolingLayer,
+    RecurrentLayer,
+)
+from ._builder import Builder
+from ._errors import OnnxError
+from ._recurrent import bidirectional, recurrent
+from ._scan import lowered_function
+from ._signal import Named, Order, order_of
+
+BOOL, INT32 = onnx.TensorProto.BOOL, onnx.TensorProto.INT32
+
+
+class Writer:
+    """Adds the operators of one layer after the other to a graph."""
+
+    def __init__(self, builder: Builder) -> None:
+        self._b = builder
+        self._orders: dict[str, Order] = {}
+
+    def layer(self, layer: Any, signal: Named) -> Named:
+        """Add the operators of a layer."""
+        b = self._b
+        if isinstance(layer, EmbeddingLayer):
+            return self._embedding(layer, signal)
+        if isinstance(layer, MaskingLayer):
+            return self._masking(layer, signal)
+        if isinstance(layer, AffineLayer):
+            scaled = b.operator("Mul", signal.values(b), b.constant(layer.scale))
+            return _with_values(signal, b.operator("Add", scaled, b.constant(layer.shift)), signal.features)
+        if not signal.time and isinstance(layer, (RecurrentLayer, BidirectionalLayer, PoolingLayer)):
+            raise OnnxError(
+                f"a {type(layer).__name__} needs timesteps, but the layer before it returns only the last"
+            )
+        if isinstance(layer, RecurrentLayer):
+            return recurrent(b, layer, signal, self._ordered)
+        if isinstance(layer, BidirectionalLayer):
+            return bidirectional(b, layer, signal, self._ordered)
+        if isinstance(layer, PoolingLayer):
+            return self._pooling(layer, signal)
+        if isinstance(layer, DenseLayer):
+            return self._dense(layer, signal)
+        if isinstance(layer, ActivationLayer):
+            found = self._activation(layer.name, signal.values(b), signal.features)
+            return _with_values(signal, found, signal.features)
+        raise OnnxError(f"{type(layer).__name__} has no form in ONNX")
+
+    def _ordered(self, mask: str) -> Order:
+        if mask not in self._orders:
+            self._orders[mask] = order_of(self._b, mask)
+        return self._orders[mask]
+
+    def _embedding(self, layer: EmbeddingLayer, signal: Named) -> Named:
+        b, mask = self._b, signal.mask
+        if signal.ids is None:
+            raise OnnxError("an EmbeddingLayer takes ids and can only be the first layer of a model of ids")
+        ids, _ = signal.ids
+        if layer.mask_zero:
+            zero = b.operator("CastLike", b.integers(0), ids)
+            mask = b.operator("Not", b.operator("Equal", ids, zero))
+        return Named(layer.table.shape[1], ids=(ids, b.array(layer.table, "table")), mask=mask)
+
+    def _masking(self, layer: MaskingLayer, signal: Named) -> Named:
+        b, values = self._b, signal.values(self._b)
+        differs = b.operator("Not", b.operator("Equal", values, b.constant(layer.value)))
+        any_ = b.reduction("ReduceMax", b.operator("Cast", differs, to=INT32))  # (B, T, 1)
+        active = b.operator("Cast", any_, to=BOOL)
+        kept = b.operator("Where", active, values, b.constant(0.0))
+        return Named(signal.features, batched=kept, mask=b.operator("Squeeze", active, b.integers(-1)))
+
+    def _pooling(self, layer: PoolingLayer, signal: Named) -> Named:
+        b = self._b
+        mask = signal.mask if layer.masked and layer.kind != "last" else None
+        timed = mask is None and signal.batched is None and signal.timed is not None
+        axis = 0 if timed else 1
+        values = signal.time_major(b) if timed else signal.values(b)
+        if layer.kind == "last":
+            return Named(signal.features, batched=b.take(values, -1, axis), time=False)
+        wide = None if mask is None else b.operator("Unsqueeze", mask, b.integers(-1))
+        kinds = layer.kind.split("_")
+        pools = {"max": _maximum, "mean": _mean}
+        found = [pools[kind](b, values, wide, axis) for kind in kinds]
+        pooled = found[0] if len(found) == 1 else b.operator("Concat", *found, axis=-1)
+        return Named(signal.features * len(kinds), batched=pooled, time=False)
+
+    def _dense(self, layer: DenseLayer, signal: Named) -> Named:
+        b, outputs = self._b, layer.kernel.shape[1]
+        found = b.operator("MatMul", signal.values(b), b.array(layer.kernel, "kernel"))
+        if layer.bias is not None:
+            found = b.operator("Add", found, b.array(layer.bias, "bias"))
+        return _with_values(signal, self._activation(layer.activation, found, outputs), outputs)
+
+    def _activation(self, name: str, value: str, units: int) -> str:
+        """A function of `ACTIVATIONS`: softmax is an operator, the others are traced and lowered."""
+        if name == "softmax":
+            return self._b.operator("Softmax", value, axis=-1)
+        traced = as_node(ACTIVATIONS[name](Traced(leaf("state", "x"))))
+        return lowered_function(self._b, traced, value, units)
+
+
+def _with_values(signal: Named, values: str, features: int) -> Named:
+    return Named(features, batched=values, mask=signal.mask, time=signal.time)
+
+
+def _maximum(b: Builder, values: str, wide: str | None, axis: int) -> str:
+    """(batch, features), 0 where every timestep is masked."""
+    if wide is None:
+        return b.reduction("ReduceMax", values, axis, keepdims=False)
+    low = b.operator("Where", wide, values, b.constant(-np.inf))
+    found = b.reduction("ReduceMax", low, axis, keepdims=False)
+    any_ = b.reduction("ReduceMax", b.operator("Cast", wide, to=INT32), axis, keepdims=False)  # (B, 1)
+    return b.operator("Where", b.operator("Cast", any_, to=BOOL), found, b.constant(0.0))
+
+
+def _mean(b: Builder, values: str, wide: str | None, axis: int) -> str:
+    """(batch, features), 0 where every timestep is masked."""
+    if wide is None:
+        return b.reduction("ReduceMean", values, axis, keepdims=False)
+    kept = b.operator("Where", wide, values, b.constant(0.0))
+    total = b.reduction("ReduceSum", kept, axis, keepdims=False)
+    count = b.reduction("ReduceSum", b.operator("Cast", wide, to=b.type), axis, keepdims=False)  # (B, 1)
+    return b.operator("Div", total, b.operator("Max", count, b.constant(1.0)))

@@ -1,0 +1,168 @@
+"""Cells in ONNX Runtime: every built-in one, other activations, random ones, against the kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from onnx_helpers import BATCH, TIME, check, holes, kinds, layer, session, values
+
+import stepfold
+from stepfold import Cell, cell, cells
+from stepfold._ops import PRODUCTS, REDUCTIONS, TABLE
+from stepfold.model import MERGES, BidirectionalLayer
+from stepfold.onnx._builder import Builder
+from strategies import cells as random_cells
+from strategies import masks
+
+OPERATORS = {"simple_rnn": "RNN", "simple_rnn_relu": "RNN", "irnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
+OPERATORS["gru_reset_before"] = "GRU"
+
+
+@pytest.mark.parametrize("op", TABLE)
+def test_every_lowering_computes_the_operation(op: str) -> None:
+    row = TABLE[op]
+    random = np.random.default_rng(0)
+    arrays = [random.standard_normal((4, 5)).astype(np.float32) for _ in range(row.arity)]
+    if op in ("log", "sqrt"):
+        arrays = [np.abs(a) for a in arrays]
+    if op in PRODUCTS:
+        arrays[0] = random.standard_normal((5, 5)).astype(np.float32)
+    if op == "where":
+        arrays[0] = arrays[0] > 0
+    if row.boolean:
+        arrays[1][:, :2] = arrays[0][:, :2]
+    b = Builder(np.dtype(np.float32))
+    names = [f"in{k}" for k in range(row.arity)]
+    result = row.onnx(b, *names)
+    types = [onnx.helper.np_dtype_to_tensor_dtype(a.dtype) for a in arrays]
+    described = [
+        onnx.helper.make_tensor_value_info(n, t, a.shape)
+        for n, t, a in zip(names, types, arrays, strict=True)
+    ]
+    expected = np.asarray(row.numpy(*arrays))
+    type_out = onnx.helper.np_dtype_to_tensor_dtype(expected.dtype)
+    output = onnx.helper.make_tensor_value_info(result, type_out, expected.shape)
+    used = {name for node in b.nodes for name in node.input}
+    graph = onnx.helper.make_graph(b.nodes, op, described, [output], b.initializers(used))
+    opsets = [onnx.helper.make_opsetid("", 18)]
+    proto = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    (found,) = session(proto).run(None, dict(zip(names, arrays, strict=True)))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6, strict=True)
+    assert expected.shape[-1] == (1 if op in REDUCTIONS else 5)
+
+
+@pytest.mark.parametrize("opset", [18, 22])
+@pytest.mark.parametrize("name", cells.names())
+def test_built_in_cells(name: str, opset: int) -> None:
+    cell = cells.by_name(name)
+    expected = OPERATORS.get(name, "Scan")
+    for mask in (None, holes()):
+        for reverse in (False, True):
+            for sequences in (False, True):
+                one = layer(cell, reverse=reverse, sequences=sequences)
+                proto = check([one], values(), mask, opset=opset)
+                assert kinds(proto) & {"RNN", "LSTM", "GRU", "Scan"} == {expected}
+
+
+@pytest.mark.parametrize("name", ["simple_rnn", "lstm", "gru", "gru_reset_before", "peephole_lstm"])
+def test_both_directions(name: str) -> None:
+    cell = cells.by_name(name)
+    for mask in (None, holes()):
+        for merge in MERGES:
+            for sequences in (False, True):
+                forward = layer(cell, sequences=sequences)
+                backward = layer(cell, reverse=True, sequences=sequences, seed=2)
+                proto = check([BidirectionalLayer(forward, backward, merge)], values(), mask)
+                recurrent = [n for n in proto.graph.node if n.op_type in ("RNN", "LSTM", "GRU", "Scan")]
+                assert len(recurrent) == (2 if name == "peephole_lstm" else 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (cells.lstm, cells.lstm_with(stepfold.relu, stepfold.hard_sigmoid)),
+        (cells.gru, cells.gru_reset_before),
+        (cells.lstm, cells.simple_rnn),
+        (cells.ugrnn, cells.gru),
+    ],
+)
+def test_unlike_directions(first: Cell, second: Cell) -> None:
+    both = BidirectionalLayer(
+        layer(first, sequences=True), layer(second, reverse=True, sequences=True), "sum"
+    )
+    for mask in (None, holes()):
+        check([both], values() * 0.5, mask)
+
+
+FUNCTIONS = [
+    stepfold.tanh,
+    stepfold.sigmoid,
+    stepfold.relu,
+    stepfold.linear,
+    stepfold.hard_sigmoid,
+    stepfold.elu,
+    stepfold.softsign,
+]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_activations_of_the_operators(function: Callable[[Any], Any]) -> None:
+    for made, kind in (
+        (cells.simple_rnn_with(function), "RNN"),
+        (cells.lstm_with(function, stepfold.hard_sigmoid), "LSTM"),
+        (cells.lstm_with(stepfold.elu, function), "LSTM"),
+        (cells.gru_with(stepfold.softsign, function, reset_after=False), "GRU"),
+        (cells.gru_with(function), "GRU"),
+    ):
+        forward, backward = layer(made, units=2), layer(made, units=2, reverse=True, seed=2)
+        proto = check([BidirectionalLayer(forward, backward)], values() * 0.3)
+        assert kind in kinds(proto)
+
+
+def test_an_activation_that_onnx_lacks_is_a_scan() -> None:
+    for function in (stepfold.silu, stepfold.gelu, stepfold.softplus):
+        assert "Scan" in kinds(check([layer(cells.lstm_with(function))], values(), holes()))
+
+
+@settings(max_examples=25)
+@given(random_cells(), masks(BATCH, TIME), st.booleans(), st.booleans())
+def test_random_cells(made: Cell, mask: np.ndarray | None, reverse: bool, sequences: bool) -> None:
+    assume(made.step.parameters)  # they say how many units there are
+    check([layer(made, reverse=reverse, sequences=sequences)], values(), mask)
+
+
+def test_cells_that_use_little() -> None:
+    @cell
+    def constant_state(x, h, c, *, W, b):  # type: ignore[no-untyped-def]
+        return b, W @ x + c
+
+    @cell
+    def without_input(x, h, *, U, b):  # type: ignore[no-untyped-def]
+        return stepfold.tanh(U @ h + b)
+
+    @cell
+    def same_twice(x, h, c, *, W):  # type: ignore[no-untyped-def]
+        new = stepfold.tanh(W @ x) + 0.5 * c
+        return new, new
+
+    @cell
+    def swaps(x, h, c, *, W):  # type: ignore[no-untyped-def]
+        return c, h + W @ x
+
+    for made in (constant_state, without_input, same_twice, swaps):
+        for mask in (None, holes()):
+            for sequences in (False, True):
+                check([layer(made, sequences=sequences)], values(), mask)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "simple_rnn", "layer_norm_lstm", "indrnn"])
+def test_float64(name: str) -> None:
+    one = layer(cells.by_name(name), sequences=True, dtype=np.float64)
+    proto = check([one], values(dtype=np.float64), holes())
+    assert "Scan" in kinds(proto)
