@@ -71,12 +71,17 @@ def check(
     ids = inputs.dtype.kind == "i"
     made = model(layers, None if ids else inputs.shape[-1])
     proto = to_onnx(made, mask=mask_input, **options)
-    feed = {"ids" if ids else "values": inputs} | ({} if mask is None else {"mask": mask})
+    feed = {"ids" if ids else "values": inputs} | feed_of(mask)
     (found,) = session(proto).run(["output"], feed)
     expected = made.run(inputs, mask)
     assert found.dtype == expected.dtype
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5, strict=True)
     return proto
+
+
+def feed_of(mask: np.ndarray | None) -> dict[str, np.ndarray]:
+    """The mask as an input, if there is one."""
+    return {} if mask is None else {"mask": mask}
 
 
 def kinds(proto: onnx.ModelProto) -> set[str]:

@@ -10,12 +10,14 @@ import onnx
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from onnx_helpers import BATCH, TIME, check, holes, kinds, layer, session, values
+from onnx_helpers import BATCH, TIME, check, feed_of, holes, kinds, layer, model, session, values
 
 import stepfold
 from stepfold import Cell, cell, cells
 from stepfold._ops import PRODUCTS, REDUCTIONS, TABLE
+from stepfold._reference import Reference
 from stepfold.model import MERGES, BidirectionalLayer
+from stepfold.onnx import to_onnx
 from stepfold.onnx._builder import Builder
 from strategies import cells as random_cells
 from strategies import masks
@@ -93,6 +95,8 @@ def test_both_directions(name: str) -> None:
     ],
 )
 def test_unlike_directions(first: Cell, second: Cell) -> None:
+    wide = layer(second, reverse=True, units=4)
+    check([BidirectionalLayer(layer(first), wide)], values() * 0.5, holes())
     both = BidirectionalLayer(
         layer(first, sequences=True), layer(second, reverse=True, sequences=True), "sum"
     )
@@ -134,7 +138,13 @@ def test_an_activation_that_onnx_lacks_is_a_scan() -> None:
 @given(random_cells(), masks(BATCH, TIME), st.booleans(), st.booleans())
 def test_random_cells(made: Cell, mask: np.ndarray | None, reverse: bool, sequences: bool) -> None:
     assume(made.step.parameters)  # they say how many units there are
-    check([layer(made, reverse=reverse, sequences=sequences)], values(), mask)
+    one, inputs = layer(made, reverse=reverse, sequences=sequences), values()
+    (found,) = session(to_onnx(model([one]))).run(None, {"values": inputs} | feed_of(mask))
+    # the reference, which compiles nothing
+    initial = [np.zeros((BATCH, one.units), np.float32) for _ in made.states]
+    right = Reference(made.step, inputs, one.params, initial, mask=mask, reverse=reverse)
+    expected = right.outputs if sequences else right.states[0]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5, strict=True)
 
 
 def test_cells_that_use_little() -> None:

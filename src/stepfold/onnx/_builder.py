@@ -100,9 +100,9 @@ class Builder:
         """Return those of the arrays that are used, as ONNX tensors."""
         return [onnx.numpy_helper.from_array(a, name) for name, a in self._arrays.items() if name in used]
 
-    def nbytes(self) -> int:
-        """Return the bytes of all arrays."""
-        return sum(array.nbytes for array in self._arrays.values())
+    def nbytes(self, used: set[str]) -> int:
+        """Return the bytes of those of the arrays that are used."""
+        return sum(array.nbytes for name, array in self._arrays.items() if name in used)
 
 
 def used_names(nodes: Sequence[Any]) -> set[str]:

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from .. import __version__
 from ..model import (
     BidirectionalLayer,
-    DenseLayer,
-    EmbeddingLayer,
     MaskingLayer,
     Model,
     PoolingLayer,
@@ -50,7 +45,7 @@ def to_onnx(model: Model, *, opset: int = 18, ids: Ids = "int32", mask: bool | N
     the graph. The metadata holds name, labels, vocabulary, and scale and shift of values as JSON.
 
     Args:
-        model: the model; all its arrays are float32, or all float64.
+        model: the model.
         opset: the version of ONNX's operators, 18 to 22.
         ids: the dtype of `ids`; an ONNX input has exactly one.
         mask: whether there is the input `mask`. None: for `values`, where a layer reads the mask.
@@ -63,11 +58,16 @@ def to_onnx(model: Model, *, opset: int = 18, ids: Ids = "int32", mask: bool | N
         raise ValueError(f"opset must be {OPSETS[0]} to {OPSETS[-1]}, not {opset!r}")
     if ids not in _IDS:
         raise ValueError(f"ids must be 'int32' or 'int64', not {ids!r}")
-    builder = Builder(_dtype(model))
-    on_ids = bool(model.layers) and isinstance(model.layers[0], EmbeddingLayer)
-    inputs, signal = [_info("ids", _IDS[ids], ["batch", "time"])], Named(0, ids=("ids", ""))
-    if not on_ids:
-        features = _features(model)
+    if model.dtype == np.float64:
+        for layer in model.layers:
+            _refuse_erf(layer)
+    builder = Builder(model.dtype)
+    features = None if isinstance(model.inputs, Texts) else model.inputs.features
+    on_ids = features is None
+    if features is None:
+        # the first layer is the embedding, as every model checks
+        inputs, signal = [_info("ids", _IDS[ids], ["batch", "time"])], Named(0, ids=("ids", ""))
+    else:
         inputs = [_info("values", builder.type, ["batch", "time", features])]
         signal = Named(features, batched="values")
     optional = []
@@ -83,9 +83,10 @@ def to_onnx(model: Model, *, opset: int = 18, ids: Ids = "int32", mask: bool | N
         onnx.helper.make_node("Identity", [signal.values(builder)], ["output"], name="output")
     )
     shape_out = ["batch", *(["time"] if signal.time else []), signal.features]
-    if builder.nbytes() > _MOST_BYTES:
+    used = used_names(builder.nodes)
+    if builder.nbytes(used) > _MOST_BYTES:
         raise OnnxError(
-            f"{model.name} holds {builder.nbytes():,} bytes of arrays, and an ONNX file at most 2 GiB; "
+            f"{model.name} holds {builder.nbytes(used):,} bytes of arrays, and an ONNX file at most 2 GiB; "
             "use a smaller vocabulary or fewer units"
         )
     graph = onnx.helper.make_graph(
@@ -93,7 +94,7 @@ def to_onnx(model: Model, *, opset: int = 18, ids: Ids = "int32", mask: bool | N
         model.name,
         inputs,
         [_info("output", builder.type, shape_out)],
-        [*builder.initializers(used_names(builder.nodes)), *optional],
+        [*builder.initializers(used), *optional],
     )
     opsets = [onnx.helper.make_opsetid("", opset)]
     made = onnx.helper.make_model(
@@ -126,31 +127,6 @@ def write_onnx(
         part.unlink(missing_ok=True)
 
 
-def _arrays(layer: Any) -> Iterator[NDArray[Any]]:
-    """Every array of a layer."""
-    for field in fields(layer):
-        value = getattr(layer, field.name)
-        if isinstance(value, np.ndarray):
-            yield value
-        elif isinstance(value, RecurrentLayer):
-            yield from _arrays(value)
-        elif isinstance(value, Mapping):
-            yield from value.values()
-
-
-def _dtype(model: Model) -> np.dtype[Any]:
-    found = {array.dtype.name for layer in model.layers for array in _arrays(layer)}
-    if len(found) > 1 or not found <= {"float32", "float64"}:
-        raise OnnxError(
-            f"the arrays of {model.name} have the dtypes {', '.join(sorted(found))}; "
-            "an ONNX model needs all of them in float32, or all in float64"
-        )
-    if found == {"float64"}:
-        for layer in model.layers:
-            _refuse_erf(layer)
-    return np.dtype(found.pop() if found else "float32")
-
-
 def _refuse_erf(layer: Any) -> None:
     """ONNX Runtime computes erf in float32 only."""
     cells = [getattr(layer, name, None) for name in ("forward", "backward")]
@@ -170,26 +146,6 @@ def _reads_mask(model: Model) -> bool:
         if isinstance(layer, PoolingLayer):
             return layer.masked and layer.kind != "last"
     return False
-
-
-def _features(model: Model) -> int:
-    """The features of each timestep of `values`: as the model says, or the first layer that has a kernel."""
-    given = None if isinstance(model.inputs, Texts) else model.inputs.features
-    if given is not None:
-        return given
-    for layer in model.layers:
-        first = layer.forward if isinstance(layer, BidirectionalLayer) else layer
-        if isinstance(first, RecurrentLayer):
-            dims = first.cell.step.parameters
-            for name, value in first.params.items():
-                if dims[name] == ("units", "features"):
-                    return int(value.shape[1])
-        if isinstance(first, DenseLayer):
-            return int(first.kernel.shape[0])
-    raise OnnxError(
-        f"{model.name} takes ids, but its first layer is no EmbeddingLayer; "
-        "begin with one, or say in its inputs how many features there are"
-    )
 
 
 def _metadata(model: Model) -> dict[str, str]:

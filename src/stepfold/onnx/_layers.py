@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnx
 
@@ -16,12 +14,12 @@ from ..model import (
     BidirectionalLayer,
     DenseLayer,
     EmbeddingLayer,
+    Layer,
     MaskingLayer,
     PoolingLayer,
     RecurrentLayer,
 )
 from ._builder import Builder
-from ._errors import OnnxError
 from ._recurrent import bidirectional, recurrent
 from ._scan import lowered_function
 from ._signal import Named, Order, order_of
@@ -36,7 +34,7 @@ class Writer:
         self._b = builder
         self._orders: dict[str, Order] = {}
 
-    def layer(self, layer: Any, signal: Named) -> Named:
+    def layer(self, layer: Layer, signal: Named) -> Named:
         """Add the operators of a layer."""
         b = self._b
         if isinstance(layer, EmbeddingLayer):
@@ -46,10 +44,6 @@ class Writer:
         if isinstance(layer, AffineLayer):
             scaled = b.operator("Mul", signal.values(b), b.constant(layer.scale))
             return _with_values(signal, b.operator("Add", scaled, b.constant(layer.shift)), signal.features)
-        if not signal.time and isinstance(layer, (RecurrentLayer, BidirectionalLayer, PoolingLayer)):
-            raise OnnxError(
-                f"a {type(layer).__name__} needs timesteps, but the layer before it returns only the last"
-            )
         if isinstance(layer, RecurrentLayer):
             return recurrent(b, layer, signal, self._ordered)
         if isinstance(layer, BidirectionalLayer):
@@ -58,10 +52,9 @@ class Writer:
             return self._pooling(layer, signal)
         if isinstance(layer, DenseLayer):
             return self._dense(layer, signal)
-        if isinstance(layer, ActivationLayer):
-            found = self._activation(layer.name, signal.values(b), signal.features)
-            return _with_values(signal, found, signal.features)
-        raise OnnxError(f"{type(layer).__name__} has no form in ONNX")
+        assert isinstance(layer, ActivationLayer)
+        found = self._activation(layer.name, signal.values(b), signal.features)
+        return _with_values(signal, found, signal.features)
 
     def _ordered(self, mask: str) -> Order:
         if mask not in self._orders:
@@ -70,8 +63,7 @@ class Writer:
 
     def _embedding(self, layer: EmbeddingLayer, signal: Named) -> Named:
         b, mask = self._b, signal.mask
-        if signal.ids is None:
-            raise OnnxError("an EmbeddingLayer takes ids and can only be the first layer of a model of ids")
+        assert signal.ids is not None, "a model checks that only its first layer takes ids"
         ids, _ = signal.ids
         if layer.mask_zero:
             zero = b.operator("CastLike", b.integers(0), ids)

@@ -33,7 +33,7 @@ def bidirectional(b: Builder, layer: BidirectionalLayer, signal: Named, ordered:
     """Add both directions of a layer: one operator where both are the same one, two otherwise."""
     both = [layer.forward, layer.backward]
     operators = [found for found in (_operator(b, each) for each in both) if found is not None]
-    features = layer.forward.units * (2 if layer.merge == "concat" else 1)
+    features = layer.forward.units + (layer.backward.units if layer.merge == "concat" else 0)
     sequences = layer.forward.return_sequences
     if len(operators) < 2 or not _one_operator(operators, both):
         first, second = (recurrent(b, each, signal, ordered).values(b) for each in both)
