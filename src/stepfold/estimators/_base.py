@@ -24,6 +24,7 @@ from ._reading import read
 from ._report import training_report
 from ._run import RunFolder
 from ._saving import SavedEstimator
+from ._seeds import seeded
 from ._settings import Settings, enough_epochs, resolve
 from ._training import train
 
@@ -144,22 +145,22 @@ class RecurrentEstimator(SavedEstimator):
             raise ValueError(
                 "early_stopping needs held-out examples; set validation_split or give validation_data"
             )
-        keras.utils.set_random_seed(seed)
         self.settings_: Any = settings
-        network = self._build(settings)
-        if run is not None:
-            self._begin(run, examples.digest(), resume)
-        rows_of_history = train(
-            network,
-            training,
-            validation,
-            settings,
-            regression=self._regression,
-            run=run,
-            resume=resume,
-            callbacks=callbacks,
-            verbose=self.verbose,
-        )
+        with seeded(seed):
+            network = self._build(settings)
+            if run is not None:
+                self._begin(run, examples.digest(), resume)
+            rows_of_history = train(
+                network,
+                training,
+                validation,
+                settings,
+                regression=self._regression,
+                run=run,
+                resume=resume,
+                callbacks=callbacks,
+                verbose=self.verbose,
+            )
         self.network_ = network
         self.history_ = {
             name: [row[name] for row in rows_of_history] for name in (rows_of_history or [{}])[0]

@@ -76,9 +76,8 @@ def evidence_network(
         embedding_dropout: the share of the embedding's values that are dropped, the same ones in the whole
             text.
         dropout: of the pooled values.
-        seed: for weights and dropout.
+        seed: for dropout and the embedding; other weights come from Python's `random`, see `seeded`.
     """
-    keras.utils.set_random_seed(seed)
     ids = keras.Input((None,), dtype="int32", name="ids")
     side = keras.Input((None, channels), name="channels")
     logits = keras.Input((scores,), name="logits")

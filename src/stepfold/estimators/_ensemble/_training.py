@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from .._seeds import seeded
 from ._examples import Examples, Member, batches
 from ._network import evidence_network
 
@@ -134,17 +135,18 @@ def weights_of(model: Any) -> list[NDArray[np.float32]]:
 
 def make_network(member: Member, words: int, channels: int, scores: int) -> Any:
     """Return the network of a member, not compiled."""
-    return evidence_network(
-        words,
-        channels if member.evidence else 0,
-        scores,
-        embedding=member.embedding,
-        units=member.units,
-        cell=member.cell,
-        word_dropout=member.word_dropout,
-        embedding_dropout=member.embedding_dropout,
-        seed=member.seed,
-    )
+    with seeded(member.seed):
+        return evidence_network(
+            words,
+            channels if member.evidence else 0,
+            scores,
+            embedding=member.embedding,
+            units=member.units,
+            cell=member.cell,
+            word_dropout=member.word_dropout,
+            embedding_dropout=member.embedding_dropout,
+            seed=member.seed,
+        )
 
 
 def train_member(
