@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ._arguments import Arguments
+from ._fold import each_example
 from ._operator import Untraced
 from ._warn import warn_once
 
@@ -71,12 +72,16 @@ class _Scan(torch.autograd.Function):  # type: ignore[misc]
         if output_gradient is None and last_gradient is None:
             return (None,) * (3 + len(flat))
         wanted = [need.inputs, *need.weights, *([] if given.side is None else [need.side])]
-        to_inputs, to_weights, to_initial, to_side = backward_operator(
-            *given, residuals, output_gradient, last_gradient, wanted
-        )
-        to_initial = to_initial.unbind(0) if given.initial else ()
+
+        def gradients(*arriving: Tensor | None) -> list[Tensor | None]:
+            to_inputs, to_weights, to_initial, to_side = backward_operator(
+                *given, residuals, *arriving, wanted
+            )
+            states = to_initial.unbind(0) if given.initial else ()
+            return given.gradients(to_inputs, to_side, to_weights, states)
+
         # autograd drops those of tensors that need none
-        return None, None, None, *given.gradients(to_inputs, to_side, to_weights, to_initial)
+        return None, None, None, *each_example(gradients, [output_gradient, last_gradient])
 
 
 def _alias(tensor: Tensor | None) -> Tensor | None:

@@ -30,7 +30,10 @@ _BEYOND = """
 
 class DropIn(nn.RNNBase):  # type: ignore[misc]
     """What the three share. Attributes of the class are the defaults of a module that `accelerate`
-    swapped."""
+    swapped.
+
+    They are subclasses of nn.RNNBase, not of nn.RNN, nn.LSTM and nn.GRU: torch.compile does not look into
+    subclasses of those three (`torch._dynamo.config.allow_rnn`), and would run each as a graph break."""
 
     noise = Noise()
     layer_norm = False

@@ -15,6 +15,7 @@ from ..cells import by_name
 from ._arguments import Arguments
 from ._derivatives import scan_operator
 from ._tokens import Tokens, tokens_of
+from ._transforms import is_transformed, transformed_scan
 from ._warn import warn_once
 
 KERNELS = {"cpu": (torch.float32, torch.float64), "meta": (torch.float32, torch.float64)}
@@ -82,7 +83,9 @@ def scan(
     text = _text(recipe, *flags, batch.kind, batch.padding, initial is not None)
     arguments = Arguments(inputs, list(weights), states, list(extra), batch.active, tokens, side, text)
     reason = unsupported_reason(inputs.device, dtype)
-    if reason is None:
+    if reason is None and is_transformed():
+        outputs, last = transformed_scan(arguments)
+    elif reason is None:
         given = [inputs, *weights, *states, *([] if side is None else [side])]
         training = torch.is_grad_enabled() and any(t.requires_grad for t in given)
         outputs, last, _ = scan_operator(*arguments, True, training)
