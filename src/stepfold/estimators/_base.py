@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..data import Ragged, split, split_blocks
+from ..model import Model
 from ..report import Reading, training_fragment, write_training_report
 from ._batches import Batches, Examples
 from ._history import figures
@@ -84,6 +85,10 @@ class RecurrentEstimator(SavedEstimator):
 
     def _describe(self, X: Any, rows: Sequence[int]) -> list[str]:
         """Return some inputs as a reader would want to see them."""
+        raise NotImplementedError
+
+    def _to_model(self) -> Model:
+        """Return the fitted estimator as data."""
         raise NotImplementedError
 
     # Fitting.
@@ -237,6 +242,18 @@ class RecurrentEstimator(SavedEstimator):
                 "continue it with fit(..., folder=..., resume=True)"
             )
         write_training_report(path, training_report(self, title=title, command=command))
+
+    def to_model(self) -> Model:
+        """Return the fitted network, and what is around it, as data that runs without Keras.
+
+        `stepfold.export(model, path)` writes it to a file. Its predictions are the estimator's.
+
+        Raises:
+            NotFittedError: the estimator was not fitted.
+            ValueError: the preset "best", or texts given as ids.
+        """
+        check_is_fitted(self, "network_")
+        return self._to_model()
 
     def _repr_html_(self) -> str:
         if not getattr(self, "results_", None):

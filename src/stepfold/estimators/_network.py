@@ -61,30 +61,8 @@ def sequence_network(
     values = keras.Input((None, len(mean)), name="values")
     mask = keras.Input((None,), dtype="bool", name="mask")
     scaled = keras.layers.Normalization(mean=mean, variance=variance)(values)
-    masked = WithMask()([scaled, mask])
+    masked = layers.WithMask()([scaled, mask])
     return keras.Model([values, mask], _output(_recurrent(masked, settings), settings, outputs, activation))
-
-
-@keras.saving.register_keras_serializable(package="stepfold")
-class WithMask(keras.layers.Layer):  # type: ignore[misc]  # keras has no types
-    """Attaches a mask (batch, time) to sequences (batch, time, features), and clears what it hides."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.supports_masking = True
-
-    def call(self, inputs: Any) -> Any:
-        """Return the sequences, 0 where the mask is False."""
-        sequences, mask = inputs
-        return keras.ops.where(mask[:, :, None], sequences, 0.0)
-
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        """Return the mask."""
-        return inputs[1]
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """Return the shape of the sequences."""
-        return input_shape[0]
 
 
 def _recurrent(sequences: Any, settings: Settings) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +15,8 @@ from sklearn.utils.validation import check_array, check_consistent_length
 
 from .._cell import Cell
 from ..data import Ragged
+from ..keras import to_model
+from ..model import Model
 from ._base import RecurrentEstimator
 from ._batches import Examples
 from ._classes import Classifying
@@ -207,6 +210,9 @@ class SequenceClassifier(Classifying, SequenceEstimator):
         activation = "sigmoid" if outputs == 1 else "softmax"
         return sequence_network(settings, self.mean_, self.variance_, outputs, activation)
 
+    def _to_model(self) -> Model:
+        return to_model(self.network_, labels=self.classes_, name=type(self).__name__)
+
     def _learnt(self) -> dict[str, Any]:
         return {"classes": self._classes_for_json(), **super()._learnt()}
 
@@ -273,6 +279,13 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
 
     def _build(self, settings: Any) -> Any:
         return sequence_network(settings, self.mean_, self.variance_, len(self.target_mean_), "linear")
+
+    def _to_model(self) -> Model:
+        return replace(
+            to_model(self.network_, name=type(self).__name__),
+            scale=self.target_deviation_,
+            shift=self.target_mean_,
+        )
 
     def _learnt(self) -> dict[str, Any]:
         return {

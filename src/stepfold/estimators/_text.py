@@ -13,6 +13,8 @@ from sklearn.utils import Tags
 
 from .._cell import Cell
 from ..data import FIRST_WORD, START, UNKNOWN, VOCABULARIES, Ragged, Vocabulary, unknown_share
+from ..keras import to_model
+from ..model import Model
 from ._base import RecurrentEstimator
 from ._batches import Examples
 from ._checked_texts import CheckedTexts
@@ -181,6 +183,25 @@ class TextClassifier(EnsembleFitting, Classifying, RecurrentEstimator):
     def _describe(self, X: Any, rows: Sequence[int]) -> list[str]:
         ids = self.settings_.tokens == "ids"
         return [f"text {row}" for row in rows] if ids else self._inputs_of(X, rows)
+
+    def _to_model(self) -> Model:
+        if self.preset == "best":
+            raise ValueError(
+                "the preset 'best' is an ensemble of networks and n-grams, which one Model cannot hold; "
+                "train with another preset to export"
+            )
+        if self.vocabulary_ is None:
+            raise ValueError(
+                "a classifier of ids (tokens='ids') has no vocabulary to read texts with; export its "
+                "network, stepfold.keras.to_model(classifier.network_)"
+            )
+        return to_model(
+            self.network_,
+            vocabulary=self.vocabulary_,
+            length=self.settings_.length,
+            labels=self.classes_,
+            name=type(self).__name__,
+        )
 
     def _learnt(self) -> dict[str, Any]:
         return {"classes": self._classes_for_json(), "size": self.vocabulary_size_}

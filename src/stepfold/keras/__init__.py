@@ -1,5 +1,6 @@
 """Recurrent layers for Keras 3, run by compiled kernels: Keras's three, one for any cell, an embedding; and
-what stands around them: side features, pooling over time with masks, dropout of words."""
+what stands around them: side features, masks, pooling over time with masks, dropout of words; `to_model`
+makes a trained model data that needs no Keras."""
 
 from ._accelerate import accelerate
 from ._embedding import Embedding
@@ -8,6 +9,8 @@ from ._layers import GRU, LSTM, SimpleRNN
 from ._pooling import MaskedPooling1D
 from ._recurrent import Recurrent
 from ._side_features import SideFeatures
+from ._to_model import to_model
+from ._with_mask import WithMask
 from ._word_dropout import WordDropout
 
 __all__ = [
@@ -19,6 +22,8 @@ __all__ = [
     "SideFeatures",
     "SimpleRNN",
     "SlowPathWarning",
+    "WithMask",
     "WordDropout",
     "accelerate",
+    "to_model",
 ]

@@ -90,7 +90,7 @@ class _Borrowed(CompiledRNN):
         """Return what the scan needs, dropout as Keras's cell does it."""
         cell, definition = self.cell, self.definition()
         assert definition is not None, "unsupported_reason was asked first"
-        step, extra, inputs, kernel = definition.step, {}, sequences, ops.convert_to_tensor(cell.kernel)
+        step, extra, inputs, (kernel, *others) = definition.step, {}, sequences, self.cell_weights()
         if training and self._drops(cell.dropout):
             inputs, kernel = _dropped(sequences, kernel, cell.get_dropout_mask(sequences[:, 0, :]))
         if training and self._drops(cell.recurrent_dropout):
@@ -100,10 +100,13 @@ class _Borrowed(CompiledRNN):
             extra = {
                 recurrent_dropout_leaf(f"U{_suffix(g)}"): m for g, m in zip(self.gates, masks, strict=True)
             }
-        weights = [kernel, ops.convert_to_tensor(cell.recurrent_kernel)]
-        if cell.use_bias:
-            weights.append(ops.convert_to_tensor(cell.bias))
-        return Feed(step, self.parts(tuple(step.parameters)), tuple(weights), inputs, extra)
+        return Feed(step, self.parts(tuple(step.parameters)), (kernel, *others), inputs, extra)
+
+    def cell_weights(self) -> tuple[Any, ...]:
+        """Return Keras's weights, in the order that `parts` counts them in."""
+        cell = self.cell
+        weights = (cell.kernel, cell.recurrent_kernel, *((cell.bias,) if cell.use_bias else ()))
+        return tuple(ops.convert_to_tensor(weight) for weight in weights)
 
     def parts(self, parameters: Sequence[str]) -> Parts:
         """Return where each parameter lies in Keras's weights."""
@@ -230,3 +233,18 @@ class GRU(_Borrowed):
 
     def _biases(self) -> int:
         return 2 if self.cell.reset_after else 0
+
+
+def with_cell(cell: Any) -> _Borrowed | None:
+    """Return a layer of ours around a built cell of Keras's SimpleRNN, LSTM or GRU, None for another cell."""
+    kinds = {
+        keras.layers.SimpleRNNCell: SimpleRNN,
+        keras.layers.LSTMCell: LSTM,
+        keras.layers.GRUCell: GRU,
+    }
+    kind = kinds.get(type(cell))
+    if kind is None:
+        return None
+    layer = kind(cell.units, name="own")
+    layer.cell = cell
+    return layer

@@ -1,5 +1,6 @@
 """Trained models as data: layers, arrays, vocabulary and labels, run by NumPy and the kernels alone."""
 
+from ._assemble import assemble
 from ._errors import ModelError
 from ._file import read_model, write_model
 from ._layers import (
@@ -13,6 +14,7 @@ from ._layers import (
     EmbeddingLayer,
     Layer,
     MaskingLayer,
+    Pool,
     PoolingLayer,
     RecurrentLayer,
     Signal,
@@ -32,11 +34,13 @@ __all__ = [
     "MaskingLayer",
     "Model",
     "ModelError",
+    "Pool",
     "PoolingLayer",
     "RecurrentLayer",
     "Sequences",
     "Signal",
     "Texts",
+    "assemble",
     "read_model",
     "write_model",
 ]

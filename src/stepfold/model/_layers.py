@@ -111,6 +111,8 @@ class MaskingLayer:
         """(batch, time, features) → the same, 0 where masked."""
         vectors = signal.vectors()
         mask = np.any(vectors != self.value, axis=-1)
+        if signal.mask is not None:  # padding is masked whatever stands there
+            mask &= signal.mask
         return Signal(np.where(mask[..., None], vectors, 0).astype(vectors.dtype), mask)
 
 
@@ -177,9 +179,10 @@ class RecurrentLayer:
 
     def __call__(self, signal: Signal) -> Signal:
         """(batch, time, features) → (batch, units), with `return_sequences` (batch, time, units)."""
+        values, dtype = signal.values, next(iter(self.params.values())).dtype
         found = scan(
             self.cell,
-            signal.values,
+            values if signal.table is not None else values.astype(dtype, copy=False),
             self.params,
             mask=signal.mask,
             reverse=self.reverse,

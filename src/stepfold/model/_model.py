@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..data import Ragged, Vocabulary
 from ._check import Label, checked_flow, checked_labels, checked_row
-from ._layers import Array, EmbeddingLayer, Layer, Signal
+from ._layers import Array, EmbeddingLayer, Layer, PoolingLayer, Signal
 
 _BATCH = 64
 _LONGEST_NAME, _LONGEST = 1_000, 1_000_000
@@ -102,8 +102,9 @@ class Model:
 
     @property
     def masks(self) -> bool:
-        """Whether padding with the id 0 is masked."""
-        return any(isinstance(layer, EmbeddingLayer) and layer.mask_zero for layer in self.layers)
+        """Whether padding with the id 0 is masked, and no layer looks at what is masked."""
+        blind = all(layer.masked for layer in self.layers if isinstance(layer, PoolingLayer))
+        return blind and any(isinstance(layer, EmbeddingLayer) and layer.mask_zero for layer in self.layers)
 
     def run(self, values: Any, mask: Any = None) -> Array:
         """Return the last layer's output for one batch.
@@ -118,7 +119,8 @@ class Model:
         return signal.vectors()
 
     def outputs(self, inputs: Iterable[Any]) -> Array:
-        """Return the network's outputs, (n, outputs), for texts, lists of ids, or arrays (time, features)."""
+        """Return the network's outputs, (n, outputs), for texts, lists of ids, or arrays (time, features),
+        of one feature (time,)."""
         rows = self._encoded(inputs)
         order = np.argsort(-rows.lengths, kind="stable")
         found: Array | None = None
@@ -158,7 +160,10 @@ class Model:
             return self.inputs.vocabulary.encode_all(inputs)
         given: Sequence[Any] = list(inputs)
         dtype = np.dtype(np.int64) if self.inputs.features is None else self.dtype
-        return Ragged.from_sequences([np.asarray(each, dtype) for each in given])
+        arrays = [np.asarray(each, dtype) for each in given]
+        if self.inputs.features == 1:  # (time,) will do
+            arrays = [each[:, None] if each.ndim == 1 else each for each in arrays]
+        return Ragged.from_sequences(arrays)
 
     def _batch(self, rows: Ragged, chosen: NDArray[np.int64]) -> tuple[Array, Array | None]:
         """Pad some sequences on the left: values (batch, time[, features]) and a mask, None for texts."""

@@ -1,0 +1,71 @@
+"""`to_model`: a trained Keras model as data, which runs without Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+
+from ..data import Vocabulary
+from ..model import EmbeddingLayer, Model, assemble
+from ._chain import chain_of
+from ._exported import Export, export_layer
+
+
+def to_model(
+    model: Any,
+    *,
+    vocabulary: Vocabulary | None = None,
+    length: int | None = None,
+    labels: Iterable[Any] | None = None,
+    name: str | None = None,
+) -> Model:
+    """Return a `keras.Sequential` or functional `keras.Model` as a `stepfold.model.Model`: the same numbers.
+
+    The layers must be a chain, from token ids (batch, time) through an embedding, or from sequences (batch,
+    time, features): embedding, masking, recurrent layers in one or both directions, pooling over time,
+    normalisation with fixed statistics, dense layers and activations; Keras's, ours, and models of them. What
+    acts in training alone, such as dropout, is left out. The weights are copied. They are float32, or float64
+    if all of the model's are; a policy of half precision rounds nothing in the Model. Outputs at masked
+    timesteps, which mean nothing, may differ from Keras's.
+
+    Args:
+        model: the trained model; it stays as it is.
+        vocabulary: with it the Model takes texts.
+        length: how many of a sequence's last timesteps the Model reads; None: as many as the model's input
+            says, all if it says nothing.
+        labels: the classes in the order of the outputs, for one output, a probability, two. None: 0, 1, … if
+            the model ends with a softmax, or with a sigmoid and one output; else the outputs are values.
+            With labels, outputs that no sigmoid or softmax ends are logits, and get one.
+        name: what to call the Model; None for the model's name.
+
+    Raises TypeError for what is no model of Keras, ValueError for one that cannot be said as a Model, which
+    names the layer and what can, and for a vocabulary, a length or labels that do not go with it.
+    """
+    calls = list(chain_of(model))
+    shape = tuple(model.inputs[0].shape)
+    kinds = {keras.backend.standardize_dtype(weight.dtype) for weight in model.weights}
+    floating = {kind for kind in kinds if "float" in kind}
+    export = Export("float64" if floating == {"float64"} else "float32")
+    for layer, produced in calls:
+        export_layer(layer, produced, export)
+    ids = bool(export.layers) and isinstance(export.layers[0], EmbeddingLayer)
+    if len(shape) != (2 if ids else 3):
+        raise ValueError(
+            f"the input of {model.name!r} has the shape {shape}, expected (batch, time) of ids for an "
+            "embedding or (batch, time, features)"
+        )
+    if export.flipped:
+        raise ValueError(
+            f"{model.name!r} gives its outputs in reverse, last timestep first (go_backwards); a Model gives "
+            "them in the order of its input"
+        )
+    return assemble(
+        export.layers,
+        features=None if ids else int(shape[-1]),
+        vocabulary=vocabulary,
+        length=shape[1] if length is None else length,
+        labels=labels,
+        name=model.name if name is None else name,
+    )
