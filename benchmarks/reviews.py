@@ -31,7 +31,7 @@ Ids = NDArray[np.int64]
 
 A, B = MEMBERS[0], MEMBERS[1]
 _SPLIT: Any = {"tokenizer": tokenise, "token_pattern": None, "lowercase": False}
-PLAIN = Member(epochs=3, cell="gru", add_logit=False, evidence=False, averaged=0.5)
+PLAIN = Member(epochs=3, cell="gru", add_logit=False, evidence=False, weight_averaging=0.5)
 ENSEMBLES: dict[str, Sequence[Member]] = {
     "best": MEMBERS,
     "its first network": [A],
@@ -113,8 +113,9 @@ def measure(row: str, split: str, seed: int) -> dict[str, Any]:
         seconds = time.perf_counter() - began
     else:
         members = ENSEMBLES[row]
-        words = 4000 if any(member.evidence for member in members) else 10000
-        ensemble = EvidenceEnsemble(members, words=words, seed=10 * seed).fit(train, labels[~out], 2)
+        vocabulary_size = 4000 if any(member.evidence for member in members) else 10000
+        ensemble = EvidenceEnsemble(members, vocabulary_size=vocabulary_size, seed=10 * seed)
+        ensemble.fit(train, labels[~out], 2)
         seconds = time.perf_counter() - began
         found = ensemble.predict_logits(test)[:, 0] > 0
     return {"accuracy": float(np.mean(found == (labels[out] == 1))), "seconds": round(seconds, 1)}

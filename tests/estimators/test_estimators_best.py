@@ -50,7 +50,7 @@ def test_the_settings_are_those_of_its_networks(monkeypatch):
     chosen = settings_of(cell="gru", epochs=2, learning_rate=0.01, vocabulary_size=99)
     assert (chosen.cell, chosen.epochs) == (("gru", "gru"), (2, 2))
     ensemble = _ensemble_fit._new_ensemble(chosen, 5)
-    assert [(each.cell, each.epochs, each.rate, each.seed) for each in ensemble._members] == [
+    assert [(each.cell, each.epochs, each.learning_rate, each.seed) for each in ensemble._members] == [
         ("gru", 2, 0.01, 5),
         ("gru", 2, 0.01, 6),
     ]

@@ -11,8 +11,8 @@ pytest.importorskip("sklearn")
 pytest.importorskip("keras")
 
 from stepfold.estimators._ensemble._ensemble import EvidenceEnsemble
-from stepfold.estimators._ensemble._examples import Examples, Member, batches
-from stepfold.estimators._ensemble._tokens import UNKNOWN, Stream
+from stepfold.estimators._ensemble._examples import Member, TextsWithEvidence, batches
+from stepfold.estimators._ensemble._tokens import UNKNOWN, EncodedTexts
 from stepfold.estimators._ensemble._training import LinearSchedule, best_shift
 from stepfold.keras import SlowPathWarning
 
@@ -21,8 +21,8 @@ WORDS = [("good", "great"), ("bad", "poor"), ("strange", "odd")]
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
 
 SMALL = (
-    Member(seed=0, epochs=2, embedding=4, units=4, batch=8, rate=0.02),
-    Member(seed=1, epochs=1, embedding=4, units=4, batch=8, add_logit=False),
+    Member(seed=0, epochs=2, embedding=4, units=4, batch_size=8, learning_rate=0.02),
+    Member(seed=1, epochs=1, embedding=4, units=4, batch_size=8, add_logit=False),
 )
 
 
@@ -36,13 +36,15 @@ def corpus(classes, texts=48, seed=0):
     return made, labels
 
 
-def stream():
-    return Stream(np.array([2, 3, 9, 4, 5, 6, 7, 8, 2], np.int32), np.array([0, 2, 2, 8, 9]))
+def encoded():
+    return EncodedTexts(np.array([2, 3, 9, 4, 5, 6, 7, 8, 2], np.int32), np.array([0, 2, 2, 8, 9]))
 
 
 def test_long_texts_keep_their_first_and_last_tokens():
     side = np.arange(9, dtype=np.float32)[:, None]
-    examples = Examples.cut(stream(), side, np.zeros((4, 1), np.float32), words=6, longest=3)
+    examples = TextsWithEvidence.cut(
+        encoded(), side, np.zeros((4, 1), np.float32), vocabulary_size=6, length=3
+    )
     np.testing.assert_array_equal(examples.ids, [2, 3, UNKNOWN, UNKNOWN, UNKNOWN, 2])
     np.testing.assert_array_equal(examples.channels[:, 0], [0, 1, 2, 6, 7, 8])
     np.testing.assert_array_equal(examples.offsets, [0, 2, 2, 5, 6])
@@ -51,7 +53,7 @@ def test_long_texts_keep_their_first_and_last_tokens():
 def test_padding_is_on_the_right():
     side = np.arange(9, dtype=np.float32)[:, None] + 1
     logits = np.arange(4, dtype=np.float32)[:, None]
-    examples = Examples.cut(stream(), side, logits, words=10, longest=9)
+    examples = TextsWithEvidence.cut(encoded(), side, logits, vocabulary_size=10, length=9)
     ids, channels, found = examples.padded(np.array([3, 1, 0]), 4)
     np.testing.assert_array_equal(ids, [[2, 0, 0, 0], [0, 0, 0, 0], [2, 3, 0, 0]])
     np.testing.assert_array_equal(channels[:, :, 0], [[9, 0, 0, 0], [0, 0, 0, 0], [1, 2, 0, 0]])
@@ -88,7 +90,7 @@ def test_the_shift_makes_mean_probabilities_the_shares_of_classes():
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_saved_ensemble_gives_the_same_logits(classes, tmp_path):
     texts, labels = corpus(classes)
-    ensemble = EvidenceEnsemble(SMALL, words=30, jobs=1)
+    ensemble = EvidenceEnsemble(SMALL, vocabulary_size=30, jobs=1)
     with warnings.catch_warnings():
         warnings.simplefilter("error", SlowPathWarning)
         ensemble.fit(texts, labels, classes)
@@ -106,8 +108,8 @@ def test_a_saved_ensemble_gives_the_same_logits(classes, tmp_path):
 @pytest.mark.slow
 def test_members_side_by_side_are_those_in_turn(capfd):
     texts, labels = corpus(2)
-    in_turn = EvidenceEnsemble(SMALL, words=30, jobs=1).fit(texts, labels, 2)
-    side_by_side = EvidenceEnsemble(SMALL, words=30, jobs=2).fit(texts, labels, 2)
+    in_turn = EvidenceEnsemble(SMALL, vocabulary_size=30, jobs=1).fit(texts, labels, 2)
+    side_by_side = EvidenceEnsemble(SMALL, vocabulary_size=30, jobs=2).fit(texts, labels, 2)
     np.testing.assert_allclose(side_by_side.predict_logits(texts), in_turn.predict_logits(texts), atol=0.03)
     assert "network 2: epoch 1, loss" in capfd.readouterr().err
 
@@ -117,9 +119,9 @@ import numpy as np
 from stepfold.estimators._ensemble._ensemble import EvidenceEnsemble
 from stepfold.estimators._ensemble._examples import Member
 
-members = [Member(seed=seed, epochs=10000, embedding=4, units=4, batch=8) for seed in range(2)]
+members = [Member(seed=seed, epochs=10000, embedding=4, units=4, batch_size=8) for seed in range(2)]
 texts = ["a good film", "a bad film"] * 30
-EvidenceEnsemble(members, words=30, jobs=2).fit(texts, np.arange(60) % 2, 2)
+EvidenceEnsemble(members, vocabulary_size=30, jobs=2).fit(texts, np.arange(60) % 2, 2)
 """
 
 

@@ -70,11 +70,11 @@ def test_tiny_classes_have_folds():
 @pytest.mark.parametrize("classes", [2, 3])
 def test_evidence_tells_the_classes_apart(classes):
     texts, labels = corpus(classes)
-    vocabulary, stream = ReviewVocabulary.learn(texts)
+    vocabulary, encoded = ReviewVocabulary.learn(texts)
     evidence = NgramEvidence(vocabulary)
-    found = evidence.fit_transform(stream, labels, classes)
+    found = evidence.fit_transform(encoded, labels, classes)
     scores = 1 if classes == 2 else classes
-    assert found.channels.shape == (len(stream.ids), 10 * scores) == (len(stream.ids), evidence.channels)
+    assert found.channels.shape == (len(encoded.ids), 10 * scores) == (len(encoded.ids), evidence.channels)
     assert found.channels.dtype == found.logits.dtype == np.float32
     assert found.logits.shape == (len(texts), scores)
     others, expected = corpus(classes, seed=5)
@@ -85,8 +85,8 @@ def test_evidence_tells_the_classes_apart(classes):
 
 def test_a_texts_evidence_does_not_know_its_own_label():
     texts, labels = corpus(2, texts=100)
-    vocabulary, stream = ReviewVocabulary.learn(texts)
-    before = NgramEvidence(vocabulary).fit_transform(stream, labels, 2)
+    vocabulary, encoded = ReviewVocabulary.learn(texts)
+    before = NgramEvidence(vocabulary).fit_transform(encoded, labels, 2)
     _, fold = folded(labels, 2, 5, 10)
     inside = np.flatnonzero(fold == 2)
     pairs = inside.reshape(-1, 2)  # neighbours of either class, in the file's order
@@ -94,10 +94,10 @@ def test_a_texts_evidence_does_not_know_its_own_label():
     turned[pairs] = labels[pairs[:, ::-1]]
     assert (turned != labels).sum() == len(inside)
     # which n-grams there are depends on blocks and so on labels; their scores in the fold may not
-    after = NgramEvidence(vocabulary).fit_transform(stream, turned, 2)
+    after = NgramEvidence(vocabulary).fit_transform(encoded, turned, 2)
     _, fold_after = folded(turned, 2, 5, 10)
     assert (fold_after == fold).all()
-    rows = np.repeat(fold == 2, stream.lengths)
+    rows = np.repeat(fold == 2, encoded.lengths)
     np.testing.assert_array_equal(after.channels[rows, 0], before.channels[rows, 0])
     # the regression is solved up to a tolerance
     np.testing.assert_allclose(after.channels[rows, 1], before.channels[rows, 1], atol=0.02)
@@ -106,11 +106,11 @@ def test_a_texts_evidence_does_not_know_its_own_label():
 
 def test_channels_follow_from_the_counts_of_blocks():
     texts, labels = corpus(2, texts=100)
-    vocabulary, stream = ReviewVocabulary.learn(texts)
-    found = NgramEvidence(vocabulary).fit_transform(stream, labels, 2)
+    vocabulary, encoded = ReviewVocabulary.learn(texts)
+    found = NgramEvidence(vocabulary).fit_transform(encoded, labels, 2)
     groups, fold = folded(labels, 2, 5, 10)
-    at = int(np.flatnonzero(stream.ids == vocabulary.encode(["good"]).ids[0])[0])
-    own = fold[np.searchsorted(stream.offsets, at, "right") - 1]
+    at = int(np.flatnonzero(encoded.ids == vocabulary.encode(["good"]).ids[0])[0])
+    own = fold[np.searchsorted(encoded.offsets, at, "right") - 1]
     holding = {groups.block[k] for k, text in enumerate(texts) if "good" in text.split() and fold[k] != own}
     counts = [sum(groups.group[block] % 2 == label for block in holding) for label in (0, 1)]
     expected = np.log((counts[1] + 3) / (counts[0] + 3))
@@ -120,9 +120,9 @@ def test_channels_follow_from_the_counts_of_blocks():
 def test_the_order_of_interleaved_classes_is_kept():
     texts, labels = corpus(2, texts=100)
     order = np.argsort(labels, kind="stable")
-    vocabulary, stream = ReviewVocabulary.learn(texts)
-    mixed = NgramEvidence(vocabulary).fit_transform(stream, labels, 2)
-    parted = NgramEvidence(vocabulary).fit_transform(stream.take(order), labels[order], 2)
+    vocabulary, encoded = ReviewVocabulary.learn(texts)
+    mixed = NgramEvidence(vocabulary).fit_transform(encoded, labels, 2)
+    parted = NgramEvidence(vocabulary).fit_transform(encoded.take(order), labels[order], 2)
     np.testing.assert_allclose(mixed.logits[order], parted.logits, atol=1e-3)
 
 
@@ -138,21 +138,21 @@ def test_the_order_of_interleaved_classes_is_kept():
     ids=["no words", "two texts", "one class", "a class without texts", "a class of one text"],
 )
 def test_little_to_learn_from_gives_finite_evidence(texts, labels, classes):
-    vocabulary, stream = ReviewVocabulary.learn(texts)
+    vocabulary, encoded = ReviewVocabulary.learn(texts)
     evidence = NgramEvidence(vocabulary)
-    found = evidence.fit_transform(stream, np.array(labels), classes)
+    found = evidence.fit_transform(encoded, np.array(labels), classes)
     assert np.isfinite(found.channels).all()
     assert np.isfinite(found.logits).all()
-    assert found.channels.shape == (len(stream.ids), evidence.channels)
+    assert found.channels.shape == (len(encoded.ids), evidence.channels)
     assert np.isfinite(evidence.transform(vocabulary.encode(["a b", "", "unknown"])).logits).all()
 
 
 def test_ngrams_that_are_as_common_in_every_class_say_nothing():
     texts = ["same words good"] * 20 + ["same words bad"] * 180
     labels = np.array([0] * 20 + [1] * 180)
-    vocabulary, stream = ReviewVocabulary.learn(texts)
+    vocabulary, encoded = ReviewVocabulary.learn(texts)
     evidence = NgramEvidence(vocabulary)
-    evidence.fit_transform(stream, labels, 2)
+    evidence.fit_transform(encoded, labels, 2)
     common, good, bad = evidence.transform(vocabulary.encode(["same", "good", "bad"])).channels[:, 0]
     assert common == pytest.approx(0, abs=0.05)
     assert good < -1 < 0.05 < bad
@@ -160,9 +160,9 @@ def test_ngrams_that_are_as_common_in_every_class_say_nothing():
 
 def test_evidence_as_arrays():
     texts, labels = corpus(3)
-    vocabulary, stream = ReviewVocabulary.learn(texts)
+    vocabulary, encoded = ReviewVocabulary.learn(texts)
     evidence = NgramEvidence(vocabulary)
-    evidence.fit_transform(stream, labels, 3)
+    evidence.fit_transform(encoded, labels, 3)
     again = NgramEvidence.from_arrays(vocabulary, evidence.to_arrays())
-    for one, other in zip(evidence.transform(stream), again.transform(stream), strict=True):
+    for one, other in zip(evidence.transform(encoded), again.transform(encoded), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -1,6 +1,12 @@
 import numpy as np
 
-from stepfold.estimators._ensemble._tokens import FIRST_WORD, UNKNOWN, ReviewVocabulary, Stream, tokenise
+from stepfold.estimators._ensemble._tokens import (
+    FIRST_WORD,
+    UNKNOWN,
+    EncodedTexts,
+    ReviewVocabulary,
+    tokenise,
+)
 
 
 def test_tokens_of_a_review():
@@ -25,29 +31,29 @@ def test_a_text_that_is_ascii_has_the_same_tokens_as_one_that_is_not():
 
 def test_the_vocabulary_counts_and_encodes():
     texts = ["good good film", "bad film", "film once"]
-    vocabulary, stream = ReviewVocabulary.learn(texts)
+    vocabulary, encoded = ReviewVocabulary.learn(texts)
     assert vocabulary.words == ("film", "good")
-    np.testing.assert_array_equal(stream.ids, [3, 3, 2, UNKNOWN, 2, 2, UNKNOWN])
-    np.testing.assert_array_equal(stream.offsets, [0, 3, 5, 7])
+    np.testing.assert_array_equal(encoded.ids, [3, 3, 2, UNKNOWN, 2, 2, UNKNOWN])
+    np.testing.assert_array_equal(encoded.offsets, [0, 3, 5, 7])
     again = vocabulary.encode(texts)
-    np.testing.assert_array_equal(again.ids, stream.ids)
-    np.testing.assert_array_equal(again.offsets, stream.offsets)
+    np.testing.assert_array_equal(again.ids, encoded.ids)
+    np.testing.assert_array_equal(again.offsets, encoded.offsets)
     assert vocabulary.encode([]).ids.shape == (0,)
     assert vocabulary.encode(["", "film"]).offsets.tolist() == [0, 0, 1]
 
 
 def test_rows_of_a_stream():
-    stream = Stream(np.arange(2, 8, dtype=np.int32), np.array([0, 1, 1, 4, 6]))
-    taken = stream.take(np.array([3, 1, 0]))
+    encoded = EncodedTexts(np.arange(2, 8, dtype=np.int32), np.array([0, 1, 1, 4, 6]))
+    taken = encoded.take(np.array([3, 1, 0]))
     np.testing.assert_array_equal(taken.ids, [6, 7, 2])
     np.testing.assert_array_equal(taken.offsets, [0, 2, 2, 3])
 
 
 def test_negations_mark_five_tokens_up_to_punctuation_or_the_end():
     texts = ["it is not a good film , really", "i don't like this long slow dull film", "no", "good"]
-    vocabulary, stream = ReviewVocabulary.learn(texts, at_least=1)
-    marked = vocabulary.marked(stream)
-    words = [vocabulary.words[k - FIRST_WORD] for k in stream.ids]
+    vocabulary, encoded = ReviewVocabulary.learn(texts, at_least=1)
+    marked = vocabulary.marked(encoded)
+    words = [vocabulary.words[k - FIRST_WORD] for k in encoded.ids]
     assert [word for word, mark in zip(words, marked, strict=True) if mark] == [
         "a", "good", "film", "like", "this", "long", "slow", "dull",
     ]  # fmt: skip

@@ -21,7 +21,7 @@ COLUMNS = ("text", "label", "id", "time")
 
 
 @dataclass(frozen=True)
-class Examples:
+class Dataset:
     """Inputs with their targets, as an estimator takes them.
 
     Attributes:
@@ -76,15 +76,15 @@ def sequence_columns(columns: dict[str, str]) -> dict[str, Any]:
     return {name: columns[name] for name in ("id", "time", "label") if name in columns}
 
 
-def read_imdb(source: str | None) -> Examples:
+def read_imdb(source: str | None) -> Dataset:
     """Return the 25,000 training reviews of IMDB, in the order of the files."""
     table = imdb_texts(source)
-    return Examples("TextClassifier", table.texts, _labels(table.labels, table.classes), "keras")
+    return Dataset("TextClassifier", table.texts, _labels(table.labels, table.classes), "keras")
 
 
 def read_file(
     path: str, columns: dict[str, str], task: Literal["classify", "regress"] | None = None
-) -> Examples:
+) -> Dataset:
     """Return the examples of a file, a table of texts or of sequences.
 
     ``task`` says whether the labels of sequences are classes or numbers to predict; None to see from them.
@@ -94,12 +94,12 @@ def read_file(
             raise RunError("--text names a column of texts, --id and --time are for sequences of numbers")
         found = load_sequences(path, **sequence_columns(columns), task=task)
         if found.labels is None or found.classes is None:
-            return Examples("SequenceRegressor", found.sequences, found.targets)
-        return Examples("SequenceClassifier", found.sequences, _labels(found.labels, found.classes))
+            return Dataset("SequenceRegressor", found.sequences, found.targets)
+        return Dataset("SequenceClassifier", found.sequences, _labels(found.labels, found.classes))
     if task == "regress":
         raise RunError("--task regress is for sequences; texts can only be classified")
     table = open_table(path, **text_columns(columns))
-    return Examples("TextClassifier", table.texts, _labels(table.labels, table.classes), "words")
+    return Dataset("TextClassifier", table.texts, _labels(table.labels, table.classes), "words")
 
 
 def _labels(indices: Any, classes: Sequence[str]) -> Any:

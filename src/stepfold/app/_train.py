@@ -11,7 +11,7 @@ from typing import Any
 
 from ..estimators import PRESETS, RunError, RunFolder
 from ._arguments import at_least, command_line, input_errors
-from ._data import IMDB, Examples, add_columns, columns_of, read_file, read_imdb
+from ._data import IMDB, Dataset, add_columns, columns_of, read_file, read_imdb
 from ._options import add_options, given_options, option_of
 from ._show import known_cell
 
@@ -62,7 +62,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_source(options: argparse.Namespace) -> Examples:
+def read_source(options: argparse.Namespace) -> Dataset:
     """Return the examples that the arguments of ``add_source`` name."""
     _log("reading the data …")
     imdb = options.data == IMDB
@@ -114,7 +114,7 @@ def _train(options: argparse.Namespace) -> None:
         print(sentence(results, run))
 
 
-def _estimator(examples: Examples, given: dict[str, Any], begun: dict[str, Any]) -> Any:
+def _estimator(examples: Dataset, given: dict[str, Any], begun: dict[str, Any]) -> Any:
     from .. import estimators
 
     if begun and begun["estimator"] != examples.kind:

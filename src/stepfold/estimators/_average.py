@@ -60,6 +60,11 @@ class WeightAverage(keras.callbacks.Callback):  # type: ignore[misc]  # keras ha
         finally:
             self._swap_out()
 
+    def keep(self) -> None:
+        """Leave the network with the mean, if weights were added to it."""
+        if self.count:
+            self._assign(self.mean)
+
     def _swap_in(self) -> None:
         if self.count and self._raw is None:
             self._raw = self._weights()

@@ -25,19 +25,19 @@ from ._ensemble import MEMBERS, EvidenceEnsemble, Member, tokenise
 from ._run import RunError, RunFolder
 from ._settings import EnsembleSettings, resolve
 
-_OF_MEMBERS = {
-    "cell": "cell",
-    "units": "units",
-    "epochs": "epochs",
-    "embedding": "embedding",
-    "word_dropout": "word_dropout",
-    "embedding_dropout": "embedding_dropout",
-    "batch_size": "batch",
-    "learning_rate": "rate",
-    "weight_averaging": "averaged",
-}
-"""What a user may choose of the networks, and what it is called there."""
-_OF_ENSEMBLE = {"vocabulary_size": "words", "length": "longest"}
+_OF_MEMBERS = (
+    "cell",
+    "units",
+    "epochs",
+    "embedding",
+    "word_dropout",
+    "embedding_dropout",
+    "batch_size",
+    "learning_rate",
+    "weight_averaging",
+)
+"""What a user may choose of the networks."""
+_OF_ENSEMBLE = ("vocabulary_size", "length")
 _ELSEWHERE = {"preset", "random_state", "verbose", "validation_split", "split"}
 _CELLS = ("gru", "lstm")
 _LONGEST_READ = 300
@@ -46,7 +46,7 @@ _LONGEST_READ = 300
 def check_ensemble(given: Mapping[str, Any]) -> None:
     """Refuse parameters that the ensemble does not have, with a ValueError."""
     chosen = {name: value for name, value in given.items() if value is not None}
-    known = _OF_MEMBERS.keys() | _OF_ENSEMBLE.keys() | _ELSEWHERE
+    known = {*_OF_MEMBERS, *_OF_ENSEMBLE, *_ELSEWHERE}
     if strange := sorted(chosen.keys() - known):
         raise ValueError(
             f"the preset 'best' has no parameter {strange[0]!r}; leave it out, or take another preset. "
@@ -64,9 +64,8 @@ def _new_ensemble(settings: EnsembleSettings, seed: int) -> EvidenceEnsemble:
     for k, member in enumerate(MEMBERS):
         values = {name: getattr(settings, name) for name in _OF_MEMBERS}
         values |= {name: values[name][k] for name in settings.one_a_network}
-        changes = {_OF_MEMBERS[name]: value for name, value in values.items()}
-        members.append(dataclasses.replace(member, **changes))
-    sizes = {kept: getattr(settings, name) for name, kept in _OF_ENSEMBLE.items()}
+        members.append(dataclasses.replace(member, **values))
+    sizes = {name: getattr(settings, name) for name in _OF_ENSEMBLE}
     return EvidenceEnsemble(members, seed=seed, **sizes)
 
 

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..._processors import processors
-from ._evidence import NgramEvidence
-from ._examples import Examples, Member
+from ._evidence import Evidence, NgramEvidence
+from ._examples import Member, TextsWithEvidence
 from ._side_by_side import train_members
-from ._tokens import ReviewVocabulary
+from ._tokens import EncodedTexts, ReviewVocabulary
 
 MEMBERS = (
     Member(seed=0, epochs=3, cell="lstm", add_logit=True),
@@ -24,7 +24,7 @@ MEMBERS = (
 )
 """Two of different kinds, which train for as long: the regression with a recurrent correction, and a network
 that weighs the n-grams itself."""
-_FORMAT = "stepfold evidence ensemble 1"
+_FORMAT = "stepfold evidence ensemble 2"
 
 
 class EvidenceEnsemble:
@@ -32,8 +32,8 @@ class EvidenceEnsemble:
 
     Args:
         members: the networks' settings.
-        words: how many of the commonest words have an embedding.
-        longest: of longer texts the networks see the first and last tokens; n-grams are taken from the whole.
+        vocabulary_size: ids below it have an embedding: those of the commonest words.
+        length: of longer texts the networks see the first and last tokens; n-grams are taken from the whole.
         seed: is added to every member's.
         jobs: how many networks are trained at a time, each in a process with one thread; None: one a
             processor.
@@ -43,13 +43,13 @@ class EvidenceEnsemble:
         self,
         members: Sequence[Member] = MEMBERS,
         *,
-        words: int = 4000,
-        longest: int = 1000,
+        vocabulary_size: int = 4000,
+        length: int = 1000,
         seed: int = 0,
         jobs: int | None = None,
     ) -> None:
         self._members = [dataclasses.replace(member, seed=member.seed + seed) for member in members]
-        self._words, self._longest, self._jobs = words, longest, jobs
+        self._vocabulary_size, self._length, self._jobs = vocabulary_size, length, jobs
 
     def fit(
         self,
@@ -74,10 +74,10 @@ class EvidenceEnsemble:
         """
         jobs = self._jobs or processors()
         began = time.perf_counter()
-        self._vocabulary, stream = ReviewVocabulary.learn(texts)
+        self._vocabulary, encoded = ReviewVocabulary.learn(texts)
         self._evidence = NgramEvidence(self._vocabulary, jobs=jobs)
-        found = self._evidence.fit_transform(stream, labels, classes)
-        examples = Examples.cut(stream, found.channels, found.logits, self._words, self._longest)
+        found = self._evidence.fit_transform(encoded, labels, classes)
+        examples = self._cut(encoded, found)
         line = f"n-grams of {len(labels):,} texts, {time.perf_counter() - began:.0f} s"
         if verbose:
             print(line, file=sys.stderr, flush=True)
@@ -115,10 +115,15 @@ class EvidenceEnsemble:
         """Return the logits of the n-grams' regression alone, shaped as those of `predict_logits`."""
         return self._examples(texts).logits
 
-    def _examples(self, texts: Iterable[str]) -> Examples:
-        stream = self._vocabulary.encode(texts)
-        found = self._evidence.transform(stream)
-        return Examples.cut(stream, found.channels, found.logits, self._words, self._longest)
+    def _examples(self, texts: Iterable[str]) -> TextsWithEvidence:
+        encoded = self._vocabulary.encode(texts)
+        found = self._evidence.transform(encoded)
+        return self._cut(encoded, found)
+
+    def _cut(self, encoded: EncodedTexts, found: Evidence) -> TextsWithEvidence:
+        return TextsWithEvidence.cut(
+            encoded, found.channels, found.logits, self._vocabulary_size, self._length
+        )
 
     def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float32]:
         """Return each class's probability, (texts, classes)."""
@@ -133,8 +138,8 @@ class EvidenceEnsemble:
         folder = Path(folder)
         settings = {
             "format": _FORMAT,
-            "words": self._words,
-            "longest": self._longest,
+            "vocabulary_size": self._vocabulary_size,
+            "length": self._length,
             "members": [dataclasses.asdict(member) for member in self._members],
         }
         _replace(folder / "ensemble.json", lambda part: part.write_text(json.dumps(settings, indent=1)))
@@ -162,7 +167,7 @@ class EvidenceEnsemble:
         if not isinstance(settings, dict) or settings.get("format") != _FORMAT:
             raise ValueError(f"{folder / 'ensemble.json'} is no ensemble; take the folder that save wrote")
         members = [Member(**member) for member in settings["members"]]
-        found = cls(members, words=settings["words"], longest=settings["longest"])
+        found = cls(members, vocabulary_size=settings["vocabulary_size"], length=settings["length"])
         found._vocabulary = ReviewVocabulary(json.loads((folder / "words.json").read_text(encoding="utf-8")))
         with np.load(folder / "evidence.npz", allow_pickle=False) as stored:
             found._evidence = NgramEvidence.from_arrays(found._vocabulary, dict(stored))
@@ -173,7 +178,7 @@ class EvidenceEnsemble:
 
     @property
     def _embedded(self) -> int:
-        return min(self._words, self._vocabulary.size)
+        return min(self._vocabulary_size, self._vocabulary.size)
 
     def _network(self, member: Member) -> Any:
         from ._training import make_network

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._ngrams import NONE, Groups, NgramTable
-from ._tokens import ReviewVocabulary, Stream, positions
+from ._tokens import EncodedTexts, ReviewVocabulary, positions
 
 _SCALE = 5.0
 """What the regression's weights are multiplied with, so that both kinds of channels are about 1."""
@@ -40,7 +40,7 @@ class NgramEvidence:
     """Scores of n-grams: words up to three, and words marked by negations up to two.
 
     Args:
-        vocabulary: of the streams' ids.
+        vocabulary: of the texts' ids.
         smoothing: what is added to every count, divided among the classes by their shares.
         strength: the regression's C, the inverse of its regularisation.
         folds: a training text's evidence comes from the folds that it is not in.
@@ -71,63 +71,65 @@ class NgramEvidence:
         """The number of channels of a token."""
         return 2 * _KINDS * len(self._bias)
 
-    def fit_transform(self, stream: Stream, labels: NDArray[np.integer[Any]], classes: int) -> Evidence:
+    def fit_transform(
+        self, encoded: EncodedTexts, labels: NDArray[np.integer[Any]], classes: int
+    ) -> Evidence:
         """Learn from texts and return their evidence, each text's from the folds that it is not in.
 
         Args:
-            stream: the texts, in the file's order.
+            encoded: the texts, in the file's order.
             labels: (texts,) integers below `classes`.
             classes: the number of classes, two at least.
         """
         groups, fold = folded(labels, classes, self._folds, self._block)
         order = np.argsort(groups.block, kind="stable")  # the order that the table wants
         found = self._fit(
-            stream.take(order), labels[order], groups._replace(block=groups.block[order]), fold[order]
+            encoded.take(order), labels[order], groups._replace(block=groups.block[order]), fold[order]
         )
         back = np.argsort(order)
-        at, _ = positions(np.concatenate(([0], np.cumsum(stream.lengths[order]))), back)
+        at, _ = positions(np.concatenate(([0], np.cumsum(encoded.lengths[order]))), back)
         return Evidence(found.channels[at], found.logits[back])
 
     def _fit(
-        self, stream: Stream, labels: NDArray[np.integer[Any]], groups: Groups, fold: NDArray[np.int64]
+        self, encoded: EncodedTexts, labels: NDArray[np.integer[Any]], groups: Groups, fold: NDArray[np.int64]
     ) -> Evidence:
         """Learn from texts in the order of their blocks, and return their evidence."""
         from joblib import Parallel, delayed
 
         run = Parallel(n_jobs=self._jobs, prefer="threads")
-        streams = self._streams(stream)
+        kinds = self._ids(encoded)
         size = 2 * self._vocabulary.size
         learnt = run(
-            delayed(NgramTable.learn)(ids, stream.offsets, groups, _LONGEST[name], size)
-            for name, ids in streams.items()
+            delayed(NgramTable.learn)(ids, encoded.offsets, groups, _LONGEST[name], size)
+            for name, ids in kinds.items()
         )
-        self._tables = {name: table for name, (table, _, _) in zip(streams, learnt, strict=True)}
+        self._tables = {name: table for name, (table, _, _) in zip(kinds, learnt, strict=True)}
         features = self._joined([found for _, found, _ in learnt])
         counts = np.concatenate([counted for _, _, counted in learnt])
         classes = groups.number // self._folds
         counts = counts.reshape(len(counts), self._folds, classes)
         blocks = np.bincount(groups.group, minlength=groups.number).reshape(self._folds, classes)
-        presence = _presence(features, stream.offsets, len(counts))
+        presence = _presence(features, encoded.offsets, len(counts))
         parts = [None, *np.unique(fold)]
         scored = run(delayed(self._score)(presence, labels, counts, blocks, fold, part) for part in parts)
         self._ratios, self._weights, self._bias = scored[0]
-        channels = np.zeros((len(stream.ids), self.channels), np.float32)
+        channels = np.zeros((len(encoded.ids), self.channels), np.float32)
         logits = np.zeros((len(labels), len(self._bias)), np.float32)
         for part, (ratios, weights, bias) in zip(parts[1:], scored[1:], strict=True):
             rows = fold == part
-            tokens = np.repeat(rows, stream.lengths)
+            tokens = np.repeat(rows, encoded.lengths)
             channels[tokens] = _channels(features[tokens], ratios, weights)
             logits[rows] = presence[rows] @ weights + bias
         return Evidence(channels, logits)
 
-    def transform(self, stream: Stream) -> Evidence:
+    def transform(self, encoded: EncodedTexts) -> Evidence:
         """Return the evidence of other texts."""
-        streams = self._streams(stream)
+        kinds = self._ids(encoded)
         token_features = self._joined(
-            [self._tables[name].features(ids, stream.offsets) for name, ids in streams.items()]
+            [self._tables[name].features(ids, encoded.offsets) for name, ids in kinds.items()]
         )
         start = len(self._ratios)
-        presence = _presence(token_features, stream.offsets, start)
+        presence = _presence(token_features, encoded.offsets, start)
         channels = _channels(token_features, self._ratios, self._weights)
         return Evidence(channels, presence @ self._weights + self._bias)
 
@@ -153,10 +155,10 @@ class NgramEvidence:
             evidence._tables[name] = NgramTable.from_arrays(of_table)
         return evidence
 
-    def _streams(self, stream: Stream) -> dict[str, NDArray[np.int64]]:
+    def _ids(self, encoded: EncodedTexts) -> dict[str, NDArray[np.int64]]:
         """Return the ids of the words, and of the words as other ones where a negation marks them."""
-        ids = stream.ids.astype(np.int64)
-        return {"words": ids, "marked": ids + self._vocabulary.size * self._vocabulary.marked(stream)}
+        ids = encoded.ids.astype(np.int64)
+        return {"words": ids, "marked": ids + self._vocabulary.size * self._vocabulary.marked(encoded)}
 
     def _joined(self, features: list[NDArray[np.int32]]) -> NDArray[np.int32]:
         """Number the features of all tables one after another: (tokens, kinds)."""

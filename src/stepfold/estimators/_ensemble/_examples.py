@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._tokens import UNKNOWN, Stream, positions
+from ._tokens import UNKNOWN, EncodedTexts, positions
 
 WIDTHS = (160, 224, 320, 456, 664, 1000)
 """What batches are padded to: XLA compiles a program for each; their number is a compromise."""
 
 
-class Examples(NamedTuple):
+class TextsWithEvidence(NamedTuple):
     """Texts as a network takes them.
 
     Attributes:
@@ -31,26 +31,26 @@ class Examples(NamedTuple):
     @classmethod
     def cut(
         cls,
-        stream: Stream,
+        encoded: EncodedTexts,
         channels: NDArray[np.float32],
         logits: NDArray[np.float32],
-        words: int,
-        longest: int,
-    ) -> "Examples":
-        """Return texts with ids from `words` on unknown, of longer texts the first and last tokens."""
-        ids = np.where(stream.ids < words, stream.ids, UNKNOWN).astype(np.int32)
-        if stream.lengths.max(initial=0) <= longest:
-            return cls(ids, channels, stream.offsets, logits)
-        place = np.arange(len(ids)) - np.repeat(stream.offsets[:-1], stream.lengths)
-        length = np.repeat(stream.lengths, stream.lengths)
-        kept = (length <= longest) | (place < longest // 2) | (place >= length - (longest - longest // 2))
-        offsets = np.concatenate(([0], np.cumsum(np.minimum(stream.lengths, longest))))
+        vocabulary_size: int,
+        length: int,
+    ) -> "TextsWithEvidence":
+        """Return texts with ids from `vocabulary_size` on unknown; of long ones the first and last tokens."""
+        ids = np.where(encoded.ids < vocabulary_size, encoded.ids, UNKNOWN).astype(np.int32)
+        if encoded.lengths.max(initial=0) <= length:
+            return cls(ids, channels, encoded.offsets, logits)
+        place = np.arange(len(ids)) - np.repeat(encoded.offsets[:-1], encoded.lengths)
+        whole = np.repeat(encoded.lengths, encoded.lengths)
+        kept = (whole <= length) | (place < length // 2) | (place >= whole - (length - length // 2))
+        offsets = np.concatenate(([0], np.cumsum(np.minimum(encoded.lengths, length))))
         return cls(ids[kept], channels[kept], offsets, logits)
 
-    def take(self, rows: NDArray[np.int64]) -> "Examples":
+    def take(self, rows: NDArray[np.int64]) -> "TextsWithEvidence":
         """Return some of the texts, in the order given."""
         at, offsets = positions(self.offsets, rows)
-        return Examples(self.ids[at], self.channels[at], offsets, self.logits[rows])
+        return TextsWithEvidence(self.ids[at], self.channels[at], offsets, self.logits[rows])
 
     def padded(self, rows: NDArray[np.int64], width: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Return ids (rows, width), channels (rows, width, channels), padded on the right, and logits."""
@@ -73,10 +73,10 @@ class Member:
         add_logit: whether the n-grams' logit is added to the network's.
         embedding, units, cell, word_dropout, embedding_dropout: as in `evidence_network`.
         evidence: whether the network sees channels at all.
-        batch: texts a batch.
-        rate: the highest learning rate; it rises over `warm_up` steps and falls to the share `last_rate` of
+        batch_size: texts a batch.
+        learning_rate: the highest; it rises over `warm_up` steps and falls to the share `last_rate` of
             it.
-        averaged: the share of training, its last part, over which weights are averaged.
+        weight_averaging: the share of training, its last part, over which weights are averaged.
     """
 
     seed: int = 0
@@ -88,11 +88,11 @@ class Member:
     evidence: bool = True
     word_dropout: float = 0.2
     embedding_dropout: float = 0.5
-    batch: int = 32
-    rate: float = 2e-3
+    batch_size: int = 32
+    learning_rate: float = 2e-3
     warm_up: int = 200
     last_rate: float = 0.3
-    averaged: float = 0.65
+    weight_averaging: float = 0.65
 
 
 def batches(

@@ -1,4 +1,4 @@
-"""Which n-grams a text holds, as integers: learnt from streams of token ids, looked up in others."""
+"""Which n-grams a text holds, as integers: learnt from some token ids, looked up in others."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ class Groups(NamedTuple):
 
 
 class NgramTable:
-    """The n-grams of one stream that were seen in at least two blocks; each is a feature, numbered from 0.
+    """The n-grams of one encoded that were seen in at least two blocks; each is a feature, numbered from 0.
 
     Args:
         vocabulary_size: every token id is below it.

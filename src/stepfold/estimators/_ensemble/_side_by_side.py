@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._one_thread import ONE_THREAD
-from ._examples import Examples, Member
+from ._examples import Member, TextsWithEvidence
 
 
 class Trained(NamedTuple):
@@ -49,9 +49,9 @@ class Trained(NamedTuple):
 
 def train_members(
     members: Sequence[Member],
-    examples: Examples,
+    examples: TextsWithEvidence,
     labels: NDArray[Any],
-    words: int,
+    vocabulary_size: int,
     scores: int,
     jobs: int,
     keep: Path | None = None,
@@ -65,8 +65,8 @@ def train_members(
     Raises:
         TrainingError: a process failed; what it says stands on standard error.
     """
-    with tempfile.TemporaryDirectory(prefix="stepfold-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="stepfold-") as path:
+        folder = Path(path)
         files = [(keep or folder) / f"network{k}.npz" for k in range(1, len(members) + 1)]
         missing = [k for k, file in enumerate(files) if not file.exists()]
         if jobs < 2 or len(missing) < 2:
@@ -74,7 +74,12 @@ def train_members(
 
             for k in missing:
                 model = train_member(
-                    members[k], examples, labels, words, scores, f"network {k + 1}" if verbose else ""
+                    members[k],
+                    examples,
+                    labels,
+                    vocabulary_size,
+                    scores,
+                    f"network {k + 1}" if verbose else "",
                 )
                 Trained.of(model).save(files[k])
             return [Trained.load(file) for file in files]
@@ -84,7 +89,7 @@ def train_members(
         for number, share in enumerate(shares):
             plan = {
                 "members": {str(files[missing[k]]): dataclasses.asdict(members[missing[k]]) for k in share},
-                "words": words,
+                "vocabulary_size": vocabulary_size,
                 "scores": scores,
                 "parent": os.getpid(),
                 "verbose": verbose,

@@ -41,7 +41,7 @@ _NEGATIONS = frozenset(
 _SCOPE = 5
 
 
-class Stream(NamedTuple):
+class EncodedTexts(NamedTuple):
     """Token ids of many texts, one after another.
 
     Attributes:
@@ -57,10 +57,10 @@ class Stream(NamedTuple):
         """The number of tokens of each text, (texts,)."""
         return np.diff(self.offsets)
 
-    def take(self, rows: NDArray[np.int64]) -> "Stream":
-        """Return the stream of some of the texts, in the order given."""
+    def take(self, rows: NDArray[np.int64]) -> "EncodedTexts":
+        """Return the encoded of some of the texts, in the order given."""
         at, offsets = positions(self.offsets, rows)
-        return Stream(self.ids[at], offsets)
+        return EncodedTexts(self.ids[at], offsets)
 
 
 def positions(
@@ -131,7 +131,7 @@ class ReviewVocabulary:
         return FIRST_WORD + len(self.words)
 
     @classmethod
-    def learn(cls, texts: Iterable[str], *, at_least: int = 2) -> tuple["ReviewVocabulary", Stream]:
+    def learn(cls, texts: Iterable[str], *, at_least: int = 2) -> tuple["ReviewVocabulary", EncodedTexts]:
         """Return the vocabulary of the tokens that occur at least so often, and the texts' ids."""
         provisional: defaultdict[str, int] = defaultdict()
         provisional.default_factory = provisional.__len__
@@ -143,16 +143,16 @@ class ReviewVocabulary:
         ids = np.full(len(provisional), UNKNOWN, np.int32)
         ids[by_count] = np.arange(FIRST_WORD, FIRST_WORD + len(by_count))
         spelled = list(provisional)
-        return cls([spelled[k] for k in by_count]), Stream(ids[draft], offsets)
+        return cls([spelled[k] for k in by_count]), EncodedTexts(ids[draft], offsets)
 
-    def encode(self, texts: Iterable[str]) -> Stream:
+    def encode(self, texts: Iterable[str]) -> EncodedTexts:
         """Return the texts' ids; tokens without one are ``UNKNOWN``."""
         get = self._ids.get
-        return Stream(
+        return EncodedTexts(
             *_joined([np.array([get(token, UNKNOWN) for token in tokenise(t)], np.int32) for t in texts])
         )
 
-    def marked(self, stream: Stream) -> NDArray[np.bool_]:
+    def marked(self, encoded: EncodedTexts) -> NDArray[np.bool_]:
         """Return which tokens stand in the scope of a negation, (tokens,).
 
         The scope is the five tokens after a negation, up to the next punctuation or the text's end.
@@ -162,11 +162,11 @@ class ReviewVocabulary:
         for k, word in enumerate(self.words, FIRST_WORD):
             negation[k] = word in _NEGATIONS or word.endswith("n't")
             stop[k] = not word[0].isalnum() and not word[-1].isalnum()
-        place = np.arange(len(stream.ids))
-        stops = stop[stream.ids]
-        last_negation = _last_before(negation[stream.ids], place)
+        place = np.arange(len(encoded.ids))
+        stops = stop[encoded.ids]
+        last_negation = _last_before(negation[encoded.ids], place)
         last_stop = _last_before(stops, place)
-        start = np.repeat(stream.offsets[:-1], stream.lengths)
+        start = np.repeat(encoded.offsets[:-1], encoded.lengths)
         inside = (place - last_negation <= _SCOPE) & (last_negation > last_stop) & (last_negation >= start)
         return inside & ~stops
 

@@ -10,8 +10,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from .._average import WeightAverage
 from .._seeds import seeded
-from ._examples import Examples, Member, batches
+from ._examples import Member, TextsWithEvidence, batches
 from ._network import evidence_network
 
 _PREDICTED = (256, 1000)
@@ -45,13 +46,13 @@ class LikeLength(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no t
     Args:
         examples: the texts.
         labels: (texts,) integers.
-        batch: texts a batch.
+        batch_size: texts a batch.
         seed: decides the orders.
     """
 
-    def __init__(self, examples: Examples, labels: NDArray[Any], batch: int, seed: int) -> None:
+    def __init__(self, examples: TextsWithEvidence, labels: NDArray[Any], batch_size: int, seed: int) -> None:
         super().__init__()
-        self._examples, self._batch = examples, min(batch, len(labels))
+        self._examples, self._batch_size = examples, min(batch_size, len(labels))
         self._labels = labels.astype(np.float32)[:, None]
         self._random = np.random.default_rng(seed)
         self.on_epoch_end()
@@ -59,9 +60,9 @@ class LikeLength(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no t
     def on_epoch_end(self) -> None:
         """Deal the batches anew; the texts that do not fill a batch wait for another epoch."""
         lengths = np.diff(self._examples.offsets)
-        rows = self._random.permutation(len(lengths))[: len(lengths) // self._batch * self._batch]
+        rows = self._random.permutation(len(lengths))[: len(lengths) // self._batch_size * self._batch_size]
         noise = self._random.uniform(0.95, 1.05, len(rows))
-        dealt = batches(lengths[rows], self._batch, key=lengths[rows] * noise)
+        dealt = batches(lengths[rows], self._batch_size, key=lengths[rows] * noise)
         self._batches = [(rows[of_batch], width) for of_batch, width in dealt]
         self._random.shuffle(self._batches)
 
@@ -73,32 +74,7 @@ class LikeLength(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no t
         return self._examples.padded(rows, width), self._labels[rows]
 
 
-class AverageWeights(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
-    """Averages the weights every few steps from some step on; in the end the model has the average."""
-
-    def __init__(self, first: int, every: int = 5) -> None:
-        super().__init__()
-        self._first, self._every, self._step, self._count = first, every, 0, 0
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Add the weights."""
-        self._step += 1
-        if self._step >= self._first and self._step % self._every == 0:
-            weights = weights_of(self.model)
-            self._count += 1
-            if self._count == 1:
-                self._sums = [weight.astype(np.float64) for weight in weights]
-            else:
-                for total, weight in zip(self._sums, weights, strict=True):
-                    total += weight
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Set the average."""
-        if self._count:
-            self.model.set_weights([total / self._count for total in self._sums])
-
-
-class Progress(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
+class EpochLines(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
     """Writes a line to standard error after each epoch; ends the process when its parent has ended.
 
     Args:
@@ -133,11 +109,11 @@ def weights_of(model: Any) -> list[NDArray[np.float32]]:
     return [np.array(keras.ops.convert_to_numpy(weight.value)) for weight in model.weights]
 
 
-def make_network(member: Member, words: int, channels: int, scores: int) -> Any:
+def make_network(member: Member, vocabulary_size: int, channels: int, scores: int) -> Any:
     """Return the network of a member, not compiled."""
     with seeded(member.seed):
         return evidence_network(
-            words,
+            vocabulary_size,
             channels if member.evidence else 0,
             scores,
             embedding=member.embedding,
@@ -151,9 +127,9 @@ def make_network(member: Member, words: int, channels: int, scores: int) -> Any:
 
 def train_member(
     member: Member,
-    examples: Examples,
+    examples: TextsWithEvidence,
     labels: NDArray[Any],
-    words: int,
+    vocabulary_size: int,
     scores: int,
     name: str = "network",
     parent: int | None = None,
@@ -164,26 +140,28 @@ def train_member(
         member: the settings.
         examples: the texts.
         labels: (texts,) integers.
-        words: every id is below it.
+        vocabulary_size: every id is below it.
         scores: the number of logits.
         name: for the lines of progress; "" for none.
-        parent: see `Progress`.
+        parent: see `EpochLines`.
     """
     if not member.evidence:
         examples = examples._replace(channels=examples.channels[:, :0])
     if not member.add_logit:
         examples = examples._replace(logits=np.zeros_like(examples.logits))
-    model = make_network(member, words, examples.channels.shape[1], scores)
-    data = LikeLength(examples, labels, member.batch, member.seed)
+    model = make_network(member, vocabulary_size, examples.channels.shape[1], scores)
+    data = LikeLength(examples, labels, member.batch_size, member.seed)
     steps = len(data) * member.epochs
-    schedule = LinearSchedule(member.rate, min(member.warm_up, steps // 4), steps, member.last_rate)
+    schedule = LinearSchedule(member.learning_rate, min(member.warm_up, steps // 4), steps, member.last_rate)
     if scores == 1:
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
     else:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer=keras.optimizers.Adam(schedule, beta_2=0.99, global_clipnorm=1.0), loss=loss)
-    callbacks = [AverageWeights(int(steps * (1 - member.averaged))), Progress(name, parent)]
+    average = WeightAverage(max(int(steps * (1 - member.weight_averaging)) - 1, 0))
+    callbacks = [average, EpochLines(name, parent)]
     model.fit(data, epochs=member.epochs, verbose=0, shuffle=False, callbacks=callbacks)
+    average.keep()
     sample = np.random.default_rng(member.seed).permutation(len(labels))[:_CALIBRATED]
     output = model.get_layer("output")
     shift = best_shift(predict_logits(model, examples.take(sample), member), labels[sample])
@@ -217,14 +195,16 @@ def best_shift(logits: NDArray[np.float32], labels: NDArray[Any]) -> NDArray[np.
     return np.asarray(found.x, np.float32)
 
 
-def predict_logits(model: Any, examples: Examples, member: Member, batch: int = 64) -> NDArray[np.float32]:
+def predict_logits(
+    model: Any, examples: TextsWithEvidence, member: Member, batch_size: int = 64
+) -> NDArray[np.float32]:
     """Return the logits of texts, (texts, scores)."""
     if not member.evidence:
         examples = examples._replace(channels=examples.channels[:, :0])
     if not member.add_logit:
         examples = examples._replace(logits=np.zeros_like(examples.logits))
     found = np.zeros_like(examples.logits)
-    for rows, width in batches(np.diff(examples.offsets), batch, widths=_PREDICTED):
-        whole = np.resize(rows, batch)  # a batch of another size would be compiled anew
+    for rows, width in batches(np.diff(examples.offsets), batch_size, widths=_PREDICTED):
+        whole = np.resize(rows, batch_size)  # a batch of another size would be compiled anew
         found[rows] = np.asarray(model.predict_on_batch(examples.padded(whole, width)))[: len(rows)]
     return found

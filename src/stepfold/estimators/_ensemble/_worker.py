@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from .._one_thread import keep_memory
-from ._examples import Examples, Member
+from ._examples import Member, TextsWithEvidence
 from ._side_by_side import Trained
 from ._training import train_member
 
@@ -16,14 +16,14 @@ def _work(folder: Path, number: int) -> None:
     """Train the networks of one plan, and write the weights of each."""
     keep_memory()
     plan = json.loads((folder / f"plan{number}.json").read_text())
-    arrays = {key: np.load(folder / f"{key}.npy", mmap_mode="r") for key in Examples._fields}
+    arrays = {key: np.load(folder / f"{key}.npy", mmap_mode="r") for key in TextsWithEvidence._fields}
     labels = np.load(folder / "labels.npy")
     for file, settings in plan["members"].items():
         model = train_member(
             Member(**settings),
-            Examples(**arrays),
+            TextsWithEvidence(**arrays),
             labels,
-            plan["words"],
+            plan["vocabulary_size"],
             plan["scores"],
             Path(file).stem.replace("network", "network ") if plan["verbose"] else "",
             plan["parent"],
