@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from stepfold.report import (
     ComparisonReport,
@@ -109,15 +111,32 @@ def reading(tokens: list[str] | None = None, units: int = 64) -> Reading:
         s = 0.985 * s + tone
         h = decay * h + (1 - decay) * (direction * (3 * tone + 0.5 * s) + random.normal(0, 0.6, units))
         state[k], score[k] = np.tanh(h), s
-    return Reading(
-        tokens=tokens,
-        output=1 / (1 + np.exp(-1.3 * score)),
-        outcome="positive",
-        other="negative",
-        state=state,
-        layer="lstm",
-        truth="positive",
-    )
+    return two_classes(tokens, 1 / (1 + np.exp(-1.3 * score)), state=state, truth="positive")
+
+
+def two_classes(
+    tokens: list[str],
+    output: ArrayLike,
+    labels: tuple[str, str] = ("negative", "positive"),
+    *,
+    before: float = 0.5,
+    known: list[bool] | None = None,
+    state: ArrayLike | None = None,
+    layer: str = "lstm",
+    **changes: Any,
+) -> Reading:
+    """A text with the probability of the second class after each word."""
+    second = np.asarray(output, np.float64)
+    explanation = {
+        "tokens": tokens,
+        "known": known or [True] * len(tokens),
+        "labels": labels,
+        "outputs": np.stack((1 - second, second), 1),
+        "before": [1 - before, before],
+        "layers": [] if state is None else [{"name": layer, "cell": layer, "values": {"h": state}}],
+    }
+    equations = [{"name": layer, "cell": layer, "maths": EQUATIONS}]
+    return Reading(**{"explanation": explanation, "equations": equations, "name": layer, **changes})
 
 
 def mistakes() -> list[Mistake]:
@@ -208,13 +227,18 @@ def regression() -> TrainingReport:
         predictions=Predictions(truth, predicted),
         mistakes=[Mistake(example="sequence 17, 140 timesteps", truth=31.2, predicted=18.93, number=17)],
         reading=Reading(
-            output=output,
-            outcome="litres a minute",
+            explanation={
+                "tokens": [str(k + 1) for k in range(n)],
+                "known": [True] * n,
+                "labels": ["litres a minute"],
+                "outputs": output[:, None],
+                "before": [np.nan],
+                "layers": [{"name": "gru", "cell": "gru", "values": {"h": state}}],
+            },
+            name="gru",
             inputs=inputs,
-            state=state,
-            layer="gru",
+            words=False,
             truth=31.2,
-            regression=True,
         ),
     )
 

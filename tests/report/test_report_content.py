@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from report_samples import training
+from report_samples import training, two_classes
 
 from stepfold.report import (
     ComparisonReport,
@@ -21,7 +21,7 @@ from stepfold.report import (
     Reading,
 )
 from stepfold.report._chart import thinned
-from stepfold.report._numbers import frequent_confusions, largest_moves, macro, ordered_state, per_class
+from stepfold.report._numbers import frequent_confusions, largest_moves, macro, per_class
 from stepfold.report._text import about, clean, duration, flat, number, pieces, power, shorten, value
 
 
@@ -52,24 +52,20 @@ from stepfold.report._text import about, clean, duration, flat, number, pieces, 
         ),
         (lambda: Confusion.of(("a", "b"), [0, 2], [0, 1]), "class numbers must lie between 0 and 1"),
         (
-            lambda: Reading(output=[], outcome="a"),
-            "output of a reading must be (n,) with n of at least 1, got shape (0,)",
+            lambda: two_classes([], []),
+            "outputs of a reading of 0 tokens and 2 labels must have shape (0, 2), none of them 0",
         ),
         (
-            lambda: Reading(output=[1.0], outcome="a", tokens=["x", "y"]),
-            "a reading has 2 tokens, but 1 outputs",
+            lambda: two_classes(["x", "y"], [1.0]),
+            "outputs of a reading of 2 tokens and 2 labels must have shape (2, 2), none of them 0, got (1, ",
         ),
         (
-            lambda: Reading(output=[1.0], outcome="a", state=[1.0]),
-            "state of a reading of 1 steps must have shape (1, width)",
+            lambda: two_classes(["x"], [1.0], inputs=np.ones((2, 3))),
+            "inputs of a reading of 1 steps must have shape (1, width), got (2, 3)",
         ),
         (
-            lambda: Reading(output=[1.0], outcome="a", inputs=np.ones((2, 3))),
-            "inputs of a reading of 1 steps",
-        ),
-        (
-            lambda: Reading(output=[1.0], outcome="a", tokens=["x"], known=[]),
-            "known has 0 entries for 1 tokens: give one each",
+            lambda: two_classes(["x"], [1.0], known=[True, False]),
+            "known has 2 entries for 1 tokens: give one each",
         ),
         (
             lambda: Predictions([1, 2], [1]),
@@ -117,21 +113,21 @@ def test_the_most_frequent_confusions() -> None:
 
 
 def test_the_words_that_move_the_output_most() -> None:
-    reading = Reading(
-        tokens=["a", "good", "bad", "good", "so"], output=[0.5, 0.9, 0.2, 0.6, 0.6], outcome="yes", other="no"
-    )
+    reading = two_classes(["a", "good", "bad", "good", "so"], [0.53, 0.9, 0.2, 0.6, 0.6], before=0.5)
     rises, falls = largest_moves(reading, 3)
-    assert [(m.token, m.place, m.before, m.after) for m in rises] == [("good", 2, 0.5, 0.9)]
+    moves = [(m.token, m.place, m.before, m.after) for m in rises]
+    assert moves == [("good", 4, 0.2, 0.6), ("a", 1, 0.5, 0.53)]
     assert [(m.token, m.place) for m in falls] == [("bad", 3)]
 
 
-def test_a_state_is_ordered_by_the_output_and_bounded() -> None:
-    time = np.arange(10.0)
-    state = np.stack([-time, np.zeros(10), time, 0.1 * (time % 2)], 1)
-    reading = Reading(output=time / 9, outcome="yes", state=state)
-    units, block = ordered_state(reading, 2, 4)
-    assert block == 3
-    assert units.tolist() == [[1, 4, 7, 9], [-1, -4, -7, -9]]
+def test_a_reading_shows_the_second_of_two_classes_else_the_likeliest_in_the_end() -> None:
+    assert two_classes(["a", "b"], [0.1, 0.2], before=0.4).output.tolist() == [0.4, 0.1, 0.2]
+    explanation = {
+        "tokens": ["a", "b"], "known": [True, True], "labels": ["x", "y", "z"], "before": [0.2, 0.3, 0.5],
+        "outputs": [[0.8, 0.1, 0.1], [0.1, 0.7, 0.2]], "layers": [],
+    }  # fmt: skip
+    reading = Reading(explanation=explanation)
+    assert (reading.shown, reading.output.tolist()) == (1, [0.3, 0.1, 0.7])
 
 
 @pytest.mark.parametrize(

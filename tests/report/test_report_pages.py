@@ -24,6 +24,7 @@ from report_samples import (
     reading,
     regression,
     training,
+    two_classes,
     words,
 )
 
@@ -38,9 +39,9 @@ from stepfold.report import (
     LongestLag,
     MemoryReport,
     Mistake,
-    Reading,
 )
 from stepfold.report._page import comparison_page, evaluation_page, memory_page, training_page
+from stepfold.viewer._assets import hash_source
 
 PAGES: dict[str, Callable[[], str]] = {
     "training": lambda: training_page(training()),
@@ -80,7 +81,8 @@ def test_a_page_has_every_section_and_each_link_leads_to_one(kind: str) -> None:
 @pytest.mark.parametrize("kind", PAGES)
 def test_a_page_needs_nothing_from_elsewhere(kind: str) -> None:
     p = page(kind)
-    assert not p.all("script")
+    scripts = [e for e in p.all("script") if e.attributes["type"] != "application/json"]
+    assert len(scripts) == (kind in ("training", "regression"))
     assert [e.attributes["rel"] for e in p.all("link")] == ["icon"]
     for element in p.elements:
         for name, value in element.attributes.items():
@@ -91,11 +93,12 @@ def test_a_page_needs_nothing_from_elsewhere(kind: str) -> None:
             )
             if name in ("href", "src", "action", "data", "poster", "srcset"):
                 assert value.startswith(("#", "data:")), (element.tag, value[:80])
-    style = p.one("style").text
-    assert "@import" not in style
-    assert "url(" not in style
+    for style in p.all("style"):
+        assert "@import" not in style.text
+        assert "url(" not in style.text
     policy = next(e for e in p.all("meta") if "http-equiv" in e.attributes).attributes["content"]
-    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    allowed = [f"script-src {hash_source(each.text)}; " for each in scripts]
+    assert policy == f"default-src 'none'; {''.join(allowed)}style-src 'unsafe-inline'; img-src data:"
 
 
 @pytest.mark.parametrize("kind", PAGES)
@@ -120,10 +123,10 @@ def test_charts_are_vectors_with_text_in_the_colours_of_the_page(kind: str) -> N
     p = page(kind)
     charts = p.all("svg", "chart")
     assert (
-        len(charts) == {"training": 4, "regression": 6, "evaluation": 0, "comparison": 8, "memory": 5}[kind]
+        len(charts) == {"training": 2, "regression": 4, "evaluation": 0, "comparison": 8, "memory": 5}[kind]
     )
     assert all(re.search("[a-z]{4}", chart.text) for chart in charts), "a label as text"
-    defined = set(re.findall(r"(--[\w-]+):", p.one("style").text)) | {"--s"}
+    defined = set(re.findall(r"(--[\w-]+):", "".join(e.text for e in p.all("style")))) | {"--s"}
     assert set(re.findall(r"var\((--[\w-]+)", p.source)) <= defined
     inline = {c for e in p.elements for c in re.findall(r"#[0-9a-f]{6}\b", e.attributes.get("style", ""))}
     assert not inline - {"#ffffff"}, "colours that do not change in the dark"
@@ -149,25 +152,22 @@ def test_the_page_opens_with_the_result_and_shows_what_it_was_given() -> None:
         "The saved model is that of epoch 6, the best of 8.", "2,213", "i = sigmoid(W_i @ x + U_i @ h + b_i)",
         "optimizer.learning_rate 0.001", "early_stopping none", "Versions stepfold 0.1.0", "row 1,204",
         "true negative predicted positive probability 0.993", "the truth is positive",
-        "state of lstm, 64 units",
+        "Probability of positive after each word",
     ):  # fmt: skip
         assert text in p.words, text
     assert "".join(p.one("pre", "wrap").text) == training().command
     assert [e.text.strip() for e in p.all("span") if "title" in e.attributes] == words()
 
 
-def test_words_carry_their_probability_as_colour_and_as_text() -> None:
-    content = training(
-        reading=Reading(tokens=["bad", "so", "good"], output=[0.02, 0.5, 0.97], outcome="yes", other="no")
-    )
+def test_words_carry_what_they_moved_as_colour_and_their_probability_as_text() -> None:
+    content = training(reading=two_classes(["bad", "so", "good"], [0.02, 0.021, 0.97]))
     p = Page(training_page(content))
     spans = [e for e in p.elements if e.tag == "span" and "title" in e.attributes]
-    assert [(e.text.strip(), e.attributes["class"], e.attributes["title"]) for e in spans] == [
-        ("bad", "l6", "0.02"), ("so", "h0", "0.50"), ("good", "h6", "0.97"),
+    assert [(e.text, e.attributes.get("class"), e.attributes["title"]) for e in spans] == [
+        ("bad", "down down6", "0.02"), ("so", None, "0.02"), ("good", "up up6", "0.97"),
     ]  # fmt: skip
-    many = replace(content, reading=Reading(tokens=["a", "b"], output=[0.0, 0.5], outcome="one of five"))
-    spans = [e for e in Page(training_page(many)).elements if e.tag == "span" and "title" in e.attributes]
-    assert [e.attributes["class"] for e in spans] == ["h0", "h3"]
+    assert "Raise the probability of positive" in p.words
+    assert "good30.020.97" in p.words
 
 
 def test_memory_shows_every_seed_and_every_training() -> None:
@@ -179,10 +179,9 @@ def test_memory_shows_every_seed_and_every_training() -> None:
 
 
 def test_words_that_the_vocabulary_lacks_are_marked() -> None:
-    text = Reading(tokens=["a", "zyzzyva"], output=[0.5, 0.5], outcome="yes", other="no", known=[True, False])
-    p = Page(training_page(training(reading=text)))
+    p = Page(training_page(training(reading=two_classes(["a", "zyzzyva"], [0.5, 0.5], known=[True, False]))))
     assert [e.text.strip() for e in p.all("span", "new")] == ["zyzzyva"]
-    assert "The vocabulary lacks 1 of the 2 words, underlined with dots." in p.words
+    assert "The vocabulary lacks 1 of the 2 words." in p.words
 
 
 def hostile() -> dict[str, str]:
@@ -191,10 +190,9 @@ def hostile() -> dict[str, str]:
         "title": HOSTILE, "command": HOSTILE, "notes": [HOSTILE], "versions": {HOSTILE: HOSTILE},
         "configuration": {HOSTILE: {HOSTILE: HOSTILE}},
     }  # fmt: skip
-    text = Reading(
-        tokens=[HOSTILE, HOSTILE], output=[0.1, 0.9], outcome=HOSTILE, other=HOSTILE, truth=HOSTILE,
-        layer=HOSTILE, state=np.eye(2),
-    )  # fmt: skip
+    text = two_classes(
+        [HOSTILE, HOSTILE], [0.1, 0.9], (HOSTILE, HOSTILE), layer=HOSTILE, state=np.eye(2), truth=HOSTILE
+    )
     mistake = Mistake(example=HOSTILE * 9, truth=HOSTILE, predicted=HOSTILE, probability=0.5)
     judged = {
         "examples": HOSTILE, "confusion": Confusion((HOSTILE, HOSTILE), [[1, 2], [3, 4]]),
@@ -226,7 +224,7 @@ def hostile() -> dict[str, str]:
 def test_hostile_texts_stay_texts() -> None:
     for kind, source in hostile().items():
         p = Page(source)  # which also finds a tag that does not match
-        assert not p.all("script"), kind
+        assert len(p.all("script")) == 2 * (kind in ("training", "evaluation")), kind
         assert not p.all("img"), kind
         assert not [name for e in p.elements for name in e.attributes if name.startswith("on")], kind
         assert '<script>alert("owned")</script><img src=x onerror=alert(1)> & "quotes" ' in p.words, kind
@@ -269,14 +267,10 @@ def test_the_same_content_gives_the_same_page_whatever_the_settings_of_matplotli
 
 def test_a_thousand_words_stay_small_and_readable() -> None:
     source = training_page(training(reading=reading(words(8), 256)))
-    assert len(source.encode()) < 500_000
+    without = training_page(training(reading=None))
+    assert len(source.encode()) < len(without.encode()) + 250_000
     p = Page(source)
-    assert len([e for e in p.all("span") if "title" in e.attributes]) == len(words(8)) > 1000
-    assert "state of lstm, 96 of 256 units" in p.words
-    assert "neighbouring words share a column" in p.words
-    images = [e.attributes["href"] for e in p.all("image")]
-    assert len(images) == 2
-    assert max(map(len, images)) < 120_000
+    assert len([e for e in p.all("span") if "title" in e.attributes]) == 300
 
 
 def test_a_page_stays_bounded_whatever_it_is_given() -> None:
@@ -292,7 +286,6 @@ def test_a_page_stays_bounded_whatever_it_is_given() -> None:
     text = Page(source).words
     assert "There are 400 classes, too many for a table" in text
     assert "The 100 of 400 classes with the lowest F1." in text
-    assert f"The last 2,000 of {len(words(40)):,} words are shown." in text
 
 
 @pytest.mark.slow
@@ -308,7 +301,7 @@ def test_a_comparison_stays_bounded_whatever_it_is_given() -> None:
 def test_values_that_are_not_finite_are_shown_as_such() -> None:
     nan, inf = float("nan"), float("inf")
     history = [replace(e, loss=nan, val_loss=inf, val_accuracy=0.5) for e in epochs(3)]
-    text = Reading(tokens=["a", "b"], output=[nan, nan], outcome="yes", state=[[nan, inf], [0, 0]])
+    text = two_classes(["a", "b"], [nan, nan], state=[[nan, inf], [0, 0]])
     p = Page(training_page(training(history=history, best_epoch=None, score=nan, reading=text)))
     assert p.one("p", "lead").text.startswith(
         "The training failed: in epoch 1 the loss was no finite number any more"

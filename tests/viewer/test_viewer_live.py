@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from viewer_browser import Tab, browser, program
+from viewer_browser import FITS, Tab
 from viewer_samples import explain, model, server
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(program() is None, reason="no chromium or chrome on this machine"),
-]
+pytestmark = pytest.mark.slow
 
 FIGURE = "document.querySelector('.figure').textContent"
 WORDS = "[...document.querySelectorAll('.panel')[0].querySelectorAll('.words span')].map(e => e.textContent)"
@@ -22,32 +19,6 @@ ROWS = (
     ".map(r => [r.cells[0].textContent, r.cells[1].textContent]))"
 )
 MARKER = "document.querySelectorAll('.marker')[{}].style.left"
-FITS = """(() => {
-  const width = innerWidth, cut = [];
-  for (const e of document.querySelectorAll('body *')) {
-    if (!e.getClientRects().length || e.closest('.scroll > *, pre > *, .spoken, option')) continue;
-    const box = e.getBoundingClientRect();
-    if (box.right > width + 1 || box.left < -1) cut.push(e.tagName + '.' + e.className);
-    const hides = getComputedStyle(e).overflowX !== 'visible' && !e.matches('.scroll, pre, .words, textarea');
-    if (hides && e.clientWidth && e.scrollWidth > e.clientWidth + 1) cut.push('hidden: ' + e.className);
-  }
-  const {body, documentElement} = document;
-  return {cut, fits: body.scrollWidth <= body.clientWidth, scroll: documentElement.scrollWidth - width};
-})()"""
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    with browser(tmp_path_factory.mktemp("browser")) as found:
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def _quiet(tab: Tab) -> Iterator[None]:
-    tab.console.clear()
-    yield
-    tab.run("1")  # whatever the console said has arrived before the answer
-    assert tab.console == []
 
 
 def answer(asked: Mapping[str, Any]) -> tuple[int, Any]:

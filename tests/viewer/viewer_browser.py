@@ -19,6 +19,20 @@ _KEYS = {
     "PageUp": 33, "PageDown": 34,
 }  # fmt: skip
 
+# What a page hides or cuts off, and whether it is wider than its window.
+FITS = """(() => {
+  const width = innerWidth, cut = [];
+  for (const e of document.querySelectorAll('body *')) {
+    if (!e.getClientRects().length || e.closest('.scroll > *, pre > *, .spoken, option')) continue;
+    const box = e.getBoundingClientRect();
+    if (box.right > width + 1 || box.left < -1) cut.push(e.tagName + '.' + e.className);
+    const hides = getComputedStyle(e).overflowX !== 'visible' && !e.matches('.scroll, pre, .words, textarea');
+    if (hides && e.clientWidth && e.scrollWidth > e.clientWidth + 1) cut.push('hidden: ' + e.className);
+  }
+  const {body, documentElement} = document;
+  return {cut, fits: body.scrollWidth <= body.clientWidth, scroll: documentElement.scrollWidth - width};
+})()"""
+
 
 def program() -> str | None:
     """The path of a browser, None if there is none."""

@@ -214,15 +214,17 @@ def _load_ensemble(run: RunFolder) -> EvidenceEnsemble:
 def _read_text(ensemble: EvidenceEnsemble, text: str, classes: NDArray[Any], truth: Any) -> Reading:
     """Return what an ensemble makes of a text, word by word; of a long one the first 300 words are read."""
     tokens = tokenise(text)[:_LONGEST_READ] or [""]
-    beginnings = [" ".join(tokens[: k + 1]) for k in range(len(tokens))]
-    found = ensemble.predict_proba(beginnings)
-    names = [str(label) for label in classes]
-    outcome = 1 if len(names) == 2 else int(found[-1].argmax())
+    found = ensemble.predict_proba([" ".join(tokens[:k]) for k in range(len(tokens) + 1)])
     return Reading(
-        output=found[:, outcome],
-        outcome=names[outcome],
-        other=names[0] if len(names) == 2 else None,
-        tokens=tokens,
+        explanation={
+            "tokens": tokens,
+            "known": [True] * len(tokens),
+            "labels": [str(label) for label in classes],
+            "outputs": found[1:],
+            "before": found[0],
+            "layers": [],
+        },
+        name="ensemble",
         truth=None if truth is None else str(truth),
     )
 

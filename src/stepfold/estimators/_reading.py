@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..data import UNKNOWN, Ragged
 from ..report import Reading
 from ._batches import Batches, Examples
+from ._report import cells_of
 
 _LONGEST = 300
 _BATCH = 50
@@ -32,27 +33,38 @@ def read(
         truth: the true class or value, if known.
     """
     sequence = sequence[:_LONGEST]
-    steps = len(sequence)
-    beginnings = Ragged.from_sequences([sequence[: k + 1] for k in range(steps)])
+    beginnings = Ragged.from_sequences([sequence[: k + 1] for k in range(len(sequence))])
     outputs, states = _run(estimator, beginnings)
+    labels, outputs = _labelled(estimator, outputs)
+    before = [np.nan] * len(labels)
     ids = sequence.ndim == 1
-    shown = slice(1, None) if ids and steps > 1 else slice(None)  # the start mark is no word
-    common: dict[str, Any] = {
-        "tokens": None if tokens is None else list(tokens)[: steps - 1] or [""],
-        "known": None if tokens is None else [int(k) != UNKNOWN for k in sequence[shown]],
-        "inputs": None if ids else sequence,
-        "state": states[shown],
-        "layer": estimator.settings_.cell if len(estimator.settings_.cell) < 40 else "cell",
-        "truth": None if truth is None else str(truth),
-    }
+    if ids and len(sequence) > 1:  # the start mark is no word
+        before, outputs, states, sequence = outputs[0].tolist(), outputs[1:], states[1:], sequence[1:]
+    steps = range(len(sequence))
+    cell = cells_of(estimator)[0]
+    return Reading(
+        explanation={
+            "tokens": [str(k + 1) for k in steps] if tokens is None else list(tokens)[: len(steps)] or [""],
+            "known": [tokens is None or int(sequence[k]) != UNKNOWN for k in steps],
+            "labels": labels,
+            "outputs": outputs,
+            "before": before,
+            "layers": [{"name": cell.name, "cell": cell.name, "values": {"h": states}}],
+        },
+        equations=[{"name": cell.name, "cell": cell.name, "maths": cell.show("maths")}],
+        name=cell.name,
+        inputs=None if ids else sequence,
+        words=tokens is not None,
+        truth=None if truth is None else str(truth),
+    )
+
+
+def _labelled(estimator: Any, outputs: NDArray[np.float32]) -> tuple[list[str], NDArray[np.float32]]:
+    """Return the names of the classes and the probability of each, or of the first value and the values."""
     if not hasattr(estimator, "classes_"):
-        values = outputs[:, 0] * estimator.target_deviation_[0] + estimator.target_mean_[0]
-        return Reading(output=values[shown], outcome="prediction", regression=True, **common)
+        return ["prediction"], outputs[:, :1] * estimator.target_deviation_[0] + estimator.target_mean_[0]
     names = [str(label) for label in estimator.classes_]
-    if outputs.shape[1] == 1:
-        return Reading(output=outputs[shown, 0], outcome=names[1], other=names[0], **common)
-    final = int(outputs[-1].argmax())
-    return Reading(output=outputs[shown, final], outcome=names[final], **common)
+    return names, np.concatenate((1 - outputs, outputs), 1) if outputs.shape[1] == 1 else outputs
 
 
 def _run(estimator: Any, beginnings: Ragged) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -26,7 +26,7 @@ _VARIABLES = {
 _DASHES = ((), (5, 2), (1.5, 1.8), (6, 2, 1.5, 2))
 
 TEXT = 12.0  # px, of labels
-NARROW, WIDE = 440, 1040  # px, the widths of charts
+NARROW = 440  # px, the width of most charts
 
 _STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "stepfold", "text.parse_math": False, "axes.unicode_minus": True,

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ._parts import Confusion, Reading
 
@@ -85,8 +84,7 @@ def largest_moves(reading: Reading, most: int) -> tuple[list[Move], list[Move]]:
 
     Each word counts once; changes too small to be seen are left out.
     """
-    output = np.asarray(reading.output, np.float64)
-    tokens = reading.tokens or [""] * len(output)
+    output, tokens = reading.output, reading.explanation["tokens"]
     change = np.nan_to_num(np.diff(output), nan=0.0)
     order = np.argsort(change, kind="stable")
 
@@ -94,12 +92,11 @@ def largest_moves(reading: Reading, most: int) -> tuple[list[Move], list[Move]]:
         found: dict[str, Move] = {}
         for k in places:
             if len(found) < most:
-                found.setdefault(
-                    tokens[k + 1], Move(tokens[k + 1], k + 2, float(output[k]), float(output[k + 1]))
-                )
+                move = Move(str(tokens[k]), k + 1, float(output[k]), float(output[k + 1]))
+                found.setdefault(move.token, move)
         return list(found.values())
 
-    least = 0.02 * float(np.abs(change).max(initial=0.0)) if reading.regression else 0.005
+    least = 0.005 if reading.probabilities else 0.02 * float(np.abs(change).max(initial=0.0))
     rises = [k for k in order[::-1].tolist() if change[k] > least]
     return moves(rises), moves([k for k in order.tolist() if change[k] < -least])
 
@@ -108,21 +105,3 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
     """Return the mean and the sample standard deviation, None for a single value."""
     array = np.asarray(values, np.float64)
     return float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else None
-
-
-def ordered_state(reading: Reading, most_units: int, most_steps: int) -> tuple[NDArray[np.float64], int]:
-    """Return a state as (units, columns), bounded, and how many steps a column holds.
-
-    Units that move with the output come first, those that move against it last; where there are more than
-    `most_units`, those that follow it least are left out. A column of several steps holds their mean.
-    """
-    state = np.nan_to_num(np.asarray(reading.state, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    output = np.nan_to_num(np.asarray(reading.output, np.float64))
-    centred = state - state.mean(0)
-    follows = centred.T @ (output - output.mean()) / (np.linalg.norm(centred, axis=0) + 1e-12)
-    kept = np.argsort(-np.abs(follows), kind="stable")[:most_units]
-    kept = kept[np.argsort(-follows[kept], kind="stable")]
-    block = -(-len(state) // most_steps)
-    starts = np.arange(0, len(state), block)
-    sizes = np.diff(np.append(starts, len(state)))
-    return (np.add.reduceat(state[:, kept], starts, axis=0) / sizes[:, None]).T, block

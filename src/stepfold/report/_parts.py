@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from ..viewer import probabilities, shown_class
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,56 +105,66 @@ class Mistake:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Reading:
-    """What the model makes of one sequence, step by step.
+    """What the model makes of one text or sequence, step by step.
 
     Args:
-        output: (n,) the probability of `outcome` (or the predicted value) after each step.
-        outcome: the name of the class, or of the value.
-        tokens: n words, as the model reads them; None for a sequence of measurements.
-        known: whether the vocabulary has each token; None: it has all of them.
-        inputs: (n, features) measurements, drawn above the output.
-        state: (n, units) the state of a layer after each step.
-        layer: the name of that layer or cell.
+        explanation: what `Explanation.to_dict()` gives: "tokens", "known", "labels", "outputs" (n, labels),
+            "before" (labels,), None where unknown, and "layers".
+        equations: what `Model.equations()` gives: "name", "cell" and "maths" of each recurrent layer.
+        name: of the model.
+        inputs: (n, features) measurements, drawn above the output; None for a text.
+        words: whether the tokens are words; otherwise they are numbers of timesteps.
         truth: the true class or value, if known.
-        other: for two classes, the name of the other class.
-        regression: whether `output` is a value and no probability.
     """
 
-    output: ArrayLike
-    outcome: str
-    tokens: Sequence[str] | None = None
-    known: Sequence[bool] | None = None
+    explanation: Mapping[str, Any]
+    equations: Sequence[Mapping[str, str]] = ()
+    name: str = "model"
     inputs: ArrayLike | None = None
-    state: ArrayLike | None = None
-    layer: str = ""
+    words: bool = True
     truth: str | float | None = None
-    other: str | None = None
-    regression: bool = False
 
     def __post_init__(self) -> None:
-        shape = np.shape(self.output)
-        if len(shape) != 1 or not shape[0]:
-            raise ValueError(f"output of a reading must be (n,) with n of at least 1, got shape {shape}")
-        n = shape[0]
-        if self.tokens is not None and len(self.tokens) != n:
+        n, labels = len(self.explanation["tokens"]), len(self.explanation["labels"])
+        shape = np.shape(self.explanation["outputs"])
+        if not n or not labels or shape != (n, labels):
             raise ValueError(
-                f"a reading has {len(self.tokens)} tokens, but {n} outputs: give one output a token"
+                f"outputs of a reading of {n} tokens and {labels} labels must have shape ({n}, {labels}), "
+                f"none of them 0, got {shape}"
             )
-        if self.known is not None and len(self.known) != len(self.tokens or ()):
+        if len(self.explanation["known"]) != n:
             raise ValueError(
-                f"known has {len(self.known)} entries for {len(self.tokens or ())} tokens: give one each"
+                f"known has {len(self.explanation['known'])} entries for {n} tokens: give one each"
             )
-        for name, array in (("inputs", self.inputs), ("state", self.state)):
-            shape = np.shape(array) if array is not None else (n, 1)
-            if len(shape) != 2 or shape[0] != n or not shape[1]:
-                raise ValueError(
-                    f"{name} of a reading of {n} steps must have shape ({n}, width), got {shape}"
-                )
+        shape = np.shape(self.inputs) if self.inputs is not None else (n, 1)
+        if len(shape) != 2 or shape[0] != n or not shape[1]:
+            raise ValueError(f"inputs of a reading of {n} steps must have shape ({n}, width), got {shape}")
 
     @property
     def unit(self) -> str:
         """What a step is called: "word" or "timestep"."""
-        return "timestep" if self.tokens is None else "word"
+        return "word" if self.words else "timestep"
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the classes; one name for a value."""
+        return [str(label) for label in self.explanation["labels"]]
+
+    @property
+    def shown(self) -> int:
+        """The index of the output that is looked at: `viewer.shown_class`."""
+        return shown_class(self.explanation)
+
+    @property
+    def probabilities(self) -> bool:
+        """Whether the outputs are probabilities of classes; otherwise they are values."""
+        return probabilities(self.explanation)
+
+    @property
+    def output(self) -> NDArray[np.float64]:
+        """The probability of that class, or the value: before the first step, then after each, (1 + n,)."""
+        rows = [self.explanation["before"], *self.explanation["outputs"]]
+        return np.asarray(rows, np.float64)[:, self.shown]
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,5 +4,6 @@ One component of plain modules, SVG and canvas; nothing is fetched from elsewher
 """
 
 from ._page import live_page, live_policy, script_hash, stored_fragment
+from ._stored import probabilities, shown_class
 
-__all__ = ["live_page", "live_policy", "script_hash", "stored_fragment"]
+__all__ = ["live_page", "live_policy", "probabilities", "script_hash", "shown_class", "stored_fragment"]

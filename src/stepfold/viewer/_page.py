@@ -33,13 +33,13 @@ _PAGE = """<!DOCTYPE html>
 </body>
 </html>
 """
-_FRAGMENT = """<div class="stepfold-viewer">
-<style>{style}</style>
+_FRAGMENT = """<style>{style}</style>
+<div class="stepfold-viewer">
 <div class="still">
 {still}</div>
 <script type="application/json">{data}</script>
-<script type="module">{script}</script>
 </div>
+<script type="module">{script}</script>
 """
 
 
@@ -84,7 +84,8 @@ def stored_fragment(models: Sequence[Mapping[str, Any]], explanations: Sequence[
 
     Args:
         models: as for `live_page`.
-        explanations: an `Explanation.to_dict()` for each model.
+        explanations: an `Explanation.to_dict()` for each model; with "unit": "timestep" there are no words to
+            show, with "inputs", (steps, features), the measurements are drawn above the line.
     """
     if len(models) != len(explanations) or not models:
         raise ValueError(

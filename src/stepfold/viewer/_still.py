@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from ._stored import shown_class
+
 _LEVELS = 6
-_WIDTH, _HEIGHT, _LEFT, _FOOT = 800.0, 190.0, 46.0, 24.0  # px
+_WIDTH, _HEIGHT, _LEFT, _FOOT = 440.0, 180.0, 46.0, 24.0  # px
 _FORBIDDEN = dict.fromkeys(
     [*range(9), 11, 12, *range(14, 32), *range(127, 160), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF], "\ufffd"
 )
@@ -17,15 +19,17 @@ _FORBIDDEN = dict.fromkeys(
 def still(name: str, explanation: Mapping[str, Any]) -> str:
     """Return the words of an explanation and its line as HTML: the same colours as with scripts."""
     labels = explanation["labels"]
-    last = [value or 0.0 for value in (explanation["outputs"] or [explanation["before"]])[-1]]
-    chosen = last.index(max(last)) if len(labels) > 2 else len(labels) - 1
+    chosen, classes = shown_class(explanation), explanation["probabilities"]
     values = [math.nan if row[chosen] is None else float(row[chosen]) for row in explanation["outputs"]]
     before = explanation["before"][chosen]
-    subject = f"Probability of {labels[chosen]}" if len(labels) > 1 else "Value"
-    words = _words(explanation, values, math.nan if before is None else before, len(labels) > 1)
+    subject = f"Probability of {labels[chosen]}" if classes else labels[chosen].capitalize()
+    words, unit = "", explanation["unit"]
+    if unit == "word":
+        spans = _words(explanation, values, math.nan if before is None else before, classes)
+        words = f'<p class="words" dir="auto">{spans}</p>\n'
     return (
-        f'<h3>{_text(name)}</h3>\n<p class="words" dir="auto">{words}</p>\n'
-        f'<p class="note">{_text(subject)} after each word</p>\n{_line(values, subject, len(labels) > 1)}\n'
+        f'<h3>{_text(name)}</h3>\n{words}<p class="note">{_text(subject)} after each {_text(unit)}</p>\n'
+        f"{_line(values, subject, unit, classes)}\n"
     )
 
 
@@ -50,7 +54,7 @@ def _words(explanation: Mapping[str, Any], values: Sequence[float], before: floa
     return "".join(parts)
 
 
-def _line(values: Sequence[float], subject: str, classes: bool) -> str:
+def _line(values: Sequence[float], subject: str, unit: str, classes: bool) -> str:
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return ""
@@ -73,10 +77,11 @@ def _line(values: Sequence[float], subject: str, classes: bool) -> str:
         for value in (low, (low + high) / 2, high)
     )
     ends = f"{values[0]:.2f} after the first, {values[-1]:.2f} at the end"
-    label = f"{subject} after each of {len(values)} words: {ends}"
+    label = f"{subject} after each of {len(values)} {unit}s: {ends}"
+    last = f"{_text(unit)} {len(values)}"
     return (
         f'<svg viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" role="img" aria-label="{_text(label)}">{marks}'
         f'<polyline class="curve" points="{points}"/>'
-        f'<text x="{_LEFT:g}" y="{_HEIGHT - 6:g}">first word</text>'
-        f'<text x="{_WIDTH - 8:g}" y="{_HEIGHT - 6:g}" text-anchor="end">word {len(values)}</text></svg>'
+        f'<text x="{_LEFT:g}" y="{_HEIGHT - 6:g}">{_text(unit)} 1</text>'
+        f'<text x="{_WIDTH - 8:g}" y="{_HEIGHT - 6:g}" text-anchor="end">{last}</text></svg>'
     )

@@ -2,16 +2,17 @@
 
 import { html, svg } from "./elements.js";
 import { drawHeat, heatHeight, heatScale, MOST_UNITS } from "./heat.js";
-import { LINE, drawAxis, drawFeet, drawLine, lineScale } from "./line.js";
+import { LINE, drawAxis, drawFeet, drawLine, drawSeries, lineScale, seriesScale } from "./line.js";
 import { number, ordering, shorten } from "./numbers.js";
 
 const HEAD = 26; // px, of the caption above each drawing
 const WORD = 14; // px, the least width of a column with its word
+const SLANT = 44; // px, what the last word needs beside its column
+const MOST_LABELS = 160; // of more words, the columns are narrower and bear numbers
 
-function columnWidth(steps, room) {
-  const fit = room / Math.max(steps, 1);
-  if (steps <= 160) return Math.min(48, Math.max(WORD, (room - 44) / Math.max(steps, 1)));
-  return Math.max(fit, steps <= 1500 ? 6 : 3);
+function columnWidth(steps, room, labels) {
+  if (labels) return Math.min(48, Math.max(WORD, (room - SLANT) / steps));
+  return Math.min(48, Math.max(room / Math.max(steps, 1), steps <= 1500 ? 5 : 3));
 }
 
 export class Charts {
@@ -30,6 +31,7 @@ export class Charts {
       const index = this.column(event);
       if (index !== null) chosen(index);
     });
+    this.scroll.addEventListener("keydown", (event) => this.key(event, chosen));
     new ResizeObserver(() => {
       if (!this.given || this.room() === this.drawn) return;
       this.draw();
@@ -46,7 +48,15 @@ export class Charts {
     return index >= 0 && index < this.given.tokens.length ? index : null;
   }
 
-  // `given`: tokens, output, before, outcome, probability, split, and state {name, layer, values} or null.
+  // Left and right go from column to column here too.
+  key(event, chosen) {
+    const moves = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity };
+    if (!(event.key in moves) || !this.given?.tokens.length || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    chosen(Math.min(this.given.tokens.length - 1, Math.max(0, this.at + moves[event.key])));
+  }
+
+  // `given`: tokens, unit, output, before, outcome, probability, split; inputs and state or null.
   show(given) {
     const atEnd = this.scroll.scrollLeft + this.room() >= this.scroll.scrollWidth - 2 * WORD;
     this.given = given;
@@ -69,16 +79,26 @@ export class Charts {
   }
 
   draw() {
-    const { tokens, output, before, outcome, probability, split, state } = this.given;
+    const { tokens, unit, skipped, output, before, outcome, probability, split, inputs, state } = this.given;
     this.drawn = this.room();
-    this.step = columnWidth(tokens.length, this.drawn);
-    const labels = tokens.length > 0 && tokens.length <= 160;
+    const labels = unit === "word" && tokens.length > 0 && tokens.length <= MOST_LABELS;
+    this.step = columnWidth(tokens.length, this.drawn, labels);
     const scale = lineScale(output, before, probability);
     const line = drawLine(scale, output, before, this.step, split);
-    const feet = drawFeet(tokens.map((token) => shorten(token, 14)), this.step, labels);
-    const parts = [html("div", { class: "caption" }, `${outcome} after each word`), line.drawing];
-    const axis = drawAxis(scale, HEAD);
-    let height = HEAD + LINE;
+    const feet = drawFeet(tokens.map((token) => shorten(token, 14)), this.step, labels, skipped);
+    const parts = [];
+    const axis = [];
+    let height = 0;
+    if (inputs && tokens.length) {
+      const measured = seriesScale(inputs);
+      const shown = inputs.width < inputs.whole ? `, the first ${inputs.width} of ${inputs.whole}` : "";
+      parts.push(html("div", { class: "caption" }, `Inputs${shown}`), drawSeries(measured, inputs, this.step));
+      axis.push(...drawAxis(measured, HEAD));
+      height += HEAD + LINE;
+    }
+    parts.push(html("div", { class: "caption" }, `${outcome} after each ${unit}`), line.drawing);
+    axis.push(...drawAxis(scale, height + HEAD));
+    height += HEAD + LINE;
     if (state && tokens.length) {
       const rows = heatHeight(this.order.length);
       const colours = heatScale(state.values);
@@ -91,11 +111,11 @@ export class Charts {
     this.marker.style.top = `${HEAD}px`;
     this.marker.style.width = `${this.step}px`;
     parts.push(feet.drawing, this.marker);
-    this.content.style.width = labels ? `${tokens.length * this.step + 44}px` : `${tokens.length * this.step}px`;
+    this.content.style.width = `${tokens.length * this.step + (labels ? SLANT : 0)}px`;
     this.content.replaceChildren(...parts);
     this.axis.setAttribute("height", String(height + feet.height));
     this.axis.replaceChildren(...axis);
-    this.scroll.setAttribute("aria-label", `${outcome} and state after each word`);
+    this.scroll.setAttribute("aria-label", `${outcome} and state after each ${unit}`);
     Object.assign(this, { scale, dot: line.dot });
     this.point(Math.min(this.at, tokens.length - 1), false);
   }

@@ -12,16 +12,18 @@ function row(name, value) {
 
 // The rows for word k: `outcome` is the class shown, `state` the matrix shown with its name, or null.
 export function columnRows(explanation, k, outcome, state) {
-  const { tokens, known, labels, outputs, before } = explanation;
+  const { tokens, known, labels, outputs, before, unit = "word", skipped = 0 } = explanation;
   if (k < 0) return [row("Word", "none yet"), ...labels.slice(0, MOST_CLASSES).map((label, c) => row(label, number(before[c], 3)))];
-  const rows = [row("Word", `${shorten(tokens[k], 40)}${known[k] ? "" : " (not in the vocabulary)"}`)];
-  rows.push(row("Place", `${k + 1} of ${tokens.length}`));
+  const rows = [];
+  if (unit === "word") rows.push(row("Word", `${shorten(tokens[k], 40)}${known[k] ? "" : " (not in the vocabulary)"}`));
+  rows.push(row(unit === "word" ? "Place" : "Timestep", `${skipped + k + 1} of ${skipped + tokens.length}`));
   const order = labels.map((_, c) => c);
   if (labels.length > MOST_CLASSES) order.sort((a, b) => outputs[k][b] - outputs[k][a]);
   for (const c of order.slice(0, MOST_CLASSES)) rows.push(row(shorten(labels[c], 40), number(outputs[k][c], 3)));
   const earlier = k ? outputs[k - 1] : before;
   const what = labels.length > 1 ? `Change of ${shorten(labels[outcome], 30)}` : "Change";
   rows.push(row(what, signed(outputs[k][outcome] - earlier[outcome], 3)));
+  explanation.inputs?.values[k].slice(0, MOST_UNITS).forEach((value, u) => rows.push(row(`Input ${u + 1}`, number(value, 3))));
   if (state) rows.push(...stateRows(state, k));
   return rows;
 }

@@ -22,6 +22,29 @@ export function lineScale(output, before, probability) {
   return { y, marks: probability ? [0, 0.25, 0.5, 0.75, 1] : ticks(low, high), probability };
 }
 
+// The vertical scale of several series together, (steps, width).
+export function seriesScale(inputs) {
+  return lineScale(Array.from(inputs.flat), NaN, false);
+}
+
+// Measurements: a line each, told apart by colour and dashes.
+export function drawSeries(scale, inputs, step) {
+  const { steps, width, flat } = inputs;
+  const drawing = svg("svg", { class: "line", width: steps * step, height: LINE, "aria-hidden": "true" });
+  for (const value of scale.marks) {
+    drawing.append(svg("line", { class: "grid", x1: 0, x2: steps * step, y1: scale.y(value), y2: scale.y(value) }));
+  }
+  for (let u = 0; u < width; u += 1) {
+    const points = [];
+    for (let t = 0; t < steps; t += 1) {
+      const value = flat[t * width + u];
+      if (Number.isFinite(value)) points.push(`${((t + 0.5) * step).toFixed(1)},${scale.y(value).toFixed(1)}`);
+    }
+    drawing.append(svg("polyline", { class: `series series${u % 6}`, points: points.join(" ") }));
+  }
+  return drawing;
+}
+
 export function drawAxis(scale, top) {
   const digits = scale.marks.every((value) => Number.isInteger(value)) ? 0 : 2;
   return scale.marks.map((value) =>
@@ -63,17 +86,17 @@ function areas(scale, points, width, split) {
 }
 
 // Words, or their numbers where there is no room for words, under the columns.
-export function drawFeet(tokens, step, labels) {
+export function drawFeet(tokens, step, labels, skipped) {
   const height = labels ? 78 : 22;
   const width = Math.max(tokens.length * step, 1);
-  const drawing = svg("svg", { class: "feet", width: labels ? width + 44 : width, height, "aria-hidden": "true" });
+  const drawing = svg("svg", { class: "feet", width, height, "aria-hidden": "true" });
   const every = labels ? 1 : [1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000].find((n) => n * step >= 60) ?? 2500;
   tokens.forEach((token, k) => {
     const x = (k + 0.5) * step;
     if (labels) {
       drawing.append(svg("text", { transform: `translate(${(x - 3).toFixed(1)},11) rotate(55)` }, token));
-    } else if ((k + 1) % every === 0 && x < width - 12) {
-      drawing.append(svg("text", { x: x.toFixed(1), y: 15, "text-anchor": "middle" }, String(k + 1)));
+    } else if ((skipped + k + 1) % every === 0 && x > 12 && x < width - 12) {
+      drawing.append(svg("text", { x: x.toFixed(1), y: 15, "text-anchor": "middle" }, String(skipped + k + 1)));
     }
   });
   return { drawing, height };

@@ -33,6 +33,13 @@ export function ticks(low, high, most = 4) {
   return found;
 }
 
+// Whether outputs are probabilities of classes; otherwise they are values.
+export function probabilities(rows) {
+  const row = rows.find((each) => each.every(Number.isFinite));
+  if (!row) return rows[0].length > 1;
+  return row.length > 1 && row.every((value) => value >= 0) && Math.abs(row.reduce((a, b) => a + b, 0) - 1) < 0.01;
+}
+
 export function quantile(values, share) {
   const sorted = Float32Array.from(values).sort();
   return sorted.length ? sorted[Math.round(share * (sorted.length - 1))] : 0;

@@ -4,7 +4,7 @@ import { Charts } from "./charts.js";
 import { columnRows } from "./columns.js";
 import { choice, html } from "./elements.js";
 import { Equations } from "./equations.js";
-import { matrix, number, shorten } from "./numbers.js";
+import { matrix, number, probabilities, shorten } from "./numbers.js";
 import { Words } from "./words.js";
 
 const CALM = 600; // ms without a change before the number is read out
@@ -34,7 +34,7 @@ export class Panel {
     this.layers = choice("Layer", (index) => this.pick({ layer: index, value: 0 }));
     this.values = choice("Value", (index) => this.pick({ value: index }));
     this.figure = html("span", { class: "figure" }, "–");
-    this.verdict = html("span", { class: "verdict" });
+    this.verdict = html("span", { class: "outcome" });
     this.spoken = html("span", { class: "spoken", "aria-live": "polite" });
     this.table = html("tbody");
     this.note = html("p", { class: "note" });
@@ -47,11 +47,12 @@ export class Panel {
         html("div", { class: "main" },
           this.words.element, html("div", { class: "choices" }, ...choices), this.charts.element, this.note),
         html("div", { class: "side" },
-          html("table", {}, html("caption", {}, "At this word"), this.table), this.equations.element)));
+          html("table", {}, html("caption", {}, "At this point"), this.table), this.equations.element)));
   }
 
   get probability() {
-    return this.model.labels.length > 1;
+    const { probabilities: stored, before, outputs } = this.explanation;
+    return stored ?? probabilities([before, ...outputs]);
   }
 
   // The name of the value that is shown, null before it is known.
@@ -96,22 +97,26 @@ export class Panel {
   }
 
   draw() {
-    const { tokens, labels, outputs, before } = this.explanation;
+    const { tokens, labels, outputs, before, unit = "word", skipped = 0, inputs = null } = this.explanation;
     const last = outputs.at(-1) ?? before;
     const likeliest = last.indexOf(Math.max(...last));
-    const outcome = Math.min(this.outcome ?? (labels.length > 2 ? likeliest : labels.length - 1), labels.length - 1);
+    const classes = this.probability;
+    const first = !classes ? 0 : labels.length > 2 ? likeliest : 1;
+    const outcome = Math.min(this.outcome ?? first, labels.length - 1);
     const output = outputs.map((row) => row[outcome] ?? NaN);
     this.shown = { outcome, output, state: this.state() ?? null };
-    const subject = this.probability ? `probability of ${shorten(labels[outcome], 40)}` : "value";
+    const subject = classes ? `probability of ${shorten(labels[outcome], 40)}` : shorten(labels[outcome], 40);
     const reach = [before[outcome], ...output].filter(Number.isFinite);
-    const span = this.probability ? 0.5 : Math.max(...reach, -Infinity) - Math.min(...reach, Infinity) || 1;
-    this.words.show(this.explanation, output, before[outcome], span, subject);
+    const span = classes ? 0.5 : Math.max(...reach, -Infinity) - Math.min(...reach, Infinity) || 1;
+    this.words.element.hidden = unit !== "word";
+    if (unit === "word") this.words.show(this.explanation, output, before[outcome], span, subject);
     this.charts.at = tokens.length - 1;
     this.charts.show({
-      tokens, output, before: before[outcome], outcome: subject[0].toUpperCase() + subject.slice(1),
-      probability: this.probability, split: labels.length === 2 ? 0.5 : 0, state: this.shown.state,
+      tokens, unit, skipped, output, before: before[outcome], outcome: subject[0].toUpperCase() + subject.slice(1),
+      probability: classes, split: labels.length === 2 ? 0.5 : 0, state: this.shown.state,
+      inputs: inputs && { ...matrix(inputs.values), whole: inputs.whole },
     });
-    this.classes.offer(labels.length > 2 ? labels.map((label) => shorten(label, 40)) : [], outcome);
+    this.classes.offer(labels.length > 2 || !classes ? labels.map((label) => shorten(label, 40)) : [], outcome);
     this.layers.offer(this.catalogue.map((layer) => shorten(layer.name, 40)), this.layer);
     this.values.offer(this.catalogue[this.layer]?.names ?? [], this.value);
     this.equations.mark(this.catalogue[this.layer]?.name, this.wanted);
@@ -121,16 +126,17 @@ export class Panel {
 
   say(last, outcome, count) {
     const { labels, layers } = this.explanation;
-    const best = this.probability ? last.indexOf(Math.max(...last)) : 0;
-    const shown = this.probability ? Math.max(best, 0) : outcome;
+    const classes = this.probability;
+    const shown = classes ? Math.max(last.indexOf(Math.max(...last)), 0) : outcome;
     this.figure.textContent = number(last[shown], 2);
-    this.verdict.textContent = count === 0 ? "before the first word" : this.probability ? shorten(labels[shown], 60) : "";
-    this.element.dataset.tone = labels.length === 2 && count ? (shown ? "up" : "down") : "";
+    this.verdict.textContent = count === 0 ? "before the first one" : classes || labels.length > 1 ? shorten(labels[shown], 60) : "";
+    this.element.dataset.tone = classes && labels.length === 2 && count ? (shown ? "up" : "down") : "";
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
       this.spoken.textContent = `${this.model.name}: ${this.figure.textContent} ${this.verdict.textContent}`;
     }, CALM);
-    const left = this.explanation.skipped ? `The last ${count} of ${count + this.explanation.skipped} words are shown. ` : "";
+    const { skipped = 0, unit = "word" } = this.explanation;
+    const left = skipped ? `The last ${count} of ${count + skipped} ${unit}s are shown. ` : "";
     this.note.textContent = left + (layers.length
       ? "Each row of the heat map is a unit: blue is positive, orange negative. Units that rise with the line are at the top, those that fall with it at the bottom."
       : "No layer of this model reads forward only, so there is no state to show after each word.");

@@ -26,7 +26,8 @@ function panels(models, asked) {
 function mountStored(root, { models, explanations }) {
   // Stored data holds every value that there is.
   const all = panels(models, () => {});
-  root.replaceChildren(legend(), html("div", { class: "panels" }, ...all.map((panel) => panel.element)));
+  const words = explanations.some(({ unit = "word" }) => unit === "word");
+  root.replaceChildren(words ? legend() : "", html("div", { class: "panels" }, ...all.map((panel) => panel.element)));
   all.forEach((panel, k) => panel.show(explanations[k]));
 }
 

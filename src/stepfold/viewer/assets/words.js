@@ -4,6 +4,7 @@ import { html } from "./elements.js";
 import { number, shorten, signed } from "./numbers.js";
 
 const LEVELS = 6;
+const LONG = 300; // words, from which on they scroll in a box of their own
 const PAGE = 10; // words, for the keys that turn pages
 
 // 0, or up to six levels up or down; the square root shows small moves too.
@@ -62,6 +63,7 @@ export class Words {
       word.setAttribute("aria-label", label);
     });
     this.element.append(added);
+    this.element.classList.toggle("long", tokens.length > LONG);
     this.mark(this.spans.length - 1);
   }
 
