@@ -8,7 +8,7 @@ import time
 
 from . import _report
 
-NAMES = ("layer", "inference", "stream", "costs", "program", "torch_users", "company", "accuracy")
+NAMES = ("layer", "inference", "stream", "costs", "program", "torch_users", "company", "serve", "accuracy")
 
 
 def main() -> int:

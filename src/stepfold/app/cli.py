@@ -18,6 +18,7 @@ from ._cache import add_cache
 from ._compare import add_compare
 from ._predict import add_evaluate, add_predict
 from ._probe import add_probe
+from ._serve import add_serve
 from ._show import add_cells, add_show
 from ._train import add_train
 
@@ -86,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_predict(commands.add_parser("predict", help="label and probability of texts or sequences"))
     add_evaluate(commands.add_parser("evaluate", help="judge a trained model on labelled examples"))
+    add_serve(commands.add_parser("serve", help="answer requests and streams with trained models"))
     add_cells(commands.add_parser("cells", help="list the built-in cells with their equations"))
     add_show(commands.add_parser("show", help="one cell: equations, loop, gradient, code"))
     add_cache(

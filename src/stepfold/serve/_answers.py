@@ -11,6 +11,16 @@ from ..model import Model
 _DIGITS = 6
 
 
+def for_classes(model: Model, outputs: Any) -> Any:
+    """Return the probability of each class, or the values: a model's (…, outputs) → (…, classes)."""
+    if model.labels is None:
+        found = outputs if model.scale is None else outputs * model.scale
+        return found if model.shift is None else found + model.shift
+    if outputs.shape[-1] == 1 and len(model.labels) == 2:
+        return np.concatenate((1 - outputs, outputs), axis=-1)
+    return outputs
+
+
 def answers(model: Model, inputs: list[Any]) -> list[dict[str, Any]]:
     """Return the answer to each input: label and probabilities, or the value, or several values."""
     if model.labels is None:
@@ -20,7 +30,7 @@ def answers(model: Model, inputs: list[Any]) -> list[dict[str, Any]]:
         ]
     names = [str(label) for label in model.labels]
     probabilities = model.predict_proba(inputs).astype(np.float64)
-    rounded = probabilities.round(_DIGITS).tolist()
+    rows = rounded(probabilities)
     likeliest = probabilities.argmax(axis=-1).tolist()
     return [
         {
@@ -28,5 +38,10 @@ def answers(model: Model, inputs: list[Any]) -> list[dict[str, Any]]:
             "probability": row[best],
             "probabilities": dict(zip(names, row, strict=True)),
         }
-        for best, row in zip(likeliest, rounded, strict=True)
+        for best, row in zip(likeliest, rows, strict=True)
     ]
+
+
+def rounded(values: Any) -> Any:
+    """Return an array as lists, rounded as probabilities are shown."""
+    return np.asarray(values, np.float64).round(_DIGITS).tolist()

@@ -46,7 +46,7 @@ class Metrics:
             ["kind"],
             registry=self.registry,
         )
-        self.steps = Histogram(
+        self.rows = Histogram(
             "stepfold_stream_rows",
             "Streams that read a token at the same time",
             ["model"],

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -60,7 +61,7 @@ class Worker:
         self._size += len(inputs)
         if self._running is None:
             self._running = asyncio.create_task(self._run())
-        await self._within(job.done)
+        await self.within(job.done)
         return job.answers
 
     async def call(self, function: Callable[..., Found], *arguments: Any) -> Found:
@@ -69,9 +70,7 @@ class Worker:
             raise HTTPException(503, "too many requests wait for the model; try again", _BUSY)
         self._calls += 1
         try:
-            return await self._within(
-                asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
-            )
+            return await self.within(self.run(function, *arguments))
         finally:
             self._calls -= 1
 
@@ -87,7 +86,17 @@ class Worker:
         """End the thread when it has finished what it runs."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _within(self, future: asyncio.Future[Found]) -> Found:
+    async def run(self, function: Callable[..., Found], *arguments: Any) -> Found:
+        """Run a function on the model's thread, however long it waits: for what is bounded elsewhere."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+    def later(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Run a function on the model's thread at some time, unless the server ends before."""
+        with contextlib.suppress(RuntimeError):
+            self._thread.submit(function, *arguments)
+
+    async def within(self, future: Awaitable[Found]) -> Found:
+        """Wait for a result; HTTPException 503 if that takes too long."""
         try:
             async with asyncio.timeout(self._limits.answer_seconds):
                 return await future
@@ -100,9 +109,7 @@ class Worker:
         try:
             while parts := self._take():
                 self._batches.observe(sum(len(inputs) for _, inputs in parts))
-                found = await asyncio.get_running_loop().run_in_executor(
-                    self._thread, self._answers, [inputs for _, inputs in parts]
-                )
+                found = await self.run(self._answers, [inputs for _, inputs in parts])
                 for (job, _), part in zip(parts, found, strict=True):
                     _give(job, part)
         finally:
