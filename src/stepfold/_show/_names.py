@@ -97,6 +97,11 @@ def forward_names(step: Step, matcher: Matcher) -> tuple[Names, dict[str, Node]]
     return names, _as_declared(step, names, matcher)
 
 
+def named_values(step: Step) -> dict[str, Node]:
+    """Return the values that have a name in the equations, in their order: name → node."""
+    return forward_names(step, Matcher())[1]
+
+
 def _as_declared(step: Step, names: Names, matcher: Matcher) -> dict[str, Node]:
     """The named values, each after those it needs, otherwise in the order of their parameters."""
     rank = {name: k for k, name in enumerate(step.parameters)}

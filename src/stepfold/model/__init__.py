@@ -1,7 +1,9 @@
 """Trained models as data: layers, arrays, vocabulary and labels, run by NumPy and the kernels alone."""
 
 from ._assemble import assemble
+from ._batches import Sequences, Texts
 from ._errors import ModelError
+from ._explain import Explanation, LayerStates
 from ._file import read_model, write_model
 from ._layers import (
     ACTIVATIONS,
@@ -19,7 +21,7 @@ from ._layers import (
     RecurrentLayer,
     Signal,
 )
-from ._model import Model, Sequences, Texts
+from ._model import Model
 
 __all__ = [
     "ACTIVATIONS",
@@ -30,7 +32,9 @@ __all__ = [
     "BidirectionalLayer",
     "DenseLayer",
     "EmbeddingLayer",
+    "Explanation",
     "Layer",
+    "LayerStates",
     "MaskingLayer",
     "Model",
     "ModelError",

@@ -13,6 +13,7 @@ import numpy as np
 
 from .._cell import Cell
 from ..data import vocabulary_from_json
+from ._batches import Sequences, Texts
 from ._check import KINDS, arrays_of, kind_of
 from ._layers import (
     ActivationLayer,
@@ -26,7 +27,7 @@ from ._layers import (
     PoolingLayer,
     RecurrentLayer,
 )
-from ._model import Model, Sequences, Texts
+from ._model import Model
 
 FORMAT = 1
 _MOST_LAYERS = 1_000

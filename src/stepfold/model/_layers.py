@@ -73,6 +73,11 @@ class Signal:
         return self.values if self.table is None else self.table[self.values]
 
 
+def _both(mask: Array | None, other: Array) -> Array:
+    """Return a mask of the timesteps that are active in both."""
+    return other if mask is None else mask & other
+
+
 @dataclass(frozen=True, eq=False)
 class EmbeddingLayer:
     """Rows of a table (vocabulary_size, features), chosen by ids; with `mask_zero` the id 0 is masked."""
@@ -93,8 +98,8 @@ class EmbeddingLayer:
                 f"the ids run from {ids.min()} to {ids.max()}, but the table has {len(self.table)} rows: "
                 f"give ids from 0 to {len(self.table) - 1}"
             )
-        mask = signal.values != 0 if self.mask_zero else signal.mask
-        return Signal(signal.values, mask, self.table)
+        mask = _both(signal.mask, ids != 0) if self.mask_zero else signal.mask
+        return Signal(ids, mask, self.table)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,9 +115,7 @@ class MaskingLayer:
     def __call__(self, signal: Signal) -> Signal:
         """(batch, time, features) → the same, 0 where masked."""
         vectors = signal.vectors()
-        mask = np.any(vectors != self.value, axis=-1)
-        if signal.mask is not None:  # padding is masked whatever stands there
-            mask &= signal.mask
+        mask = _both(signal.mask, np.any(vectors != self.value, axis=-1))
         return Signal(np.where(mask[..., None], vectors, 0).astype(vectors.dtype), mask)
 
 

@@ -2,53 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import Ragged, Vocabulary
+from ..data import Ragged
+from . import _explain
+from ._batches import Sequences, Texts, batches, encoded, padded
 from ._check import Label, checked_flow, checked_labels, checked_row
+from ._explain import Explanation
 from ._layers import Array, EmbeddingLayer, Layer, PoolingLayer, Signal
 
 _BATCH = 64
-_LONGEST_NAME, _LONGEST = 1_000, 1_000_000
-
-
-def _checked_integer(name: str, value: Any) -> None:
-    """ValueError unless this is an integer from 1 to a million."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _LONGEST:
-        raise ValueError(f"{name} must be an integer from 1 to {_LONGEST:,}, not {value!r}")
-
-
-@dataclass(frozen=True)
-class Texts:
-    """How texts become ids: of a longer text the last `length` ids are taken; a shorter one is padded with 0
-    on the left, up to `length` where the model masks nothing."""
-
-    vocabulary: Vocabulary
-    length: int
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.vocabulary, Vocabulary):
-            raise TypeError(f"vocabulary must be one of stepfold.data, not {type(self.vocabulary).__name__}")
-        _checked_integer("length", self.length)
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """How sequences go in: `features` of each timestep (None: ids); of a longer one the last `length` steps
-    are taken (None: all)."""
-
-    features: int | None
-    length: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in (("features", self.features), ("length", self.length)):
-            if value is not None:
-                _checked_integer(name, value)
+_LONGEST_NAME = 1_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +42,8 @@ class Model:
     name: str = "model"
     dtype: np.dtype[Any] = field(init=False, repr=False, default=np.dtype(np.float32))
     """Of all arrays of the layers, and of what comes out: float32 or float64."""
+    width: int = field(init=False, repr=False, default=0)
+    """The number of outputs."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.inputs, (Texts, Sequences)):
@@ -83,6 +54,7 @@ class Model:
         features = self.inputs.features if isinstance(self.inputs, Sequences) else None
         flow, dtype = checked_flow(self.layers, features)
         object.__setattr__(self, "dtype", dtype)
+        object.__setattr__(self, "width", flow.features)
         first = self.layers[0]
         if isinstance(self.inputs, Texts) and isinstance(first, EmbeddingLayer):
             size = self.inputs.vocabulary.size
@@ -103,8 +75,25 @@ class Model:
     @property
     def masks(self) -> bool:
         """Whether padding with the id 0 is masked, and no layer looks at what is masked."""
-        blind = all(layer.masked for layer in self.layers if isinstance(layer, PoolingLayer))
-        return blind and any(isinstance(layer, EmbeddingLayer) and layer.mask_zero for layer in self.layers)
+        first = self.layers[0]
+        return isinstance(first, EmbeddingLayer) and first.mask_zero and not self._pools_padding
+
+    @property
+    def pads(self) -> bool:
+        """Whether the padding before a text, up to the full length, is read like any other timestep."""
+        return isinstance(self.inputs, Texts) and not self.masks
+
+    @property
+    def needs_equal_lengths(self) -> bool:
+        """Whether padding would change what comes out, so that a batch must have sequences of one length."""
+        return isinstance(self.inputs, Sequences) and self._pools_padding
+
+    @property
+    def _pools_padding(self) -> bool:
+        return any(
+            isinstance(layer, PoolingLayer) and not layer.masked and layer.kind != "last"
+            for layer in self.layers
+        )
 
     def run(self, values: Any, mask: Any = None) -> Array:
         """Return the last layer's output for one batch.
@@ -119,60 +108,70 @@ class Model:
         return signal.vectors()
 
     def outputs(self, inputs: Iterable[Any]) -> Array:
-        """Return the network's outputs, (n, outputs), for texts, lists of ids, or arrays (time, features),
-        of one feature (time,)."""
-        rows = self._encoded(inputs)
-        order = np.argsort(-rows.lengths, kind="stable")
-        found: Array | None = None
-        for start in range(0, len(order), _BATCH):
-            chosen = order[start : start + _BATCH]
-            part = self.run(*self._batch(rows, chosen))
-            if found is None:
-                found = np.empty((len(order), *part.shape[1:]), part.dtype)
+        """Return the network's outputs, (n, outputs), for texts, lists of ids, or arrays (time, features), of
+        one feature (time,); ValueError if the last layer gives a value at every timestep."""
+        rows = self.encoded(inputs)
+        found = np.zeros((len(rows), self.width), self.dtype)
+        for chosen in batches(rows.lengths, _BATCH, equal=self.needs_equal_lengths):
+            part = self.run(*self.batch(rows, chosen))
+            if part.ndim > 2:
+                raise ValueError(
+                    f"{self.name} gives values at every timestep, {part.shape}; use run, or pool over time"
+                )
             found[chosen] = part
-        return np.zeros((0, 0), np.float32) if found is None else found
+        return found
 
     def predict_proba(self, inputs: Iterable[Any]) -> Array:
         """Return the probability of each class, (n, classes)."""
         if self.labels is None:
             raise ValueError(f"{self.name} predicts values, not classes; use predict")
-        found = self.outputs(inputs)
-        if found.shape[-1:] == (1,) and len(self.labels) == 2:
-            return np.concatenate((1 - found, found), axis=-1)
-        return np.reshape(found, (len(found), len(self.labels)))
+        return self.answers(self.outputs(inputs))
 
     def predict(self, inputs: Iterable[Any]) -> NDArray[Any]:
         """Return the likeliest label of each input, (n,), or the values, (n,) or (n, outputs)."""
+        found = self.answers(self.outputs(inputs))
         if self.labels is not None:
-            likeliest: NDArray[Any] = np.asarray(self.labels)[self.predict_proba(inputs).argmax(axis=-1)]
+            names: NDArray[Any] = np.asarray(self.labels)
+            likeliest: NDArray[Any] = names[found.argmax(axis=-1)]
             return likeliest
-        found = self.outputs(inputs).astype(np.float64)
+        return found[:, 0] if found.shape[1] == 1 else found
+
+    def explain(self, given: Any, values: bool | Iterable[str] = False) -> Explanation:
+        """Return what the model makes of one text or sequence after each token.
+
+        Args:
+            given: a text, a list of ids, or an array (time, features); of one longer than `inputs.length` the
+                last tokens are explained.
+            values: True for every named value of the cells' maths beside the states, as `cell.show` names
+                them (gates), or the names of some.
+
+        Raises:
+            ValueError: no layer has a value of this name; the message lists the names.
+        """
+        return _explain.explain(self, given, values)
+
+    def equations(self) -> list[dict[str, str]]:
+        """Return the equations of each recurrent layer: its "name" as in `explain`, its "cell", its "maths"
+        as text, and as "latex"."""
+        return _explain.equations(self)
+
+    def encoded(self, inputs: Iterable[Any]) -> Ragged:
+        """Return texts, or sequences, as the ids or numbers that go in, neither cut nor padded."""
+        return encoded(self.inputs, inputs, self.dtype)
+
+    def batch(self, rows: Ragged, chosen: NDArray[np.integer[Any]]) -> tuple[Array, Array | None]:
+        """Return some sequences padded on the left, (batch, time[, features]), and their mask, as `run` takes
+        them. The mask is None for texts: there the padding is the id 0, which the embedding masks or not."""
+        texts = isinstance(self.inputs, Texts)
+        return padded(rows, chosen, self.inputs.length, whole=self.pads, mask=not texts)
+
+    def answers(self, outputs: Array) -> NDArray[Any]:
+        """Return what the network's outputs, (n, outputs), say: the probability of each class, (n, classes),
+        or the values, (n, outputs), float64, scaled and shifted."""
+        if self.labels is not None:
+            both = outputs.shape[-1] == 1  # one output, the probability of the second of two
+            return np.concatenate((1 - outputs, outputs), axis=-1) if both else outputs
+        found = outputs.astype(np.float64)
         if self.scale is not None:
             found = found * self.scale
-        if self.shift is not None:
-            found = found + self.shift
-        return found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
-
-    def _encoded(self, inputs: Iterable[Any]) -> Ragged:
-        if isinstance(self.inputs, Texts):
-            if isinstance(inputs, str):
-                raise TypeError("give a list of texts, not one text")
-            return self.inputs.vocabulary.encode_all(inputs)
-        given: Sequence[Any] = list(inputs)
-        dtype = np.dtype(np.int64) if self.inputs.features is None else self.dtype
-        arrays = [np.asarray(each, dtype) for each in given]
-        if self.inputs.features == 1:  # (time,) will do
-            arrays = [each[:, None] if each.ndim == 1 else each for each in arrays]
-        return Ragged.from_sequences(arrays)
-
-    def _batch(self, rows: Ragged, chosen: NDArray[np.int64]) -> tuple[Array, Array | None]:
-        """Pad some sequences on the left: values (batch, time[, features]) and a mask, None for texts."""
-        longest = max(int(rows.lengths[chosen].max(initial=1)), 1)
-        most = self.inputs.length
-        texts = isinstance(self.inputs, Texts)
-        length = longest if most is None else most if texts and not self.masks else min(longest, most)
-        values = rows.padded(chosen, length)
-        if texts:
-            return values, None
-        active = np.minimum(rows.lengths[chosen], length)
-        return values, np.arange(length) >= (length - active)[:, None]
+        return found if self.shift is None else found + self.shift

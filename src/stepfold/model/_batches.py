@@ -1,0 +1,126 @@
+"""What goes into a model: texts and sequences as ids or numbers, checked, and padded into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data import Ragged, Vocabulary
+from ._layers import Array
+
+_LONGEST = 1_000_000
+
+
+@dataclass(frozen=True)
+class Texts:
+    """How texts become ids: of a longer text the last `length` ids are taken; a shorter one is padded with 0
+    on the left, up to `length` where the model masks nothing."""
+
+    vocabulary: Vocabulary
+    length: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.vocabulary, Vocabulary):
+            raise TypeError(f"vocabulary must be one of stepfold.data, not {type(self.vocabulary).__name__}")
+        _checked_integer("length", self.length)
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """How sequences go in: `features` of each timestep (None: ids); of a longer one the last `length` steps
+    are taken (None: all)."""
+
+    features: int | None
+    length: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("features", self.features), ("length", self.length)):
+            if value is not None:
+                _checked_integer(name, value)
+
+
+def _checked_integer(name: str, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _LONGEST:
+        raise ValueError(f"{name} must be an integer from 1 to {_LONGEST:,}, not {value!r}")
+
+
+def encoded(inputs: Texts | Sequences, given: Iterable[Any], dtype: np.dtype[Any]) -> Ragged:
+    """Return texts or sequences as ids, or as numbers of this dtype.
+
+    Raises:
+        TypeError: one text or array where a list of them is expected, or numbers where ids are.
+        ValueError: a sequence of another shape.
+    """
+    if isinstance(inputs, Texts):
+        if isinstance(given, str):
+            raise TypeError("give a list of texts, not one text")
+        return inputs.vocabulary.encode_all(_checked_texts(given))
+    arrays = [_checked_sequence(k, each, inputs.features, dtype) for k, each in enumerate(given)]
+    if not arrays:
+        return Ragged(np.zeros(0, np.int64), np.zeros(1, np.int64))
+    return Ragged.from_sequences(arrays)
+
+
+def _checked_texts(texts: Iterable[Any]) -> Iterable[str]:
+    for k, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"text {k} is no string but {type(text).__name__}")
+        yield text
+
+
+def _checked_sequence(k: int, given: Any, features: int | None, dtype: np.dtype[Any]) -> Array:
+    array = np.asarray(given)
+    if features is None:
+        if array.ndim != 1:
+            raise ValueError(f"sequence {k} has shape {array.shape}, expected (time,) ids")
+        if array.size and array.dtype.kind not in "iu":
+            raise TypeError(f"sequence {k} holds {array.dtype}, expected ids, which are integers")
+        return array.astype(np.int64)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"sequence {k} holds {array.dtype}, expected numbers")
+    if features == 1 and array.ndim == 1:
+        array = array[:, None]
+    if not array.size and array.ndim < 3:
+        array = array.reshape(0, features)
+    if array.ndim != 2 or array.shape[1] != features:
+        raise ValueError(
+            f"sequence {k} has shape {array.shape}, expected (time, features) = (time, {features})"
+        )
+    return array.astype(dtype)
+
+
+def batches(lengths: NDArray[np.int64], size: int, *, equal: bool) -> Iterator[NDArray[np.int64]]:
+    """Yield the indices of sequences, longest first, up to `size` at a time; with `equal` of one length."""
+    order = np.argsort(-lengths, kind="stable")
+    changes = np.flatnonzero(np.diff(lengths[order])) + 1
+    for part in np.split(order, changes) if equal else [order]:
+        for start in range(0, len(part), size):
+            yield part[start : start + size]
+
+
+def padded(
+    rows: Ragged, chosen: NDArray[np.integer[Any]], most: int | None, *, whole: bool, mask: bool
+) -> tuple[Array, NDArray[np.bool_] | None]:
+    """Pad some sequences on the left.
+
+    Args:
+        rows: the sequences.
+        chosen: the indices of those to take.
+        most: of a longer sequence, so many of the last steps are taken; None for all.
+        whole: whether to pad up to `most`, not only to the longest sequence.
+        mask: whether to return which steps are no padding.
+
+    Returns:
+        (batch, time[, features]), and (batch, time) booleans or None.
+    """
+    longest = max(int(rows.lengths[chosen].max(initial=1)), 1)
+    length = longest if most is None else most if whole else min(longest, most)
+    values = rows.padded(chosen, length)
+    if not mask:
+        return values, None
+    active = np.minimum(rows.lengths[chosen], length)
+    return values, np.arange(length) >= (length - active)[:, None]

@@ -1,0 +1,171 @@
+"""What a model's layers hold and give after each timestep of one sequence.
+
+A model that reads forward is run over the sequence once, pooling as it goes. Where what comes later, or the
+padding before, changes what came first, every beginning of the sequence is run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._runtime import scan
+from .._stream import Stream
+from ..data import Ragged
+from ._layers import Array, BidirectionalLayer, Layer, PoolingLayer, RecurrentLayer, Signal
+
+if TYPE_CHECKING:
+    from ._model import Model
+
+_BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One recurrent layer that reads forward, at the last timestep of each beginning.
+
+    Args:
+        name: of the layer.
+        layer: the layer, of two directions the forward one.
+        inputs: (beginnings, features), what goes in at that timestep.
+        before, after: (beginnings, units) for each state, before and after that timestep.
+    """
+
+    name: str
+    layer: RecurrentLayer
+    inputs: Array
+    before: tuple[Array, ...]
+    after: tuple[Array, ...]
+
+
+Beginnings = tuple[Array, list[Trace]]
+"""The network's outputs, (beginnings, outputs), and the traces of its layers."""
+
+
+def forward_layers(layers: tuple[Layer, ...]) -> dict[int, tuple[str, RecurrentLayer]]:
+    """Return what reads forward, by the index of the layer that it is, or is a part of: a name and itself."""
+    found: dict[int, tuple[str, RecurrentLayer]] = {}
+    for k, layer in enumerate(layers):
+        if isinstance(layer, BidirectionalLayer):
+            found[k] = f"layer {k}, forward", layer.forward
+        elif isinstance(layer, RecurrentLayer) and not layer.reverse:
+            found[k] = f"layer {k}", layer
+    return found
+
+
+def beginnings(model: Model, sequence: Array, shortest: int) -> Beginnings:
+    """Return what the layers make of the beginnings of a sequence, (steps,) ids or (steps, features).
+
+    The first beginning has `shortest` timesteps, 0 or 1, and each has one more than the one before.
+    """
+    backward = any(
+        isinstance(layer, BidirectionalLayer) or (isinstance(layer, RecurrentLayer) and layer.reverse)
+        for layer in model.layers
+    )
+    if backward or model.pads:
+        return every_beginning(model, sequence, shortest)
+    return one_pass(model, sequence, shortest)
+
+
+def one_pass(model: Model, sequence: Array, shortest: int) -> Beginnings:
+    """Return the same for a model that reads forward and masks its padding, by one run over the sequence."""
+    mask = np.ones((1, len(sequence) + 1), bool)
+    mask[0, 0] = False  # a masked timestep changes nothing: the empty beginning
+    signal = Signal(
+        np.concatenate([np.zeros_like(sequence, shape=(1, *sequence.shape[1:])), sequence])[None], mask
+    )
+    traces: list[Trace] = []
+    names = forward_layers(model.layers)
+    for k, layer in enumerate(model.layers):
+        if isinstance(layer, RecurrentLayer):
+            traces.append(_stepped(names[k][0], layer, signal))
+            signal = Signal(traces[-1].after[0][None], signal.mask)
+        elif isinstance(layer, PoolingLayer):
+            signal = Signal(_pooled(layer, signal)[None])
+        else:
+            signal = layer(signal)
+    return signal.vectors()[0, shortest:], [_but_first(trace, shortest) for trace in traces]
+
+
+def _stepped(name: str, layer: RecurrentLayer, signal: Signal) -> Trace:
+    """Step through the only row of a batch."""
+    inputs = signal.vectors()[0]
+    stream = Stream(layer.cell, layer.params)
+    states = [np.zeros((len(inputs) + 1, layer.units), inputs.dtype) for _ in layer.cell.states]
+    for t, values in enumerate(inputs):
+        if signal.mask is None or signal.mask[0, t]:
+            stream.step(values)
+        for steps, state in zip(states, stream.state, strict=True):
+            steps[t + 1] = state[0]
+    before, after = (tuple(steps[part] for steps in states) for part in (slice(-1), slice(1, None)))
+    return Trace(name, layer, inputs, before, after)
+
+
+def _but_first(trace: Trace, count: int) -> Trace:
+    before, after = (tuple(each[count:] for each in states) for states in (trace.before, trace.after))
+    return replace(trace, inputs=trace.inputs[count:], before=before, after=after)
+
+
+def _pooled(layer: PoolingLayer, signal: Signal) -> Array:
+    """Return what the pooling gives after each timestep, (steps, features), of two kinds twice as many."""
+    values = signal.vectors()[0]
+    if layer.kind == "last":
+        return np.asarray(values)
+    active = np.ones((len(values), 1), bool)
+    active[0] = False  # the empty beginning
+    if layer.masked and signal.mask is not None:
+        active &= signal.mask[0][:, None]
+    count = np.cumsum(active, axis=0)  # (steps, 1)
+    greatest = np.maximum.accumulate(np.where(active, values, -np.inf), axis=0)
+    total = np.cumsum(np.where(active, values, 0), axis=0, dtype=np.float64)
+    found = {"max": np.where(count > 0, greatest, 0), "mean": total / np.maximum(count, 1)}
+    return np.concatenate([found[kind] for kind in layer.kind.split("_")], axis=-1).astype(values.dtype)
+
+
+def every_beginning(model: Model, sequence: Array, shortest: int) -> Beginnings:
+    """Return the same for any model, by runs over batches of beginnings."""
+    outputs: list[Array] = []
+    traces: list[list[Trace]] = []
+    forward = forward_layers(model.layers)
+    size = 1 if model.needs_equal_lengths else _BATCH
+    for start in range(shortest, len(sequence) + 1, size):
+        ends = range(start, min(start + size, len(sequence) + 1))
+        rows = Ragged.from_sequences([sequence[:end] for end in ends])
+        signal = Signal(*model.batch(rows, np.arange(len(rows))))
+        part: list[Trace] = []
+        for k, layer in enumerate(model.layers):
+            if k in forward:
+                part.append(_last(*forward[k], signal))
+            signal = layer(signal)
+        outputs.append(signal.vectors())
+        traces.append(part)
+    found = np.concatenate([each[:, -1] if each.ndim == 3 else each for each in outputs])
+    return found, [_joined(each) for each in zip(*traces, strict=True)]
+
+
+def _last(name: str, layer: RecurrentLayer, signal: Signal) -> Trace:
+    """Return what a layer does at the last timestep of each row."""
+    mask = np.ones(signal.values.shape[:2], bool) if signal.mask is None else signal.mask.copy()
+
+    def states() -> tuple[Array, ...]:
+        _, *found = scan(
+            layer.cell, signal.values, layer.params, mask=mask, table=signal.table, return_state=True
+        )
+        return tuple(found)
+
+    after = states()
+    mask[:, -1] = False
+    inputs = replace(signal, values=signal.values[:, -1:]).vectors()[:, 0]
+    return Trace(name, layer, inputs, states(), after)
+
+
+def _joined(traces: tuple[Trace, ...]) -> Trace:
+    before, after = (
+        tuple(np.concatenate(parts) for parts in zip(*states, strict=True))
+        for states in ([each.before for each in traces], [each.after for each in traces])
+    )
+    return replace(
+        traces[0], inputs=np.concatenate([each.inputs for each in traces]), before=before, after=after
+    )
