@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..data import Vocabulary
+from ._batches import Sequences, Texts
 from ._check import checked_flow
 from ._layers import ActivationLayer, DenseLayer, EmbeddingLayer, Layer
-from ._model import Model, Sequences, Texts
+from ._model import Model
 
 
 def assemble(
