@@ -22,6 +22,11 @@ demo: announce-demo .venv/installed-app
 	@rm -rf $(DEMO)
 	$(BIN)/stepfold train imdb --out $(DEMO)
 	$(BIN)/stepfold predict $(DEMO) "$(GOOD)" "$(BAD)"
+	@echo
+	@echo "Next, with the model in $(DEMO):"
+	@echo "  $(BIN)/stepfold watch $(DEMO) \"$(GOOD)\""
+	@echo "  $(BIN)/stepfold serve $(DEMO)"
+	@echo "  $(BIN)/stepfold export $(DEMO) $(DEMO).safetensors"
 
 announce-demo:
 	@echo "This sets up .venv (a few minutes the first time), trains an LSTM on the IMDB reviews (under a minute),"

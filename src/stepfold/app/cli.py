@@ -16,6 +16,7 @@ from ..estimators import RunError
 from ._arguments import at_least
 from ._cache import add_cache
 from ._compare import add_compare
+from ._export import add_export
 from ._predict import add_evaluate, add_predict
 from ._probe import add_probe
 from ._serve import add_serve
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except (DataError, RunError) as error:
         return _fail(f"error: {error}", 2)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         if 'pip install "stepfold' not in str(error):
             raise
         return _fail(f"error: {error}", 2)
@@ -88,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     add_predict(commands.add_parser("predict", help="label and probability of texts or sequences"))
     add_evaluate(commands.add_parser("evaluate", help="judge a trained model on labelled examples"))
     add_serve(commands.add_parser("serve", help="answer requests and streams with trained models"))
+    add_export(commands.add_parser("export", help="write a trained model to one file"))
     add_cells(commands.add_parser("cells", help="list the built-in cells with their equations"))
     add_show(commands.add_parser("show", help="one cell: equations, loop, gradient, code"))
     add_cache(
