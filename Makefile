@@ -18,7 +18,7 @@ BAD := What a waste of two hours. The plot makes no sense, the acting is awful, 
 help:
 	@sed -n 's/^#   //p' Makefile
 
-demo: announce-demo .venv/installed-app
+demo: announce-demo .venv/installed-app,serve
 	@rm -rf $(DEMO)
 	$(BIN)/stepfold train imdb --out $(DEMO)
 	$(BIN)/stepfold predict $(DEMO) "$(GOOD)" "$(BAD)"
@@ -50,7 +50,7 @@ clean:
 	rm -rf .venv build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The environment alone, as `make demo` needs it. A changed pyproject.toml installs again.
-.venv: .venv/installed-app
+.venv: .venv/installed-app,serve
 
 .venv/installed-%: pyproject.toml | .venv/bin/python
 	@echo "Installing stepfold with what '$*' needs into .venv ..."
