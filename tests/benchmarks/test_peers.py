@@ -76,6 +76,7 @@ def test_onnx_models_compute_the_cell(name: str) -> None:
 @pytest.mark.parametrize("name", ["lstm", "gru", "simple_rnn"])
 def test_streams_compute_the_cell(name: str) -> None:
     pytest.importorskip("onnxruntime", reason="only the bench extra installs it")
+    pytest.importorskip("openvino", reason="only the bench extra installs it")
     from benchmarks import stream
 
     p = problem(cells.by_name(name), (1, 20, 4, 5))
