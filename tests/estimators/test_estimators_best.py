@@ -86,7 +86,7 @@ def test_it_learns_saves_and_says_the_same(tmp_path):
     assert "1, 1" in page, "the epochs of each"
 
     (run / "members" / "ensemble.json").write_text("{}")
-    with pytest.raises(RunError, match="is damaged or cut short"):
+    with pytest.raises(RunError, match=r"is no ensemble of this version.*; copy the folder again from"):
         load(run)
 
 

@@ -1,4 +1,6 @@
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +13,9 @@ pytest.importorskip("sklearn")
 pytest.importorskip("keras")
 
 from stepfold.estimators._ensemble._ensemble import EvidenceEnsemble
+from stepfold.estimators._ensemble._evidence import NgramEvidence
 from stepfold.estimators._ensemble._examples import Member, TextsWithEvidence, batches
-from stepfold.estimators._ensemble._tokens import UNKNOWN, EncodedTexts
+from stepfold.estimators._ensemble._tokens import UNKNOWN, EncodedTexts, ReviewVocabulary
 from stepfold.estimators._ensemble._training import LinearSchedule, best_shift
 from stepfold.keras import SlowPathWarning
 
@@ -142,7 +145,95 @@ def test_an_interrupted_training_leaves_no_process():
             os.kill(child, 0)
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path):
-    (tmp_path / "ensemble.json").write_text("[1]")
-    with pytest.raises(ValueError, match="is no ensemble; take the folder that save wrote"):
-        EvidenceEnsemble.load(tmp_path)
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Return the folder of an ensemble whose networks were not trained."""
+    folder = tmp_path_factory.mktemp("ensemble")
+    texts, labels = corpus(2)
+    ensemble = EvidenceEnsemble([SMALL[1]], vocabulary_size=30)
+    ensemble._vocabulary, ids = ReviewVocabulary.learn(texts)
+    ensemble._evidence = NgramEvidence(ensemble._vocabulary)
+    ensemble._evidence.fit_transform(ids, labels, 2)
+    ensemble._channels, ensemble._scores = ensemble._evidence.channels, 1
+    ensemble._networks = [ensemble._network(SMALL[1])]
+    ensemble.save(folder)
+    np.testing.assert_allclose(
+        EvidenceEnsemble.load(folder).predict_logits(texts), ensemble.predict_logits(texts), atol=1e-6
+    )
+    return folder
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flipped(file):
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 255
+    file.write_bytes(raw)
+
+
+def setting(*path, value):
+    def change(file):
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        place = stored
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+        file.write_text(json.dumps(stored), encoding="utf-8")
+
+    return change
+
+
+def array(name, change):
+    def changed(file):
+        with np.load(file) as stored:
+            arrays = dict(stored)
+        arrays[name] = change(arrays[name])
+        np.savez(file, **{key: value for key, value in arrays.items() if value is not None})
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("ensemble.json", lambda file: file.write_text("[1]"), "is no ensemble of this version; take"),
+        ("ensemble.json", cut, "is damaged or cut short ("),
+        ("ensemble.json", setting("length", value="9"), "'length' is '9', not a positive integer"),
+        ("ensemble.json", setting("members", value=[]), "'members' is [], not a list of settings"),
+        (
+            "ensemble.json",
+            setting("members", 0, "units", value=True),
+            "'units' of network 1 is True, not",
+        ),
+        ("ensemble.json", setting("members", 0, "cell", value=3), "'cell' of network 1 is 3, not str | None"),
+        ("ensemble.json", setting("members", 0, "x", value=3), "network 1 has other settings than seed, ep"),
+        ("ensemble.json", setting("vocabulary_size", value=9), "it has ids below 11, they have 9"),
+        ("words.json", lambda file: file.unlink(), "words.json is missing"),
+        ("words.json", lambda file: file.write_text("{}"), "is damaged: it is no list of words"),
+        ("words.json", setting(0, value="film"), "is damaged: a word is in it twice"),
+        ("evidence.npz", lambda file: file.unlink(), "evidence.npz is missing"),
+        ("evidence.npz", cut, "evidence.npz is damaged or cut short (File is not a zip file)"),
+        ("evidence.npz", flipped, "evidence.npz is damaged"),
+        (
+            "evidence.npz",
+            array("bias", lambda a: None),
+            "its arrays are marked.keys1, marked.keys2",
+        ),
+        ("evidence.npz", array("ratios", lambda a: a[1:]), "'ratios' is float32 ("),
+        ("evidence.npz", array("weights", lambda a: a * np.nan), "'weights' has values that are no finite"),
+        ("evidence.npz", array("words.keys1", lambda a: a[::-1]), "'words.keys1' is no row of ascending"),
+        ("evidence.npz", array("words.vocabulary_size", lambda a: a + 1), "with another vocabulary than one"),
+        ("network1.keras", lambda file: file.unlink(), "network1.keras is missing"),
+        ("network1.keras", cut, "network1.keras is damaged or cut short (File is not a zip file)"),
+        ("network1.keras", flipped, "network1.keras is damaged"),
+    ],
+)
+def test_what_is_damaged_is_named(saved, tmp_path, name, damage, message):
+    folder = shutil.copytree(saved, tmp_path / "ensemble")
+    damage(folder / name)
+    with pytest.raises(ValueError) as caught:
+        EvidenceEnsemble.load(folder)
+    assert message in str(caught.value)
+    assert "they have" in message or str(folder / name) in str(caught.value)

@@ -7,8 +7,6 @@ import math
 import signal
 import threading
 import time
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,26 +19,11 @@ from ._average import WeightAverage
 from ._batches import Batches
 from ._history import Row, best, is_row, to_csv
 from ._run import RunError, RunFolder
+from ._stored_values import UNREADABLE
 
 CHECKPOINT_SECONDS = 120.0
 """How often the state is written within an epoch."""
 _LOSS_EVERY = 64  # reading the loss waits for the step
-
-
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    KeyError,
-    ValueError,
-    TypeError,
-    OverflowError,
-    MemoryError,
-    RecursionError,
-    NotImplementedError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What reading a damaged checkpoint may raise."""
 
 
 class TrainingError(RuntimeError):
@@ -171,7 +154,7 @@ class Recorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
                 step, count = int(progress["step"]), int(progress["count"])
             sound = all(map(is_row, rows)) and 0 <= epoch <= len(rows) + 1
             sound &= 0 <= batch < self._batches.batches_in_epoch and min(step, count) >= 0
-        except _UNREADABLE:
+        except UNREADABLE:
             sound = False
         if not sound:
             raise RunError(f"{file} is damaged or cut short; {cure}")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import time
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -184,7 +182,7 @@ class EnsembleFitting(RecurrentEstimator):
             file.unlink()
 
     def _load_network(self, run: RunFolder) -> Any:
-        return _load_ensemble(run) if self.preset == "best" else super()._load_network(run)
+        return _load_ensemble(run, self._outputs()) if self.preset == "best" else super()._load_network(run)
 
 
 def _history_of(ensemble: EvidenceEnsemble) -> dict[str, list[float]]:
@@ -195,20 +193,24 @@ def _history_of(ensemble: EvidenceEnsemble) -> dict[str, list[float]]:
     return {"loss": [float(loss) for loss in losses], "seconds": [round(float(s), 3) for s in seconds]}
 
 
-def _load_ensemble(run: RunFolder) -> EvidenceEnsemble:
-    """Return the ensemble of a run; ``RunError`` if it is missing or damaged."""
+def _load_ensemble(run: RunFolder, scores: int) -> EvidenceEnsemble:
+    """Return the ensemble of a run; ``RunError`` if it is missing, damaged, or has other outputs."""
+    cure = "copy the folder again from where the model was trained, or train again (--overwrite)"
     if not (run.members / "ensemble.json").exists():
         raise RunError(
             f"{run.path} holds no model yet: it was not trained to the end; "
             "continue with resume=True (--resume)"
         )
     try:
-        return EvidenceEnsemble.load(run.members)
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile, json.JSONDecodeError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        ensemble = EvidenceEnsemble.load(run.members)
+    except ValueError as error:
+        raise RunError(f"{error}; {cure}") from None
+    if ensemble.scores != scores:
         raise RunError(
-            f"{run.members} is damaged or cut short ({reason}); train again (--overwrite)"
-        ) from None
+            f"{run.members} and {run.config} do not belong together: the networks have {ensemble.scores} "
+            f"outputs, the classes {scores}; {cure}"
+        )
+    return ensemble
 
 
 def _read_text(ensemble: EvidenceEnsemble, text: str, classes: NDArray[Any], truth: Any) -> Reading:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._run import RunError, RunFolder
+
+UNREADABLE = (
+    OSError,
+    EOFError,
+    KeyError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading a damaged file of arrays may raise."""
 
 
 def stored_integer(stored: Mapping[str, Any], name: str, run: RunFolder) -> int:

@@ -16,6 +16,17 @@ from ..._processors import processors
 from ._evidence import Evidence, NgramEvidence
 from ._examples import Member, TextsWithEvidence
 from ._side_by_side import train_members
+from ._stored import (
+    EVIDENCE,
+    FORMAT,
+    SETTINGS,
+    WORDS,
+    network_file,
+    read_evidence,
+    read_network,
+    read_settings,
+    read_vocabulary,
+)
 from ._tokens import EncodedTexts, ReviewVocabulary
 
 MEMBERS = (
@@ -24,7 +35,6 @@ MEMBERS = (
 )
 """Two of different kinds, which train for as long: the regression with a recurrent correction, and a network
 that weighs the n-grams itself."""
-_FORMAT = "stepfold evidence ensemble 2"
 
 
 class EvidenceEnsemble:
@@ -96,6 +106,11 @@ class EvidenceEnsemble:
         return list(dict.fromkeys(member.cell for member in self._members if member.cell is not None))
 
     @property
+    def scores(self) -> int:
+        """The number of logits: one for two classes, else one a class."""
+        return self._evidence.scores
+
+    @property
     def networks(self) -> list[Any]:
         """The members as Keras models, see `evidence_network`."""
         return self._networks
@@ -137,43 +152,37 @@ class EvidenceEnsemble:
         """Write settings, vocabulary, n-grams and a ``.keras`` file a network into an existing folder."""
         folder = Path(folder)
         settings = {
-            "format": _FORMAT,
+            "format": FORMAT,
             "vocabulary_size": self._vocabulary_size,
             "length": self._length,
             "members": [dataclasses.asdict(member) for member in self._members],
         }
-        _replace(folder / "ensemble.json", lambda part: part.write_text(json.dumps(settings, indent=1)))
+        _replace(folder / SETTINGS, lambda part: part.write_text(json.dumps(settings, indent=1)))
         words = json.dumps(self._vocabulary.words, ensure_ascii=False)
-        _replace(folder / "words.json", lambda part: part.write_text(words, encoding="utf-8"))
+        _replace(folder / WORDS, lambda part: part.write_text(words, encoding="utf-8"))
         arrays: Any = self._evidence.to_arrays()
-        _replace(folder / "evidence.npz", lambda part: np.savez_compressed(part, **arrays))
-        for k, network in enumerate(self._networks, 1):
-            _replace(folder / f"network{k}.keras", network.save)
+        _replace(folder / EVIDENCE, lambda part: np.savez_compressed(part, **arrays))
+        for k, network in enumerate(self._networks):
+            _replace(network_file(folder, k), network.save)
 
     @classmethod
     def load(cls, folder: str | Path) -> "EvidenceEnsemble":
         """Return the classifier that `save` wrote.
 
         Raises:
-            ValueError: the folder holds something else.
-            OSError: a file is missing.
+            ValueError: a file is missing, damaged, or does not belong to the others.
         """
-        import keras
-
-        from . import _network  # noqa: F401  # registers its layers
-
         folder = Path(folder)
-        settings = json.loads((folder / "ensemble.json").read_text())
-        if not isinstance(settings, dict) or settings.get("format") != _FORMAT:
-            raise ValueError(f"{folder / 'ensemble.json'} is no ensemble; take the folder that save wrote")
-        members = [Member(**member) for member in settings["members"]]
-        found = cls(members, vocabulary_size=settings["vocabulary_size"], length=settings["length"])
-        found._vocabulary = ReviewVocabulary(json.loads((folder / "words.json").read_text(encoding="utf-8")))
-        with np.load(folder / "evidence.npz", allow_pickle=False) as stored:
-            found._evidence = NgramEvidence.from_arrays(found._vocabulary, dict(stored))
-        found._networks = [
-            keras.saving.load_model(folder / f"network{k}.keras") for k in range(1, len(members) + 1)
-        ]
+        members, vocabulary_size, length = read_settings(folder)
+        found = cls(members, vocabulary_size=vocabulary_size, length=length)
+        found._vocabulary = read_vocabulary(folder)
+        found._evidence = read_evidence(folder, found._vocabulary)
+        found._channels, found._scores = found._evidence.channels, found._evidence.scores
+        found._networks = []
+        for k, member in enumerate(members):
+            channels = found._channels if member.evidence else 0
+            file = network_file(folder, k)
+            found._networks.append(read_network(file, found._embedded, channels, found._scores))
         return found
 
     @property

@@ -71,6 +71,11 @@ class NgramEvidence:
         """The number of channels of a token."""
         return 2 * _KINDS * len(self._bias)
 
+    @property
+    def scores(self) -> int:
+        """The number of scores: one of two classes, else one a class."""
+        return len(self._bias)
+
     def fit_transform(
         self, encoded: EncodedTexts, labels: NDArray[np.integer[Any]], classes: int
     ) -> Evidence:
@@ -154,6 +159,32 @@ class NgramEvidence:
             }
             evidence._tables[name] = NgramTable.from_arrays(of_table)
         return evidence
+
+    @staticmethod
+    def misfit(vocabulary: ReviewVocabulary, arrays: Mapping[str, NDArray[Any]]) -> str:
+        """Return what is wrong with arrays that `from_arrays` is to read; "" if nothing is."""
+        expected = {"ratios", "weights", "bias"}
+        for name, longest in _LONGEST.items():
+            expected |= {f"{name}.vocabulary_size", *(f"{name}.keys{n}" for n in range(1, longest + 1))}
+        if arrays.keys() != expected:
+            return f"its arrays are {', '.join(sorted(arrays))[:200]}"
+        scores = arrays["bias"].shape
+        features = sum(array.size for name, array in arrays.items() if ".keys" in name)
+        for name in ("ratios", "weights", "bias"):
+            array, shape = arrays[name], scores if name == "bias" else (features, *scores)
+            if array.shape != shape or len(scores) != 1 or array.dtype.kind != "f":
+                return f"{name!r} is {array.dtype} {array.shape}, where {features} n-grams were learnt"
+            if not np.isfinite(array).all():
+                return f"{name!r} has values that are no finite numbers"
+        for name, array in arrays.items():
+            if name.endswith(".vocabulary_size"):
+                if array.shape != () or array.dtype.kind not in "iu" or array != 2 * vocabulary.size:
+                    return f"it was learnt with another vocabulary than one of {vocabulary.size:,} ids"
+            elif ".keys" in name and (
+                array.ndim != 1 or array.dtype.kind not in "iu" or (np.diff(array) <= 0).any()
+            ):
+                return f"{name!r} is no row of ascending integers"
+        return ""
 
     def _ids(self, encoded: EncodedTexts) -> dict[str, NDArray[np.int64]]:
         """Return the ids of the words, and of the words as other ones where a negation marks them."""
