@@ -3,7 +3,7 @@
 from . import cells
 from ._cell import Cell, cell
 from ._errors import CellError
-from ._export import export, load
+from ._export import export, from_onnx, load
 from ._language import (
     abs,
     clip,
@@ -48,6 +48,7 @@ __all__ = [
     "erf",
     "exp",
     "export",
+    "from_onnx",
     "gelu",
     "hard_sigmoid",
     "layer_norm",

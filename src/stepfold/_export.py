@@ -1,4 +1,4 @@
-"""`load` and `export`: models from and to files; what these need is imported on their first use."""
+"""`load`, `export` and `from_onnx`: models from and to files; what these need is imported on first use."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .model import Model
+    from .onnx import OnnxModel
 
 
 def load(path: str | Path) -> Model:
@@ -52,6 +53,22 @@ def export(model: Any, path: str | Path, *, weights: str = "f32") -> None:
         from .model import write_model
 
         write_model(found, path, weights)  # type: ignore[arg-type]  # it checks them
+
+
+def from_onnx(source: str | Path | Any) -> OnnxModel:
+    """Return a model that runs an ONNX model of RNN, LSTM and GRU nodes: `from_onnx(path).run({"x": x})`.
+
+    Args:
+        source: a path, or an `onnx.ModelProto`.
+
+    Raises:
+        OnnxError: the file is no ONNX model, damaged, or has an operator, an attribute or an element type
+            that is not served; a ValueError, which names the node.
+        OSError: the file cannot be read.
+        ImportError: the package onnx is not installed.
+    """
+    found: OnnxModel = import_module(".onnx", __package__).from_onnx(source)
+    return found
 
 
 def _model(model: Any) -> Model:
