@@ -210,16 +210,15 @@ def test_run(arguments: Any, options: dict[str, Any], error: type[Exception], te
     assert text in str(found.value)
 
 
+@pytest.mark.filterwarnings("ignore:Complex modules are a new feature")
 def test_other_dtypes_run_as_torch_operations_and_say_so(fresh_warnings: type[Warning]) -> None:  # noqa: F811
-    module = Recurrent("gru", 3, 6, dtype=torch.bfloat16)
+    module, x = Recurrent("simple_rnn", 3, 6).to(torch.complex64), X.to(torch.complex64)
     with pytest.warns(
-        fresh_warnings, match="runs the cell gru as a loop of torch operations.*torch.bfloat16"
+        fresh_warnings, match="runs the cell simple_rnn as a loop of torch operations.*torch.complex64"
     ):
-        outputs, _ = module(X.bfloat16())
-    assert outputs.dtype == torch.bfloat16
-    module(X.bfloat16())  # a second warning would be an error
-    with pytest.warns(fresh_warnings, match="torch's own LSTM runs in place of stepfold's"):
-        LSTM(3, 6, dtype=torch.bfloat16)(X.bfloat16())
+        outputs, _ = module(x)
+    assert outputs.dtype == torch.complex64
+    module(x)  # a second warning would be an error
 
 
 def test_other_devices(fresh_warnings: type[Warning], monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811

@@ -1,10 +1,10 @@
 """PyTorch modules: `RNN`, `LSTM`, `GRU` and `Embedding` in place of torch.nn's, `Recurrent` for any cell,
-`accelerate` for a model; `Tokens` for ids in place of vectors.
+`accelerate` and `restore` for a model; `Tokens` for ids in place of vectors.
 
 `run` is the same as a function of tensors.
 """
 
-from ._accelerate import Accelerated, accelerate
+from ._accelerate import Accelerated, accelerate, restore
 from ._drop_in import GRU, LSTM, RNN
 from ._recurrent import Recurrent
 from ._scan import run
@@ -21,5 +21,6 @@ __all__ = [
     "SlowPathWarning",
     "Tokens",
     "accelerate",
+    "restore",
     "run",
 ]

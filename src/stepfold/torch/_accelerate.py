@@ -1,4 +1,4 @@
-"""`accelerate`: the recurrent modules of an existing model swapped for the fused ones."""
+"""`accelerate` and `restore`: the recurrent modules of a model swapped for the fused ones, and back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ._drop_in import GRU, LSTM, RNN, DropIn
+from ._recurrent import Recurrent
 from ._scan import unsupported_reason
 
 _SWAPS: dict[type[nn.Module], type[DropIn]] = {nn.RNN: RNN, nn.LSTM: LSTM, nn.GRU: GRU}
@@ -27,12 +28,12 @@ class Accelerated:
         return "\n".join(lines) or "found no recurrent module"
 
 
-def accelerate(module: nn.Module) -> Accelerated:
-    """Swap every torch.nn.RNN, LSTM and GRU in a model for stepfold's, in place.
+def accelerate(module: nn.Module) -> nn.Module:
+    """Swap every torch.nn.RNN, LSTM and GRU in a model for stepfold's, in place; return the model.
 
     The modules stay the same objects, with the same parameters, hooks and names, so optimizers and
-    checkpoints go on working; only what runs is another. Returns what was swapped, and what was left and why;
-    print it.
+    checkpoints go on working; only what runs is another. `print(model.report)` says what was swapped, and
+    what was left and why. `restore` goes back.
     """
     report = Accelerated()
     for name, child in module.named_modules():
@@ -45,7 +46,25 @@ def accelerate(module: nn.Module) -> Accelerated:
             child.__class__ = _SWAPS[type(child)]
             child.prepare()
             report.swapped.append(name)
-    return report
+    module.report = report
+    return module
+
+
+def restore(module: nn.Module) -> nn.Module:
+    """Make every stepfold RNN, LSTM and GRU in a model torch.nn's again, in place; return the model.
+
+    Parameters, hooks and names stay. ValueError, before anything is changed, that names the modules which
+    torch.nn has not: `Recurrent`, and those with recurrent dropout, zoneout or layer normalisation.
+    """
+    own = [(name, child) for name, child in module.named_modules() if isinstance(child, (DropIn, Recurrent))]
+    stay = [name for name, child in own if isinstance(child, Recurrent) or not child.is_plain]
+    if stay:
+        names = ", ".join(name or "the module itself" for name in stay)
+        raise ValueError(f"torch.nn has no module for {names}; they stay stepfold's, and nothing was changed")
+    for _, child in own:
+        child.restore()
+    module.__dict__.pop("report", None)
+    return module
 
 
 def _reason_to_leave(child: nn.Module) -> str | None:

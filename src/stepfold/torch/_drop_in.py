@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -11,20 +12,21 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from .._runtime import Recipe
 from ._cells import GATES, cell_of, lstm_from_projection, norm_names, parts_of
 from ._noise import Noise
-from ._scan import Batch, as_lengths, scan, unsupported_reason, without_autocast
-from ._surface import Form, open_input, run_layers, scan_direction
+from ._scan import HALF, Batch, as_lengths, scan, unsupported_reason, without_autocast
+from ._surface import Form, open_input, run_layers, scan_direction, stand_as_leaf
 from ._tokens import Tokens
 from ._warn import warn_once
 
 _BEYOND = """
     Beyond torch.nn's: `recurrent_dropout` drops units of what enters the recurrent weights, one mask a
     sequence (Gal & Ghahramani 2016); `zoneout` lets units keep their old state (Krueger et al. 2017);
-    `layer_norm` normalises each gate (Ba, Kiros & Hinton 2016). `forward(input, hx=None, *, lengths=None)`
+    `layer_norm` normalises each gate (Ba, Kiros & Hinton 2016). `forward(input, hx=None, lengths=None)`
     takes integer lengths (batch,) of sequences padded at their end: outputs behind them are zero, and
     the last states are those at each sequence's end.
 
-    Inputs, states and outputs are shaped as torch.nn's; float32 or float64. Under autocast it runs in the
-    weights' dtype. On another device, or in another dtype, torch's own kernels run with the same weights.
+    Inputs, states and outputs are shaped as torch.nn's; float32 or float64. bfloat16, float16 and autocast
+    compute in float32 and return what torch.nn's module returns. On another device torch's own kernels run
+    with the same weights; where torch.onnx.export or torch.jit.script look into it, torch's own module does.
     """
 
 
@@ -49,14 +51,34 @@ class DropIn(nn.RNNBase):  # type: ignore[misc]
             self.reset_parameters()
         self.prepare()
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it computes what torch.nn's module does, and nothing beyond."""
+        return not any(self.noise) and not self.layer_norm
+
     def prepare(self) -> None:
         """Write the recipes: for training, for inference, and for a projected LSTM that is given its
         state."""
+        stand_as_leaf(self)
         parts, weights = parts_of(self.mode, self.bias, self.layer_norm)
         steps = [*self.noise.steps(cell_of(self.mode, self.layer_norm).step)]
         if self.proj_size:
             steps.append(lstm_from_projection.step)
         self._recipes = [Recipe.of(step, self.hidden_size, parts=parts, weights=weights) for step in steps]
+
+    def restore(self) -> None:
+        """Become torch.nn's module again, with the same parameters; ValueError if it does more than that."""
+        if not self.is_plain:
+            raise ValueError("torch.nn has no recurrent dropout, zoneout or layer normalisation")
+        for name in ("_recipes", "noise", "layer_norm", "__module__"):
+            self.__dict__.pop(name, None)
+        self.__class__ = self.torch_module
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Return what torch.jit.script compiles in place of this: torch.nn's module with these parameters."""
+        twin = copy.copy(self)
+        twin.restore()
+        return twin
 
     def _add_layer_norm(self) -> None:
         like = self.weight_ih_l0
@@ -76,12 +98,14 @@ class DropIn(nn.RNNBase):  # type: ignore[misc]
             if "_ln_" in name:
                 nn.init.constant_(parameter, 1.0 if name.startswith("weight") else 0.0)
 
-    def forward(self, input: Tensor | Tokens | PackedSequence, hx: Any = None, *, lengths: Any = None) -> Any:
+    def forward(self, input: Tensor | Tokens | PackedSequence, hx: Any = None, lengths: Any = None) -> Any:
         """Run the layers over `input`, vectors or `Tokens`; returns (output, hx), shaped and packed as
         torch.nn's do."""
         own = self.weight_ih_l0
+        if self.is_plain and torch.onnx.is_in_onnx_export():
+            return self._by_torch(input, hx, lengths)  # which becomes ONNX's operator
         reason = unsupported_reason(own.device, own.dtype)
-        if reason is not None and not any(self.noise) and not self.layer_norm:
+        if reason is not None and self.is_plain:
             if own.device.type == "cpu":
                 warn_once(f"torch's own {self.torch_module.__name__} runs in place of stepfold's: {reason}")
             return self._by_torch(input, hx, lengths)
@@ -95,6 +119,7 @@ class DropIn(nn.RNNBase):  # type: ignore[misc]
             self.batch_first,
             lstm,
             own,
+            as_input=self.mode == "GRU",
         )
         inputs, batch, states, close = open_input(form, input, hx, lengths)
         if batch.kind != "packed" and inputs.shape[0 if batch.time_major else 1] == 0:
@@ -111,6 +136,11 @@ class DropIn(nn.RNNBase):  # type: ignore[misc]
         reverse: bool,
     ) -> tuple[Tensor, list[Tensor]]:
         """The projection multiplied into the recurrent weights; see `lstm_from_projection`."""
+        own = weights[0].dtype
+        if own in HALF:
+            wide = [weight.float() for weight in weights]
+            outputs, last = self._projected(wide, batch, inputs, initial, reverse)
+            return outputs.to(own), [state.to(own) for state in last]
         w_ih, w_hh, *biases, w_hr = weights
         with without_autocast(w_hr.device):
             merged = [w_ih, w_hh @ w_hr, *biases]
@@ -147,7 +177,8 @@ class DropIn(nn.RNNBase):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         # recipes are those of this version of stepfold; a saved module may be loaded by another
-        return {name: value for name, value in super().__getstate__().items() if name != "_recipes"}
+        own = ("_recipes", "__module__")
+        return {name: value for name, value in super().__getstate__().items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -13,7 +13,7 @@ from .._graph import KERNEL, RECURRENT_KERNEL, Dims
 from .._runtime import Recipe
 from ..cells import by_name
 from ._noise import Noise
-from ._surface import Form, open_input, run_layers, scan_direction
+from ._surface import Form, open_input, run_layers, scan_direction, stand_as_leaf
 from ._tokens import Tokens
 
 
@@ -22,7 +22,7 @@ class Recurrent(nn.Module):  # type: ignore[misc]
 
     `cell` is a `stepfold.Cell` or the name of a built-in one. Layer k's parameters are called `{name}_l{k}`,
     with `_reverse` behind it for the other direction, and shaped as `cell.parameter_shapes` says; they start
-    as `cell.init` does. `forward(input, hx=None, *, lengths=None)` takes and returns what torch.nn's modules
+    as `cell.init` does. `forward(input, hx=None, lengths=None)` takes and returns what torch.nn's modules
     do: input (time, batch, features), with `batch_first` (batch, time, features), unbatched (time, features),
     or a PackedSequence; `hx` one tensor (layers * directions, batch, hidden_size), or a tuple of one a state
     for cells with several. With `lengths` (batch,) outputs behind a sequence's end are zero.
@@ -91,6 +91,7 @@ class Recurrent(nn.Module):  # type: ignore[misc]
         return 2 if self.bidirectional else 1
 
     def _prepare(self) -> None:
+        stand_as_leaf(self)
         self._recipes = [Recipe.of(step, self.hidden_size) for step in self.noise.steps(self.cell.step)]
 
     def reset_parameters(self) -> None:
@@ -105,8 +106,13 @@ class Recurrent(nn.Module):  # type: ignore[misc]
     def flatten_parameters(self) -> None:
         """Do nothing: the parameters are used where they lie."""
 
-    def forward(self, input: Tensor | Tokens | PackedSequence, hx: Any = None, *, lengths: Any = None) -> Any:
+    def forward(self, input: Tensor | Tokens | PackedSequence, hx: Any = None, lengths: Any = None) -> Any:
         """Run the layers over `input`, vectors or `Tokens`; returns (output, hx)."""
+        if torch.onnx.is_in_onnx_export():
+            raise RuntimeError(
+                f"torch.onnx.export knows no operator for the cell {self.cell.name}; "
+                'stepfold.export(model, "model.onnx") writes it'
+            )
         states = len(self.cell.states)
         form = Form(
             type(self).__name__,
@@ -136,7 +142,8 @@ class Recurrent(nn.Module):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         # recipes are those of this version of stepfold; a saved module may be loaded by another
-        state = {name: value for name, value in self.__dict__.items() if name != "_recipes"}
+        own = ("_recipes", "__module__")
+        state = {name: value for name, value in self.__dict__.items() if name not in own}
         return state | {"cell": self.cell.to_json()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

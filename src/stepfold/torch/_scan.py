@@ -18,7 +18,10 @@ from ._tokens import Tokens, tokens_of
 from ._transforms import is_transformed, transformed_scan
 from ._warn import warn_once
 
-KERNELS = {"cpu": (torch.float32, torch.float64), "meta": (torch.float32, torch.float64)}
+HALF = (torch.bfloat16, torch.float16)
+"""Dtypes whose values are computed with in float32."""
+_SERVED = (torch.float32, torch.float64, *HALF)
+KERNELS = {"cpu": _SERVED, "meta": _SERVED}
 """The devices with fused kernels, and their dtypes ("meta" has shapes only)."""
 
 
@@ -51,7 +54,8 @@ def unsupported_reason(device: torch.device, dtype: torch.dtype) -> str | None:
     if kind not in KERNELS:
         return f"no fused kernel for the device {kind!r} yet"
     if dtype not in KERNELS[kind]:
-        return f"no fused kernel for {dtype} on the device {kind!r}, only for float32 and float64"
+        served = ", ".join(str(each).removeprefix("torch.") for each in KERNELS[kind])
+        return f"no fused kernel for {dtype} on the device {kind!r}, only for {served}"
     return None
 
 
@@ -67,12 +71,15 @@ def scan(
 ) -> tuple[Tensor, list[Tensor]]:
     """Scan a batch with a recipe: the outputs, laid out as the inputs, and the last states (batch, units).
 
-    Under autocast everything runs in the dtype of the weights. The recipe's flags are filled in here.
+    Under autocast everything runs in the dtype of the weights; half precision runs in float32, and the
+    results are rounded. The recipe's flags are filled in here.
     """
-    dtype = weights[0].dtype if weights else inputs.dtype
-    if under_autocast(inputs.device):
+    own = weights[0].dtype if weights else inputs.dtype
+    dtype = torch.float32 if own in HALF and inputs.device.type in KERNELS else own
+    if dtype != own or under_autocast(inputs.device):
         inputs = inputs.to(dtype)
         initial = None if initial is None else [state.to(dtype) for state in initial]
+        weights, extra = [w.to(dtype) for w in weights], [leaf.to(dtype) for leaf in extra]
     if initial is None and batch.kind == "packed":
         initial = [inputs.new_zeros((batch.rows, recipe.units)) for _ in recipe.step.states]
     tokens = side = None
@@ -87,7 +94,8 @@ def scan(
         outputs, last = transformed_scan(arguments)
     elif reason is None:
         given = [inputs, *weights, *states, *([] if side is None else [side])]
-        training = torch.is_grad_enabled() and any(t.requires_grad for t in given)
+        # a traced program may run with gradients or without: torch.jit.trace tries both
+        training = (torch.is_grad_enabled() or torch.jit.is_tracing()) and any(t.requires_grad for t in given)
         outputs, last, _ = scan_operator(*arguments, True, training)
     else:
         warn_once(
@@ -96,7 +104,7 @@ def scan(
         )
         with without_autocast(inputs.device):
             outputs, last = arguments.by_loop()
-    return outputs, list(last.unbind(0))
+    return outputs.to(own), list(last.to(own).unbind(0))
 
 
 def _text(

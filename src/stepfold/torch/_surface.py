@@ -33,10 +33,25 @@ class Form(NamedTuple):
     batch_first: bool
     many: bool
     weight: Tensor
+    as_input: bool = False
+    """Whether autocast leaves the results in the input's dtype, as torch's GRU does."""
 
     def states(self, rows: int) -> list[tuple[int, int, int]]:
         """The shape of each state."""
         return [(self.layers * self.directions, rows, width) for width in self.widths]
+
+    def under_autocast(self, value: Tensor | Tokens) -> Callable[[Tensor], Tensor]:
+        """Return what gives a result the dtype that torch's module gives it under autocast."""
+        if not under_autocast(self.weight.device) or self.weight.dtype == torch.float64:
+            return lambda result: result
+        kind = self.weight.device.type
+        dtype = value.dtype if self.as_input else torch.get_autocast_dtype(kind)
+        return lambda result: result.to(dtype)
+
+
+def stand_as_leaf(module: nn.Module) -> None:
+    """Let torch.fx take a module as one operation, as it takes torch.nn's, which it tells by this name."""
+    module.__dict__["__module__"] = nn.RNNBase.__module__
 
 
 def open_input(
@@ -66,9 +81,10 @@ def open_input(
     _check_input(form, value)
     rows = value.shape[0] if form.batch_first else value.shape[1]
     _check_states(form, states, value, rows)
-    found = as_lengths(lengths, rows)
+    found, rounded = as_lengths(lengths, rows), form.under_autocast(value)
 
     def close(outputs: Tensor, last: list[Tensor]) -> Any:
+        outputs, last = rounded(outputs), [rounded(s) for s in last]
         if unbatched:
             outputs = outputs.squeeze(0 if form.batch_first else 1)
             last = [s.squeeze(1) for s in last]
@@ -100,8 +116,10 @@ def _open_packed(
     _check_states(form, states, data, rows)
     if states is not None and order is not None:
         states = [s.index_select(1, order) for s in states]
+    rounded = form.under_autocast(data)
 
     def close(outputs: Tensor, last: list[Tensor]) -> Any:
+        outputs, last = rounded(outputs), [rounded(s) for s in last]
         if back is not None:
             last = [s.index_select(1, back) for s in last]
         return PackedSequence(outputs, batch_sizes, order, back), tuple(last) if form.many else last[0]
