@@ -91,13 +91,13 @@ def test_a_fragment_shows_words_and_line_without_scripts() -> None:
     fragment = viewer.stored_fragment([model()], [explain("A dull film, but zzz superb")])
     still = fragment.partition('<script type="application/json">')[0]
     words = re.findall(r'<span(?: class="([^"]*)")? title="(\d\.\d\d)">([^<]*)</span>', still)
-    assert [word for _, _, word in words] == ["a", "dull", "film", ",", "but", "zzz", "superb"]
+    assert [word for _, _, word in words] == ["a", "dull", "film", "but", "zzz", "superb"]
     tones = {word: kind for kind, _, word in words}
     assert tones["dull"].startswith("down down")
     assert tones["superb"].startswith("up up")
     assert tones["zzz"].endswith("new")
-    assert len(re.search(r'points="([^"]*)"', still)[1].split()) == 7  # type: ignore[index]
-    assert "Probability of positive after each of 7 words" in still
+    assert len(re.search(r'points="([^"]*)"', still)[1].split()) == 6  # type: ignore[index]
+    assert "Probability of positive after each of 6 words" in still
 
 
 def test_several_fragments_may_stand_on_one_page() -> None:

@@ -53,7 +53,7 @@ def test_two_fragments_on_a_page_work_side_by_side(tab: Tab, tmp_path: Path) -> 
     assert gate == ["h", "c", "i", "f", "c~", "o"]
     tab.run("document.querySelectorAll('.panel select')[2].selectedIndex = 3")
     tab.run("document.querySelectorAll('.panel select')[2].dispatchEvent(new Event('change'))")
-    assert "f of lstm, 32 units" in tab.run("document.querySelectorAll('.caption')[1].textContent")
+    assert "f of lstm, layer 1, 32 units" in tab.run("document.querySelectorAll('.caption')[1].textContent")
     # Timesteps have no words: the arrow keys work on the charts.
     tab.run("document.querySelectorAll('.scroll')[2].focus()")
     tab.press("ArrowLeft")
@@ -74,7 +74,7 @@ def test_without_scripts_the_words_and_the_line_are_there(tab: Tab, tmp_path: Pa
         tab.open(page(tmp_path, stored_fragment([model()], [explain(TEXT)])), 400)
         assert tab.run("document.querySelectorAll('.panel').length") == 0
         words = tab.run("document.querySelector('.words').innerText")
-        assert words == "a dull start but a superb , wonderful end"
+        assert words == "a dull start but a superb wonderful end"
         box = (
             "(b => [b.width > 300, b.height > 30])(document.querySelector('.curve').getBoundingClientRect())"
         )

@@ -1,18 +1,20 @@
-"""Tiny models on words, their explanations, and a server that answers with them."""
+"""A small model on words, its explanations, and a server that answers with them."""
 
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
 
 from stepfold import cells
+from stepfold.data import FIRST_WORD, UnicodeWords
+from stepfold.model import DenseLayer, EmbeddingLayer, Model, RecurrentLayer, Texts
 from stepfold.viewer import live_page, live_policy
 
 _TONE = {
@@ -21,10 +23,47 @@ _TONE = {
 }  # fmt: skip
 
 
+_PLAIN = [
+    "a", "actors", "an", "and", "end", "expecting", "film", "first", "half", "hour", "i", "in", "is", "it",
+    "kitchen", "never", "one", "scene", "simply", "start", "talk", "the", "then", "two", "very", "was",
+    "went",
+]  # fmt: skip
+_VOCABULARY = UnicodeWords((*_TONE, *_PLAIN))
+_FEATURES = 4
+
+
+@cache
+def network(labels: tuple[str, ...] = ("negative", "positive"), units: int = 32, seed: int = 0) -> Model:
+    """A small LSTM with made weights: the tone of a word moves its state along one direction."""
+    random = np.random.default_rng(seed)
+    direction = random.normal(0, 1, units)
+    table = random.normal(0, 0.3, (FIRST_WORD + len(_VOCABULARY.words), _FEATURES))
+    table[:, 0] = 0
+    table[FIRST_WORD : FIRST_WORD + len(_TONE), 0] = list(_TONE.values())
+    shapes = cells.lstm.parameter_shapes(units=units, features=_FEATURES)
+    params = {name: random.normal(0, 0.05, shape).astype(np.float32) for name, shape in shapes.items()}
+    params["W_c"][:, 0] += direction
+    params["b_f"] += 3
+    readout = np.linspace(-1, 1, len(labels)) * 7 * direction[:, None] / units
+    return Model(
+        (
+            EmbeddingLayer(table.astype(np.float32), mask_zero=True),
+            RecurrentLayer(cells.lstm, params),
+            DenseLayer(readout.astype(np.float32), None, "softmax"),
+        ),
+        Texts(_VOCABULARY, 6000),
+        labels,
+    )
+
+
 def model(name: str = "imdb-lstm", labels: tuple[str, ...] = ("negative", "positive")) -> dict[str, Any]:
     """A model as the page is told of it."""
-    equations = {"name": "lstm", "cell": "lstm", "maths": cells.lstm.show("maths"), "latex": ""}
-    return {"name": name, "labels": list(labels), "equations": [equations], "streams": True}
+    return {
+        "name": name,
+        "labels": list(labels),
+        "equations": network(labels).equations(),
+        "streams": True,
+    }
 
 
 def explain(
@@ -34,42 +73,8 @@ def explain(
     units: int = 32,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """An explanation of a text by an LSTM with made weights: computed, not trained."""
-    tokens = re.findall(r"[^\W_]+|[^\w\s]", text.lower())
-    random = np.random.default_rng(seed)
-    direction = random.normal(0, 1, units)
-    recurrent = random.normal(0, 0.5 / np.sqrt(units), (4, units, units))
-    readout = (
-        random.normal(0, 0.2 / np.sqrt(units), (units, len(labels) - 1)) + 2.5 * direction[:, None] / units
-    )
-    h, c = np.zeros(units), np.zeros(units)
-    rows: dict[str, list[list[float]]] = {name: [] for name in ("h", "c", "i", "f", "c~", "o")}
-    outputs = []
-
-    def classes() -> list[float]:
-        score = np.concatenate([[0.0], 2.2 * h @ readout])
-        return [round(float(v), 5) for v in np.exp(score) / np.exp(score).sum()]
-
-    before = classes()
-    for token in tokens:
-        own = np.random.default_rng(sum(map(ord, token)))
-        x = _TONE.get(token, own.normal(0, 0.1)) * direction + own.normal(0, 0.3, units)
-        i, f, o = (
-            1 / (1 + np.exp(-(recurrent[k] @ h + (0.4 * abs(x) - 1.0 if k == 0 else bias))))
-            for k, bias in enumerate((0, 2.2, 0.3))
-        )
-        new = np.tanh(recurrent[3] @ h + x)
-        c = f * c + i * new
-        h = o * np.tanh(c)
-        for name, value in (("h", h), ("c", c), ("i", i), ("f", f), ("c~", new), ("o", o)):
-            rows[name].append([round(float(v), 5) for v in value])
-        outputs.append(classes())
-    shown = list(rows) if values is True else ["h", "c", *(name for name in values or [] if name in rows)]
-    return {
-        "tokens": tokens, "known": [not token.startswith("z") for token in tokens], "labels": list(labels),
-        "outputs": outputs, "before": before,
-        "layers": [{"name": "lstm", "cell": "lstm", "values": {name: rows[name] for name in shown}}],
-    }  # fmt: skip
+    """What the network makes of a text."""
+    return network(labels, units, seed).explain(text, values).to_dict()
 
 
 @contextmanager

@@ -218,14 +218,21 @@ class RecurrentEstimator(SavedEstimator):
         self.reading_ = self._read_input(source, int(rows[shown]), targets[shown])
 
     def _read_input(self, X: Any, row: int, target: Any = None) -> Reading | None:
-        """Return what is made of one input, step by step; ``target`` is the index of its class, if known."""
+        """Return what is made of one input, step by step; ``target`` is the index of its class, if known.
+
+        None for an input without a word.
+        """
         (given,) = self._inputs_of(X, [row])
         truth = None if target is None or self._regression else self._labels()[target]
-        return read(self, self._encode([given])[0], self._tokens_of(given), truth)
+        return read(self._reader(), self._readable(given), truth)
 
-    def _tokens_of(self, given: Any) -> list[str] | None:
-        """Return the words of a text; None for other inputs."""
-        return None
+    def _reader(self) -> Model:
+        """Return the network as a model that says what it does after each step."""
+        return self._to_model()
+
+    def _readable(self, given: Any) -> Any:
+        """Return an input as ``_reader`` takes it."""
+        return self._encode([given])[0]
 
     def report(self, path: str | Path, *, title: str = "", command: str = "") -> None:
         """Write what training found to one HTML file, which needs no other file and no network.

@@ -177,8 +177,13 @@ class TextClassifier(EnsembleFitting, Classifying, RecurrentEstimator):
         found = {row: text for row, text in enumerate(X) if row in wanted}
         return [found[row] for row in rows]
 
-    def _tokens_of(self, given: Any) -> list[str] | None:
-        return None if self.vocabulary_ is None else self.vocabulary_.tokens(given)
+    def _reader(self) -> Model:
+        if self.vocabulary_ is not None:
+            return self._to_model()
+        return to_model(self.network_, length=self.settings_.length, labels=self.classes_)
+
+    def _readable(self, given: Any) -> Any:
+        return super()._readable(given) if self.vocabulary_ is None else given
 
     def _describe(self, X: Any, rows: Sequence[int]) -> list[str]:
         ids = self.settings_.tokens == "ids"

@@ -12,6 +12,11 @@ export function split(maths) {
   return lines ? { title, lines: lines.split("\n") } : { title: "", lines: maths.split("\n") };
 }
 
+// A cell and the layer that it is in.
+export function titled(cell, layer) {
+  return layer === cell || !layer ? cell : `${cell}, ${layer}`;
+}
+
 export class Equations {
   constructor(equations) {
     this.lines = [];
@@ -27,7 +32,7 @@ export class Equations {
 
   block(maths, { names, cell }) {
     const { title, lines } = split(maths);
-    const heading = names.length === 1 && names[0] === cell ? cell : `${cell} (${names.join(", ")})`;
+    const heading = titled(cell, names.join(", "));
     const text = html("pre", { tabindex: "0", role: "region", "aria-label": `Equations of ${heading}` });
     for (const line of lines) {
       const row = html("span", {}, `${line.replace(/^ {2}/, "")}\n`);

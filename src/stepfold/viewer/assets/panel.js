@@ -3,7 +3,7 @@
 import { Charts } from "./charts.js";
 import { columnRows } from "./columns.js";
 import { choice, html } from "./elements.js";
-import { Equations } from "./equations.js";
+import { Equations, titled } from "./equations.js";
 import { matrix, number, probabilities, shorten } from "./numbers.js";
 import { Words } from "./words.js";
 
@@ -93,7 +93,7 @@ export class Panel {
     const layer = this.explanation.layers[this.layer];
     if (!layer || this.wanted === null) return null;
     const stored = layer.values[this.wanted];
-    return stored === undefined ? undefined : { name: this.wanted, layer: layer.name, values: matrix(stored) };
+    return stored === undefined ? undefined : { name: this.wanted, layer: titled(layer.cell, layer.name), values: matrix(stored) };
   }
 
   draw() {
@@ -117,7 +117,7 @@ export class Panel {
       inputs: inputs && { ...matrix(inputs.values), whole: inputs.whole },
     });
     this.classes.offer(labels.length > 2 || !classes ? labels.map((label) => shorten(label, 40)) : [], outcome);
-    this.layers.offer(this.catalogue.map((layer) => shorten(layer.name, 40)), this.layer);
+    this.layers.offer(this.catalogue.map(({ cell, name }) => shorten(titled(cell, name), 40)), this.layer);
     this.values.offer(this.catalogue[this.layer]?.names ?? [], this.value);
     this.equations.mark(this.catalogue[this.layer]?.name, this.wanted);
     this.say(last, outcome, tokens.length);
