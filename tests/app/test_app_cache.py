@@ -123,6 +123,7 @@ for units in (3, 160):
     run = record(cell, np.array([[0, 1, 1, 0], [0, 2, 2, 0]]), params, table=np.ones((3, 4), "float32"))
     run.backward(np.ones_like(run.output))
     assert Stream(cell, params).from_cache
+    assert Stream(cell, params, batch=2).from_cache
 """
 
 
@@ -131,15 +132,15 @@ def test_fill_compiles_what_a_process_needs_later(cache, capsys):
     entries = len(list(cache.iterdir()))
     small, *lines = err.splitlines()
     assert small.startswith("[1/3] for every cell: ")
-    assert lines[0] == "[2/3] ugrnn, 3 units, float32: 6 kernels, 6 compiled"
-    assert lines[1] == "[3/3] ugrnn, 160 units, float32: 7 kernels, 7 compiled"
+    assert lines[0] == "[2/3] ugrnn, 3 units, float32: 7 kernels, 7 compiled"
+    assert lines[1] == "[3/3] ugrnn, 160 units, float32: 8 kernels, 8 compiled"
     assert out.startswith(f"{entries} kernels are in {cache}; {entries} of them were compiled now, in ")
     before = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
     subprocess.run([sys.executable, "-W", "error", "-c", USE], check=True)
     assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == before
     out, err = run(capsys, "fill", "ugrnn", "--units", 3, 160)
     assert out.startswith(f"{entries} kernels are in {cache}; 0 of them were compiled now, in ")
-    assert "[3/3] ugrnn, 160 units, float32: 7 kernels, 0 compiled\n" in err
+    assert "[3/3] ugrnn, 160 units, float32: 8 kernels, 0 compiled\n" in err
 
 
 def test_fill_takes_all_cells_three_sizes_and_a_dtype(cache, capsys, monkeypatch):

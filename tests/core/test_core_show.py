@@ -254,7 +254,7 @@ def test_code(kernel: str) -> None:
             {"kernel": "fast"},
             ValueError,
             "there is no kernel 'fast'; choose from infer, train, cooperative, backward, "
-            "project, table, step",
+            "project, table, step, rows",
         ),
         (
             "asm",

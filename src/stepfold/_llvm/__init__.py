@@ -17,11 +17,11 @@ from ._cache_folder import (
 )
 from ._compile import Library, Target, assembly, target
 from ._copies import COPY
-from ._kernels import KERNELS, stream_kernel
+from ._kernels import KERNELS
 from ._layout import INPUT_BLOCKS, Kernel, Layout, layout_for
 from ._program import ARGUMENT, CALL, MOST_ARGUMENTS, POOL, POOL_BLOCKS, PROGRAM
 from ._residuals import CHECKED, HEADER, HEADER_WORDS
-from ._signature import STREAM
+from ._signature import ROWS, STREAM
 from ._stage import Shape
 from ._support import ERRORS, GROUP, GROUP_WORDS, STATUS, STATUS_WORDS
 from ._support_kernels import support_kernel, support_names
@@ -50,6 +50,7 @@ __all__ = [
     "PROBES",
     "PROCESSOR_WORDS",
     "PROGRAM",
+    "ROWS",
     "STATUS",
     "STATUS_WORDS",
     "STREAM",
@@ -72,7 +73,6 @@ __all__ = [
     "clear_folder",
     "layout_for",
     "load",
-    "stream_kernel",
     "support_kernel",
     "support_names",
     "target",

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from .._plan import Arrangement
 from ._cooperative import Ranks
 from ._layout import Kernel, Layout, OuterGroup
-from ._signature import BACKWARD, COOPERATIVE, FORWARD, PROJECT, STREAM, TABLE
+from ._signature import BACKWARD, COOPERATIVE, FORWARD, PROJECT, TABLE
 from ._stage import Frame, StageWriter
+from ._stream_kernels import rows_kernel, stream_kernel
 from ._text import Integer, Value
 from ._tiles import column_sums, copy_row, outer
 from ._writer import Writer
@@ -53,7 +54,7 @@ def cooperative_kernel(layout: Layout) -> Kernel:
 def _forward(w: Writer, arrangement: Arrangement, ranks: Ranks | None = None) -> Kernel:
     layout, plan, f, v = w.layout, w.plan, w.f, w.v
     writer = StageWriter(v, arrangement, layout.shape, ranks)
-    bases, scratch = _scratch(w, writer, arrangement, w.a["rows"], ranks)
+    bases, scratch = w.scratch(writer, arrangement, w.a["rows"], ranks)
     inside = w.inside()
     with f.loop(0, w.a["steps"], w.a["chunk"]) as chunk:
         end = f.minimum(f.add(chunk.index, w.a["chunk"]), w.a["steps"])
@@ -124,47 +125,13 @@ def _forward(w: Writer, arrangement: Arrangement, ranks: Ranks | None = None) ->
     return w.finish(writer.panels, writer.panel_size, scratch)
 
 
-def stream_kernel(layout: Layout, rows: int) -> Kernel:
-    """One timestep of a fixed number of rows; it swaps the arguments `before` and `after`, so that the next
-    call goes on."""
-    w = Writer(layout, "step", STREAM)
-    f, v, plan = w.f, w.v, layout.plan
-    writer = StageWriter(v, plan.inference, layout.shape)
-    bases, scratch = _scratch(w, writer, plan.inference, rows)
-    if plan.projections:
-        features = w.a["features"]
-        w.project(
-            rows,
-            w.a["projection"],
-            lambda row: f.offset(w.a["inputs"], f.mul(row, features), v.element),
-            lambda row: w.a["input_bias"],
-        )
-    here = bases | {
-        "state": (w.a["before"], layout.state_row),
-        "new": (w.a["after"], layout.state_row),
-        "vector": (w.a["vectors"], 0),
-        "inside": (w.inside(), 0),
-    }
-    writer.write(
-        Frame(rows, here, w.a["panels"], lambda row: w.at(w.a["projection"], row, layout.projection_row))
-    )
-    with f.loop(0, rows) as row:
-        target = w.at(w.a["outputs"], row.index, layout.shape.units)
-        copy_row(
-            v, w.at(w.a["after"], row.index, layout.state_row), target, layout.shape.units, accumulate=False
-        )
-    for argument, other in (("before", "after"), ("after", "before")):
-        f.store(w.a[other], f.offset(f.arguments[0], list(STREAM).index(argument), "i64"), 8)
-    return w.finish(writer.panels, writer.panel_size, scratch * rows)
-
-
 def backward_kernel(layout: Layout) -> Kernel:
     """The backward pass, with every gradient summed as it goes."""
     plan, shape = layout.plan, layout.shape
     w = Writer(layout, "backward", BACKWARD)
     f, v = w.f, w.v
     writer = StageWriter(v, plan.backward, shape)
-    bases, scratch = _scratch(w, writer, plan.backward, w.a["rows"])
+    bases, scratch = w.scratch(writer, plan.backward, w.a["rows"])
     inside = w.inside()
     chunks = f.emit("i64", f"udiv {f.sub(f.add(w.a['steps'], w.a['chunk']), 1)}, {w.a['chunk'].name}")
     with f.loop(f.sub(chunks, 1), -1, -1) as chunk:
@@ -237,27 +204,6 @@ def _extras(w: Writer, n: Value) -> dict[str, tuple[Value, int]]:
     }
 
 
-def _scratch(
-    w: Writer, writer: StageWriter, arrangement: Arrangement, rows: Integer, ranks: Ranks | None = None
-) -> tuple[dict[str, tuple[Value, int]], int]:
-    """Divide the scratch memory of a group of rows; each rank has its own, but for whole rows of units."""
-    lanes = w.shape.lanes
-    sizes = {
-        "sums": writer.sums_width(),
-        "partials": writer.partials_width(),
-        "scratch": arrangement.scratch * w.shape.padded,
-        "scalar": -(-arrangement.scalars // lanes) * lanes,
-    }
-    shared = mine = w.a["scratch"]
-    if ranks:
-        mine = w.at(shared, w.f.mul(rows, ranks.rank), sum(sizes.values()))
-    bases, before = {}, 0
-    for kind, size in sizes.items():
-        bases[kind] = (w.at(shared if kind == "scratch" else mine, rows, before), size)
-        before += size
-    return bases, before
-
-
 def _gradients(w: Writer, first: Value, count: Value) -> None:
     """What remains of a chunk's deltas: the sums into the parameters' gradients, and the input's gradient."""
     layout, plan, f, v, shape = w.layout, w.plan, w.f, w.v, w.shape
@@ -311,6 +257,7 @@ KERNELS: dict[str, Callable[[Layout], Kernel]] = {
     "backward": backward_kernel,
     "project": project_kernel,
     "table": table_kernel,
-    "step": lambda layout: stream_kernel(layout, 1),
+    "step": stream_kernel,
+    "rows": rows_kernel,
 }
-"""The kernels by name; "step" takes one row."""
+"""The kernels by name; "step" takes one row, "rows" chosen rows of a table of states."""

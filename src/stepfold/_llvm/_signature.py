@@ -33,6 +33,7 @@ STREAM = _signature(
     i64="features",
     ptr="inputs panels vectors before after scratch input_panel input_bias projection outputs",
 )
+ROWS = _signature(i64="count block part parts", ptr="slots states") | STREAM
 
 # ---- the schedule of a batch ------------------------------------------------------------------------------
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .._plan import Arrangement
+from ._cooperative import Ranks
 from ._layout import INPUT_BLOCKS, Kernel, Layout
 from ._signature import Signature
-from ._stage import Panel
+from ._stage import Panel, StageWriter
 from ._text import Function, Integer, Module, Value
 from ._tiles import Walk, outer, product, store_some, tile_rows
 from ._vectors import Vectors
@@ -32,7 +34,7 @@ class Writer:
             self.module.text(), self.name, tuple(self.signature), tuple(panels or ()), panel_size, scratch
         )
 
-    def at(self, base: Value, index: Integer, stride: int) -> Value:
+    def at(self, base: Value, index: Integer, stride: Integer) -> Value:
         """The address of the `index`-th row of `stride` elements."""
         return self.f.offset(base, self.f.mul(index, stride), self.v.element)
 
@@ -52,6 +54,27 @@ class Writer:
         element, units = self.v.element, self.shape.units
         values = ", ".join(f"{element} {one if u < units else zero}" for u in range(self.shape.padded))
         return self.module.table("inside", f"[{self.shape.padded} x {element}]", f"[{values}]")
+
+    def scratch(
+        self, writer: StageWriter, arrangement: Arrangement, rows: Integer, ranks: Ranks | None = None
+    ) -> tuple[dict[str, tuple[Value, int]], int]:
+        """Divide the scratch memory of a group of rows; each rank has its own, but for whole rows of
+        units."""
+        lanes = self.shape.lanes
+        sizes = {
+            "sums": writer.sums_width(),
+            "partials": writer.partials_width(),
+            "scratch": arrangement.scratch * self.shape.padded,
+            "scalar": -(-arrangement.scalars // lanes) * lanes,
+        }
+        shared = mine = self.a["scratch"]
+        if ranks:
+            mine = self.at(shared, self.f.mul(rows, ranks.rank), sum(sizes.values()))
+        bases, before = {}, 0
+        for kind, size in sizes.items():
+            bases[kind] = (self.at(shared if kind == "scratch" else mine, rows, before), size)
+            before += size
+        return bases, before
 
     # ---- parts --------------------------------------------------------------------------------------------
 

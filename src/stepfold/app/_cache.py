@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import Stream, cells
+from .. import cells
 from .._cell import Cell
 from .._llvm import (
     CACHE_BOUND,
@@ -115,13 +115,12 @@ def _load_support() -> Iterator[bool]:
 def _load_kernels(cell: Cell, units: int, dtype: str) -> Iterator[bool]:
     """Load the kernels that a cell may need; yield for each whether it came from the cache."""
     engine = Engine(cell.step, units, np.dtype(dtype))
-    kinds = ["infer", "train", "backward", "project", "table"]
+    kinds = ["infer", "train", "backward", "project", "table", "step", "rows"]
     if engine.ranks(1, 2) > 1:
         kinds.append("cooperative")
     for kind in kinds:
         engine.kernel(kind)
         yield engine.from_cache[kind]
-    yield Stream(cell, cell.init(1, units, seed=0, dtype=dtype)).from_cache
 
 
 def _folder() -> Path:

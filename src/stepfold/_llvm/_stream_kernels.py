@@ -1,0 +1,84 @@
+"""The kernels of a stream: one timestep of one row, or of chosen rows of a table of states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ._layout import Kernel, Layout
+from ._signature import ROWS, STREAM
+from ._stage import Frame, StageWriter
+from ._text import Integer, Value
+from ._tiles import copy_row
+from ._writer import Writer
+
+
+def stream_kernel(layout: Layout) -> Kernel:
+    """One timestep of one row; it swaps the arguments `before` and `after`, so that the next call goes on."""
+    w = Writer(layout, "step", STREAM)
+    f = w.f
+    writer = StageWriter(w.v, layout.plan.inference, layout.shape)
+    scratch = _step(w, writer, 1, 1, lambda row: w.at(w.a["inputs"], row, w.a["features"]))
+    copy_row(w.v, w.a["after"], w.a["outputs"], layout.shape.units, accumulate=False)
+    for argument, other in (("before", "after"), ("after", "before")):
+        f.store(w.a[other], f.offset(f.arguments[0], list(STREAM).index(argument), "i64"), 8)
+    return w.finish(writer.panels, writer.panel_size, scratch)
+
+
+def rows_kernel(layout: Layout) -> Kernel:
+    """One timestep of `count` rows of a table of states, those that `slots` lists; inputs and outputs lie in
+    that order. A task takes its part of the blocks of `block` rows: their states go to `before`, on to
+    `after`, and back. Where a block begins depends on its number alone, so that every number of tasks gives
+    the same bits."""
+    w = Writer(layout, "rows", ROWS)
+    f, v = w.f, w.v
+    size, units = layout.state_row, layout.shape.units
+    used = layout.plan.states * layout.shape.padded
+    count, block = w.a["count"], w.a["block"]
+    writer = StageWriter(v, layout.plan.inference, layout.shape)
+    blocks = f.emit("i64", f"udiv {f.sub(f.add(count, block), 1)}, {block.name}")
+    first, last = (
+        f.emit("i64", f"udiv {f.mul(blocks, part)}, {w.a['parts'].name}")
+        for part in (w.a["part"], f.add(w.a["part"], 1))
+    )
+    scratch = 0
+    with f.loop(first, last) as loop:
+        begin = f.mul(loop.index, block)
+        rows = f.minimum(f.sub(count, begin), block)
+
+        def state(row: Value, begin: Value = begin) -> Value:
+            return w.at(w.a["states"], w.index("slots", f.add(begin, row)), size)
+
+        with f.loop(0, rows) as row:
+            copy_row(v, state(row.index), w.at(w.a["before"], row.index, size), used, accumulate=False)
+
+        def input_row(row: Integer, begin: Value = begin) -> Value:
+            return w.at(w.a["inputs"], f.add(begin, row), w.a["features"])
+
+        scratch = _step(w, writer, rows, block, input_row)
+        with f.loop(0, rows) as row:
+            after = w.at(w.a["after"], row.index, size)
+            copy_row(v, after, state(row.index), used, accumulate=False)
+            output = f.offset(w.a["outputs"], f.mul(f.add(begin, row.index), units), v.element)
+            copy_row(v, after, output, units, accumulate=False)
+    return w.finish(writer.panels, writer.panel_size, scratch)
+
+
+def _step(
+    w: Writer, writer: StageWriter, rows: Integer, most: Integer, input_row: Callable[[Integer], Value]
+) -> int:
+    """Write one timestep of `rows` rows, at most `most`, from `before` to `after`; return the elements of
+    scratch memory that a row needs."""
+    layout, plan = w.layout, w.layout.plan
+    bases, scratch = w.scratch(writer, plan.inference, most)
+    if plan.projections:
+        w.project(rows, w.a["projection"], input_row, lambda row: w.a["input_bias"])
+    here = bases | {
+        "state": (w.a["before"], layout.state_row),
+        "new": (w.a["after"], layout.state_row),
+        "vector": (w.a["vectors"], 0),
+        "inside": (w.inside(), 0),
+    }
+    writer.write(
+        Frame(rows, here, w.a["panels"], lambda row: w.at(w.a["projection"], row, layout.projection_row))
+    )
+    return scratch

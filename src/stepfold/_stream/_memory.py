@@ -1,0 +1,212 @@
+"""What a stream's kernels work on: packed weights, the two rows of a single sequence, the table of many."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._llvm import ROWS, STREAM
+from .._native import (
+    Packing,
+    Program,
+    Recorder,
+    address,
+    aligned,
+    calling_thread,
+    forward_sizes,
+    own_threads,
+    sources_of,
+    thread_cap,
+)
+from .._runtime import Engine
+from ._rows import Indices
+
+Array = NDArray[Any]
+_BEFORE = list(STREAM).index("before")
+_COUNT, _BLOCK, _SLOTS = (list(ROWS).index(name) for name in ("count", "block", "slots"))
+_LONG = 50_000  # multiply-adds from which on letting other Python threads run is worth its cost
+_ROWS_AT_ONCE = 48
+_TASKS_A_THREAD = 4
+_SHORT_CALL, _LONG_CALL = (make(None, ctypes.c_void_p) for make in (ctypes.PYFUNCTYPE, ctypes.CFUNCTYPE))
+
+
+class Weights:
+    """A cell's parameters, packed for the kernels of an engine: `arrays` by the names of their arguments."""
+
+    def __init__(self, engine: Engine, kind: str, features: int, params: Mapping[str, Array]) -> None:
+        self.engine, self.features = engine, features
+        self.size = sum(value.size for value in params.values())
+        layout, kernel, sources = engine.layout, engine.kernel(kind).kernel, sources_of(features)
+        sizes = forward_sizes(layout, kernel, sources)
+        self.arrays = {name: aligned(size, engine.dtype) for name, size in sizes.items()}
+        recorder, packing = Recorder(), Packing(engine.dtype)
+        for name, array in self.arrays.items():
+            packing.add(name, recorder.operand(), array.shape)
+        pieces = {}
+        for name, value in params.items():
+            place = f"weight {name}"
+            pieces[name] = [(place, packing.add(place, recorder.operand(), value.shape))]
+        packing.plan(packing.forward(layout, kernel, sources, pieces)).record(recorder.phase())
+        given = [np.ascontiguousarray(value) for value in params.values()]
+        operands = list(map(address, [*self.arrays.values(), *given]))
+        status = recorder.finish().run(operands, calling_thread(), 1)
+        if status is not None:
+            raise MemoryError(f"weights of {kernel.name} could not be packed: {status}")
+
+    def long(self, rows: int) -> bool:
+        """Whether a timestep of so many rows takes so long that other Python threads should run."""
+        return rows * self.size >= _LONG
+
+
+class Single:
+    """One row: a call of `call` with `address` takes `input` (1, features) one timestep on, to `output`
+    (1, units)."""
+
+    def __init__(self, weights: Weights) -> None:
+        engine, layout = weights.engine, weights.engine.layout
+        kernel = engine.kernel("step")
+        self._units = engine.units
+        self.input = aligned(weights.features, engine.dtype).reshape(1, weights.features)
+        self.output = aligned(engine.units, engine.dtype).reshape(1, engine.units)
+        self._memory = layout.states_of(aligned(2 * layout.state_row, engine.dtype))
+        self._memory[...] = 0
+        self._held = {
+            "inputs": self.input,
+            **weights.arrays,
+            "before": self._memory[0],
+            "after": self._memory[1],
+            "scratch": aligned(kernel.kernel.scratch, engine.dtype),
+            "projection": aligned(layout.projection_row, engine.dtype),
+            "outputs": self.output,
+        }
+        block = {"features": weights.features} | {name: a.ctypes.data for name, a in self._held.items()}
+        self._block = np.array([block[name] for name in STREAM], np.int64)
+        self.address = ctypes.c_void_p(self._block.ctypes.data)
+        self._code = kernel
+        self.call = (_LONG_CALL if weights.long(1) else _SHORT_CALL)(kernel.address)
+
+    def states(self) -> Array:
+        """The states before the next timestep, (1, states, units): a view."""
+        at = int(self._block[_BEFORE] != self._memory[0].ctypes.data)
+        found: Array = self._memory[at : at + 1, :, : self._units]
+        return found
+
+
+class Table:
+    """Many rows: `states` has a slot for each, and every timestep takes those that are chosen."""
+
+    def __init__(self, weights: Weights, capacity: int, threads: int | None) -> None:
+        self._weights, self._threads = weights, threads
+        self._engine, self._kernel = weights.engine, weights.engine.kernel("rows")
+        self._short, self._long = _SHORT_CALL(self._kernel.address), _LONG_CALL(self._kernel.address)
+        self._program: Program | None = None
+        self._slots: Indices = np.zeros(0, np.int64)
+        self._step: Callable[[], object]
+        self._memory = np.empty((0, self._engine.layout.state_row), self._engine.dtype)
+        self.use(self.memory(capacity))
+
+    def memory(self, capacity: int, kept: Indices | None = None) -> Array:
+        """Return memory for so many slots: the first hold what those of `kept` do now (None: all of them),
+        the others zeros."""
+        row = self._engine.layout.state_row
+        memory = aligned(capacity * row, self._engine.dtype).reshape(capacity, row)
+        states = self._memory if kept is None else self._memory[kept]
+        memory[: len(states)], memory[len(states) :] = states, 0
+        return memory
+
+    def use(self, memory: Array) -> None:
+        """Have the states in this memory from now on."""
+        engine, capacity = self._engine, len(memory)
+        rows = min(capacity, _ROWS_AT_ONCE)
+        held = {
+            "states": memory,
+            "inputs": aligned(capacity * self._weights.features, engine.dtype).reshape(capacity, -1),
+            "outputs": aligned(capacity * engine.units, engine.dtype).reshape(capacity, -1),
+            **self._weights.arrays,
+            **{name: aligned(rows * size, engine.dtype) for name, size in self._scratch().items()},
+        }
+        block = {"count": 0, "block": rows, "part": 0, "parts": 1, "slots": 0}
+        block |= {"features": self._weights.features} | {name: a.ctypes.data for name, a in held.items()}
+        self._block = np.array([block[name] for name in ROWS], np.int64)
+        self._address = ctypes.c_void_p(self._block.ctypes.data)
+        self._memory, self._input, self._output, self._held = memory, held["inputs"], held["outputs"], held
+        self._views = self._input[:0], self._output[:0]
+        self._choose(self._slots[:0])
+        self.states = engine.layout.states_of(memory)[:, :, : engine.units]
+
+    def _scratch(self) -> dict[str, int]:
+        """The arguments that are memory of a task, and the elements of each a row."""
+        layout, row = self._engine.layout, self._engine.layout.state_row
+        kernel = self._kernel.kernel
+        return {
+            "before": row,
+            "after": row,
+            "scratch": kernel.scratch,
+            "projection": layout.projection_row,
+        }
+
+    def inputs(self, count: int) -> Array:
+        """Where the inputs of so many rows are to be written, (count, features)."""
+        if len(self._views[0]) != count:
+            self._views = self._input[:count], self._output[:count]
+        return self._views[0]
+
+    def step(self, slots: Indices) -> Array:
+        """Take the rows of these slots, whose inputs are written, one timestep on; return the outputs
+        (count, units), a view of the table's own memory."""
+        if slots is not self._slots:
+            self._choose(slots)
+        self._step()
+        return self._views[1]
+
+    def _choose(self, slots: Indices) -> None:
+        """Make ready for timesteps of the rows of these slots."""
+        count, weights = len(slots), self._weights
+        self._slots = slots
+        self._block[_COUNT], self._block[_SLOTS] = count, address(slots)
+        threads = 1 if count <= _ROWS_AT_ONCE else thread_cap(self._threads)
+        if threads > 1 and self._engine.tasks(count, count, threads) > 1:
+            self._step = partial(self._step_in_parts, threads)
+        else:
+            self._step = partial(self._long if weights.long(count) else self._short, self._address)
+
+    def _step_in_parts(self, threads: int) -> None:
+        slots, parts = self._slots, _TASKS_A_THREAD * threads
+        if self._program is None or self._program.tasks != parts:
+            self._program = self._recorded(parts)
+        operands = [len(slots), *map(address, (slots, self._memory, self._input, self._output))]
+        status = self._program.run(operands, own_threads(), threads)
+        if status is not None:
+            raise MemoryError(f"{len(slots)} rows could not be taken on: {status}")
+
+    def _recorded(self, parts: int) -> Program:
+        recorder, itemsize = Recorder(), self._engine.dtype.itemsize
+        given = {name: recorder.operand() for name in ("count", "slots", "states", "inputs", "outputs")}
+        memory = {
+            name: recorder.workspace(_ROWS_AT_ONCE * size * itemsize, tasks=parts)
+            for name, size in self._scratch().items()
+        }
+        phase = recorder.phase(parts)
+        for part, launches in enumerate(phase.once):
+            launches.launch(
+                self._kernel,
+                features=self._weights.features,
+                block=_ROWS_AT_ONCE,
+                part=part,
+                parts=parts,
+                **given,
+                **memory,
+                **self._weights.arrays,
+            )
+        return recorder.finish()
+
+
+def write_states(states: Array, at: Any, values: Sequence[Array | None]) -> None:
+    """Write one (n, units) a state, zeros where None, over rows of (slots, states, units)."""
+    for s, value in enumerate(values):
+        states[at, s] = 0 if value is None else value
