@@ -34,9 +34,10 @@ def bare(x, h):
 
 
 def reference(module: Recurrent, x: torch.Tensor, suffix: str = "_l0", reverse: bool = False) -> np.ndarray:
-    params = {name: getattr(module, name + suffix).detach().numpy() for name in module.cell.step.parameters}
-    zeros = [np.zeros((x.shape[0], module.hidden_size))] * len(module.cell.states)
-    return Reference(module.cell.step, x.detach().numpy(), params, zeros, reverse=reverse).outputs
+    names = module.definition.step.parameters
+    params = {name: getattr(module, name + suffix).detach().numpy() for name in names}
+    zeros = [np.zeros((x.shape[0], module.hidden_size))] * len(module.definition.states)
+    return Reference(module.definition.step, x.detach().numpy(), params, zeros, reverse=reverse).outputs
 
 
 @pytest.mark.parametrize("name", [*cells.names(), "leaky"])
@@ -47,7 +48,7 @@ def test_a_layer_is_the_cell_over_time(name: str) -> None:
     outputs, last = module(x)
     np.testing.assert_allclose(outputs.detach().numpy(), reference(module, x), rtol=1e-10, atol=1e-10)
     states = last if isinstance(last, tuple) else (last,)
-    assert [tuple(s.shape) for s in states] == [(1, 2, 5)] * len(module.cell.states)
+    assert [tuple(s.shape) for s in states] == [(1, 2, 5)] * len(module.definition.states)
     torch.testing.assert_close(states[0][0], outputs[:, -1])
 
 
@@ -134,7 +135,7 @@ def test_copied_and_saved(make: Callable[[], Recurrent]) -> None:
     other.load_state_dict(torch.load(written, weights_only=True))
     for copied in (other, copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
         assert repr(copied) == repr(module)
-        assert copied.cell == module.cell
+        assert copied.definition == module.definition
         assert_same([copied(x)[0]], [module(x)[0]], rtol=0, atol=0)
     # the graph travels, not the function
     assert b"test_torch_recurrent" not in pickle.dumps(module)

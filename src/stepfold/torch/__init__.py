@@ -1,11 +1,15 @@
 """PyTorch modules: `RNN`, `LSTM`, `GRU` and `Embedding` in place of torch.nn's, `Recurrent` for any cell,
-`accelerate` and `restore` for a model; `Tokens` for ids in place of vectors.
+`RecurrentCell` for one timestep of it (`RNNCell`, `LSTMCell` and `GRUCell` are torch.nn's own, in which one
+timestep is as fast as a kernel), `accelerate` and `restore` for a model; `Tokens` for ids.
 
 `run` is the same as a function of tensors.
 """
 
+from torch.nn import GRUCell, LSTMCell, RNNCell
+
 from ._accelerate import Accelerated, accelerate, restore
 from ._drop_in import GRU, LSTM, RNN
+from ._one_step import RecurrentCell
 from ._recurrent import Recurrent
 from ._scan import run
 from ._tokens import Embedding, Tokens
@@ -17,7 +21,11 @@ __all__ = [
     "RNN",
     "Accelerated",
     "Embedding",
+    "GRUCell",
+    "LSTMCell",
+    "RNNCell",
     "Recurrent",
+    "RecurrentCell",
     "SlowPathWarning",
     "Tokens",
     "accelerate",

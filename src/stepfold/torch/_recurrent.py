@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from .._cell import Cell
-from .._graph import KERNEL, RECURRENT_KERNEL, Dims
 from .._runtime import Recipe
-from ..cells import by_name
 from ._noise import Noise
+from ._one_step import RecurrentCell, check_sizes, definition_of, start
 from ._surface import Form, open_input, run_layers, scan_direction, stand_as_leaf
 from ._tokens import Tokens
 
@@ -48,21 +47,8 @@ class Recurrent(nn.Module):  # type: ignore[misc]
         zoneout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.cell = by_name(cell) if isinstance(cell, str) else cell
-        if not isinstance(self.cell, Cell):
-            raise TypeError(
-                f"cell should be a stepfold cell or the name of one, got {type(cell).__name__}; "
-                "write @stepfold.cell above the function"
-            )
-        for name, size in (
-            ("input_size", input_size),
-            ("hidden_size", hidden_size),
-            ("num_layers", num_layers),
-        ):
-            if not isinstance(size, int) or isinstance(size, bool):
-                raise TypeError(f"{name} should be of type int, got: {type(size).__name__}")
-            if size <= 0:
-                raise ValueError(f"{name} must be greater than zero")
+        self.definition = definition_of(cell)
+        check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
             raise ValueError(
                 "dropout should be a number in range [0, 1] representing the probability of an element "
@@ -75,7 +61,7 @@ class Recurrent(nn.Module):  # type: ignore[misc]
         for layer in range(num_layers):
             for suffix in ("", "_reverse")[: self._directions]:
                 width = input_size if layer == 0 else hidden_size * self._directions
-                shapes = self.cell.parameter_shapes(features=width, units=hidden_size)
+                shapes = self.definition.parameter_shapes(features=width, units=hidden_size)
                 self._all_weights.append([f"{name}_l{layer}{suffix}" for name in shapes])
                 for full, shape in zip(self._all_weights[-1], shapes.values(), strict=True):
                     self.register_parameter(
@@ -92,16 +78,13 @@ class Recurrent(nn.Module):  # type: ignore[misc]
 
     def _prepare(self) -> None:
         stand_as_leaf(self)
-        self._recipes = [Recipe.of(step, self.hidden_size) for step in self.noise.steps(self.cell.step)]
+        self._recipes = [Recipe.of(step, self.hidden_size) for step in self.noise.steps(self.definition.step)]
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew: as the cell says, else kernels Glorot-uniform, recurrent kernels
         orthogonal, vectors zero."""
-        step = self.cell.step
         for names in self._all_weights:
-            for full, (name, dims) in zip(names, step.parameters.items(), strict=True):
-                begin = step.kernels.get(name, ("", step.vectors.get(name, 0.0)))
-                _start(getattr(self, full), dims, *begin)
+            start(self.definition.step, [getattr(self, name) for name in names])
 
     def flatten_parameters(self) -> None:
         """Do nothing: the parameters are used where they lie."""
@@ -110,10 +93,10 @@ class Recurrent(nn.Module):  # type: ignore[misc]
         """Run the layers over `input`, vectors or `Tokens`; returns (output, hx)."""
         if torch.onnx.is_in_onnx_export():
             raise RuntimeError(
-                f"torch.onnx.export knows no operator for the cell {self.cell.name}; "
+                f"torch.onnx.export knows no operator for the cell {self.definition.name}; "
                 'stepfold.export(model, "model.onnx") writes it'
             )
-        states = len(self.cell.states)
+        states = len(self.definition.states)
         form = Form(
             type(self).__name__,
             self.input_size,
@@ -129,7 +112,7 @@ class Recurrent(nn.Module):  # type: ignore[misc]
 
     def extra_repr(self) -> str:
         """Say the arguments that differ from their defaults."""
-        text = f"{self.cell.name}, {self.input_size}, {self.hidden_size}"
+        text = f"{self.definition.name}, {self.input_size}, {self.hidden_size}"
         text += "" if self.num_layers == 1 else f", num_layers={self.num_layers}"
         given = {
             "batch_first": self.batch_first,
@@ -142,26 +125,24 @@ class Recurrent(nn.Module):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         # recipes are those of this version of stepfold; a saved module may be loaded by another
-        own = ("_recipes", "__module__")
+        own = ("_recipes", "__module__", "definition")
         state = {name: value for name, value in self.__dict__.items() if name not in own}
-        return state | {"cell": self.cell.to_json()}
+        return state | {"cell": self.definition.to_json()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state | {"cell": Cell.from_json(state["cell"])})
+        saved = {name: value for name, value in state.items() if name != "cell"}
+        super().__setstate__(saved | {"definition": Cell.from_json(state["cell"])})
         self._prepare()
 
-
-@torch.no_grad()  # type: ignore[untyped-decorator]
-def _start(weight: Tensor, dims: Dims, kind: str, value: float) -> None:
-    if kind == "identity":
-        weight.copy_(value * torch.eye(len(weight), dtype=weight.dtype, device=weight.device))
-    elif kind == "normal":
-        nn.init.normal_(weight, 0.0, value)
-    elif dims == KERNEL:
-        nn.init.xavier_uniform_(weight)
-    elif dims == RECURRENT_KERNEL:
-        # the decomposition behind it knows no half precision
-        wide = torch.promote_types(weight.dtype, torch.float32)
-        weight.copy_(nn.init.orthogonal_(torch.empty_like(weight, dtype=wide)))
-    else:
-        nn.init.constant_(weight, value)
+    @property
+    def cell(self) -> RecurrentCell:
+        """The module of one timestep, with the same parameters; ValueError for several layers or directions,
+        and for recurrent dropout and zoneout, which belong to whole sequences."""
+        if len(self._all_weights) > 1 or any(self.noise):
+            raise ValueError(f"one timestep needs one layer, one direction and no noise, not {self!r}")
+        return RecurrentCell.sharing(
+            self.definition,
+            self.input_size,
+            self.hidden_size,
+            [getattr(self, name) for name in self._all_weights[0]],
+        )

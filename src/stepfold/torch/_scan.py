@@ -68,8 +68,11 @@ def scan(
     *,
     extra: Sequence[Tensor] = (),
     reverse: bool = False,
+    sequences: bool = True,
 ) -> tuple[Tensor, list[Tensor]]:
     """Scan a batch with a recipe: the outputs, laid out as the inputs, and the last states (batch, units).
+
+    Without `sequences` the outputs need not be there.
 
     Under autocast everything runs in the dtype of the weights; half precision runs in float32, and the
     results are rounded. The recipe's flags are filled in here.
@@ -96,7 +99,7 @@ def scan(
         given = [inputs, *weights, *states, *([] if side is None else [side])]
         # a traced program may run with gradients or without: torch.jit.trace tries both
         training = (torch.is_grad_enabled() or torch.jit.is_tracing()) and any(t.requires_grad for t in given)
-        outputs, last, _ = scan_operator(*arguments, True, training)
+        outputs, last, _ = scan_operator(*arguments, sequences, training)
     else:
         warn_once(
             f"stepfold runs the cell {recipe.step.name} as a loop of torch operations, a timestep at a time: "

@@ -1,0 +1,161 @@
+"""`RecurrentCell`: one timestep of any cell as a module, and what it shares with `Recurrent`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .._cell import Cell
+from .._graph import KERNEL, RECURRENT_KERNEL, Dims
+from .._runtime import Recipe
+from .._step import Step
+from ..cells import by_name
+from ._scan import Batch, scan
+
+
+class RecurrentCell(nn.Module):  # type: ignore[misc]
+    """One timestep of any cell, with the surface of torch.nn.LSTMCell.
+
+    `cell` is a `stepfold.Cell` or the name of a built-in one; the parameters have its names, and the shapes
+    that `cell.parameter_shapes` gives. `forward(input, hx=None)` takes input (batch, input_size), or
+    (input_size,), and `hx`, the state (batch, hidden_size), or a tuple of one a state for cells with several,
+    zeros if left out; it returns the new state, or the tuple. Where a whole sequence is known, `Recurrent` is
+    many times faster than a loop over this.
+    """
+
+    def __init__(
+        self, cell: Cell | str, input_size: int, hidden_size: int, device: Any = None, dtype: Any = None
+    ) -> None:
+        super().__init__()
+        definition = definition_of(cell)
+        check_sizes(input_size=input_size, hidden_size=hidden_size)
+        shapes = definition.parameter_shapes(features=input_size, units=hidden_size)
+        made = [nn.Parameter(torch.empty(shape, device=device, dtype=dtype)) for shape in shapes.values()]
+        self._begin(definition, input_size, hidden_size, made)
+        self.reset_parameters()
+
+    @classmethod
+    def sharing(
+        cls, definition: Cell, input_size: int, hidden_size: int, parameters: Sequence[Tensor]
+    ) -> RecurrentCell:
+        """Return the module that has these parameters, in the cell's order."""
+        module = cls.__new__(cls)
+        nn.Module.__init__(module)
+        module._begin(definition, input_size, hidden_size, parameters)
+        return module
+
+    def _begin(
+        self, definition: Cell, input_size: int, hidden_size: int, parameters: Sequence[Tensor]
+    ) -> None:
+        self.definition, self.input_size, self.hidden_size = definition, input_size, hidden_size
+        for name, parameter in zip(definition.step.parameters, parameters, strict=True):
+            self.register_parameter(name, parameter)
+        self._recipe = Recipe.of(definition.step, hidden_size)
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew, as `Recurrent` does."""
+        start(self.definition.step, list(self.parameters()))
+
+    def forward(self, input: Tensor, hx: Any = None) -> Any:
+        """Compute one timestep."""
+        name, single = type(self).__name__, input.dim() == 1
+        if input.dim() not in (1, 2):
+            raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.dim()}D instead")
+        if input.shape[-1] != self.input_size:
+            raise RuntimeError(
+                f"{name}: input has inconsistent input_size: got {input.shape[-1]}, "
+                f"expected {self.input_size}"
+            )
+        rows = input.unsqueeze(0) if single else input  # (B, F)
+        _, last = scan(
+            self._recipe,
+            Batch(rows.shape[0]),
+            rows.unsqueeze(1),
+            list(self.parameters()),
+            self._states(hx, rows, single),
+            sequences=False,
+        )
+        found = tuple(state.squeeze(0) if single else state for state in last)
+        return found if len(found) > 1 else found[0]
+
+    def _states(self, hx: Any, rows: Tensor, single: bool) -> list[Tensor] | None:
+        """Return the states given, (batch, hidden_size) each; None if there are none."""
+        if hx is None:
+            return None
+        count, name = len(self.definition.states), type(self).__name__
+        given = list(hx) if isinstance(hx, (tuple, list)) else [hx]
+        if len(given) != count:
+            raise RuntimeError(
+                f"{name}: {self.definition.name} has {count} states, "
+                f"{', '.join(self.definition.states)}; hx has {len(given)}"
+            )
+        expected = (self.hidden_size,) if single else (rows.shape[0], self.hidden_size)
+        for state, which in zip(given, self.definition.states, strict=True):
+            if tuple(state.shape) != expected:
+                raise RuntimeError(
+                    f"{name}: state {which} has shape {tuple(state.shape)}, expected {expected} "
+                    "(batch, hidden_size)"
+                )
+        return [state.unsqueeze(0) if single else state for state in given]
+
+    def extra_repr(self) -> str:
+        """Say the cell and the sizes."""
+        return f"{self.definition.name}, {self.input_size}, {self.hidden_size}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # the cell as a graph, not as code; a recipe is that of this version of stepfold
+        state = {
+            name: value for name, value in self.__dict__.items() if name not in ("_recipe", "definition")
+        }
+        return state | {"cell": self.definition.to_json()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        saved = {name: value for name, value in state.items() if name != "cell"}
+        super().__setstate__(saved | {"definition": Cell.from_json(state["cell"])})
+        self._recipe = Recipe.of(self.definition.step, self.hidden_size)
+
+
+def definition_of(cell: Cell | str) -> Cell:
+    """Return a cell, or the built-in one of that name; TypeError for anything else."""
+    found = by_name(cell) if isinstance(cell, str) else cell
+    if not isinstance(found, Cell):
+        raise TypeError(
+            f"cell should be a stepfold cell or the name of one, got {type(cell).__name__}; "
+            "write @stepfold.cell above the function"
+        )
+    return found
+
+
+def check_sizes(**sizes: int) -> None:
+    """TypeError or ValueError, as torch.nn's, for a size that is no integer of at least 1."""
+    for name, size in sizes.items():
+        if not isinstance(size, int) or isinstance(size, bool):
+            raise TypeError(f"{name} should be of type int, got: {type(size).__name__}")
+        if size <= 0:
+            raise ValueError(f"{name} must be greater than zero")
+
+
+def start(step: Step, parameters: Sequence[Tensor]) -> None:
+    """Draw a step's parameters, in its order: as it says, else kernels Glorot-uniform, recurrent kernels
+    orthogonal, vectors zero."""
+    for parameter, (name, dims) in zip(parameters, step.parameters.items(), strict=True):
+        _start(parameter, dims, *step.kernels.get(name, ("", step.vectors.get(name, 0.0))))
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def _start(weight: Tensor, dims: Dims, kind: str, value: float) -> None:
+    if kind == "identity":
+        weight.copy_(value * torch.eye(len(weight), dtype=weight.dtype, device=weight.device))
+    elif kind == "normal":
+        nn.init.normal_(weight, 0.0, value)
+    elif dims == KERNEL:
+        nn.init.xavier_uniform_(weight)
+    elif dims == RECURRENT_KERNEL:
+        # the decomposition behind it knows no half precision
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        weight.copy_(nn.init.orthogonal_(torch.empty_like(weight, dtype=wide)))
+    else:
+        nn.init.constant_(weight, value)
