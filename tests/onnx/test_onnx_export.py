@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import onnx
 import pytest
 from onnx_helpers import BATCH, TIME, UNITS, VOCABULARY, check, holes, kinds, layer, model, session, values
 
-import stepfold
+import stepfold.onnx
 from stepfold import cells
 from stepfold.data import UnicodeWords
 from stepfold.model import (
@@ -133,9 +134,18 @@ def test_metadata(tmp_path: Path) -> None:
     assert (found["name"], json.loads(found["labels"]), found["length"]) == ("reviews", ["neg", "pos"], "40")
     assert found["vocabulary"] == vocabulary.to_json()
     assert proto.producer_name == "stepfold"
-    valued = Model((layer(cells.gru, units=1),), Sequences(3), scale=np.array([2.0]), shift=np.array([-1.0]))
-    found = {p.key: p.value for p in to_onnx(valued).metadata_props}
-    assert found == {"name": "model", "scale": "[2.0]", "shift": "[-1.0]"}
+    scale, shift = np.array([2.0]), np.array([-1.0])
+    valued = Model((layer(cells.gru, units=1),), Sequences(3), name="", scale=scale, shift=shift)
+    proto = to_onnx(valued)
+    onnx.checker.check_model(proto)
+    found = {p.key: p.value for p in proto.metadata_props}
+    assert found == {"name": "", "scale": "[2.0]", "shift": "[-1.0]"}
+
+
+def test_without_the_package_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"needs the package onnx: pip install 'stepfold\[onnx\]'"):
+        importlib.reload(stepfold.onnx)
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from onnx_helpers import FEATURES, UNITS, layer, model, values
 
 from stepfold import cells
 from stepfold.onnx import OnnxError, from_onnx, to_onnx
+from stepfold.onnx._nodes import OPERATORS
+from stepfold.onnx._recurrent_nodes import ATTRIBUTES
 
 
 def lstm() -> onnx.ModelProto:
@@ -167,6 +170,15 @@ def test_refused_at_a_node(proto: onnx.ModelProto, said: str) -> None:
     made = from_onnx(proto)
     with pytest.raises(OnnxError, match=said):
         made.run({"x": X})
+
+
+def test_the_document_names_every_operator() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "onnx.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"\w+", text))
+    assert words >= {*OPERATORS, *ATTRIBUTES, *ATTRIBUTES["GRU"], *ATTRIBUTES["LSTM"]} - {
+        "activation_alpha",
+        "activation_beta",
+    }
 
 
 def test_operands_of_other_shapes() -> None:

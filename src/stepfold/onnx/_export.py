@@ -91,7 +91,7 @@ def to_onnx(model: Model, *, opset: int = 18, ids: Ids = "int32", mask: bool | N
         )
     graph = onnx.helper.make_graph(
         builder.nodes,
-        model.name,
+        model.name or "model",
         inputs,
         [_info("output", builder.type, shape_out)],
         [*builder.initializers(used), *optional],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class _Node:
     function: Callable[[list[Array | None]], Sequence[Array]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OnnxModel:
     """A model read from ONNX; `run` computes it.
 
@@ -56,8 +56,8 @@ class OnnxModel:
 
     inputs: tuple[OnnxInput, ...]
     outputs: tuple[str, ...]
-    _nodes: tuple[_Node, ...]
-    _arrays: Mapping[str, Array]
+    _nodes: tuple[_Node, ...] = field(repr=False)
+    _arrays: Mapping[str, Array] = field(repr=False)
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
         """Return the outputs by name.
