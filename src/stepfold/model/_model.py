@@ -16,7 +16,7 @@ from ._check import Label, checked_flow, checked_labels, checked_row
 from ._explain import Explanation
 from ._layers import Array, EmbeddingLayer, Layer, PoolingLayer, Signal
 
-_BATCH = 64
+_BATCH = 128
 _LONGEST_NAME = 1_000
 
 
