@@ -8,7 +8,10 @@ import time
 
 from . import _report
 
-NAMES = ("layer", "inference", "stream", "costs", "program", "torch_users", "company", "serve", "accuracy")
+NAMES = (
+    *("layer", "inference", "stream", "costs", "program", "torch_users", "company", "model_file", "serve"),
+    "accuracy",
+)
 
 
 def main() -> int:
