@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ class Texts:
     """How texts become ids: of a longer text the last `length` ids are taken; a shorter one is padded with 0
     on the left, up to `length` where the model masks nothing."""
 
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary = field(repr=False)
     length: int
 
     def __post_init__(self) -> None:

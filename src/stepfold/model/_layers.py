@@ -6,7 +6,7 @@ Every layer takes and returns a `Signal`. Nothing here knows a framework or a fi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -82,7 +82,7 @@ def _both(mask: Array | None, other: Array) -> Array:
 class EmbeddingLayer:
     """Rows of a table (vocabulary_size, features), chosen by ids; with `mask_zero` the id 0 is masked."""
 
-    table: Array
+    table: Array = field(repr=False)
     mask_zero: bool = False
 
     def __post_init__(self) -> None:
@@ -123,8 +123,8 @@ class MaskingLayer:
 class AffineLayer:
     """`values * scale + shift`, both (features,): normalisation with fixed statistics."""
 
-    scale: Array
-    shift: Array
+    scale: Array = field(repr=False)
+    shift: Array = field(repr=False)
 
     def __post_init__(self) -> None:
         for name, array in (("scale", self.scale), ("shift", self.shift)):
@@ -146,7 +146,7 @@ class RecurrentLayer:
     """
 
     cell: Cell
-    params: Mapping[str, Array]
+    params: Mapping[str, Array] = field(repr=False)
     reverse: bool = False
     return_sequences: bool = False
 
@@ -275,8 +275,8 @@ def _mean(values: Array, mask: Array | None) -> Array:
 class DenseLayer:
     """`activation(values @ kernel + bias)`: kernel (features, outputs), bias (outputs,) or None."""
 
-    kernel: Array
-    bias: Array | None = None
+    kernel: Array = field(repr=False)
+    bias: Array | None = field(default=None, repr=False)
     activation: str = "linear"
 
     def __post_init__(self) -> None:
