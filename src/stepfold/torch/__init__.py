@@ -2,7 +2,7 @@
 `RecurrentCell` for one timestep of it (`RNNCell`, `LSTMCell` and `GRUCell` are torch.nn's own, in which one
 timestep is as fast as a kernel), `accelerate` and `restore` for a model; `Tokens` for ids.
 
-`run` is the same as a function of tensors.
+`run` is the same as a function of tensors; `to_model` makes a trained module data that needs no PyTorch.
 """
 
 from torch.nn import GRUCell, LSTMCell, RNNCell
@@ -12,6 +12,7 @@ from ._drop_in import GRU, LSTM, RNN
 from ._one_step import RecurrentCell
 from ._recurrent import Recurrent
 from ._scan import run
+from ._to_model import to_model
 from ._tokens import Embedding, Tokens
 from ._warn import SlowPathWarning
 
@@ -31,4 +32,5 @@ __all__ = [
     "accelerate",
     "restore",
     "run",
+    "to_model",
 ]
