@@ -79,7 +79,7 @@ class Exporter:
 def _cell_of(module: Any) -> tuple[Cell, Recipe]:
     """Return the cell of a recurrent module in inference, and where its parameters lie in the weights."""
     if isinstance(module, Recurrent):
-        cell = module.cell
+        cell = module.definition
         recipe = Recipe.of(cell.step, module.hidden_size)
     else:
         normed = getattr(module, "layer_norm", False)

@@ -188,7 +188,9 @@ class _Reader:
         if not values.time:
             raise RefusedError("it needs sequences, and time is gone")
         self._axes.settle(values, module.batch_first, "this module")
-        states = len(module.cell.states) if isinstance(module, Recurrent) else 1 + (module.mode == "LSTM")
+        states = (
+            len(module.definition.states) if isinstance(module, Recurrent) else 1 + (module.mode == "LSTM")
+        )
         return Called(values, self._exporter.recurrent(module), states)
 
     def _error(self, node: fx.Node, error: RefusedError) -> ValueError:
