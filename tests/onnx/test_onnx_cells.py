@@ -170,7 +170,11 @@ def test_cells_that_use_little() -> None:
     def swaps(x, h, c, *, W):  # type: ignore[no-untyped-def]
         return c, h + W @ x
 
-    for made in (constant_state, without_input, same_twice, swaps):
+    @cell
+    def chosen_by_input(x, h, *, W):  # type: ignore[no-untyped-def]
+        return stepfold.where(W @ x > 0.1, 0.5 * h, stepfold.tanh(W @ x))
+
+    for made in (constant_state, without_input, same_twice, swaps, chosen_by_input):
         for mask in (None, holes()):
             for sequences in (False, True):
                 check([layer(made, sequences=sequences)], values(), mask)

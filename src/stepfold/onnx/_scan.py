@@ -48,12 +48,14 @@ def scan_operator(
     states = [body.name(state) for state in step.states]
     leaves |= {("state", name): state for name, state in zip(step.states, states, strict=True)}
     known |= {identity: inner[outer] for identity, outer in entering.items()}
+    conditions = {known[id(n)] for n in step.nodes if n.boolean and id(n) in entering}
     values = _lowered(body, [n for n in step.nodes if id(n) in inside], leaves, params, units, known)
     active = None
     if mask is not None:
         outer = b.operator("Unsqueeze", mask, b.integers(-1))  # (B, T, 1)
         scanned.append(outer)
         active = inner[outer] = body.name("active")
+        conditions.add(active)
     new = [
         _new_state(body, values[id(n)], old, id(n) in varying, active)
         for n, old in zip(step.outputs, states, strict=True)
@@ -68,7 +70,7 @@ def scan_operator(
             body.nodes,
             step.name,
             [_described(n, b.type) for n in states]
-            + [_described(n, onnx.TensorProto.BOOL if n == active else b.type) for n in inner.values()],
+            + [_described(n, onnx.TensorProto.BOOL if n in conditions else b.type) for n in inner.values()],
             [_described(n, b.type) for n in outputs],
         ),
         num_scan_inputs=len(scanned),
