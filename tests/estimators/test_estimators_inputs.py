@@ -1,6 +1,7 @@
 """What a careless user gives to an estimator: it is taken where its meaning is plain, else refused."""
 
 import copy
+import os
 import pickle
 import threading
 
@@ -11,9 +12,10 @@ from sklearn.exceptions import NotFittedError
 
 from stepfold import cell, tanh
 from stepfold.estimators import SequenceClassifier, SequenceRegressor, TextClassifier, load
+from stepfold.estimators._sequence import sequences_of
 from text_helpers import make_sequences, make_texts
 
-# Keras's own saving of variables does not know the newest argument of __array__ yet.
+# Keras's own reading of variables does not know the newest argument of __array__ yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
 SMALL = {"units": 4, "embedding": 5, "length": 12, "epochs": 1, "random_state": 0}
 
@@ -45,6 +47,8 @@ def plain(x, h, *, W, U, b):
         (Table(), "X has the shape (2, 2); give a list of texts, or an array (texts,); of a table take one"),
         ([], "there are no examples (0 samples)"),
         (["", " "], "the texts hold no words at all"),
+        (["a", None], "X[1] is missing (None); fill it in, or leave the text out"),
+        (["a", np.nan], "X[1] is missing (nan); fill it in, or leave the text out"),
     ],
 )
 def test_what_are_no_texts_is_refused(texts, message):
@@ -193,3 +197,54 @@ def test_estimators_are_pickled_and_copied_with_their_own_cells(kind):
         np.testing.assert_array_equal(again.predict(sequences), model.predict(sequences))
         assert again.get_params()["cell"].name == "plain"
     assert isinstance(model.network_, keras.Model)
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "int8", "boolean", "category", "string", "object"])
+def test_labels_in_a_column_of_pandas_are_what_they_are(dtype):
+    pandas = pytest.importorskip("pandas")
+    given = {"boolean": [True, False], "string": ["b", "a"], "category": ["b", "a"]}.get(dtype, [7, 3])
+    classes = SequenceClassifier()
+    assert classes._learn_classes(pandas.Series(given, index=[5, 9], dtype=dtype)).tolist() == [1, 0]
+    assert classes.classes_.tolist() == sorted(given)
+    assert type(classes.classes_.tolist()[0]) is type(given[0])
+    if dtype != "int8":
+        with pytest.raises(ValueError, match=r"y\[1\] is .*, which is no class; fill it in"):
+            classes._learn_classes(pandas.Series([given[0], None, given[1]], dtype=dtype))
+
+
+def test_tables_and_columns_of_pandas_hold_sequences():
+    pandas = pytest.importorskip("pandas")
+    arrays = [np.ones((2, 3), np.float32), np.zeros((4, 3), np.float32)]
+    tables = [pandas.DataFrame(array, columns=list("abc")) for array in arrays]
+    objects = np.empty(2, object)
+    objects[:] = arrays
+    for given in (tables, pandas.Series(arrays, index=[8, 1]), objects):
+        found, flat = sequences_of(given, "SequenceClassifier")
+        assert (found.lengths.tolist(), flat) == ([2, 4], False)
+        np.testing.assert_array_equal(found.values, np.concatenate(arrays))
+    found, flat = sequences_of(pandas.DataFrame(np.arange(6).reshape(2, 3)), "SequenceClassifier")
+    assert (found.lengths.tolist(), flat) == ([3, 3], True)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="other backends run in forked processes")
+@pytest.mark.filterwarnings("ignore:os.fork", "ignore:This process")
+def test_a_forked_process_is_told_why_the_network_cannot_run_there(fitted):
+    texts, labels = make_texts(rows=4)
+    expected = fitted.predict_proba(texts)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            for call in (lambda: fitted.predict(texts), lambda: TextClassifier(**SMALL).fit(texts, labels)):
+                with pytest.raises(RuntimeError, match=r"forked .* with the estimator's to_model\(\)"):
+                    call()
+            found = fitted.to_model().predict_proba(texts)
+            os.write(writer, b"same" if np.allclose(found, expected, atol=1e-5) else b"other")
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answer:
+        assert answer.read() == b"same"
+    assert os.waitpid(child, 0)[1] == 0
+    np.testing.assert_array_equal(fitted.predict_proba(texts), expected)

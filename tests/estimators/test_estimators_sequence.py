@@ -6,8 +6,6 @@ import pytest
 from stepfold.estimators import SequenceClassifier, SequenceRegressor, load
 from text_helpers import make_sequences
 
-# Keras's own saving of variables does not know the newest argument of __array__ yet.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
 SMALL = {"units": 6, "epochs": 12, "learning_rate": 0.02, "random_state": 0}
 
 

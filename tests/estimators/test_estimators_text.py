@@ -16,8 +16,6 @@ from stepfold import cell, tanh
 from stepfold.estimators import RunError, SequenceClassifier, TextClassifier, load
 from text_helpers import make_texts
 
-# Keras's own saving of variables does not know the newest argument of __array__ yet.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
 SMALL = {
     "units": 4,
     "embedding": 5,
@@ -93,6 +91,8 @@ def test_three_classes_an_own_cell_and_weights():
     assert clone(model).get_params()["cell"] is plain
 
 
+# Keras's own get_weights does not know the newest argument of __array__ yet.
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
 def test_the_same_seed_gives_the_same_weights_and_leaves_the_caller_s_random_numbers_alone():
     texts, labels = make_texts(rows=40)
     model, found = TextClassifier(epochs=2, word_dropout=0.2, **SMALL), []

@@ -76,7 +76,7 @@ class WeightAverage(keras.callbacks.Callback):  # type: ignore[misc]  # keras ha
             self._raw = None
 
     def _weights(self) -> list[NDArray[Any]]:
-        return [np.array(keras.ops.convert_to_numpy(v)) for v in self.model.trainable_variables]
+        return [np.array(keras.ops.convert_to_numpy(v.value)) for v in self.model.trainable_variables]
 
     def _assign(self, values: list[NDArray[Any]]) -> None:
         for variable, value in zip(self.model.trainable_variables, values, strict=True):

@@ -19,6 +19,7 @@ from ..data import Ragged, split, split_blocks
 from ..model import Model
 from ..report import Reading, training_fragment, write_training_report
 from ._batches import Batches, Examples
+from ._forked import check_process
 from ._history import figures
 from ._network import count_parameters
 from ._reading import read
@@ -121,6 +122,7 @@ class RecurrentEstimator(SavedEstimator):
             RunError: a folder that cannot be used.
             KeyboardInterrupt: after Ctrl-C; with a folder, the best network so far and the state are there.
         """
+        check_process()
         settings = resolve(self._settings_kind, self._defaults(), self._given())
         run = self._run_of(folder, resume)
         callbacks = self._checked_callbacks()
@@ -302,6 +304,7 @@ class RecurrentEstimator(SavedEstimator):
     def _network_output(self, X: Any) -> NDArray[np.float32]:
         """Return what the network gives for some inputs, (inputs, outputs)."""
         check_is_fitted(self, "network_")
+        check_process()
         inputs = self._encode(X)
         examples = Examples(inputs, np.zeros(len(inputs), np.int32))
         if not len(inputs):

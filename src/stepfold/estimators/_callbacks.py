@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import keras
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from ._average import WeightAverage
 from ._batches import Batches
 from ._history import Row, best, is_row, to_csv
+from ._network import save_network
 from ._run import RunError, RunFolder
 from ._stored_values import UNREADABLE
 
@@ -199,9 +201,9 @@ class Recorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
         self.rows.append(row)
         if best(self.rows) is row:
             with self._average.used():
-                self.weights = [np.array(keras.ops.convert_to_numpy(v)) for v in self.model.weights]
+                self.weights = [np.array(keras.ops.convert_to_numpy(v.value)) for v in self.model.weights]
                 if self._run is not None:
-                    self._run.write(self._run.model, self.model.save)
+                    self._run.write(self._run.model, partial(save_network, self.model))
         if self._run is not None:
             self._write_checkpoint(epoch + 1, 0)
             self._run.write_text(self._run.history, to_csv(self.rows))
@@ -221,7 +223,7 @@ class Recorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
     def _write_checkpoint(self, epoch: int, batch: int) -> None:
         assert self._run is not None
         groups = {
-            "state": [keras.ops.convert_to_numpy(value) for value in _state(self.model)],
+            "state": [keras.ops.convert_to_numpy(variable.value) for variable in _state(self.model)],
             "average": self._average.mean,
             "best": self.weights or [],
         }

@@ -28,6 +28,8 @@ class CheckedTexts:
 
     def __iter__(self) -> Iterator[str]:
         for k, text in enumerate(self._texts):
+            if text is None or type(text).__name__ == "NAType" or (isinstance(text, float) and text != text):
+                raise ValueError(f"X[{k}] is missing ({text}); fill it in, or leave the text out")
             if not isinstance(text, str):
                 raise ValueError(f"X[{k}] is a {type(text).__name__}, not a text: {str(text)[:40]!r}")
             yield text

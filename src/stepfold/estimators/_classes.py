@@ -122,6 +122,8 @@ def _labels_of(y: Any) -> NDArray[Any]:
         if not isinstance(y, Iterable):
             raise ValueError(f"y is a {type(y).__name__}; give a list of labels, one for each input")
         y = list(y)
+    if getattr(getattr(y, "dtype", None), "na_value", None) is not None:  # a column of pandas's own integers
+        y = np.asarray(y)
     labels: NDArray[Any] = column_or_1d(y, warn=True)
     if labels.dtype.kind not in "Of":
         return labels

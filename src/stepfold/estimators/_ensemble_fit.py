@@ -20,6 +20,7 @@ from ._batches import Examples
 from ._callbacks import interruptible
 from ._checked_texts import CheckedTexts
 from ._ensemble import MEMBERS, EvidenceEnsemble, Member, tokenise
+from ._forked import check_process
 from ._run import RunError, RunFolder
 from ._settings import EnsembleSettings, resolve
 
@@ -96,6 +97,7 @@ class EnsembleFitting(RecurrentEstimator):
         folder: str | Path | None,
         resume: bool,
     ) -> Self:
+        check_process()
         check_ensemble(self._given())
         settings: Any = resolve(self._settings_kind, self._defaults(), self._given())
         seed, run = self._seed(), self._run_of(folder, resume)
@@ -160,6 +162,7 @@ class EnsembleFitting(RecurrentEstimator):
         check_is_fitted(self, "network_")
         if not isinstance(self.network_, EvidenceEnsemble):
             return super()._network_output(X)
+        check_process()
         texts = list(CheckedTexts(X))
         if not texts:
             return np.zeros((0, self._outputs()), np.float32)

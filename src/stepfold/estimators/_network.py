@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,14 @@ def compile_network(network: Any, settings: Settings, steps: int, *, regression:
 def count_parameters(network: Any) -> int:
     """Return the number of trainable values."""
     return sum(math.prod(variable.shape) for variable in network.trainable_variables)
+
+
+def save_network(network: Any, path: Path) -> None:
+    """Write a network to a ``.keras`` file."""
+    with warnings.catch_warnings():
+        # Keras's variables do not know the newest argument of __array__ yet.
+        warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy")
+        network.save(path)
 
 
 def load_network(path: Path) -> Any:

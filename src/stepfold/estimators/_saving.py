@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from .._cell import Cell
-from ._network import load_network
+from ._network import load_network, save_network
 from ._run import RunError, RunFolder
 from ._settings import Settings, plain, resolve
 from ._stored_values import stored_history
@@ -37,7 +38,7 @@ class SavedEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         raise NotImplementedError
 
     def _save_network(self, run: RunFolder) -> None:
-        run.write(run.model, self.network_.save)
+        run.write(run.model, partial(save_network, self.network_))
 
     def _load_network(self, run: RunFolder) -> Any:
         return load_network(run.model)

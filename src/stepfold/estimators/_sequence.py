@@ -319,6 +319,8 @@ def sequences_of(X: Any, estimator: str) -> tuple[Ragged, bool]:
     Raises:
         ValueError: other shapes, values that are no numbers, or ones that are not finite.
     """
+    if getattr(X, "ndim", 2) == 1 and X.dtype == object:  # a column of arrays
+        X = list(X)
     if not isinstance(X, np.ndarray) and isinstance(X, (list, tuple)) and not _rectangular(X):
         return _ragged(X, estimator), False
     array = check_array(

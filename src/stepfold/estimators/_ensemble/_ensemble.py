@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,8 @@ class EvidenceEnsemble:
 
     def save(self, folder: str | Path) -> None:
         """Write settings, vocabulary, n-grams and a ``.keras`` file a network into an existing folder."""
+        from .._network import save_network
+
         folder = Path(folder)
         settings = {
             "format": FORMAT,
@@ -163,7 +166,7 @@ class EvidenceEnsemble:
         arrays: Any = self._evidence.to_arrays()
         _replace(folder / EVIDENCE, lambda part: np.savez_compressed(part, **arrays))
         for k, network in enumerate(self._networks):
-            _replace(network_file(folder, k), network.save)
+            _replace(network_file(folder, k), partial(save_network, network))
 
     @classmethod
     def load(cls, folder: str | Path) -> "EvidenceEnsemble":
