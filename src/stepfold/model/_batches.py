@@ -13,6 +13,7 @@ from ..data import Ragged, Vocabulary
 from ._layers import Array
 
 _LONGEST = 1_000_000
+_SHORTEST = 16
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,13 @@ def batches(lengths: NDArray[np.int64], size: int, *, equal: bool) -> Iterator[N
 
 
 def padded(
-    rows: Ragged, chosen: NDArray[np.integer[Any]], most: int | None, *, whole: bool, mask: bool
+    rows: Ragged,
+    chosen: NDArray[np.integer[Any]],
+    most: int | None,
+    *,
+    whole: bool,
+    mask: bool,
+    few: bool = False,
 ) -> tuple[Array, NDArray[np.bool_] | None]:
     """Pad some sequences on the left.
 
@@ -113,11 +120,15 @@ def padded(
         most: of a longer sequence, so many of the last steps are taken; None for all.
         whole: whether to pad up to `most`, not only to the longest sequence.
         mask: whether to return which steps are no padding.
+        few: whether to pad further, to one of few lengths: the kernels' programs are recorded for each shape,
+            which takes longer than a short batch does, while masked timesteps take next to nothing.
 
     Returns:
         (batch, time[, features]), and (batch, time) booleans or None.
     """
     longest = max(int(rows.lengths[chosen].max(initial=1)), 1)
+    if few:
+        longest = max(_SHORTEST, 1 << (longest - 1).bit_length())
     length = longest if most is None else most if whole else min(longest, most)
     values = rows.padded(chosen, length)
     if not mask:

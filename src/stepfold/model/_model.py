@@ -113,7 +113,7 @@ class Model:
         rows = self.encoded(inputs)
         found = np.zeros((len(rows), self.width), self.dtype)
         for chosen in batches(rows.lengths, _BATCH, equal=self.needs_equal_lengths):
-            part = self.run(*self.batch(rows, chosen))
+            part = self.run(*self.batch(rows, chosen, few=not self.needs_equal_lengths))
             if part.ndim > 2:
                 raise ValueError(
                     f"{self.name} gives values at every timestep, {part.shape}; use run, or pool over time"
@@ -159,11 +159,14 @@ class Model:
         """Return texts, or sequences, as the ids or numbers that go in, neither cut nor padded."""
         return encoded(self.inputs, inputs, self.dtype)
 
-    def batch(self, rows: Ragged, chosen: NDArray[np.integer[Any]]) -> tuple[Array, Array | None]:
+    def batch(
+        self, rows: Ragged, chosen: NDArray[np.integer[Any]], *, few: bool = False
+    ) -> tuple[Array, Array | None]:
         """Return some sequences padded on the left, (batch, time[, features]), and their mask, as `run` takes
-        them. The mask is None for texts: there the padding is the id 0, which the embedding masks or not."""
+        them; with `few` to one of few lengths. The mask is None for texts: there the padding is the id 0,
+        which the embedding masks or not."""
         texts = isinstance(self.inputs, Texts)
-        return padded(rows, chosen, self.inputs.length, whole=self.pads, mask=not texts)
+        return padded(rows, chosen, self.inputs.length, whole=self.pads, mask=not texts, few=few)
 
     def answers(self, outputs: Array) -> NDArray[Any]:
         """Return what the network's outputs, (n, outputs), say: the probability of each class, (n, classes),
