@@ -30,6 +30,12 @@ class Rows:
         self._set(numbers.copy(), np.arange(len(numbers), dtype=np.int64))
         self._free = list(range(self.capacity - 1, len(numbers) - 1, -1))
 
+    @staticmethod
+    def fits(numbers: Indices, following: int) -> bool:
+        """Whether these are numbers of rows, ascending and below the next one."""
+        whole = np.concatenate(([-1], numbers, [following])) if 0 <= following < 2**62 else np.zeros(2)
+        return bool((whole[1:] > whole[:-1]).all())
+
     def _set(self, numbers: Indices, slots: Indices) -> None:
         self._numbers, self._slots, self._used = numbers, slots, len(numbers)
         self._changed()

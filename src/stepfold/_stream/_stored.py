@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 _MAGIC = b"stepfold stream 1\n"
 _SIZE = 8
-_DTYPES = ("float32", "float64", "int64", "bool")
+_DTYPES = ("float32", "float64", "int64", "uint8")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,12 @@ from numpy.typing import NDArray
 
 from .._cell import Cell
 from .._dtype import checked_dtype
-from .._locks import ForkSafeLock
 from .._native import thread_cap
 from .._runtime import checked_params, engine_for
 from ._memory import Single, Table, Weights, write_states
 from ._rows import Indices, Rows
 from ._stored import read_state, written_state
+from ._turn import Turn
 
 Array = NDArray[Any]
 _ARRAY = np.ndarray
@@ -57,7 +56,7 @@ class Stream:
         self._dtype = self._engine.dtype
         self._kind = "step" if batch == 1 else "rows"
         self._weights = Weights(self._engine, self._kind, self._features, checked)
-        self._lock = ForkSafeLock()
+        self._turn = Turn()
         self._batch, self._rows = batch, Rows(batch)
         self._single: Single | None = None
         self._table: Table | None = None
@@ -97,16 +96,6 @@ class Stream:
         assert self._table is not None
         return self._table.states
 
-    def _alone(self) -> AbstractContextManager[object]:
-        """The lock that whoever works on the stream holds; RuntimeError if another thread does."""
-        lock: Any = self._lock.lock
-        if lock.locked():
-            raise RuntimeError(
-                "another thread uses this stream; a stream belongs to one thread at a time: "
-                "let one thread step all rows, or give each thread a stream of its own"
-            )
-        return lock  # type: ignore[no-any-return]
-
     @property
     def from_cache(self) -> bool:
         """Whether the kernel's code came from the disk."""
@@ -136,7 +125,7 @@ class Stream:
         return self._step(x, rows)
 
     def _step(self, x: Any, rows: Any) -> Array:
-        with self._alone():
+        with self._turn.taken():
             one = self._single
             if self._is_single and one is not None and rows is None:
                 one.input[...] = self._checked_inputs(x, 1)
@@ -168,13 +157,18 @@ class Stream:
         """The numbers of the rows that are there, (n,) int64, ascending."""
         return self._rows.numbers
 
+    @property
+    def following(self) -> int:
+        """The number that the next row to join gets."""
+        return self._rows.following
+
     def join(self, n: int = 1, state: Sequence[Any] | None = None) -> Indices:
         """Add `n` rows; return their numbers, (n,) int64. `state`: one (n, units) a state, zeros if left
         out."""
         if not isinstance(n, int) or isinstance(n, bool) or n < 0:
             raise ValueError(f"n must be an integer of at least 0, not {n!r}")
         values = [None] * len(self.cell.states) if state is None else self._checked_state(state, n)
-        with self._alone():
+        with self._turn.taken():
             table, capacity = self._many(), self._rows.capacity_for(n)
             if capacity > self._rows.capacity:
                 table.use(table.memory(capacity))
@@ -185,7 +179,7 @@ class Stream:
 
     def leave(self, rows: Any) -> None:
         """Take rows away, by their numbers (n,); IndexError names one that is not there."""
-        with self._alone():
+        with self._turn.taken():
             table = self._many()
             self._rows.leave(rows)
             capacity = self._rows.less()
@@ -199,7 +193,7 @@ class Stream:
     def reset(self, rows: Any = None) -> None:
         """Go back to the initial state, with all rows or with the chosen ones; rows that joined later go back
         to zeros."""
-        with self._alone():
+        with self._turn.taken():
             self._reset(self._rows.numbers if rows is None else self._numbers(rows))
 
     def _numbers(self, rows: Any) -> Indices:
@@ -219,22 +213,22 @@ class Stream:
     @property
     def state(self) -> tuple[Array, ...]:
         """The states of all rows as they are now, one (batch, units) each: copies."""
-        with self._alone():
+        with self._turn.taken():
             return self._copied(self._rows.slots)
 
     @state.setter
     def state(self, values: Sequence[Any]) -> None:
-        with self._alone():
+        with self._turn.taken():
             write_states(self._states(), self._rows.slots, self._checked_state(values, len(self._rows)))
 
     def state_of(self, rows: Any) -> tuple[Array, ...]:
         """Return the states of the chosen rows, one (n, units) each: copies."""
-        with self._alone():
+        with self._turn.taken():
             return self._copied(self._rows.slots_of(rows))
 
     def set_state_of(self, rows: Any, values: Sequence[Any]) -> None:
         """Set the states of the chosen rows, one (n, units) each."""
-        with self._alone():
+        with self._turn.taken():
             slots = self._rows.slots_of(rows)
             write_states(self._states(), slots, self._checked_state(values, len(slots)))
 
@@ -268,7 +262,7 @@ class Stream:
     def save_state(self) -> bytes:
         """Return the rows' numbers and states as bytes. A stream of the same cell, units and dtype, here or
         in another process, goes on from them bit for bit with `load_state`."""
-        with self._alone():
+        with self._turn.taken():
             states = self._states()[self._rows.slots]
             of = self._described() | {"following": self._rows.following}
             return written_state(of, {"numbers": self._rows.numbers, "states": states})
@@ -292,10 +286,10 @@ class Stream:
             or numbers.ndim != 1
             or states.dtype != self._dtype
             or states.shape != expected
-            or not _ascending(numbers, following)
+            or not Rows.fits(numbers, following)
         ):
             raise ValueError("the arrays in this state of a stream do not fit; save the state again")
-        with self._alone():
+        with self._turn.taken():
             self._rows.restore(numbers, following)
             self._prepare(following == len(numbers) == 1)
             self._states()[self._rows.slots] = states
@@ -312,8 +306,3 @@ def checked_numbers(value: Any, name: str) -> Array:
     if found.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be numbers, not {found.dtype.name}")
     return found
-
-
-def _ascending(numbers: Indices, following: int) -> bool:
-    whole = np.concatenate(([-1], numbers, [following]))
-    return bool(0 <= following < 2**62 and (whole[1:] > whole[:-1]).all())

@@ -23,6 +23,7 @@ from ._layers import (
     Signal,
 )
 from ._model import Model
+from ._stream import ModelStream
 
 __all__ = [
     "ACTIVATIONS",
@@ -40,6 +41,7 @@ __all__ = [
     "Merge",
     "Model",
     "ModelError",
+    "ModelStream",
     "Pool",
     "PoolingLayer",
     "RecurrentLayer",

@@ -15,6 +15,7 @@ from ._batches import Sequences, Texts, batches, encoded, padded
 from ._check import Label, checked_flow, checked_labels, checked_row
 from ._explain import Explanation
 from ._layers import Array, EmbeddingLayer, Layer, PoolingLayer, Signal
+from ._stream import ModelStream
 
 _BATCH = 128
 _LONGEST_NAME = 1_000
@@ -154,6 +155,11 @@ class Model:
         """Return the equations of each recurrent layer: its "name" as in `explain`, its "cell", its "maths"
         as text, and as "latex"."""
         return _explain.equations(self)
+
+    def stream(self, batch: int = 1, *, threads: int | None = None) -> ModelStream:
+        """Return a stream of `batch` sequences that this model reads one timestep a call, each at its own
+        time; ValueError if a layer reads backward. `threads` as `stepfold.Stream` takes it."""
+        return ModelStream(self, batch, threads=threads)
 
     def encoded(self, inputs: Iterable[Any]) -> Ragged:
         """Return texts, or sequences, as the ids or numbers that go in, neither cut nor padded."""

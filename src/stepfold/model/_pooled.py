@@ -1,0 +1,98 @@
+"""What goes on besides recurrent layers: running maxima and means of rows in slots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._layers import Array, Layer, PoolingLayer, Signal
+
+if TYPE_CHECKING:
+    from ._model import Model
+
+
+def pools(layer: Layer) -> bool:
+    """Whether a layer pools over more than the last timestep."""
+    return isinstance(layer, PoolingLayer) and layer.kind != "last"
+
+
+def starting_values(model: Model, widths: Mapping[int, int]) -> dict[str, Array]:
+    """Return by name what a row has before its first timestep; `widths` are the features that each pooling
+    layer takes, by its index."""
+    found = {"outputs": np.full(model.width, np.nan, model.dtype)}
+    for k, width in widths.items():
+        layer = model.layers[k]
+        assert isinstance(layer, PoolingLayer)
+        found[f"{k} count"] = np.zeros((), np.int64)
+        if "max" in layer.kind:
+            found[f"{k} max"] = np.full(width, -np.inf, model.dtype)
+        if "mean" in layer.kind:
+            found[f"{k} sum"] = np.zeros(width, np.float64)
+    return found
+
+
+class SlotTable:
+    """Arrays by name, each with a row for every slot; a slot starts with the values of `starts`."""
+
+    def __init__(self, capacity: int, starts: Mapping[str, Array]) -> None:
+        self._starts = dict(starts)
+        self.arrays = {name: self._full(name, capacity) for name in starts}
+
+    def _full(self, name: str, capacity: int) -> Array:
+        start = self._starts[name]
+        array = np.empty((capacity, *start.shape), start.dtype)
+        array[...] = start
+        return array
+
+    def of(self, k: int) -> dict[str, Array]:
+        """The arrays of the layer k, by what they hold."""
+        begin = f"{k} "
+        return {n.removeprefix(begin): a for n, a in self.arrays.items() if n.startswith(begin)}
+
+    def clear(self, slots: NDArray[np.int64]) -> None:
+        """Have rows start anew."""
+        for name, array in self.arrays.items():
+            array[slots] = self._starts[name]
+
+    def resize(self, capacity: int, kept: NDArray[np.int64] | None = None) -> None:
+        """Have so many slots: the first hold what those of `kept` did (None: all), the others start."""
+        self.restore({n: a if kept is None else a[kept] for n, a in self.arrays.items()}, capacity)
+
+    def restore(self, arrays: Mapping[str, Array], capacity: int) -> None:
+        """Have so many slots, of which the first hold what these arrays do."""
+        found = {name: self._full(name, capacity) for name in self._starts}
+        for name, array in found.items():
+            array[: len(arrays[name])] = arrays[name]
+        self.arrays = found
+
+    def fits(self, arrays: Mapping[str, Any], count: int) -> bool:
+        """Whether these are arrays of so many rows of such a table."""
+        return all(
+            name in arrays
+            and arrays[name].dtype == start.dtype
+            and arrays[name].shape == (count, *start.shape)
+            for name, start in self._starts.items()
+        )
+
+
+def pooled(layer: PoolingLayer, held: Mapping[str, Array], signal: Signal, slots: NDArray[np.int64]) -> Array:
+    """Take one timestep, (n, 1, features), into what the slots hold; return what is pooled so far, (n,
+    features), of two kinds twice as many."""
+    values = signal.vectors()[:, 0]
+    active = slice(None) if signal.mask is None or not layer.masked else signal.mask[:, 0]
+    here = slots[active]
+    held["count"][here] += 1
+    if "max" in held:
+        held["max"][here] = np.maximum(held["max"][here], values[active])
+    if "sum" in held:
+        held["sum"][here] += values[active]
+    count = held["count"][slots][:, None]
+    parts = []
+    if "max" in held:
+        parts.append(np.where(count > 0, held["max"][slots], 0))
+    if "sum" in held:
+        parts.append(held["sum"][slots] / np.maximum(count, 1))
+    return np.concatenate(parts, axis=-1).astype(values.dtype)
