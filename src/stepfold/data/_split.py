@@ -1,5 +1,7 @@
 """Dividing labelled examples into those to train on and those to validate on, from labels alone."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
