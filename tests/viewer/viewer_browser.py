@@ -66,6 +66,7 @@ class Tab:
         """Open a page in a window of so many pixels."""
         for domain in ("Page", "Runtime", "Log"):
             self.send(f"{domain}.enable")
+        self.send("Emulation.setFocusEmulationEnabled", enabled=True)
         self.show(width, height, dark)
         self.send("Page.navigate", url=address)
         self.until("document.readyState === 'complete'")

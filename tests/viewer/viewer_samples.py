@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -100,7 +100,8 @@ def server(
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Content-Security-Policy", live_policy())
             self.end_headers()
-            self.wfile.write(body)
+            with suppress(ConnectionError):  # the page has asked again meanwhile
+                self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass

@@ -39,13 +39,13 @@ def _text(text: str) -> str:
 
 def _words(explanation: Mapping[str, Any], values: Sequence[float], before: float, classes: bool) -> str:
     finite = [value for value in (before, *values) if math.isfinite(value)]
-    span = 0.5 if classes else (max(finite) - min(finite) if finite else 0.0) or 1.0
+    span = 0.35 if classes else (max(finite) - min(finite) if finite else 0.0) or 1.0
     parts = []
     for token, known, earlier, value in zip(
         explanation["tokens"], explanation["known"], [before, *values][:-1], values, strict=True
     ):
         change = value - earlier
-        level = round(_LEVELS * min(1.0, math.sqrt(abs(change) / span))) if math.isfinite(change) else 0
+        level = int(_LEVELS * min(1.0, math.sqrt(abs(change) / span))) if math.isfinite(change) else 0
         tone = "up" if change > 0 else "down"
         names = " ".join(([tone, f"{tone}{level}"] if level else []) + ([] if known else ["new"]))
         shown = token if len(token) <= 80 else token[:79] + "…"

@@ -84,7 +84,7 @@ export class Charts {
     const labels = unit === "word" && tokens.length > 0 && tokens.length <= MOST_LABELS;
     this.step = columnWidth(tokens.length, this.drawn, labels);
     const scale = lineScale(output, before, probability);
-    const line = drawLine(scale, output, before, this.step, split);
+    const line = drawLine(scale, output, before, this.step, split, this.drawn);
     const feet = drawFeet(tokens.map((token) => shorten(token, 14)), this.step, labels, skipped);
     const parts = [];
     const axis = [];
@@ -120,13 +120,12 @@ export class Charts {
     this.point(Math.min(this.at, tokens.length - 1), false);
   }
 
-  caption(state, { largest, signed }) {
+  caption(state, { middle, largest }) {
     const { width, whole } = state.values;
     const shown = this.order.length;
     const count = shown === whole ? `${whole} units` : `${shown} of ${whole} units`;
-    const high = number(largest);
-    const bar = html("span", { class: signed ? "bar two" : "bar one" });
-    const key = html("span", { class: "key", "aria-hidden": "true" }, signed ? `−${high}` : "0", bar, high);
+    const bar = html("span", { class: "bar" });
+    const key = html("span", { class: "key" }, number(middle - largest), bar, number(middle + largest));
     return html("div", { class: "caption" }, html("span", {}, `${state.name} of ${shorten(state.layer, 30)}, ${width ? count : "no units"}`), key);
   }
 

@@ -41,7 +41,7 @@ export class Equations {
       text.append(row);
     }
     const about = title.startsWith(`${cell}: `) ? title.slice(cell.length + 2) : title;
-    return html("div", {}, html("h4", {}, `Equations of ${heading}`), text, about ? html("p", { class: "note" }, about) : null);
+    return html("div", {}, html("h4", {}, `Equations of ${heading}`), text, about && about !== cell ? html("p", { class: "note" }, about) : null);
   }
 
   mark(layer, value) {

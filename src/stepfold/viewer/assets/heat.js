@@ -4,14 +4,18 @@ import { html } from "./elements.js";
 import { quantile } from "./numbers.js";
 
 export const MOST_UNITS = 96; // rows
-const POSITIVE = [37, 120, 229]; // seen on white and on near black alike; the opacity says how far from zero
+const POSITIVE = [37, 120, 229]; // seen on white and on near black alike; the opacity says how far from the middle
 const NEGATIVE = [226, 118, 28];
 
-// What the strongest colour stands for: nearly the largest magnitude, so that one outlier fades nothing.
+// Gates lie between 0 and 1, and are coloured by how far they are from half open; others, from 0. The
+// strongest colour is nearly the largest distance, so that one outlier fades nothing.
 export function heatScale(values) {
-  const sizes = values.flat.filter(Number.isFinite).map(Math.abs);
-  const largest = quantile(sizes, 0.995) || quantile(sizes, 1) || 1;
-  return { largest, signed: values.flat.some((value) => value < 0) };
+  const finite = values.flat.filter(Number.isFinite);
+  const gates = finite.length > 0 && finite.every((value) => value >= 0 && value <= 1);
+  const middle = gates ? 0.5 : 0;
+  const sizes = finite.map((value) => Math.abs(value - middle));
+  const largest = quantile(sizes, 0.995) || quantile(sizes, 1) || 0.5;
+  return { middle, largest };
 }
 
 export function heatHeight(rows) {
@@ -30,8 +34,9 @@ export function drawHeat(values, order, scale, step) {
       const value = flat[t * width + unit];
       if (!Number.isFinite(value)) continue;
       const place = 4 * (row * steps + t);
-      image.data.set(value < 0 ? NEGATIVE : POSITIVE, place);
-      image.data[place + 3] = Math.round(255 * Math.min(1, Math.abs(value) / scale.largest));
+      const distance = (value - scale.middle) / scale.largest;
+      image.data.set(distance < 0 ? NEGATIVE : POSITIVE, place);
+      image.data[place + 3] = Math.round(255 * Math.min(1, Math.abs(distance)));
     }
   });
   canvas.getContext("2d").putImageData(image, 0, 0);

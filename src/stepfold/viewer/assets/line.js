@@ -52,8 +52,8 @@ export function drawAxis(scale, top) {
       scale.probability ? String(value) : number(value, digits)));
 }
 
-export function drawLine(scale, output, before, step, split) {
-  const width = Math.max(output.length * step, 1);
+export function drawLine(scale, output, before, step, split, room) {
+  const width = output.length ? output.length * step : Math.max(room, 1);
   const drawing = svg("svg", { class: "line", width, height: LINE, "aria-hidden": "true" });
   for (const value of scale.marks) {
     const y = scale.y(value);

@@ -3,9 +3,9 @@
 export function number(value, digits = 2) {
   if (!Number.isFinite(value)) return "not a number";
   const size = Math.abs(value);
-  if (size >= 1e5 || (size > 0 && size < 0.5 * 10 ** -digits && digits > 2)) {
-    return value.toExponential(1).replaceAll("-", "−");
-  }
+  const small = size > 0 && size < 0.5 * 10 ** -digits && digits > 2;
+  if (size >= 1e5 || (small && size < 1e-6)) return value.toExponential(1).replaceAll("-", "−");
+  if (small) return value.toPrecision(1).replace("-", "−");
   const text = value.toFixed(size >= 1000 ? 0 : size >= 100 ? 1 : digits);
   return /^-0\.?0*$/.test(text) ? text.slice(1) : text.replace("-", "−");
 }

@@ -107,7 +107,7 @@ export class Panel {
     this.shown = { outcome, output, state: this.state() ?? null };
     const subject = classes ? `probability of ${shorten(labels[outcome], 40)}` : shorten(labels[outcome], 40);
     const reach = [before[outcome], ...output].filter(Number.isFinite);
-    const span = classes ? 0.5 : Math.max(...reach, -Infinity) - Math.min(...reach, Infinity) || 1;
+    const span = classes ? 0.35 : Math.max(...reach, -Infinity) - Math.min(...reach, Infinity) || 1;
     this.words.element.hidden = unit !== "word";
     if (unit === "word") this.words.show(this.explanation, output, before[outcome], span, subject);
     this.charts.at = tokens.length - 1;
@@ -129,7 +129,8 @@ export class Panel {
     const classes = this.probability;
     const shown = classes ? Math.max(last.indexOf(Math.max(...last)), 0) : outcome;
     this.figure.textContent = number(last[shown], 2);
-    this.verdict.textContent = count === 0 ? "before the first one" : classes || labels.length > 1 ? shorten(labels[shown], 60) : "";
+    const name = classes || labels.length > 1 ? shorten(labels[shown], 60) : "";
+    this.verdict.textContent = count ? name : `${name} before the first word`.trim();
     this.element.dataset.tone = classes && labels.length === 2 && count ? (shown ? "up" : "down") : "";
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
@@ -138,7 +139,7 @@ export class Panel {
     const { skipped = 0, unit = "word" } = this.explanation;
     const left = skipped ? `The last ${count} of ${count + skipped} ${unit}s are shown. ` : "";
     this.note.textContent = left + (layers.length
-      ? "Each row of the heat map is a unit: blue is positive, orange negative. Units that rise with the line are at the top, those that fall with it at the bottom."
+      ? "Each row of the heat map is a unit: blue is above the middle of its scale, orange below. Units that rise with the line are at the top, those that fall with it at the bottom."
       : "No layer of this model reads forward only, so there is no state to show after each word.");
     this.note.hidden = count === 0;
   }

@@ -7,10 +7,11 @@ const LEVELS = 6;
 const LONG = 300; // words, from which on they scroll in a box of their own
 const PAGE = 10; // words, for the keys that turn pages
 
-// 0, or up to six levels up or down; the square root shows small moves too.
+// 0, or up to six levels up or down; the square root shows small moves too. (The page without scripts has
+// the same levels: _still.py.)
 export function level(change, span) {
   const size = Math.min(1, Math.sqrt(Math.abs(change) / span));
-  return Number.isFinite(size) ? Math.sign(change) * Math.round(size * LEVELS) : 0;
+  return Number.isFinite(size) ? Math.sign(change) * Math.floor(size * LEVELS) : 0;
 }
 
 export class Words {
