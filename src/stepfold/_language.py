@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -135,9 +136,84 @@ def softsign(x: Any) -> Any:
     return x / (1.0 + abs(x))
 
 
-def elu(x: Any) -> Any:
-    """`x` above zero, `exp(x) - 1` below."""
-    return where(x > 0.0, x, exp(minimum(x, 0.0)) - 1.0)
+def elu(x: Any, alpha: float = 1.0) -> Any:
+    """`x` above zero, `alpha * (exp(x) - 1)` below (Clevert, Unterthiner & Hochreiter 2016)."""
+    return where(x > 0.0, x, alpha * (exp(minimum(x, 0.0)) - 1.0))
+
+
+def selu(x: Any) -> Any:
+    """`elu` with the alpha and the scale of Klambauer et al. 2017 (arXiv:1706.02515)."""
+    return 1.0507009873554805 * elu(x, 1.6732632423543772)
+
+
+def celu(x: Any, alpha: float = 1.0) -> Any:
+    """`x` above zero, `alpha * (exp(x / alpha) - 1)` below (Barron 2017, arXiv:1704.07483)."""
+    return where(x > 0.0, x, alpha * (exp(minimum(x, 0.0) / alpha) - 1.0))
+
+
+def leaky_relu(x: Any, negative_slope: float = 0.2) -> Any:
+    """`x` above zero, `negative_slope * x` below."""
+    return where(x >= 0.0, x, negative_slope * x)
+
+
+def relu6(x: Any) -> Any:
+    """`clip(x, 0, 6)`."""
+    return clip(x, 0.0, 6.0)
+
+
+def threshold(x: Any, threshold: float, default_value: float) -> Any:
+    """`x` above the threshold, `default_value` elsewhere."""
+    return where(x > threshold, x, default_value)
+
+
+def mish(x: Any) -> Any:
+    """`x * tanh(softplus(x))` (Misra 2019, arXiv:1908.08681)."""
+    return x * tanh(softplus(x))
+
+
+def squareplus(x: Any, b: float = 4.0) -> Any:
+    """`(x + sqrt(x² + b)) / 2` (Barron 2021, arXiv:2112.11687)."""
+    return 0.5 * (x + sqrt(x * x + b))
+
+
+def sparse_plus(x: Any) -> Any:
+    """0 up to -1, `x` from 1, `(x + 1)² / 4` between."""
+    return where(x <= -1.0, 0.0, where(x >= 1.0, x, (x + 1.0) * (x + 1.0) * 0.25))
+
+
+def sparse_sigmoid(x: Any) -> Any:
+    """`clip((x + 1) / 2, 0, 1)`."""
+    return 0.5 * clip(x + 1.0, 0.0, 2.0)
+
+
+def hard_silu(x: Any) -> Any:
+    """`x * hard_sigmoid(x)`, also known as hard swish."""
+    return x * hard_sigmoid(x)
+
+
+def hard_tanh(x: Any) -> Any:
+    """`clip(x, -1, 1)`, whose derivative at -1 and 1 is 1."""
+    return where(x > 1.0, 1.0, where(x < -1.0, -1.0, x))
+
+
+def tanh_shrink(x: Any) -> Any:
+    """`x - tanh(x)`."""
+    return x - tanh(x)
+
+
+def soft_shrink(x: Any, threshold: float = 0.5) -> Any:
+    """`x` moved towards zero by the threshold; zero where it is smaller than that."""
+    return where(x > threshold, x - threshold, where(x < -threshold, x + threshold, 0.0))
+
+
+def hard_shrink(x: Any, threshold: float = 0.5) -> Any:
+    """`x` where its absolute value is above the threshold, zero elsewhere."""
+    return where(abs(x) > threshold, x, 0.0)
+
+
+def log_sigmoid(x: Any) -> Any:
+    """`log(sigmoid(x))`."""
+    return -softplus(-x)
 
 
 def softmax(x: Any) -> Any:
@@ -146,8 +222,46 @@ def softmax(x: Any) -> Any:
     return shifted / sum(shifted)
 
 
+def log_softmax(x: Any) -> Any:
+    """`log(softmax(x))` over the units of a row."""
+    shifted = x - max(x)
+    return shifted - log(sum(exp(shifted)))
+
+
 def layer_norm(x: Any, gain: Any, bias: Any = 0.0, *, epsilon: float = 1e-3) -> Any:
     """Normalise over the units of a row, then scale and shift (Ba, Kiros & Hinton 2016, arXiv:1607.06450)."""
     centred = x - mean(x)
     variance = mean(centred * centred)
     return centred / sqrt(variance + epsilon) * gain + bias
+
+
+ACTIVATIONS: Mapping[str, Callable[[Any], Any]] = {
+    "linear": linear,
+    "tanh": tanh,
+    "sigmoid": sigmoid,
+    "hard_sigmoid": hard_sigmoid,
+    "relu": relu,
+    "elu": elu,
+    "silu": silu,
+    "gelu": gelu,
+    "softplus": softplus,
+    "softsign": softsign,
+    "exponential": exp,
+    "softmax": softmax,
+    "celu": celu,
+    "hard_shrink": hard_shrink,
+    "hard_silu": hard_silu,
+    "hard_tanh": hard_tanh,
+    "leaky_relu": leaky_relu,
+    "log_sigmoid": log_sigmoid,
+    "log_softmax": log_softmax,
+    "mish": mish,
+    "relu6": relu6,
+    "selu": selu,
+    "soft_shrink": soft_shrink,
+    "sparse_plus": sparse_plus,
+    "sparse_sigmoid": sparse_sigmoid,
+    "squareplus": squareplus,
+    "tanh_shrink": tanh_shrink,
+}
+"""The activations, with Keras's names and default parameters."""

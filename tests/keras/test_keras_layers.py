@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import Any
 
 import keras
@@ -24,6 +25,8 @@ from keras_helpers import (
 )
 
 import stepfold.keras
+import stepfold.model
+from stepfold.keras._activations import function_of
 
 pytestmark = quiet
 BATCH, TIME, FEATURES, UNITS = 4, 6, 3, 5
@@ -60,13 +63,58 @@ def test_options_of_one_layer(name: str, options: dict[str, Any]) -> None:
     compare(*pair(name, UNITS, SHAPE, **options), random(*SHAPE))
 
 
-@pytest.mark.parametrize(
-    "activation",
-    ["linear", "sigmoid", "elu", "gelu", "softplus", "softsign", "softmax", "exponential", keras.ops.tanh],
-    ids=lambda activation: getattr(activation, "__name__", activation),
-)
+PARAMETERISED = [
+    partial(keras.activations.elu, alpha=0.6),
+    partial(keras.activations.threshold, threshold=0.1, default_value=-0.2),
+    partial(keras.activations.gelu, approximate=True),
+    keras.ops.gelu,
+    keras.ops.tanh,
+    keras.layers.LeakyReLU(0.1),
+    keras.layers.ReLU(max_value=0.3, negative_slope=0.2, threshold=0.05),
+    keras.layers.Activation("mish"),
+]
+
+
+def named(activation: Any) -> str:
+    return getattr(activation, "__name__", None) or str(activation).split(" at ")[0]
+
+
+@pytest.mark.parametrize("activation", ["elu", "gelu", "softmax", "mish", PARAMETERISED[1]], ids=named)
 def test_activations(activation: Any) -> None:
     compare(*pair("SimpleRNN", UNITS, SHAPE, activation=activation), random(*SHAPE))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", [*stepfold.model.ACTIVATIONS, *PARAMETERISED], ids=named)
+def test_every_activation(activation: Any) -> None:
+    compare(*pair("GRU", UNITS, SHAPE, activation=activation), random(*SHAPE))
+
+
+def test_every_activation_is_keras_s_function() -> None:
+    values = np.linspace(-8, 8, 161, dtype=np.float32).reshape(7, 23) + np.float32(0.01)
+    for activation in [*stepfold.model.ACTIVATIONS, *PARAMETERISED]:
+        theirs = keras.activations.get(activation)
+        ours = function_of(theirs)
+        assert ours is not None, activation
+        close(ours(values), theirs(values), 1e-6)
+
+
+def test_activations_that_stepfold_has_not() -> None:
+    assert function_of(keras.activations.relu) is stepfold.relu
+    assert function_of(keras.layers.ReLU()) is stepfold.relu
+    assert function_of(partial(keras.activations.elu, alpha=0.5)) == function_of(keras.layers.ELU(0.5))
+    for activation in (
+        keras.activations.sparsemax,
+        keras.activations.glu,
+        keras.activations.threshold,
+        partial(keras.activations.softmax, axis=0),
+        partial(keras.activations.elu, alpha=np.ones(5)),
+        partial(keras.activations.elu, beta=2.0),
+        partial(keras.activations.elu, 2.0),
+        keras.layers.PReLU(),
+        keras.layers.Softmax(axis=1),
+    ):
+        assert function_of(activation) is None, activation
 
 
 @pytest.mark.parametrize("name", LAYERS)

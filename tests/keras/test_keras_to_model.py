@@ -206,8 +206,14 @@ def _initial() -> Any:
             lambda: sequential(Own(2, name="o")),
             r"the layer 'o' \(Own\) cannot be exported: a Model has no such",
         ),
-        (lambda: sequential(layers.LSTM(2, activation="mish")), "activation 'mish' is not one of stepfold's"),
-        (lambda: sequential(layers.LSTM(2), layers.Dense(2, "mish")), "'mish' is not one of linear, tanh"),
+        (
+            lambda: sequential(layers.LSTM(2, activation="sparsemax")),
+            "activation 'sparsemax' is not one of stepfold's",
+        ),
+        (
+            lambda: sequential(layers.LSTM(2), layers.Dense(2, "sparsemax")),
+            "'sparsemax' is not one of linear, tanh",
+        ),
         (lambda: sequential(layers.LSTM(2), layers.ReLU(6.0)), "max_value must be None, not 6.0"),
         (lambda: sequential(layers.GRU(2, go_backwards=True, return_sequences=True)), "last timestep first"),
         (

@@ -1,12 +1,12 @@
 """Trained models as data: layers, arrays, vocabulary and labels, run by NumPy and the kernels alone."""
 
+from .._language import ACTIVATIONS
 from ._assemble import assemble
 from ._batches import Sequences, Texts
 from ._errors import ModelError
 from ._explain import Explanation, LayerStates
 from ._file import read_model, write_model
 from ._layers import (
-    ACTIVATIONS,
     MERGES,
     POOLS,
     ActivationLayer,

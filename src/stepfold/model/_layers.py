@@ -5,35 +5,19 @@ Every layer takes and returns a `Signal`. Nothing here knows a framework or a fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _language
 from .._cell import Cell
 from .._dtype import checked_dtype
+from .._language import ACTIVATIONS
 from .._runtime import checked_params, scan
 
 Array = NDArray[Any]
-
-ACTIVATIONS: Mapping[str, Callable[[Any], Any]] = {
-    "linear": _language.linear,
-    "tanh": _language.tanh,
-    "sigmoid": _language.sigmoid,
-    "hard_sigmoid": _language.hard_sigmoid,
-    "relu": _language.relu,
-    "elu": _language.elu,
-    "silu": _language.silu,
-    "gelu": _language.gelu,
-    "softplus": _language.softplus,
-    "softsign": _language.softsign,
-    "exponential": _language.exp,
-    "softmax": _language.softmax,
-}
-"""The functions that may follow a layer, by Keras's names; softmax is over the last axis."""
 
 Merge = Literal["concat", "sum", "mul", "ave"]
 Pool = Literal["max", "mean", "max_mean", "last"]
