@@ -137,6 +137,10 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
         write_model(large, path, "bf16")
     with pytest.raises(ValueError, match="weights must be one of f32, bf16, int8, not 'f16'"):
         write_model(large, path, "f16")  # type: ignore[arg-type]
+    words = KerasWords(tuple(f"word{k}" for k in range(300_000)))
+    table = EmbeddingLayer(np.zeros((words.size, 1), np.float32))
+    with pytest.raises(ValueError, match=r"the header would be of 4.. MiB.*train with a smaller vocabulary"):
+        write_model(Model((table,), Texts(words, 5)), path)
     with pytest.raises(FileNotFoundError):
         write_model(large, tmp_path / "nowhere" / "model.safetensors")
     with pytest.raises(ValueError, match=r"must end with \.safetensors or \.onnx, not 'model.h5'"):

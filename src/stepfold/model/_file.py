@@ -20,9 +20,10 @@ import numpy as np
 
 from .. import __version__
 from ._errors import ModelError
-from ._header import Stored, described, parsed, tensor_names
+from ._header import described, tensor_names
 from ._layers import Array, DenseLayer
 from ._model import Model
+from ._stored import Stored, parsed
 from ._weights import SCALE, STORED, WEIGHTS, Weights, restored, stored
 
 ENTRY = "stepfold"
@@ -42,8 +43,8 @@ def write_model(model: Model, path: str | Path, weights: Weights = "f32") -> Non
             to bfloat16, "int8" as integers with a scale for each row. Vectors stay as they are.
 
     Raises:
-        ValueError: `weights` is none of these, the model holds NaN or infinity, or its vocabulary is too
-            large for a header of 4 MiB (some 300,000 words).
+        ValueError: `weights` is none of these, the model holds NaN or infinity, or its vocabulary or its
+            cells are too large: the header has at most 4 MiB (some 300,000 words), all cells 20,000 nodes.
         OSError: the file cannot be written.
         ImportError: safetensors is not installed.
     """
@@ -59,6 +60,7 @@ def write_model(model: Model, path: str | Path, weights: Weights = "f32") -> Non
                 dtype=dtype, shape=data.shape, data_ptr=data.ctypes.data, data_len=data.nbytes
             )
     text = _text(model)
+    Stored.read(parsed(text))  # what is too large to be read is not written
     length = len(json.dumps(text, ensure_ascii=False).encode()) + 200 * len(specs)
     if length > _LONGEST_HEADER:
         raise ValueError(
@@ -81,7 +83,9 @@ def write_model(model: Model, path: str | Path, weights: Weights = "f32") -> Non
 def _text(model: Model) -> str:
     data = described(model, __version__)
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
-    if any("\ud800" <= character <= "\udfff" for character in text):  # in words of damaged texts; no UTF-8
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # halves of surrogate pairs, in words of damaged texts
         return json.dumps(data, separators=(",", ":"))
     return text
 
