@@ -1,26 +1,23 @@
-"""Parameters of an estimator, and writing it to a folder and reading it back, as data without code."""
+"""Writing an estimator to a folder and reading it back, as data without code."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import keras
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from .._cell import Cell
 from ._network import load_network, save_network
+from ._parameters import Parameters
 from ._run import RunError, RunFolder
-from ._settings import Settings, plain, resolve
+from ._settings import Settings, resolve
 from ._stored_values import stored_history
 
 
-class SavedEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class SavedEstimator(Parameters):
     """The part of an estimator that knows its folder."""
 
     # What a class below says.
@@ -45,22 +42,6 @@ class SavedEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
 
     def _save_vocabulary(self, run: RunFolder) -> None:
         """Write the vocabulary, if there is one."""
-
-    def _given(self) -> dict[str, Any]:
-        given: dict[str, Any] = self.get_params(deep=False)
-        cell = given.get("cell")
-        if isinstance(cell, Cell):
-            given["cell"] = cell.to_json()
-        elif cell is not None and not isinstance(cell, str):
-            raise TypeError(
-                f"cell must be a stepfold cell or the name of one, not {type(cell).__name__}; "
-                "put @stepfold.cell before the function"
-            )
-        if given.get("early_stopping") is True:
-            given["early_stopping"] = 3
-        elif given.get("early_stopping") is False:
-            given["early_stopping"] = 0
-        return given
 
     def save(self, folder: str | Path, *, overwrite: bool = True) -> None:
         """Write the fitted estimator to a folder, which ``load`` reads. Nobody's code is in it.
@@ -144,14 +125,3 @@ class SavedEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
                 "results": getattr(self, "results_", {}),
             }
         )
-
-    def _parameters_for_json(self) -> dict[str, Any]:
-        given = self._given()
-        if given.pop("callbacks", None):
-            warnings.warn("callbacks are not saved with an estimator", stacklevel=3)
-        if not isinstance(plain(given["random_state"]), (int, type(None))):
-            given["random_state"] = None
-        weights = given.get("class_weight")
-        if isinstance(weights, Mapping):
-            given["class_weight"] = {str(name): float(value) for name, value in weights.items()}
-        return {name: plain(value) for name, value in given.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,6 @@ from sklearn.base import RegressorMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_array, check_consistent_length
 
-from .._cell import Cell
 from ..data import Ragged
 from ..keras import to_model
 from ..model import Model
@@ -34,57 +33,6 @@ class SequenceEstimator(RecurrentEstimator):
         n_features_in_: features of a timestep; where X was an array (batch, time), its timesteps, and other
             arrays of two dimensions must have as many.
     """
-
-    def __init__(
-        self,
-        *,
-        cell: str | Cell | None = None,
-        units: int | None = None,
-        layers: int | None = None,
-        bidirectional: bool | None = None,
-        pooling: str | None = None,
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        dropout: float | None = None,
-        recurrent_dropout: float | None = None,
-        output_dropout: float | None = None,
-        recurrent_initializer: str | None = None,
-        optimizer: str | None = None,
-        learning_rate: float | None = None,
-        schedule: str | None = None,
-        clip_norm: float | None = None,
-        weight_averaging: float | None = None,
-        early_stopping: int | bool | None = None,
-        validation_split: float | None = None,
-        split: str | None = None,
-        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
-        callbacks: list[Any] | None = None,
-        random_state: int | np.random.RandomState | None = None,
-        verbose: int = 0,
-    ) -> None:
-        self.cell = cell
-        self.units = units
-        self.layers = layers
-        self.bidirectional = bidirectional
-        self.pooling = pooling
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.dropout = dropout
-        self.recurrent_dropout = recurrent_dropout
-        self.output_dropout = output_dropout
-        self.recurrent_initializer = recurrent_initializer
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.schedule = schedule
-        self.clip_norm = clip_norm
-        self.weight_averaging = weight_averaging
-        self.early_stopping = early_stopping
-        self.validation_split = validation_split
-        self.split = split
-        self.class_weight = class_weight
-        self.callbacks = callbacks
-        self.random_state = random_state
-        self.verbose = verbose
 
     def _defaults(self) -> Mapping[str, Any]:
         return SEQUENCES

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import Tags
 
-from .._cell import Cell
 from ..data import FIRST_WORD, START, UNKNOWN, VOCABULARIES, Ragged, Vocabulary, unknown_share
 from ..keras import to_model
 from ..model import Model
@@ -25,6 +25,7 @@ from ._run import RunError, RunFolder
 from ._settings import PRESETS, EnsembleSettings, Settings, TextSettings
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TextClassifier(EnsembleFitting, Classifying, RecurrentEstimator):
     """A recurrent classifier of texts, with scikit-learn's methods.
 
@@ -48,72 +49,15 @@ class TextClassifier(EnsembleFitting, Classifying, RecurrentEstimator):
         history_, results_, settings_: see ``RecurrentEstimator``.
     """
 
-    def __init__(
-        self,
-        *,
-        cell: str | Cell | None = None,
-        units: int | None = None,
-        layers: int | None = None,
-        bidirectional: bool | None = None,
-        pooling: str | None = None,
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        preset: str = "standard",
-        tokens: str | None = None,
-        vocabulary_size: int | None = None,
-        length: int | None = None,
-        embedding: int | None = None,
-        mask: bool | None = None,
-        word_dropout: float | None = None,
-        embedding_dropout: float | None = None,
-        dropout: float | None = None,
-        recurrent_dropout: float | None = None,
-        output_dropout: float | None = None,
-        recurrent_initializer: str | None = None,
-        optimizer: str | None = None,
-        learning_rate: float | None = None,
-        schedule: str | None = None,
-        clip_norm: float | None = None,
-        weight_averaging: float | None = None,
-        early_stopping: int | bool | None = None,
-        validation_split: float = 0.0,
-        split: str | None = None,
-        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
-        callbacks: list[Any] | None = None,
-        random_state: int | np.random.RandomState | None = None,
-        verbose: int = 0,
-    ) -> None:
-        self.cell = cell
-        self.units = units
-        self.layers = layers
-        self.bidirectional = bidirectional
-        self.pooling = pooling
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.preset = preset
-        self.tokens = tokens
-        self.vocabulary_size = vocabulary_size
-        self.length = length
-        self.embedding = embedding
-        self.mask = mask
-        self.word_dropout = word_dropout
-        self.embedding_dropout = embedding_dropout
-        self.dropout = dropout
-        self.recurrent_dropout = recurrent_dropout
-        self.output_dropout = output_dropout
-        self.recurrent_initializer = recurrent_initializer
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.schedule = schedule
-        self.clip_norm = clip_norm
-        self.weight_averaging = weight_averaging
-        self.early_stopping = early_stopping
-        self.validation_split = validation_split
-        self.split = split
-        self.class_weight = class_weight
-        self.callbacks = callbacks
-        self.random_state = random_state
-        self.verbose = verbose
+    preset: str = "standard"
+    tokens: str | None = None
+    vocabulary_size: int | None = None
+    length: int | None = None
+    embedding: int | None = None
+    mask: bool | None = None
+    word_dropout: float | None = None
+    embedding_dropout: float | None = None
+    validation_split: float | None = 0.0
 
     @property
     def _settings_kind(self) -> type[Settings]:
