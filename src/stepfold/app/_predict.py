@@ -106,8 +106,8 @@ def _print(estimator: Any, inputs: Any, names: list[str], options: argparse.Name
                 shown = f"{_one_line(classes[likeliest])}\t{row[likeliest]:.4f}"
                 if options.all:
                     pairs = zip(classes, row, strict=True)
-                    shown += "\t" + " ".join(f"{_one_word(label)}={value:.4f}" for label, value in pairs)
-                print(_printable(f"{shown}\t{' '.join(name.split())}"))
+                    shown += "\t" + " ".join(f"{one_word(label)}={value:.4f}" for label, value in pairs)
+                print(printable(f"{shown}\t{' '.join(name.split())}"))
     else:
         with input_errors():
             values = np.asarray(estimator.predict(inputs)).tolist()
@@ -115,19 +115,19 @@ def _print(estimator: Any, inputs: Any, names: list[str], options: argparse.Name
             if options.json:
                 print(_json({"value": value, "sequence": name}))
             else:
-                print(_printable(f"{value}\t{_one_line(name)}"))
+                print(printable(f"{value}\t{_one_line(name)}"))
     sys.stdout.flush()
 
 
 def _json(value: dict[str, Any]) -> str:
     """Return one line of JSON with real letters; what some readers take for the end of a line is escaped."""
     text = json.dumps(value, ensure_ascii=False)
-    if _printable(text) != text:  # halves of surrogate pairs, or a terminal of few letters
+    if printable(text) != text:  # halves of surrogate pairs, or a terminal of few letters
         return json.dumps(value)
     return text.translate({0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"})
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return a text with what standard output cannot write as escapes."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
@@ -139,7 +139,7 @@ def _one_line(name: Any) -> str:
     return text if text.isprintable() else json.dumps(text, ensure_ascii=False)
 
 
-def _one_word(name: Any) -> str:
+def one_word(name: Any) -> str:
     """Return a name as it is, or as a text of JSON where it is empty or has spaces, quotes or ``=``."""
     text = _one_line(name)
     plain = text and not any(character.isspace() or character in '"=' for character in str(name))
@@ -195,7 +195,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     content = evaluation_report(estimator, found, inputs, data=name, command=command_line())
     folder = RunFolder(options.out or run.evaluations / name).make()
     write_evaluation_report(folder / "report.html", content)
-    print(_json(found.to_dict()) if options.json else _printable(_table(found)))
+    print(_json(found.to_dict()) if options.json else printable(_table(found)))
 
 
 def _table(found: Any) -> str:

@@ -22,6 +22,7 @@ from ._probe import add_probe
 from ._serve import add_serve
 from ._show import add_cells, add_show
 from ._train import add_train
+from ._watch import add_watch
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_predict(commands.add_parser("predict", help="label and probability of texts or sequences"))
     add_evaluate(commands.add_parser("evaluate", help="judge a trained model on labelled examples"))
+    add_watch(commands.add_parser("watch", help="what a model thinks after every word of a text"))
     add_serve(commands.add_parser("serve", help="answer requests and streams with trained models"))
     add_export(commands.add_parser("export", help="write a trained model to one file"))
     add_cells(commands.add_parser("cells", help="list the built-in cells with their equations"))
