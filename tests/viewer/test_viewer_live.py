@@ -148,26 +148,23 @@ def test_more_than_two_classes_are_chosen_from(tab: Tab) -> None:
         assert set(labels) <= tab.run(ROWS.format(0)).keys()
 
 
-def test_refusals_are_said_and_a_token_is_asked_for(tab: Tab) -> None:
-    def guarded(asked: Mapping[str, Any]) -> tuple[int, Any]:
-        if asked["authorization"] != "Bearer open sesame":
-            return 401, {"error": "give the token of this server"}
-        if "long" in asked["text"]:
-            return 413, {}
-        return answer(asked)
+def test_refusals_are_said(tab: Tab) -> None:
+    def limited(asked: Mapping[str, Any]) -> tuple[int, Any]:
+        if "slow" in asked["text"]:
+            return 429, {"error": "try again in 3 s"}
+        return (413, {}) if "long" in asked["text"] else answer(asked)
 
-    with server([model()], guarded) as (address, _):
-        tab.open(address)
-        status = "document.querySelector('.status').textContent"
-        tab.until(f"{status} === 'give the token of this server'")
-        tab.run("document.querySelector('input').focus()")
-        tab.type("open sesame")
-        tab.run("document.querySelector('.access button').click()")
-        tab.until(f"{status} === '' && document.querySelector('.access').hidden")
+    status = "document.querySelector('.status').textContent"
+    with server([model()], limited) as (address, _):
+        tab.open(address.replace("//", "//name:password@"))
         tab.run("document.querySelector('textarea').focus()")
         tab.type("too long")
         tab.until(f"{status} === 'The text is too long for the server.'")
-    tab.type(" and alone")
+        tab.type(" and slow")
+        tab.until(f"{status} === 'try again in 3 s'")
+        tab.run("document.querySelectorAll('.actions button')[1].click()")
+        tab.until(f"{status} === ''")
+    tab.type("alone")
     tab.until(f"{status}.startsWith('The server cannot be reached')")
     tab.run("1")
     # The browser itself notes each refusal and the lost connection, nothing else.

@@ -48,8 +48,8 @@ def live_page(models: Sequence[Mapping[str, Any]], address: str = "explain") -> 
 
     After each change the page sends `POST address` with `{"text", "model", "values"}` (`values`: a list of
     names, or true for all of them; first of all with an empty text) and shows the answer, an
-    `Explanation.to_dict()`. An answer with another status may say why in "error", "detail" or "message";
-    after 401 and 403 the page asks for an access token, which it sends as "Authorization: Bearer …".
+    `Explanation.to_dict()`. An answer with another status may say why in "error", "detail" or "message",
+    which is shown. What the browser knows of the server (a name and password) goes with each request.
 
     Args:
         models: each with "name" (what requests call it), "labels" (the names of the classes; one for values),

@@ -10,8 +10,7 @@ export class Refused extends Error {
 }
 
 const REASONS = {
-  401: "The server asks for an access token.",
-  403: "The server refuses this access token.",
+  401: "The server asks for its token; load the page again.",
   413: "The text is too long for the server.",
   429: "Too many requests: the server asks to wait a moment.",
   503: "The server is busy; it answers after the next change.",
@@ -30,8 +29,8 @@ async function reason(answer) {
 
 export class Server {
   constructor(address) {
-    this.address = address;
-    this.token = "";
+    // Without the name and password that the page's own address may hold: fetch refuses those.
+    this.address = new URL(address, location.origin + location.pathname);
     this.running = new Map();
   }
 
@@ -41,7 +40,6 @@ export class Server {
     const abort = new AbortController();
     this.running.set(model, abort);
     const headers = { "Content-Type": "application/json" };
-    if (this.token) headers.Authorization = `Bearer ${this.token}`;
     try {
       const answer = await fetch(this.address, {
         method: "POST", headers, body: JSON.stringify({ text, model, values }), signal: abort.signal,

@@ -37,9 +37,6 @@ function mountLive(root, { models, address }) {
     rows: "4", spellcheck: "false", dir: "auto", placeholder: "Type or paste a review",
   });
   const status = html("p", { class: "status", role: "status" });
-  const token = html("input", { type: "password", autocomplete: "off" });
-  const access = html("form", { class: "access", hidden: true },
-    html("label", {}, html("span", {}, "Access token"), token), html("button", {}, "Use it"));
   const example = html("button", { type: "button" }, "Try an example");
   const clear = html("button", { type: "button" }, "Clear");
   let timer = 0;
@@ -54,10 +51,8 @@ function mountLive(root, { models, address }) {
       panel.show(explanation);
       panel.busy(false);
       status.textContent = "";
-      access.hidden = true;
     } catch (error) {
       panel.busy(false);
-      access.hidden = error.status !== 401 && error.status !== 403;
       status.textContent = error.status ? error.message : "The server cannot be reached; the next change asks again.";
     }
   };
@@ -74,15 +69,10 @@ function mountLive(root, { models, address }) {
   });
   example.addEventListener("click", () => change(EXAMPLE));
   clear.addEventListener("click", () => change(""));
-  access.addEventListener("submit", (event) => {
-    event.preventDefault();
-    server.token = token.value.trim();
-    askAll();
-  });
   root.replaceChildren(
     html("label", { class: "text" }, html("span", {}, "Text"), text),
     html("div", { class: "actions" }, example, clear, legend()),
-    access, status, html("div", { class: "panels" }, ...all.map((panel) => panel.element)));
+    status, html("div", { class: "panels" }, ...all.map((panel) => panel.element)));
   askAll();
 }
 
