@@ -117,6 +117,9 @@ def test_other_hosts_with_a_token_alone(model: Path, tmp_path: Path) -> None:
         headers = {"Authorization": f"Bearer {TOKEN}", "Host": "some.where"}
         (described,) = httpx2.get(f"{local}/models", headers=headers).json()["models"]
         assert described["name"] == "reviews"
+        with httpx2.Client() as client:  # with a token, a client has a rate
+            found = {client.get(f"{local}/health").status_code for _ in range(400)}
+        assert found == {200, 429}
         assert ended(process, signal.SIGTERM)[0] == 0
 
 

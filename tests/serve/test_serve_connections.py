@@ -154,6 +154,15 @@ def test_pipelined_requests_are_answered_in_order(port: int) -> None:
     assert [part[:3] for part in found.split(b"HTTP/1.1 ")[1:]] == [b"200", b"400"]
 
 
+def test_requests_without_end_before_the_first_answer_lose_the_connection(port: int) -> None:
+    one = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    assert (
+        sent(port, one * 60 + one.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")).count(b" 200 ")
+        == 61
+    )
+    assert sent(port, one * 5000).count(b" 200 ") < 100
+
+
 def test_clients_that_go_in_mid_request_do_no_harm(port: int) -> None:
     for end in range(1, len(request()), 9):
         with connect(port) as client:

@@ -11,16 +11,6 @@ from ..model import Model
 _DIGITS = 6
 
 
-def for_classes(model: Model, outputs: Any) -> Any:
-    """Return the probability of each class, or the values: a model's (…, outputs) → (…, classes)."""
-    if model.labels is None:
-        found = outputs if model.scale is None else outputs * model.scale
-        return found if model.shift is None else found + model.shift
-    if outputs.shape[-1] == 1 and len(model.labels) == 2:
-        return np.concatenate((1 - outputs, outputs), axis=-1)
-    return outputs
-
-
 def answers(model: Model, inputs: list[Any]) -> list[dict[str, Any]]:
     """Return the answer to each input: label and probabilities, or the value, or several values."""
     if model.labels is None:

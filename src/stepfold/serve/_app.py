@@ -12,18 +12,23 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
-from ..model import Model
+from ..model import Model, Texts
+from ..viewer import live_page, live_policy
+from ._explained import explained
 from ._guard import Guard
 from ._inputs import checked
 from ._json import error_response, json_response
 from ._limits import Limits
-from ._messages import Body, Predict, chosen
+from ._messages import Body, Explain, Predict, chosen
 from ._metrics import Metrics
 from ._openapi import document
 from ._pages import content_policy, documents_page
 from ._requests import body_of
+from ._socket import Sockets
+from ._streams import Streams
 from ._summary import summary
 from ._worker import Worker
 
@@ -64,7 +69,7 @@ def make_app(
                 Guard,
                 limits=service.limits,
                 metrics=service.metrics,
-                routes=frozenset(route.path for route in routes),
+                routes=frozenset(each.path for each in routes if isinstance(each, Route | WebSocketRoute)),
                 token=token,
                 hosts=None if allowed is None else frozenset(map(str.lower, allowed)),
             ),
@@ -86,12 +91,17 @@ class _Service:
         self.summaries = [summary(model) for model in models]
         self.document = document(models, limits)
         self.documents_page = documents_page(self.document)
+        self.page_text, self.page_policy = _front(models, self.documents_page)
+        streams = {name: _streams(worker, self.metrics) for name, worker in self.workers.items()}
+        self.sockets = Sockets(streams, limits)
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[BaseRoute]:
         """Return every route."""
         return [
             Route("/", self.page),
             Route("/predict", self.predict, methods=["POST"]),
+            Route("/explain", self.explain, methods=["POST"]),
+            WebSocketRoute("/stream", self.stream),
             Route("/models", self.models),
             Route("/health", self.health),
             Route("/metrics", self.figures),
@@ -127,6 +137,18 @@ class _Service:
         found = await worker.predict(inputs) if inputs else []
         return json_response({"predictions": found} if many else found[0])
 
+    async def explain(self, request: Request) -> Response:
+        """Answer with what a model makes of a text or sequence after each token."""
+        given, worker = await self.body(request, Explain)
+        name, value = chosen(given, "text", "sequence")
+        (one,) = checked(worker.model, name, [value], self.limits)
+        found = await worker.call(explained, worker.model, one, given.values, self.limits)
+        return Response(found, media_type="application/json")
+
+    async def stream(self, socket: WebSocket) -> None:
+        """Read tokens as they come."""
+        await self.sockets.serve(socket)
+
     async def models(self, request: Request) -> Response:
         """Say what is served."""
         return json_response({"models": self.summaries})
@@ -145,15 +167,34 @@ class _Service:
 
     async def docs(self, request: Request) -> Response:
         """Return the OpenAPI document as a page."""
-        return _page(self.documents_page)
+        return _page(self.documents_page, content_policy(self.documents_page))
 
     async def page(self, request: Request) -> Response:
         """Return the page on which the models read as one types."""
-        return _page(self.documents_page)
+        return _page(self.page_text, self.page_policy)
 
 
-def _page(text: str) -> Response:
-    return HTMLResponse(text, headers={"Content-Security-Policy": content_policy(text)})
+def _page(text: str, policy: str) -> Response:
+    return HTMLResponse(text, headers={"Content-Security-Policy": policy})
+
+
+def _front(models: Sequence[Model], otherwise: str) -> tuple[str, str]:
+    """Return the first page and its policy: the viewer, if some model reads texts."""
+    shown = [
+        {"name": model.name, "labels": list(map(str, model.labels)), "equations": model.equations()}
+        for model in models
+        if isinstance(model.inputs, Texts) and model.labels is not None
+    ]
+    if shown:
+        return live_page(shown), live_policy()
+    return otherwise, content_policy(otherwise)
+
+
+def _streams(worker: Worker, metrics: Metrics) -> Streams | str:
+    try:
+        return Streams(worker, metrics)
+    except ValueError as error:
+        return str(error)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

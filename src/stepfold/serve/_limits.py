@@ -15,6 +15,7 @@ class Limits:
         characters: characters of one text.
         texts: texts, or sequences, of one request.
         timesteps: timesteps of one sequence of numbers.
+        explained_timesteps: timesteps of one explanation.
         explained_values: numbers in the states and named values of one explanation.
         batch: texts that the kernels are given at once.
         queue: texts that wait for the kernels of one model.
@@ -39,6 +40,7 @@ class Limits:
     characters: int = 100_000
     texts: int = 256
     timesteps: int = 20_000
+    explained_timesteps: int = 2000
     explained_values: int = 2_000_000
     batch: int = 64
     queue: int = 1024

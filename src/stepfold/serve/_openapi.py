@@ -34,6 +34,32 @@ _ANSWERS: dict[str, Any] = {
             "predictions": {"type": "array", "items": {"$ref": "#/components/schemas/Prediction"}}
         },
     },
+    "Explanation": {
+        "description": "Outputs: the probability of each label, or the values, after each token.",
+        "type": "object",
+        "required": ["tokens", "known", "labels", "outputs", "before", "layers"],
+        "properties": {
+            "tokens": {"type": "array", "items": {"type": "string"}},
+            "known": {"type": "array", "items": {"type": "boolean"}},
+            "labels": {"type": "array", "items": {"type": "string"}},
+            "outputs": {"type": "array", "items": _NUMBERS},
+            "before": _NUMBERS,
+            "layers": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "name": {"type": "string"},
+                        "cell": {"type": "string"},
+                        "values": {
+                            "type": "object",
+                            "additionalProperties": {"type": "array", "items": _NUMBERS},
+                        },
+                    },
+                },
+            },
+        },
+    },
     "Models": {
         "type": "object",
         "required": ["models"],
@@ -66,7 +92,8 @@ def document(models: Sequence[Model], limits: Limits) -> dict[str, Any]:
         "info": {
             "title": f"stepfold: {', '.join(model.name for model in models)}",
             "version": version("stepfold"),
-            "description": "Trained recurrent networks. " + _said(limits),
+            "description": "Trained recurrent networks. The WebSocket /stream reads a text as it comes: send "
+            '{"text": "a chunk"} or {"token": "word"}, receive {"tokens", "outputs"}. ' + _said(limits),
         },
         "paths": {
             "/predict": _post(
@@ -74,6 +101,12 @@ def document(models: Sequence[Model], limits: Limits) -> dict[str, Any]:
                 Predict,
                 example,
                 {"oneOf": [_reference("Prediction"), _reference("Predictions")]},
+            ),
+            "/explain": _post(
+                "What a model makes of one text or sequence after each token",
+                Explain,
+                {**example, "values": False},
+                _reference("Explanation"),
             ),
             "/models": _get("The models: labels, layers, inputs", _reference("Models")),
             "/health": _get("Whether the server answers", {"type": "object"}, token=False),

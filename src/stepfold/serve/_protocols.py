@@ -16,6 +16,7 @@ from ._json import error_response
 from ._limits import Limits
 
 _DISCARDED = 8  # bodies of the greatest length, read and discarded after a refusal
+_PIPELINED = 64  # requests that a client may send before the answer to the first
 _READ_AT_LEAST = 8192  # bytes that a client must read within `write_seconds`, if not all of them
 _SLACK = 5.0  # seconds in which the application's own refusal of a slow body goes out
 
@@ -140,6 +141,11 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The headers are there."""
         self._in_headers = False
+        if self.transport.is_closing():
+            return
+        if len(self.pipeline) >= _PIPELINED:  # each takes memory, and answers make uvicorn read on
+            self.transport.abort()
+            return
         self._owe(self.limits.body_seconds + _SLACK)
         super().on_headers_complete()
 

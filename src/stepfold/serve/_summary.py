@@ -18,6 +18,7 @@ def summary(model: Model) -> dict[str, Any]:
         "features": None if isinstance(inputs, Texts) else inputs.features,
         "length": inputs.length,
         "streams": reads_forward(model),
+        "equations": model.equations(),
         "layers": [_layer(layer) for layer in model.layers],
     }
 

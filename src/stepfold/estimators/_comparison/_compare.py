@@ -53,7 +53,7 @@ def compare(
         grid: a list of values for each parameter that varies, such as ``{"cell": ["lstm", "gru"]}``, or a
             list of such grids.
         seeds: the seeds, or how many there are, counted up from the estimator's ``random_state`` (or 0).
-        folder: where the runs go, each with its ``report.html``; None to keep none of them.
+        folder: where the runs go; None to keep none of them.
         validation_data: inputs and targets to judge by, instead of held-out examples.
         jobs: processes that train side by side; None for one a processor. Each has its share of the
             processors; with one process everything runs in the caller's.
@@ -76,10 +76,9 @@ def compare(
         )
         digest = digest_of(data.inputs, data.targets, *(validation_data or ()))
         home.begin(type(estimator), digest, overwrite=overwrite)
-        keep = folder is not None
-        runs = [_planned(type(estimator), each, seed, home, keep) for seed in chosen for each in settings]
+        runs = [_planned(type(estimator), each, seed, home) for seed in chosen for each in settings]
         outcomes = _train(runs, data, home, jobs, _measure(estimator), verbose)
-    return _comparison(runs, outcomes, settings, _measure(estimator), keep=keep)
+    return _comparison(runs, outcomes, settings, _measure(estimator), keep=folder is not None)
 
 
 def _seeds(seeds: int | Sequence[int], estimator: Any) -> list[int]:
@@ -100,13 +99,12 @@ def _measure(estimator: Any) -> Measure:
     return "r2" if estimator._regression else "accuracy"
 
 
-def _planned(estimator: type[Any], setting: Setting, seed: int, home: ComparisonFolder, keep: bool) -> _Run:
+def _planned(estimator: type[Any], setting: Setting, seed: int, home: ComparisonFolder) -> _Run:
     key = fingerprint(estimator, setting.parameters, seed)
     assert key is not None  # the setting was checked
     place, known = home.place(key, f"{setting.stem}-{seed}")
     parameters = {**setting.parameters, "random_state": seed}
-    title = f"{setting.name}, seed {seed}" if keep else ""
-    return _Run(setting, seed, Order(estimator, parameters, place, known, title))
+    return _Run(setting, seed, Order(estimator, parameters, place, known))
 
 
 def _train(

@@ -24,7 +24,7 @@ from joblib.externals.loky.backend.reduction import dump
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from .._one_thread import ONE_THREAD, keep_memory
-from .._run import RunError, RunFolder
+from .._run import RunError
 from .._training import TrainingError
 
 _PATIENCE = 10.0
@@ -48,14 +48,12 @@ class Order:
         parameters: all of them.
         folder: where the run goes.
         resume: whether to go on with what is there.
-        title: the heading of the report that is left in the folder; "" for none.
     """
 
     estimator: type[Any]
     parameters: dict[str, Any]
     folder: Path
     resume: bool
-    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,8 +97,6 @@ def train_run(order: Order, data: Data) -> Outcome:
                     raise
                 fit()  # its state is damaged
             results, history = estimator.results_, estimator.history_
-            if order.title:
-                estimator.report(RunFolder(order.folder).report, title=order.title)
         except TrainingError as error:
             failure = str(error)
     return Outcome(results, history, failure, tuple(dict.fromkeys(str(each.message) for each in caught)))
