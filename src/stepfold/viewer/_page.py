@@ -79,7 +79,7 @@ def stored_fragment(models: Sequence[Mapping[str, Any]], explanations: Sequence[
 
     It holds its style, its script and its data; several may stand on one page. Without scripts the words and
     the line are there. Of a longer text the last 300 words are shown; states are rounded to 8 bits and, where
-    they are many, reduced to the units that follow the output most, so that it stays below some 250 kB. A
+    they are many, reduced to the units that follow the output most, so that it stays below some 220 kB. A
     page with a policy allows the script by `script_hash()`, and inline styles.
 
     Args:

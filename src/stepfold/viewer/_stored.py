@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 MOST_STEPS = 300
 MOST_INPUTS = 12  # features
 MOST_CLASSES = 12  # of more, those that are likeliest in the end
-MOST_BYTES = 120_000  # of all states together; base64 adds a third
+MOST_BYTES = 100_000  # of all states together; base64 adds a third
 
 
 def probabilities(explanation: Mapping[str, Any]) -> bool:

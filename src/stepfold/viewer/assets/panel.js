@@ -128,7 +128,7 @@ export class Panel {
     const { labels, layers } = this.explanation;
     const classes = this.probability;
     const shown = classes ? Math.max(last.indexOf(Math.max(...last)), 0) : outcome;
-    this.figure.textContent = number(last[shown], 2);
+    this.figure.textContent = number(last[shown], classes && last[shown] > 0.99 ? 3 : 2);
     const name = classes || labels.length > 1 ? shorten(labels[shown], 60) : "";
     this.verdict.textContent = count ? name : `${name} before the first word`.trim();
     this.element.dataset.tone = classes && labels.length === 2 && count ? (shown ? "up" : "down") : "";
