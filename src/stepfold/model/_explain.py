@@ -121,7 +121,7 @@ def _wanted(model: Model, values: bool | Iterable[str]) -> frozenset[str] | None
     if isinstance(values, bool):
         return None if values else frozenset()
     wanted = frozenset([values] if isinstance(values, str) else values)
-    cells = {layer.cell for _, layer in forward_layers(model.layers).values()}
+    cells = [layer.cell for _, layer in forward_layers(model.layers).values()]
     known = dict.fromkeys(name for cell in cells for name in (*cell.states, *_named(cell)))
     if wanted - known.keys():
         raise ValueError(
