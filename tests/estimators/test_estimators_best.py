@@ -84,6 +84,7 @@ def test_it_learns_saves_and_says_the_same(tmp_path):
     assert "accuracy" in page
     assert "lstm, gru" in page
     assert "1, 1" in page, "the epochs of each"
+    assert "The loss of an epoch is the mean over the networks" in page
 
     (run / "members" / "ensemble.json").write_text("{}")
     with pytest.raises(RunError, match=r"is no ensemble of this version.*; copy the folder again from"):

@@ -22,7 +22,7 @@ from stepfold.estimators import (
     load,
 )
 from stepfold.estimators._comparison import _compare, _run
-from stepfold.estimators._comparison._plan import settings_of
+from stepfold.estimators._comparison._plan import fingerprint, settings_of
 from text_helpers import make_sequences, make_texts
 
 # Keras's own saving of variables does not know the newest argument of __array__ yet.
@@ -256,6 +256,13 @@ def test_names_say_only_what_varies():
     assert names(model, {"cell": [plain, cells.gru, cells.lstm.to_json()]}) == [
         ("plain", "plain"), ("gru", "gru"), ("lstm", "lstm")
     ]  # fmt: skip
+    best = TextClassifier(preset="best")
+    assert names(best, {"units": [64]}) == [("lstm, gru", "lstm__gru")], "the cells of its networks"
+    keys = {
+        fingerprint(TextClassifier, each.parameters, 0)
+        for each in settings_of(best, {"cell": [None, "lstm", "gru"]}, True)
+    }
+    assert len(keys) == 3
 
 
 @pytest.mark.parametrize(

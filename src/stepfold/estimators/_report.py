@@ -19,6 +19,10 @@ from ..report import (
 )
 from ._evaluation import Evaluation, RegressionEvaluation
 
+_OF_NETWORKS = (
+    "The loss of an epoch is the mean over the networks that trained in it, its seconds are those of all of "
+    "them; they train side by side where processors allow."
+)
 _SHOWN = ("numpy", "llvmlite", "keras", "jax", "torch", "scikit-learn")
 
 
@@ -57,6 +61,7 @@ def training_report(estimator: Any, *, title: str = "", command: str = "") -> Tr
         reading=getattr(estimator, "reading_", None),
         equations={cell.name: cell.show("maths") for cell in used},
         latex={cell.name: cell.show("latex") for cell in used},
+        notes=[_OF_NETWORKS] if estimator.settings_.one_a_network else [],
         **_judgement(found, getattr(estimator, "mistakes_", {})),
     )
 
