@@ -18,7 +18,7 @@ MODELS = [text_model(), text_model("both", both_ways=True), number_model()]
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    limits = Limits(explained_timesteps=30, explained_values=1500)
+    limits = Limits(explained_timesteps=30, explained_backward=10, explained_values=1500)
     with TestClient(make_app(MODELS, limits), base_url="http://localhost") as client:
         yield client
 
@@ -51,6 +51,7 @@ def test_it_is_the_models_own_explanation(
         ({"texts": ["good"]}, 400, "unknown field `texts`"),
         ({"sequence": [1]}, 400, 'takes "text" or "texts"'),
         ({"text": "good " * 31}, 413, "31 timesteps of at most 30"),
+        ({"text": "good " * 11, "model": "both"}, 413, "11 timesteps of at most 10 for both"),
         ({"text": "good " * 30, "values": True}, 413, "over 1,500 numbers"),
         ({"text": "good", "model": "none"}, 404, "there is no"),
     ],

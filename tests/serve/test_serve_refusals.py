@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
 from stepfold.serve import Limits, make_app
+from stepfold.serve._guard import Rate
 from stepfold.serve._messages import Predict, StreamMessage, read
 
 LIMITS = Limits(body_bytes=300_000, texts=5, characters=200, timesteps=50)
@@ -192,6 +193,25 @@ def test_a_client_above_its_rate_waits() -> None:
     assert [each.status_code for each in found] == [200, 200, 200, 429, 429]
     assert found[-1].headers["retry-after"] == "2"
     assert "more than 0.5 requests a second" in found[-1].json()["error"]
+
+
+def test_the_clients_that_are_remembered_are_bounded() -> None:
+    rate = Rate(1.0, 1, 3)
+    assert [rate.wait(f"10.0.0.{client}") for client in range(10)] == [0] * 10
+    assert rate.wait("10.0.0.9") == 1
+    assert rate.wait("10.0.0.0") == 0  # long forgotten
+    assert len(rate._buckets) == 3
+
+
+def test_what_fails_is_a_500_with_the_same_headers(caplog: pytest.LogCaptureFixture) -> None:
+    model = text_model()
+    object.__setattr__(model, "labels", ("neg", "pos", "none"))  # one more than there are outputs
+    client = TestClient(make_app([model]), base_url="http://localhost")
+    answer = client.post("/predict", json={"text": "good"})
+    assert (answer.status_code, answer.json()["error"]) == (500, "the server failed; its log says why")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "a request failed" in caplog.text
+    assert 'route="/predict",status="500"' in client.get("/metrics").text
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Sequence
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -34,8 +33,6 @@ from ._worker import Worker
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """The names by which this machine reaches itself."""
-
-_log = logging.getLogger(__name__)
 
 
 def make_app(
@@ -74,7 +71,7 @@ def make_app(
                 hosts=None if allowed is None else frozenset(map(str.lower, allowed)),
             ),
         ],
-        exception_handlers={HTTPException: _refused, ClientDisconnect: _gone, Exception: _failed},
+        exception_handlers={HTTPException: _refused, ClientDisconnect: _gone},
         lifespan=service.lifespan,
     )
     app.state.limits = service.limits
@@ -204,8 +201,3 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _gone(request: Request, error: Exception) -> Response:
     return error_response(400, "the client has gone before its request was complete")
-
-
-async def _failed(request: Request, error: Exception) -> Response:
-    _log.error("a request failed", exc_info=error)
-    return error_response(500, "the server failed; its log says why")

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from .._show import named_values
 from ..model import BidirectionalLayer, Model, RecurrentLayer, Texts
 from ._limits import Limits
+from ._summary import reads_forward
 
 
 def explained(model: Model, given: Any, values: bool | list[str], limits: Limits) -> bytes:
@@ -21,8 +22,11 @@ def explained(model: Model, given: Any, values: bool | list[str], limits: Limits
     """
     steps = len(model.inputs.vocabulary.tokens(given)) if isinstance(model.inputs, Texts) else len(given)
     steps = min(steps, model.inputs.length or steps)
-    if steps > limits.explained_timesteps:
-        message = f"{steps:,} timesteps of at most {limits.explained_timesteps:,}; send a part of it"
+    most = limits.explained_timesteps
+    if not reads_forward(model):
+        most = min(most, limits.explained_backward)
+    if steps > most:
+        message = f"{steps:,} timesteps of at most {most:,} for {model.name}; send a part of it"
         raise HTTPException(413, message)
     if steps * _numbers(model, values) > limits.explained_values:
         message = f'over {limits.explained_values:,} numbers; ask for fewer "values", or send a part of it'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _POLICY = "default-src 'none'; frame-ancestors 'none'"
+_log = logging.getLogger(__name__)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 
 
@@ -61,7 +63,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         begun = time.perf_counter()
-        status = 500
+        status = 0
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -80,6 +82,12 @@ class Guard:
         active.inc()
         try:
             await (self._refusal(scope) or self._app)(scope, receive, send_with_headers)
+        except Exception:
+            if status or stream:
+                raise
+            _log.exception("a request failed")
+            failed = error_response(500, "the server failed; its log says why")
+            await failed(scope, receive, send_with_headers)
         finally:
             active.dec()
             route = scope["path"] if scope["path"] in self._routes else "other"

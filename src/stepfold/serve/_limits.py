@@ -16,6 +16,7 @@ class Limits:
         texts: texts, or sequences, of one request.
         timesteps: timesteps of one sequence of numbers.
         explained_timesteps: timesteps of one explanation.
+        explained_backward: the same where a layer reads backward, so that each timestep is read anew.
         explained_values: numbers in the states and named values of one explanation.
         batch: texts that the kernels are given at once.
         queue: texts that wait for the kernels of one model.
@@ -41,6 +42,7 @@ class Limits:
     texts: int = 256
     timesteps: int = 20_000
     explained_timesteps: int = 2000
+    explained_backward: int = 500
     explained_values: int = 2_000_000
     batch: int = 64
     queue: int = 1024
