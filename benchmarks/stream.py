@@ -1,4 +1,5 @@
-"""One timestep at batch 1 with carried state: beside NumPy, torch's cells, ONNX Runtime with bound buffers.
+"""One timestep with carried state. One sequence: beside NumPy, torch's cells, ONNX Runtime, bound buffers.
+Up to 10,000 sequences: beside torch's cells, with the memory that a stream of ours takes.
 
 Run it as `python -m benchmarks.stream [--quick] [--cells lstm gru …]`.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +29,9 @@ SIZES = ((32, 32), (128, 512))
 BARS = {("lstm", 32, 32): 6.0, ("lstm", 128, 512): 1.1}
 _CHECKED = 20  # timesteps whose outputs are compared
 _LOOP = 200  # timesteps between two readings of the clock
+MANY = (16, 1_000, 10_000)
+MANY_SIZES = ((32, 32), (128, 128))
+_CHECKED_MANY = 3
 
 Step = Callable[[], Any]
 
@@ -64,7 +69,8 @@ class Streaming:
 
         def run() -> Any:
             self.restart()
-            return np.stack([self.read(self.step(p.inputs[:, t])) for t in range(_CHECKED)], 1)
+            steps = [np.ascontiguousarray(p.inputs[:, t]) for t in range(p.shape[1])]
+            return np.stack([np.array(self.read(self.step(x))) for x in steps], 1)
 
         return Side(self.name, run, lambda output: {"output": output})
 
@@ -158,13 +164,13 @@ def with_onnxruntime(p: Problem, threads: int) -> Streaming:
 
 def with_stepfold(p: Problem) -> Streaming:
     """`stepfold.Stream`."""
-    stream = stepfold.Stream(p.cell, p.params, batch=1)
+    stream = stepfold.Stream(p.cell, p.params, batch=p.shape[0])
     return Streaming(_report.OURS, stream.reset, stream.step)
 
 
-def timed(sides: Sequence[Streaming], p: Problem, rounds: int) -> dict[str, Times]:
-    """Time the sides in turn, `_LOOP` timesteps a turn; the seconds are those of one timestep."""
-    x = [np.ascontiguousarray(p.inputs[:, t]) for t in range(_CHECKED)]
+def timed(sides: Sequence[Streaming], p: Problem, rounds: int, loop: int = _LOOP) -> dict[str, Times]:
+    """Time the sides in turn, `loop` timesteps a turn; the seconds are those of one timestep."""
+    x = [np.ascontiguousarray(p.inputs[:, t]) for t in range(p.shape[1])]
     seconds: dict[str, list[float]] = {side.name: [] for side in sides}
     for round_ in range(rounds + 1):
         for side in sides:
@@ -172,11 +178,44 @@ def timed(sides: Sequence[Streaming], p: Problem, rounds: int) -> dict[str, Time
             time.sleep(0.005)
             side.step(x[0])
             before = time.perf_counter()
-            for t in range(_LOOP):
-                side.step(x[t % _CHECKED])
+            for t in range(loop):
+                side.step(x[t % len(x)])
             if round_:
-                seconds[side.name].append((time.perf_counter() - before) / _LOOP)
+                seconds[side.name].append((time.perf_counter() - before) / loop)
     return {name: Times(tuple(values)) for name, values in seconds.items()}
+
+
+def bytes_a_sequence(p: Problem) -> float:
+    """What a stream takes for each of many sequences, beyond what one takes for a few."""
+    sizes = []
+    for batch in (100, 10_000):
+        tracemalloc.start()
+        stream = stepfold.Stream(p.cell, p.params, batch=batch)
+        sizes.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+        del stream
+    return (sizes[1] - sizes[0]) / 9_900
+
+
+def many(report: _report.Report, names: Sequence[str]) -> None:
+    """Many sequences that take a timestep together."""
+    for name in names:
+        for features, units in MANY_SIZES[:1] if report.quick else MANY_SIZES:
+            for batch in MANY[:2] if report.quick else MANY:
+                p = problem(cells.by_name(name), (batch, _CHECKED_MANY, features, units))
+                sides = [with_stepfold(p), with_torch(p)]
+                differences = check([side.side(p) for side in sides], TOLERANCE)
+                times = timed(sides, p, 10 if report.quick else 30, max(2, 2_000 // batch))
+                work = operations(p.cell, (batch, 1, features, units), training=False)
+                report.compared(
+                    f"{name}, one timestep of {batch:,} sequences (features {features}, units {units})",
+                    times,
+                    operations=work,
+                    differences=differences,
+                    cell=name,
+                    shape=(batch, features, units),
+                )
+            print(f"a stream takes {bytes_a_sequence(p):,.0f} bytes a sequence", flush=True)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -199,6 +238,7 @@ def main(arguments: Sequence[str]) -> None:
                 report.bar(
                     f"{title}: ONNX Runtime ÷ ours", ratios["onnxruntime bound"], BARS[name, features, units]
                 )
+    many(report, [name for name in chosen.cells or CELLS[:2] if name in CELLS[:2]])
     report.end()
 
 

@@ -106,6 +106,7 @@ class Table:
         self._short, self._long = _SHORT_CALL(self._kernel.address), _LONG_CALL(self._kernel.address)
         self._program: Program | None = None
         self._slots: Indices = np.zeros(0, np.int64)
+        self._ready: Indices | None = None  # the slots that everything is ready for; None while it changes
         self._step: Callable[[], object]
         self._memory = np.empty((0, self._engine.layout.state_row), self._engine.dtype)
         self.use(self.memory(capacity))
@@ -132,11 +133,11 @@ class Table:
         }
         block = {"count": 0, "block": rows, "part": 0, "parts": 1, "slots": 0}
         block |= {"features": self._weights.features} | {name: a.ctypes.data for name, a in held.items()}
+        self._ready = None
         self._block = np.array([block[name] for name in ROWS], np.int64)
         self._address = ctypes.c_void_p(self._block.ctypes.data)
         self._memory, self._input, self._output, self._held = memory, held["inputs"], held["outputs"], held
         self._views = self._input[:0], self._output[:0]
-        self._choose(self._slots[:0])
         self.states = engine.layout.states_of(memory)[:, :, : engine.units]
 
     def _scratch(self) -> dict[str, int]:
@@ -159,7 +160,7 @@ class Table:
     def step(self, slots: Indices) -> Array:
         """Take the rows of these slots, whose inputs are written, one timestep on; return the outputs
         (count, units), a view of the table's own memory."""
-        if slots is not self._slots:
+        if slots is not self._ready:
             self._choose(slots)
         self._step()
         return self._views[1]
@@ -167,13 +168,14 @@ class Table:
     def _choose(self, slots: Indices) -> None:
         """Make ready for timesteps of the rows of these slots."""
         count, weights = len(slots), self._weights
-        self._slots = slots
+        self._ready, self._slots = None, slots  # whatever interrupts this, the next step begins it again
         self._block[_COUNT], self._block[_SLOTS] = count, address(slots)
         threads = 1 if count <= _ROWS_AT_ONCE else thread_cap(self._threads)
         if threads > 1 and self._engine.tasks(count, count, threads) > 1:
             self._step = partial(self._step_in_parts, threads)
         else:
             self._step = partial(self._long if weights.long(count) else self._short, self._address)
+        self._ready = slots
 
     def _step_in_parts(self, threads: int) -> None:
         slots, parts = self._slots, _TASKS_A_THREAD * threads
