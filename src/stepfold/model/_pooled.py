@@ -81,18 +81,24 @@ class SlotTable:
 def pooled(layer: PoolingLayer, held: Mapping[str, Array], signal: Signal, slots: NDArray[np.int64]) -> Array:
     """Take one timestep, (n, 1, features), into what the slots hold; return what is pooled so far, (n,
     features), of two kinds twice as many."""
-    values = signal.vectors()[:, 0]
-    active = slice(None) if signal.mask is None or not layer.masked else signal.mask[:, 0]
-    here = slots[active]
+    values, every = signal.vectors()[:, 0], _place(slots)
+    here, new = every, values
+    if signal.mask is not None and layer.masked:
+        active = signal.mask[:, 0]
+        here, new = slots[active], values[active]
     held["count"][here] += 1
-    if "max" in held:
-        held["max"][here] = np.maximum(held["max"][here], values[active])
-    if "sum" in held:
-        held["sum"][here] += values[active]
-    count = held["count"][slots][:, None]
     parts = []
     if "max" in held:
-        parts.append(np.where(count > 0, held["max"][slots], 0))
+        held["max"][here] = np.maximum(held["max"][here], new)
+        greatest = held["max"][every]
+        parts.append(np.where(held["count"][every][:, None] > 0, greatest, 0))
     if "sum" in held:
-        parts.append(held["sum"][slots] / np.maximum(count, 1))
-    return np.concatenate(parts, axis=-1).astype(values.dtype)
+        held["sum"][here] += new
+        parts.append(held["sum"][every] / np.maximum(held["count"][every], 1)[:, None])
+    return np.concatenate(parts, axis=-1, dtype=values.dtype, casting="same_kind")
+
+
+def _place(slots: NDArray[np.int64]) -> slice | NDArray[np.int64]:
+    """Return slots as a slice where they are the first ones in order: reading a slice copies nothing."""
+    first = len(slots) > 1 and slots[0] == 0 and slots[-1] == len(slots) - 1
+    return slice(len(slots)) if first and (np.diff(slots) == 1).all() else slots
