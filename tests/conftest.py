@@ -21,6 +21,9 @@ os.environ.setdefault(
 # What PyTorch's compiler remembers on disk of earlier versions of this code is of no use here.
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.mkdtemp(prefix="stepfold-tests-"))
 
+# PyTorch's threads wait without turning in circles: on a busy machine these take the time of the others.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from hypothesis import settings
 
 # A first call compiles a kernel, so no example has a deadline; CI tries the same examples every time.
