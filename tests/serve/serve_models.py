@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -59,6 +62,27 @@ def value_model(name: str = "values") -> Model:
     layers = (RecurrentLayer(cell, cell.init(1, UNITS, seed=2)), DenseLayer(_normal(UNITS, 1)))
     scale = {"scale": np.array([2.0]), "shift": np.array([10.0])}
     return Model(layers, Sequences(1), name=name, **scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Watched(Model):
+    """A model that says which batches it got, waits for `open`, and fails at the text "poison"."""
+
+    batches: list[list[str]] = field(default_factory=list)
+    open: threading.Event = field(default_factory=threading.Event)
+
+    def predict_proba(self, inputs: Iterable[Any]) -> Any:
+        texts = list(inputs)
+        self.batches.append(texts)
+        assert self.open.wait(10)
+        if "poison" in texts:
+            raise RuntimeError("poison")
+        return super().predict_proba(texts)
+
+
+def watched() -> Watched:
+    model = text_model()
+    return Watched(**{each.name: getattr(model, each.name) for each in fields(model) if each.init})
 
 
 def _normal(*shape: int) -> Any:

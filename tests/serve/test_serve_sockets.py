@@ -24,7 +24,13 @@ from stepfold.serve import Limits
 pytestmark = pytest.mark.slow
 
 LIMITS = Limits(
-    write_seconds=0.5, ping_seconds=0.5, idle_seconds=1.5, message_bytes=4096, streams=40, connections=60
+    write_seconds=0.5,
+    ping_seconds=1.0,
+    idle_seconds=3.0,
+    answer_seconds=60,
+    message_bytes=4096,
+    streams=40,
+    connections=60,
 )
 MODEL = text_model()
 HANDSHAKE = (
@@ -85,24 +91,24 @@ def test_a_client_that_answers_no_ping_is_closed(port: int) -> None:
     before = time.monotonic()
     with raw(port) as client:
         rest(client)
-    assert time.monotonic() - before < 1.4
+    assert time.monotonic() - before < 5
 
 
 def test_a_client_that_pings_but_sends_nothing_is_closed(port: int) -> None:
     with open_stream(f"ws://127.0.0.1:{port}/stream") as stream, pytest.raises(ConnectionClosed) as closed:
         stream.recv(10)
     assert closed.value.rcvd is not None
-    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1001, "nothing came for 1.5 s")
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1001, "nothing came for 3 s")
 
 
 def test_a_message_that_trickles_in_is_not_waited_for(port: int) -> None:
     before = time.monotonic()
     with raw(port) as client, contextlib.suppress(BrokenPipeError, ConnectionResetError):
         client.sendall(frame(b'{"te', final=False))
-        while time.monotonic() - before < 8:
+        while time.monotonic() - before < 20:
             client.sendall(frame(b"x", 0, final=False))
             time.sleep(0.1)
-    assert time.monotonic() - before < 4
+    assert time.monotonic() - before < 10
 
 
 def test_a_client_that_does_not_read_loses_its_connection(port: int) -> None:

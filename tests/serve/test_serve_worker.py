@@ -4,40 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import numpy as np
 import pytest
-from serve_models import text_model
+from serve_models import Watched, text_model, watched
 from starlette.exceptions import HTTPException
 
-from stepfold.model import Model
 from stepfold.serve import Limits
 from stepfold.serve._metrics import Metrics
 from stepfold.serve._worker import Worker
-
-
-@dataclass(frozen=True)
-class Watched(Model):
-    """A model that says which batches it got, waits for `open`, and fails at the text "poison"."""
-
-    batches: list[list[str]] = field(default_factory=list)
-    open: threading.Event = field(default_factory=threading.Event)
-
-    def predict_proba(self, inputs: Iterable[Any]) -> Any:
-        texts = list(inputs)
-        self.batches.append(texts)
-        assert self.open.wait(10)
-        if "poison" in texts:
-            raise RuntimeError("poison")
-        return super().predict_proba(texts)
-
-
-def watched() -> Watched:
-    model = text_model()
-    return Watched(**{each.name: getattr(model, each.name) for each in fields(model) if each.init})
 
 
 def run(
