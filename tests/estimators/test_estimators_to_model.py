@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.exceptions import NotFittedError
 
 from stepfold.estimators import SequenceClassifier, SequenceRegressor, TextClassifier, _base
 from stepfold.model import Texts
@@ -75,3 +76,9 @@ def test_what_no_model_can_hold():
     ids = TextClassifier(**SMALL, tokens="ids").fit([[4, 5], [6, 7]] * 5, [0, 1] * 5)
     with pytest.raises(ValueError, match=r"ids .* has no vocabulary .* stepfold.keras.to_model"):
         ids.to_model()
+    ensemble = TextClassifier(preset="best")
+    with pytest.raises(NotFittedError):
+        ensemble.to_model()
+    ensemble.network_ = object()
+    with pytest.raises(ValueError, match="'best' is an ensemble .* train with another preset to export"):
+        ensemble.to_model()

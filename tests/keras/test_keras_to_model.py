@@ -11,6 +11,7 @@ import pytest
 from keras import layers
 from keras_helpers import arrays, mask_of, quiet, random, randomised
 
+import stepfold
 import stepfold.keras as ours
 from stepfold import cells
 from stepfold.data import KerasWords
@@ -138,7 +139,10 @@ def test_a_saved_and_loaded_model(tmp_path: Path) -> None:
     hidden = ours.LSTM(3, return_sequences=True)(layers.Dropout(0.5)(hidden))
     network = randomised(keras.Model(given, ours.LSTM(3)(hidden)), scale=0.8)
     network.save(tmp_path / "network.keras")
-    same(keras.saving.load_model(tmp_path / "network.keras"), IDS)
+    again = keras.saving.load_model(tmp_path / "network.keras")
+    model = same(again, IDS)
+    stepfold.export(again, tmp_path / "network.safetensors")
+    np.testing.assert_array_equal(stepfold.load(tmp_path / "network.safetensors").run(IDS), model.run(IDS))
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")

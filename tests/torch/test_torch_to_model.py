@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+import stepfold
 import stepfold.torch as ours
 from stepfold import cells
 from stepfold.data import KerasWords
@@ -106,6 +108,13 @@ def test_what_a_forward_makes_of_a_recurrent_module(name: str) -> None:
     assert vars(network) == before | {"training": False}
     assert model.labels == ((0, 1) if name in ("one probability", "the mean") else None)
     np.testing.assert_array_equal(to_model(network, example=IDS).run(IDS.numpy()), model.run(IDS.numpy()))
+
+
+def test_a_module_as_a_file(tmp_path: Path) -> None:
+    network = Network(ENDS["the maximum"])
+    stepfold.export(network, tmp_path / "network.safetensors")
+    found = stepfold.load(tmp_path / "network.safetensors").run(IDS.numpy())
+    np.testing.assert_allclose(found, network.eval()(IDS).detach().numpy(), rtol=1e-5, atol=1e-5)
 
 
 def test_the_time_axis_first() -> None:
