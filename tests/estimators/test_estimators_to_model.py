@@ -80,5 +80,5 @@ def test_what_no_model_can_hold():
     with pytest.raises(NotFittedError):
         ensemble.to_model()
     ensemble.network_ = object()
-    with pytest.raises(ValueError, match="'best' is an ensemble .* train with another preset to export"):
+    with pytest.raises(ValueError, match=r"'best' is an ensemble .* train with another preset to export"):
         ensemble.to_model()
