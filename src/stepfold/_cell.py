@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _ops
 from ._dtype import checked_dtype
-from ._errors import CellError
-from ._graph import FEATURES, KERNEL, RECURRENT_KERNEL, SCALAR, UNITS, Node, constant, leaf
+from ._errors import CellError, error_here
+from ._from_function import Signature, trace
+from ._graph import KERNEL, RECURRENT_KERNEL
+from ._hyperparameters import replaced
 from ._reference import one_step
 from ._show import show
 from ._step import Step
-from ._step_json import checked_kernels
-from ._trace import Parameter, Traced, as_node
+from ._trace import Traced
 
 
 class Cell:
@@ -26,34 +25,65 @@ class Cell:
     Call it with NumPy arrays to compute one step: `cell(x, *states, **params)`.
     """
 
-    def __init__(self, step: Step, function: Callable[..., Any] | None = None) -> None:
+    def __init__(self, step: Step, signature: Signature | None = None) -> None:
         self.step = step
-        self._function = function
+        self._signature = signature
         self.__name__ = self.name = step.name
-        self.__doc__ = function.__doc__ if function is not None else None
+        self.__doc__ = signature.function.__doc__ if signature is not None else None
 
     @property
     def states(self) -> tuple[str, ...]:
         """The names of the states; the first is also the output."""
         return self.step.states
 
+    @property
+    def hyperparameters(self) -> dict[str, bool | int | float]:
+        """The hyper-parameters and their values."""
+        return dict(self.step.hyperparameters)
+
+    def replace(self, **hyperparameters: bool | int | float) -> Cell:
+        """Return the cell with other values of some hyper-parameters: `leaky.replace(alpha=0.3)`.
+
+        The function is traced again, so a value may also decide what the step computes. Raises TypeError for
+        a name that is none, ValueError for a value that is no finite number, CellError for a cell that was
+        loaded without its function.
+        """
+        values = replaced(self.name, self.step.hyperparameters, hyperparameters)
+        if repr(values) == repr(self.hyperparameters):  # 1, 1.0 and True are not the same in every step
+            return self
+        if self._signature is None:
+            raise CellError(
+                f"{self.name} was loaded without its function, its hyper-parameters are fixed; "
+                "replace them where it is defined"
+            )
+        return Cell(trace(self._signature, values, self.step.vectors, self.step.kernels), self._signature)
+
+    __replace__ = replace  # copy.replace
+
     def __call__(self, *values: Any, **params: Any) -> Any:
         """Compute one step with NumPy: `x` (…, features), states (…, units) → the new states.
 
         For one row (`x` of one axis) the function itself is called, where there is one, so that a debugger
         can stop in it; many rows are computed from the graph. A call while another cell is traced becomes a
-        part of that cell.
+        part of that cell. Hyper-parameters may be given by their names, for this call.
         """
+        fixed = {name: params.pop(name) for name in self.step.hyperparameters if name in params}
         if any(isinstance(v, Traced) for v in (*values, *params.values())):
-            if self._function is None:
+            if self._signature is None:
                 raise CellError(
                     f"{self.name} was loaded without its function, it cannot be called in another cell"
                 )
-            return self._function(*values, **params)
+            try:
+                numbers = replaced(self.name, self.step.hyperparameters, fixed)
+            except ValueError as error:
+                raise error_here(str(error)) from None
+            return self._signature.function(*values, **params, **numbers)
+        if fixed:
+            return self.replace(**fixed)(*values, **params)
         x, *states = self._checked(values, params)
         arrays = {name: np.asarray(value) for name, value in params.items()}
-        if self._function is not None and x.ndim == 1:
-            return self._function(x, *states, **arrays)
+        if self._signature is not None and x.ndim == 1:
+            return self._signature.function(x, *states, **arrays, **self.step.hyperparameters)
         new = tuple(np.array(value) for value in one_step(self.step, x, states, arrays))
         return new if len(new) > 1 else new[0]
 
@@ -163,7 +193,8 @@ class Cell:
 
     def __repr__(self) -> str:
         arguments = ", ".join(["x", *self.states])
-        return f"<cell {self.name}({arguments}, *, {', '.join(self.step.parameters)})>"
+        fixed = [f"{name}={value!r}" for name, value in self.step.hyperparameters.items()]
+        return f"<cell {self.name}({arguments}, *, {', '.join([*self.step.parameters, *fixed])})>"
 
 
 @overload
@@ -182,7 +213,8 @@ def cell(
     """Return a recurrent cell from a function that computes one timestep.
 
     The first argument is this timestep's input, the other positional ones are the states of the timestep
-    before, the keyword-only ones are parameters. It returns the new states in the same order; the first is
+    before, the keyword-only ones are parameters; those with a default are hyper-parameters, numbers that are
+    fixed when the step is traced (`Cell.replace`). It returns the new states in the same order; the first is
     also the output. A parameter's shape follows from its use: `W @ x` a kernel (units, features), `U @ h` a
     recurrent kernel (units, units), anything elementwise a vector (units,). `vectors` gives the initial
     values of vector parameters (0 for those not named). `kernels` says how kernels begin, `("identity", a)`
@@ -191,89 +223,7 @@ def cell(
     """
 
     def make(function: Callable[..., Any]) -> Cell:
-        return Cell(_trace(function, dict(vectors or {}), kernels or {}), function)
+        signature = Signature.of(function)
+        return Cell(trace(signature, signature.hyperparameters, vectors or {}, kernels or {}), signature)
 
     return make if function is None else make(function)
-
-
-def _trace(
-    function: Callable[..., Any], vectors: dict[str, float], kernels: Mapping[str, tuple[str, float]]
-) -> Step:
-    """Call the function once on traced values and return the step that it computes."""
-    if not inspect.isfunction(function):
-        raise CellError(
-            f"@cell takes a function that computes one timestep, not {function!r}; write def step(x, h, *, …)"
-        )
-    where = f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
-    name = function.__name__
-    states, names = _arguments(function, where)
-    parameters = {parameter: Parameter(parameter) for parameter in names}
-    values = [Traced(leaf("input", dims=FEATURES)), *(Traced(leaf("state", s)) for s in states)]
-    result = function(*values, **parameters)
-    new = list(result) if isinstance(result, (tuple, list)) else [result]
-    if len(new) != len(states):
-        raise CellError(
-            f"{where}: {name} has {_count(states, 'state')} but returns {len(new)}; "
-            "return the new states, as many and in the same order"
-        )
-    outputs = tuple(_new_state(state, value, where) for state, value in zip(states, new, strict=True))
-    unused = [parameter for parameter, value in parameters.items() if value.dims is None]
-    if unused:
-        raise CellError(
-            f"{where}: {name} never uses {_count(unused, 'parameter')}; remove what is not needed"
-        )
-    dims = {parameter: value.dims or UNITS for parameter, value in parameters.items()}
-    wrong = [vector for vector in vectors if dims.get(vector) != UNITS]
-    if wrong:
-        vector_names = ", ".join(n for n, d in dims.items() if d == UNITS) or "none"
-        raise CellError(
-            f"{where}: vectors= names {', '.join(wrong)}, "
-            f"but the vector parameters of {name} are {vector_names}"
-        )
-    start = {vector: float(value) for vector, value in vectors.items()}
-    try:
-        return Step(name, tuple(states), dims, outputs, start, checked_kernels(kernels, dims))
-    except ValueError as error:
-        raise CellError(f"{where}: {error}") from None
-
-
-def _arguments(function: Callable[..., Any], where: str) -> tuple[list[str], list[str]]:
-    """The names of the states and of the parameters."""
-    arguments = inspect.signature(function).parameters.values()
-    if any(a.kind in (a.VAR_POSITIONAL, a.VAR_KEYWORD) for a in arguments):
-        raise CellError(f"{where}: a cell names its arguments one by one, without *args and **kwargs")
-    for a in arguments:
-        if a.default is not a.empty:
-            raise CellError(
-                f"{where}: argument {a.name} has a default, but every argument is an array; "
-                "write the constant in the step"
-            )
-    positional = [a.name for a in arguments if a.kind in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD)]
-    if len(positional) < 2:
-        raise CellError(
-            f"{where}: a cell takes the input and at least one state; write {function.__name__}(x, h, *, …), "
-            "parameters after the *"
-        )
-    return positional[1:], [a.name for a in arguments if a.kind == a.KEYWORD_ONLY]
-
-
-def _new_state(state: str, value: Any, where: str) -> Node:
-    """The node of a new state; a per-row scalar is broadcast over the units."""
-    if value is None:
-        raise CellError(
-            f"{where}: the new state {state!r} is None; end the step with return and the new states"
-        )
-    if isinstance(value, Traced) and value.node.op == "input":
-        raise CellError(
-            f"{where}: the new state {state!r} has the axes (features,), expected (units,); project it, W @ x"
-        )
-    node = as_node(value)
-    if node.boolean:
-        raise CellError(
-            f"{where}: the new state {state!r} is a comparison, which is boolean; use where(condition, a, b)"
-        )
-    return _ops.multiply(node, constant(1.0, UNITS)) if node.dims == SCALAR else node
-
-
-def _count(names: list[str], what: str) -> str:
-    return f"{len(names)} {what}{'s' * (len(names) > 1)} ({', '.join(names)})"

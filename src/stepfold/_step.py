@@ -12,6 +12,7 @@ import numpy as np
 
 from . import _step_json
 from ._graph import MAX_NODES, Dims, Node, topological_order
+from ._hyperparameters import Number
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +21,7 @@ class Step:
 
     `vectors` gives the initial values of vector parameters (0 for those not named), `kernels` how kernels
     begin that are not named by default: ("identity", its multiple) or ("normal", the standard deviation).
+    `hyperparameters` are the numbers that were fixed when the graph was made, in which they are constants.
     ValueError for a graph of more than `MAX_NODES` nodes.
     """
 
@@ -29,6 +31,7 @@ class Step:
     outputs: tuple[Node, ...]
     vectors: Mapping[str, float] = field(default_factory=dict)
     kernels: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    hyperparameters: Mapping[str, Number] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.nodes) > MAX_NODES:
@@ -56,8 +59,8 @@ class Step:
 
     def to_json(self) -> str:
         """Return the step as JSON text."""
-        parts = self.name, self.states, self.parameters, self.outputs, self.vectors, self.kernels
-        return _step_json.write(parts, self.nodes)
+        initial = self.vectors, self.kernels, self.hyperparameters
+        return _step_json.write((self.name, self.states, self.parameters, self.outputs, *initial), self.nodes)
 
     @classmethod
     def from_json(cls, text: str) -> Step:
@@ -68,8 +71,8 @@ class Step:
     def key(self) -> str:
         """A hash of the maths alone: two steps with the same key compute the same."""
         maths = json.loads(self.to_json())
-        for initial in ("name", "vectors", "kernels"):
-            maths.pop(initial, None)
+        for other in ("name", "vectors", "kernels", "hyperparameters"):
+            maths.pop(other, None)
         return hashlib.sha256(json.dumps(maths).encode()).hexdigest()
 
     def __reduce__(self) -> tuple[object, ...]:

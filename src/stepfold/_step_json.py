@@ -23,6 +23,7 @@ from ._graph import (
     leaf,
     topological_order,
 )
+from ._hyperparameters import Number, checked_number
 from ._ops import PRODUCTS, TABLE, apply
 
 FORMAT = 1
@@ -55,13 +56,15 @@ StepParts = tuple[
     tuple[Node, ...],
     Mapping[str, float],
     Mapping[str, tuple[str, float]],
+    Mapping[str, Number],
 ]
-"""Name, states, parameters, outputs, vectors and kernels of a step, in the order of the fields of `Step`."""
+"""Name, states, parameters, outputs, vectors, kernels and hyper-parameters of a step, in the order of the
+fields of `Step`."""
 
 
 def write(parts: StepParts, nodes: Sequence[Node]) -> str:
     """Return the JSON text of a step; `nodes` are all of its nodes, each after its inputs."""
-    name, states, parameters, outputs, vectors, kernels = parts
+    name, states, parameters, outputs, vectors, kernels, hyperparameters = parts
     index = {id(n): i for i, n in enumerate(nodes)}
     return json.dumps(
         {
@@ -72,6 +75,7 @@ def write(parts: StepParts, nodes: Sequence[Node]) -> str:
             "vectors": dict(vectors),
             # only where it says something, so that earlier versions read the other cells
             **({"kernels": {key: list(begin) for key, begin in kernels.items()}} if kernels else {}),
+            **({"hyperparameters": dict(hyperparameters)} if hyperparameters else {}),
             "nodes": [
                 [n.op, list(n.attributes), list(n.dims)]
                 if n.op in LEAVES
@@ -129,7 +133,8 @@ def _parts(data: Any) -> StepParts:
         _vectors(data["vectors"], parameters),
         checked_kernels(data.get("kernels", {}), parameters),
     )
-    return data["name"], states, parameters, outputs, vectors, kernels
+    hyperparameters = _hyperparameters(data.get("hyperparameters", {}), declared)
+    return data["name"], states, parameters, outputs, vectors, kernels, hyperparameters
 
 
 def _declared(states: list[Any], parameters: dict[str, Any]) -> dict[str, dict[str, Dims]]:
@@ -164,6 +169,21 @@ def _vectors(vectors: dict[str, Any], parameters: Mapping[str, Dims]) -> dict[st
             raise ValueError(f"'vectors' names {_repr.repr(name)}, which is not a vector parameter")
         found[name] = _initial(name, value)
     return found
+
+
+def _hyperparameters(values: Any, declared: Mapping[str, Mapping[str, Dims]]) -> dict[str, Number]:
+    if not isinstance(values, dict) or len(values) > MAX_NODES:
+        raise ValueError("'hyperparameters' is not an object")
+    for name in values:
+        if (
+            not name.isidentifier()
+            or len(name) > MAX_NAME
+            or any(name in names for names in declared.values())
+        ):
+            raise ValueError(
+                f"{_repr.repr(name)} cannot name a hyper-parameter; a Python name of its own can"
+            )
+    return {name: checked_number(name, value) for name, value in values.items()}
 
 
 def checked_kernels(kernels: Any, parameters: Mapping[str, Dims]) -> dict[str, tuple[str, float]]:

@@ -7,6 +7,7 @@ rewrites the graph, from which the backward pass and the kernels are derived.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from . import _ops
 from ._graph import LEAVES, UNITS, Node, leaf
@@ -90,4 +91,4 @@ def _mixed(step: Step, what: str, keep: list[Node] | list[float]) -> Step:
 
 
 def _renamed(step: Step, what: str, outputs: tuple[Node, ...]) -> Step:
-    return Step(f"{step.name} with {what}", step.states, step.parameters, outputs, step.vectors, step.kernels)
+    return replace(step, name=f"{step.name} with {what}", outputs=outputs)

@@ -321,12 +321,21 @@ def test_arguments() -> None:
 
     assert message(collection, "def") == "a cell names its arguments one by one, without *args and **kwargs"
 
-    def default(x, h, *, W, rate=0.5):
-        return rate * (W @ x)
+    def default(x, h=0.0, *, W):
+        return W @ x
 
     assert message(default, "def") == (
-        "argument rate has a default, but every argument is an array; write the constant in the step"
+        "argument h has a default, but the input and the states are arrays; "
+        "write a hyper-parameter after the *"
     )
+
+    def array(x, h, *, W=LEARNED):
+        return W @ x
+
+    assert message(array, "def").startswith(
+        "hyper-parameter W must be a finite number (bool, int or float), not array(["
+    )
+    assert message(array, "def").endswith("; a parameter, which is an array, has no default")
     with pytest.raises(CellError, match=r"^@cell takes a function that computes one timestep, not 3;"):
         cell(3)  # type: ignore[call-overload]
 

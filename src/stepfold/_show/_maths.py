@@ -35,6 +35,7 @@ def maths(step: Step, *, units: int | None = None, features: int | None = None) 
         aligned(equations(step, Printer(matcher, names), named)),
         *(["where\n" + aligned(meanings)] if meanings else []),
         "Parameters\n" + _table(step, units, features),
+        *_hyperparameters(step),
         *_projections(step),
         _residuals(step, matcher, names),
     ]
@@ -139,6 +140,11 @@ def _table(step: Step, units: int | None, features: int | None) -> str:
         "  " + "   ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
     return "\n".join([*lines, "  " + _total(step, counts, units, features)])
+
+
+def _hyperparameters(step: Step) -> list[str]:
+    values = {name: str(value) for name, value in step.hyperparameters.items()}
+    return [f"Hyper-parameters, fixed in the equations\n{aligned(values)}"] if values else []
 
 
 def _start(step: Step, name: str, dims: Dims) -> str:
