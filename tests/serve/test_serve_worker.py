@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from stepfold.serve import Limits
 from stepfold.serve._metrics import Metrics
+from stepfold.serve._streams import Streams
 from stepfold.serve._worker import Worker
 
 
@@ -142,3 +143,31 @@ def test_calls_run_on_the_models_thread_and_are_bounded() -> None:
         assert np.isfinite(await worker.call(lambda: 1.0))
 
     run(Limits(), use)
+
+
+def test_streams_that_wait_together_are_one_batch_and_those_that_left_are_not_in_it() -> None:
+    metrics = Metrics()
+
+    async def use(model: Watched, worker: Worker) -> None:
+        streams = Streams(worker, metrics)
+        rows = [await streams.join() for _ in range(4)]
+        streams.leave(rows.pop())
+        free = threading.Event()
+        task = asyncio.create_task(worker.call(free.wait, 10))
+        texts = ["the film is good", "bad", "not very good this film was very very bad"]
+        ids = [model.inputs.vocabulary.encode(text)[1:] for text in texts]  # type: ignore[union-attr]
+        reads = [asyncio.create_task(streams.read(row, each)) for row, each in zip(rows, ids, strict=True)]
+        await asyncio.sleep(0.02)
+        free.set()
+        found = await asyncio.gather(*reads)
+        assert await task
+        for text, outputs in zip(texts, found, strict=True):
+            np.testing.assert_allclose(outputs, text_model().explain(text).outputs, atol=2e-6)
+        name = {"model": "reviews"}
+        assert metrics.registry.get_sample_value("stepfold_stream_rows_sum", name) == sum(map(len, ids))
+        assert metrics.registry.get_sample_value("stepfold_stream_rows_count", name) == max(map(len, ids))
+        with pytest.raises(IndexError, match="has left"):
+            await streams.read(rows[-1] + 1, ids[0])
+        assert len(await streams.read(rows[0], ids[1])) == 1  # an error leaves the others as they are
+
+    run(Limits(), use, metrics)
