@@ -149,7 +149,7 @@ ENTRIES = ("scan", "record", "backward", "checkpoint", "alone")
 
 @pytest.mark.parametrize("what", ENTRIES[2:])
 def test_signals(what: str) -> None:
-    alone(in_numpy, what, "signals", 30, environment=LIBC)
+    alone(in_numpy, what, "signals", 30, timeout=240, environment=LIBC)
 
 
 def test_calls() -> None:
