@@ -61,8 +61,8 @@ def cells(draw: Callable[..., Any], most_states: int = 3) -> Cell:
 
 
 # A recipe is a list of lines, each making one more value from earlier ones: ("kernel",), ("recurrent", i),
-# ("vector", i), ("one", function, i), ("two", function, i, j). Values 0… are the states.
-_LINES = ("kernel", "recurrent", "vector", "one", "two")
+# ("vector", i), ("scalar", i), ("one", function, i), ("two", function, i, j). Values 0… are the states.
+_LINES = ("kernel", "recurrent", "vector", "scalar", "one", "two")
 
 
 @st.composite
@@ -75,7 +75,7 @@ def _recipes(draw: Callable[..., Any], states: int) -> list[tuple[Any, ...]]:
         late_value = st.integers(max(0, count - 3), count - 1)
         if kind == "kernel":
             lines.append(("kernel",))
-        elif kind in ("recurrent", "vector"):
+        elif kind in ("recurrent", "vector", "scalar"):
             lines.append((kind, draw(any_value)))
         elif kind == "one":
             lines.append(("one", draw(st.integers(0, len(_ANY) - 1)), draw(late_value)))
@@ -90,7 +90,7 @@ def _recipes(draw: Callable[..., Any], states: int) -> list[tuple[Any, ...]]:
 def from_recipe(states: list[str], recipe: list[tuple[Any, ...]]) -> Cell:
     """Return the cell that a recipe describes."""
     *lines, (_, ends) = recipe
-    letters = {"kernel": "W", "recurrent": "U", "vector": "b"}
+    letters = {"kernel": "W", "recurrent": "U", "vector": "b", "scalar": "a"}
     names = [f"{letters[kind]}{k}" for k, (kind, *_) in enumerate(lines) if kind in letters]
 
     def body(x: Any, values: list[Any], parameters: dict[str, Any]) -> tuple[Any, ...]:
@@ -102,6 +102,8 @@ def from_recipe(states: list[str], recipe: list[tuple[Any, ...]]) -> Cell:
                 values.append(parameters[f"U{k}"] @ values[rest[0]])
             elif kind == "vector":
                 values.append(values[rest[0]] + parameters[f"b{k}"])
+            elif kind == "scalar":
+                values.append(stepfold.tanh(parameters[f"a{k}"]) * values[rest[0]])
             elif kind == "one":
                 values.append(_ANY[rest[0]](values[rest[1]]))
             else:
@@ -111,7 +113,8 @@ def from_recipe(states: list[str], recipe: list[tuple[Any, ...]]) -> Cell:
         return tuple(_BOUNDED[function](values[which] + rest) for function, which in ends)
 
     space: dict[str, Any] = {"body": body}
-    star = f", *, {', '.join(names)}" if names else ""
+    declared = [f"{name}: ''" if name[0] == "a" else name for name in names]
+    star = f", *, {', '.join(declared)}" if names else ""
     given = ", ".join(f"{name!r}: {name}" for name in names)
     arguments = ", ".join(states)
     exec(f"def random_cell(x, {arguments}{star}):\n    return body(x, [{arguments}], {{{given}}})", space)
@@ -123,7 +126,7 @@ def parameters(cell: Cell, features: int, units: int, seed: int, dtype: Any = np
     random = np.random.default_rng(seed)
     shapes = cell.parameter_shapes(features=features, units=units)
     return {
-        name: (random.standard_normal(shape) / np.sqrt(shape[-1] if len(shape) > 1 else 2)).astype(dtype)
+        name: np.asarray(random.standard_normal(shape) / np.sqrt(shape[-1] if len(shape) > 1 else 2), dtype)
         for name, shape in shapes.items()
     }
 

@@ -2,6 +2,7 @@
 
 from . import cells
 from ._cell import Cell, cell
+from ._declared import Scalar
 from ._errors import CellError
 from ._export import export, from_onnx, load
 from ._language import (
@@ -55,6 +56,7 @@ __all__ = [
     "CellError",
     "Gradients",
     "Run",
+    "Scalar",
     "Stream",
     "abs",
     "cell",

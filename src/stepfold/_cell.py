@@ -148,7 +148,7 @@ class Cell:
                 value = q * np.sign(np.diag(r))
             else:
                 value = np.full(shape, self.step.vectors.get(name, 0.0))
-            params[name] = np.ascontiguousarray(value, dtype=dtype)
+            params[name] = np.array(value, dtype, order="C")  # of no axes too, unlike ascontiguousarray
         return params
 
     def show(self, what: str = "maths", **options: Any) -> str:

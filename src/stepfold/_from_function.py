@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import _ops
+from ._declared import declared_axes
 from ._errors import CellError
-from ._graph import FEATURES, SCALAR, UNITS, Node, constant, leaf
+from ._graph import FEATURES, SCALAR, UNITS, Dims, Node, constant, leaf
 from ._hyperparameters import Number, checked_number
 from ._step import Step
 from ._step_json import checked_kernels
@@ -18,11 +19,14 @@ from ._trace import Parameter, Traced, as_node
 
 @dataclass(frozen=True)
 class Signature:
-    """What a step's function declares: states, parameters, hyper-parameters and their defaults."""
+    """What a step's function declares: states, parameters, hyper-parameters and their defaults.
+
+    `parameters`: the axes of those that say them; None: they follow from the use.
+    """
 
     function: Callable[..., Any]
     states: tuple[str, ...]
-    parameters: tuple[str, ...]
+    parameters: Mapping[str, Dims | None]
     hyperparameters: Mapping[str, Number]
 
     @property
@@ -59,7 +63,14 @@ class Signature:
             fixed = {a.name: checked_number(a.name, a.default) for a in named if a.default is not a.empty}
         except ValueError as error:
             raise CellError(f"{where}: {error}; a parameter, which is an array, has no default") from None
-        parameters = tuple(a.name for a in named if a.default is a.empty)
+        try:
+            parameters = {
+                a.name: None if a.annotation is a.empty else declared_axes(function, a.name, a.annotation)
+                for a in named
+                if a.default is a.empty
+            }
+        except ValueError as error:
+            raise CellError(f"{where}: {error}") from None
         return cls(function, tuple(a.name for a in positional[1:]), parameters, fixed)
 
 
@@ -75,7 +86,7 @@ def trace(
 ) -> Step:
     """Call the function once on traced values and return the step that it computes."""
     where, name, states = signature.where, signature.function.__name__, signature.states
-    parameters = {parameter: Parameter(parameter) for parameter in signature.parameters}
+    parameters = {parameter: Parameter(parameter, axes) for parameter, axes in signature.parameters.items()}
     values = [Traced(leaf("input", dims=FEATURES)), *(Traced(leaf("state", s)) for s in states)]
     result = signature.function(*values, **parameters, **hyperparameters)
     new = list(result) if isinstance(result, (tuple, list)) else [result]
@@ -90,10 +101,10 @@ def trace(
         raise CellError(
             f"{where}: {name} never uses {_count(unused, 'parameter')}; remove what is not needed"
         )
-    dims = {parameter: value.dims or UNITS for parameter, value in parameters.items()}
-    wrong = [vector for vector in vectors if dims.get(vector) != UNITS]
+    dims = {parameter: value.dims for parameter, value in parameters.items() if value.dims is not None}
+    wrong = [vector for vector in vectors if dims.get(vector) not in (UNITS, SCALAR)]
     if wrong:
-        vector_names = ", ".join(n for n, d in dims.items() if d == UNITS) or "none"
+        vector_names = ", ".join(n for n, d in dims.items() if d in (UNITS, SCALAR)) or "none"
         raise CellError(
             f"{where}: vectors= names {', '.join(wrong)}, "
             f"but the vector parameters of {name} are {vector_names}"

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ._graph import UNITS, Node, leaf, topological_order
+from ._graph import UNITS, Dims, Node, leaf, topological_order
 from ._ops import PRODUCTS, TABLE, add
 from ._step import Step
 
@@ -16,9 +16,9 @@ class Backward:
     """What one timestep of the backward pass computes for one row.
 
     `states`: the cotangent of each old state (None if no output depends on it); `vectors`: a cotangent for
-    each vector parameter, to be summed over rows and timesteps; `matrices`: for each matrix parameter the
-    pairs (left, right) whose outer products left ⊗ right are to be summed; `input`: the cotangent of the
-    input, None if no output depends on it.
+    each vector or scalar parameter, to be summed over rows and timesteps; `matrices`: for each matrix
+    parameter the pairs (left, right) whose outer products left ⊗ right are to be summed; `input`: the
+    cotangent of the input, None if no output depends on it.
     """
 
     states: tuple[Node | None, ...]
@@ -66,10 +66,11 @@ def vjp(outputs: Sequence[Node], cotangents: Sequence[Node], step: Step) -> Back
             pair = (arriving, vector) if node.op == "matmul" else (vector, arriving)
             matrices.setdefault(str(matrix.attributes[0]), []).append(pair)
 
-    def of(op: str, name: str) -> Node | None:
-        return found.get(id(leaf(op, name)))
+    def of(op: str, name: str, dims: Dims = UNITS) -> Node | None:
+        return found.get(id(leaf(op, name, dims=dims)))
 
-    vectors = {name: of("parameter", name) for name, dims in step.parameters.items() if dims == UNITS}
+    small = {name: dims for name, dims in step.parameters.items() if len(dims) < 2}
+    vectors = {name: of("parameter", name, dims) for name, dims in small.items()}
     inputs = [n for n in topological_order(outputs) if n.op == "input"]
     return Backward(
         tuple(of("state", s) for s in step.states),

@@ -112,7 +112,8 @@ class Reference:
                 return np.where(on, np.broadcast_to(values[id(node)], (batch, width)), 0)
 
             for name, node in back.vectors.items():
-                to_params[name] += rows(node, self.units).sum(0)
+                shape = self.params[name].shape
+                to_params[name] += rows(node, *(shape or (1,))).sum(0).reshape(shape)
             for name, pairs in back.matrices.items():
                 for left, right in pairs:
                     width = self.params[name].shape[1]

@@ -37,7 +37,7 @@ _KINDS = {str: "a string", list: "a list", dict: "an object"}
 _LEAF_DIMS: dict[str, tuple[Dims, ...]] = {
     "input": (FEATURES,),
     "state": (UNITS,),
-    "parameter": (UNITS, KERNEL, RECURRENT_KERNEL),
+    "parameter": (SCALAR, UNITS, KERNEL, RECURRENT_KERNEL),
     "constant": (SCALAR, UNITS),
     "size": (SCALAR,),
     "row_input": (UNITS,),
@@ -165,8 +165,8 @@ def _outputs(indices: list[Any], states: int, nodes: _Nodes) -> tuple[Node, ...]
 def _vectors(vectors: dict[str, Any], parameters: Mapping[str, Dims]) -> dict[str, float]:
     found = {}
     for name, value in vectors.items():
-        if parameters.get(name) != UNITS:
-            raise ValueError(f"'vectors' names {_repr.repr(name)}, which is not a vector parameter")
+        if parameters.get(name) not in (UNITS, SCALAR):
+            raise ValueError(f"'vectors' names {_repr.repr(name)}, which is not a vector or scalar parameter")
         found[name] = _initial(name, value)
     return found
 

@@ -8,8 +8,9 @@ from typing import Any, Never
 import numpy as np
 
 from . import _ops
+from ._declared import KINDS
 from ._errors import error_here, numpy_error, suggestion, user_location
-from ._graph import FEATURES, KERNEL, RECURRENT_KERNEL, UNITS, Dims, Node, constant, leaf
+from ._graph import FEATURES, KERNEL, RECURRENT_KERNEL, SCALAR, UNITS, Dims, Node, constant, leaf
 
 _UFUNCS = {
     np.add: "add",
@@ -156,22 +157,27 @@ class Traced:
 
 
 class Parameter(Traced):
-    """A parameter; its axes follow from its first use."""
+    """A parameter; its axes follow from its first use, or are `declared`."""
 
-    __slots__ = ("dims", "name", "used")
+    __slots__ = ("declared", "dims", "name", "used")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, declared: Dims | None = None) -> None:
         self.name = name
+        self.declared = declared
         self.dims: Dims | None = None
         self.used = ""
 
     @property
     def node(self) -> Node:
-        """The node of the parameter used as a vector."""
-        return self.use(UNITS, "elementwise, as a vector (units,)")
+        """The node of the parameter used elementwise: a vector, or a scalar if that is declared."""
+        dims = SCALAR if self.declared == SCALAR else UNITS
+        return self.use(dims, f"elementwise, as {KINDS[dims]}")
 
     def use(self, dims: Dims, how: str) -> Node:
-        """Return the leaf; the first use fixes the axes, CellError if a later one needs others."""
+        """Return the leaf; the first use fixes the axes, CellError if a later one needs others, or if others
+        are declared."""
+        if self.declared not in (None, dims):
+            raise error_here(f"parameter {self.name!r} is declared as {KINDS[self.declared]}, but used {how}")
         if self.dims is None:
             self.dims, self.used = dims, f"{how} (line {user_location().rpartition(':')[2]})"
         elif self.dims != dims:
@@ -238,9 +244,9 @@ def _matmul(matrix: Any, vector: Any) -> Traced:
     if node.boolean:
         raise error_here("a comparison is boolean; use it as the condition of where(condition, a, b)")
     if node.dims == FEATURES:
-        kernel = matrix.use(KERNEL, "as a kernel (units, features)")
+        kernel = matrix.use(KERNEL, f"as {KINDS[KERNEL]}")
     elif node.dims == UNITS:
-        kernel = matrix.use(RECURRENT_KERNEL, "as a recurrent kernel (units, units)")
+        kernel = matrix.use(RECURRENT_KERNEL, f"as {KINDS[RECURRENT_KERNEL]}")
     else:
         raise error_here(
             f"{matrix.name} @ … needs the input (features,) or a value (units,) on its right, "

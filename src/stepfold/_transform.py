@@ -6,11 +6,11 @@ rewrites the graph, from which the backward pass and the kernels are derived.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from . import _ops
-from ._graph import LEAVES, UNITS, Node, leaf
+from ._graph import LEAVES, SCALAR, UNITS, Node, leaf
 from ._step import Step
 
 Rule = Callable[[str, tuple[Node, ...]], Node | None]
@@ -18,14 +18,33 @@ Rule = Callable[[str, tuple[Node, ...]], Node | None]
 
 def rewritten(step: Step, rule: Rule) -> tuple[Node, ...]:
     """Return the step's outputs with every operation replaced for which `rule(op, inputs)` returns a node."""
-    new: dict[int, Node] = {}
+    new = _rebuilt(step, {}, rule)
+    return tuple(new[id(output)] for output in step.outputs)
+
+
+def _rebuilt(step: Step, known: Mapping[int, Node], rule: Rule) -> dict[int, Node]:
+    """The new node of every node, by its id; `known`: those of some leaves."""
+    new = dict(known)
     for node in step.nodes:
         if node.op in LEAVES:
-            new[id(node)] = node
+            new.setdefault(id(node), node)
             continue
         inputs = tuple(new[id(i)] for i in node.inputs)
         new[id(node)] = rule(node.op, inputs) or _ops.apply(node.op, *inputs)
-    return tuple(new[id(output)] for output in step.outputs)
+    return new
+
+
+def scalars_as_vectors(step: Step) -> tuple[Step, dict[int, Node]]:
+    """Return the step with a vector of equal elements for each scalar parameter, and the new node of every
+    node of the step, by its id; the step itself if it has none."""
+    scalars = [name for name, dims in step.parameters.items() if dims == SCALAR]
+    if not scalars:
+        return step, {id(n): n for n in step.nodes}
+    vectors = {id(leaf("parameter", name, dims=SCALAR)): leaf("parameter", name) for name in scalars}
+    new = _rebuilt(step, vectors, lambda op, inputs: None)
+    outputs = tuple(new[id(output)] for output in step.outputs)
+    parameters = {name: dims or UNITS for name, dims in step.parameters.items()}
+    return replace(step, parameters=parameters, outputs=outputs), new
 
 
 def recurrent_kernels(step: Step) -> tuple[str, ...]:

@@ -89,7 +89,7 @@ def replace(data: Any, path: tuple[Any, ...], value: Any) -> None:
             "node 0: parameter 'W' is not declared with the axes ['units', 'features']",
         ),
         (("parameters", "q"), ["units"], "the parameter 'q' is never used"),
-        (("vectors", "W"), 1.0, "'vectors' names 'W', which is not a vector parameter"),
+        (("vectors", "W"), 1.0, "'vectors' names 'W', which is not a vector or scalar parameter"),
         (("vectors", "b"), "x", "the initial value of 'b': 'x' is not a number"),
         (("vectors", "b"), True, "the initial value of 'b': True is not a number"),
         (("vectors", "b"), [1.0], "the initial value of 'b': [1.0] is not a number"),

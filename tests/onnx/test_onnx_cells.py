@@ -142,7 +142,7 @@ def test_an_activation_that_onnx_lacks_is_a_scan() -> None:
 @settings(max_examples=25)
 @given(random_cells(), masks(BATCH, TIME), st.booleans(), st.booleans())
 def test_random_cells(made: Cell, mask: np.ndarray | None, reverse: bool, sequences: bool) -> None:
-    assume(made.step.parameters)  # they say how many units there are
+    assume(any(made.step.parameters.values()))  # axes say how many units there are
     one, inputs = layer(made, reverse=reverse, sequences=sequences), values()
     (found,) = session(to_onnx(model([one]))).run(None, {"values": inputs} | feed_of(mask))
     # the reference, which compiles nothing

@@ -168,7 +168,7 @@ class Problem:
         for name, gradient in zip(self.step.states, self.last_gradient, strict=True):
             if gradient is not None:
                 found[f"the gradient of last state {name}"] = gradient
-        return {name: walled(np.ascontiguousarray(array)) for name, array in found.items()}
+        return {name: walled(np.asarray(array, order="C")) for name, array in found.items()}
 
     def wanted(self) -> Wanted:
         given = tuple(gradient is not None for gradient in self.last_gradient)
@@ -363,7 +363,8 @@ def problem(
     params = {}
     for name, dims in step.parameters.items():
         shape = tuple({"units": units, "features": features}[d] for d in dims)
-        params[name] = (some(*shape) * (0.5 if len(shape) == 1 else shape[1] ** -0.5)).astype(dtype)
+        value = some(*shape) * (shape[1] ** -0.5 if len(shape) > 1 else 0.5)
+        params[name] = np.asarray(value, dtype)
     extra = {("row_input", name): some(batch, units) for name in step.leaves("row_input")} | {
         ("step_input", name): some(batch, time, units) for name in step.leaves("step_input")
     }

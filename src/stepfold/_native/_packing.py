@@ -90,11 +90,13 @@ class Packing:
     def constant(self, number: int, shape: tuple[int, ...]) -> tuple[str, Array]:
         """An array full of 0 or 1."""
         form = self.arrays[CONSTANTS].form
-        return CONSTANTS, np.broadcast_to(form[number : number + 1], shape)
+        return CONSTANTS, np.broadcast_to(form[number : number + 1].reshape(()), shape)
 
     def pieces(self, params: Pieces, name: str, shape: tuple[int, ...]) -> Sequence[tuple[str, Array]]:
-        """What adds up to a parameter of this shape."""
-        return params[name] or [self.constant(0, shape)]
+        """What adds up to a parameter of this shape; of a scalar, to a vector of equal elements."""
+        return [(of, np.broadcast_to(piece, shape)) for of, piece in params[name]] or [
+            self.constant(0, shape)
+        ]
 
     # ---- forward --------------------------------------------------------------------------------------
 
@@ -163,7 +165,13 @@ class Packing:
             for name, value in found:
                 untouched.discard(name)
                 for to, piece in targets.get(name, ()):
-                    yield Copy(to, piece, of, value)
+                    if piece.ndim == value.ndim:
+                        yield Copy(to, piece, of, value)
+                    else:  # of a scalar: zero, and then the sum over the units
+                        target = np.broadcast_to(piece, value.shape)
+                        if of == sums[0]:
+                            yield Copy(to, target, *self.constant(0, value.shape))
+                        yield Copy(to, target, of, value)
         for name in untouched:
             for to, piece in targets[name]:
                 yield Copy(to, piece, *self.constant(0, piece.shape))

@@ -10,6 +10,7 @@ from typing import Any
 from .._gradient import Backward, backward
 from .._graph import SCALAR, UNITS, Node, constant, topological_order
 from .._step import Step
+from .._transform import scalars_as_vectors
 from ._lower import Lowering, Place, Projection, at
 from ._residuals import residuals
 from ._stages import Arrangement, arrange
@@ -67,7 +68,9 @@ class Plan:
 
 @functools.lru_cache(maxsize=256)
 def plan(step: Step) -> Plan:
-    """Make the plan of a step."""
+    """Make the plan of a step; the kernels read a scalar parameter as a vector of equal elements."""
+    given = step
+    step, new_of = scalars_as_vectors(given)
     derived = backward(step)
     saved = residuals(step, derived)
     lowering = Lowering(_leaves(step), [*step.outputs, *saved], step.nodes)
@@ -84,7 +87,7 @@ def plan(step: Step) -> Plan:
         step=step,
         projections=lowering.projections,
         vectors=lowering.vectors,
-        residuals=tuple(saved),
+        residuals=tuple(n for n in given.nodes if new_of[id(n)] in places),
         residual_units=units,
         residual_scalars=scalars,
         inference=arrange(new),

@@ -103,7 +103,7 @@ class Call:
                 engine, recipe, shape, outputs=outputs, training=training, threads=self.threads.most
             )
             given = [*self.sources, *self.initial, *self.extra, *self.weights]
-            arrays = [*map(np.ascontiguousarray, given), *results]
+            arrays = [*(np.asarray(a, order="C") for a in given), *results]
             operands = forward_operands(engine, recipe, shape, outputs, training)
             run(program, operands, arrays, engine.dtype, self.threads)
         residuals = results.pop() if training else None
@@ -132,7 +132,7 @@ class Call:
             arrays = [self.inputs, *([] if self.side is None else [self.side])]
             arrays += [*self.extra, *self.weights, residuals]
             arrays += [g for g in (output_gradient, *last_gradients) if g is not None]
-            arrays = [*map(np.ascontiguousarray, arrays), *results]
+            arrays = [*(np.asarray(a, order="C") for a in arrays), *results]
             operands = backward_operands(engine, recipe, shape, wanted)
             run(program, operands, arrays, engine.dtype, self.threads)
         else:

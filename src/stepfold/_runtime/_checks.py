@@ -86,7 +86,7 @@ def checked(
         engine_for(cell.step, units, dtype),
         recipe,
         np.ascontiguousarray(vectors),
-        [np.ascontiguousarray(weight) for weight in weights.values()],
+        [np.asarray(weight, order="C") for weight in weights.values()],
         tokens,
         active,
         [np.ascontiguousarray(state.reshape(batch, units)) for state in initial],

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 
-from .._graph import KERNEL, RECURRENT_KERNEL, UNITS, Dims, Node
+from .._graph import KERNEL, RECURRENT_KERNEL, SCALAR, UNITS, Dims, Node
 from .._plan import plan
 from .._step import Step
 from ._names import Names, forward_names, name_shared, owners
@@ -13,7 +14,7 @@ from ._patterns import Matcher
 from ._print import Printer, Style
 
 _WIDTH = 100
-_KINDS = {KERNEL: "kernel", RECURRENT_KERNEL: "recurrent kernel", UNITS: "vector"}
+_KINDS = {KERNEL: "kernel", RECURRENT_KERNEL: "recurrent kernel", UNITS: "vector", SCALAR: "scalar"}
 _STARTS = {KERNEL: "Glorot-uniform", RECURRENT_KERNEL: "orthogonal"}
 
 
@@ -124,7 +125,7 @@ def _table(step: Step, units: int | None, features: int | None) -> str:
     counts: dict[str, int] = {}
     if units is not None and features is not None:
         shapes = step.parameter_shapes(features=features, units=units)
-        counts = {name: shape[0] * (shape[1] if len(shape) > 1 else 1) for name, shape in shapes.items()}
+        counts = {name: math.prod(shape) for name, shape in shapes.items()}
     groups: dict[tuple[Dims, str], list[str]] = {}
     for name, dims in step.parameters.items():
         start = _start(step, name, dims)
@@ -159,7 +160,8 @@ def _start(step: Step, name: str, dims: Dims) -> str:
 def _total(step: Step, counts: dict[str, int], units: int | None, features: int | None) -> str:
     number = {kind: sum(dims == kind for dims in step.parameters.values()) for kind in _KINDS}
     symbols = {KERNEL: "units * features", RECURRENT_KERNEL: "units**2", UNITS: "units"}
-    terms = [f"{n} * {symbols[kind]}" if n > 1 else symbols[kind] for kind, n in number.items() if n]
+    terms = [f"{n} * {symbols[kind]}" if n > 1 else symbols[kind] for kind, n in number.items() if n and kind]
+    terms += [str(number[SCALAR])] if number[SCALAR] else []
     total = f" = {sum(counts.values()):,} with {units} units and {features} features" if counts else ""
     return f"in total {' + '.join(terms)}{total}"
 

@@ -52,7 +52,7 @@ class Weights:
             place = f"weight {name}"
             pieces[name] = [(place, packing.add(place, recorder.operand(), value.shape))]
         packing.plan(packing.forward(layout, kernel, sources, pieces)).record(recorder.phase())
-        given = [np.ascontiguousarray(value) for value in params.values()]
+        given = [np.asarray(value, order="C") for value in params.values()]
         operands = list(map(address, [*self.arrays.values(), *given]))
         status = recorder.finish().run(operands, calling_thread(), 1)
         if status is not None:

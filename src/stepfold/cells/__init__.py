@@ -1,6 +1,7 @@
 """The built-in cells, each a few lines of maths with its paper. A new one needs nothing but its maths."""
 
 from .._cell import Cell
+from ._fast import fast_grnn, fast_rnn
 from ._gru import gru, gru_reset_before, gru_with, layer_norm_gru
 from ._lstm import carry_lstm, coupled_lstm, layer_norm_lstm, lstm, lstm_with, peephole_lstm
 from ._simple import indrnn, irnn, min_gru, simple_rnn, simple_rnn_relu, simple_rnn_with, ugrnn
@@ -20,6 +21,8 @@ _all: list[Cell] = [
     irnn,
     indrnn,
     min_gru,
+    fast_rnn,
+    fast_grnn,
 ]
 
 
@@ -40,6 +43,8 @@ __all__ = [
     "by_name",
     "carry_lstm",
     "coupled_lstm",
+    "fast_grnn",
+    "fast_rnn",
     "gru",
     "gru_reset_before",
     "gru_with",

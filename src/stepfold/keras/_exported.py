@@ -151,7 +151,7 @@ def _cell_of(layer: Any, to: Export) -> tuple[Cell, Mapping[str, Array]]:
     weights = [to.array(weight) for weight in own.cell_weights()]
     recipe = Recipe(meaning.step, cell.units, own.parts(tuple(meaning.step.parameters)), len(weights))
     params = recipe.parameters(weights, lambda: np.zeros(cell.units, to.dtype))
-    return meaning, {name: np.ascontiguousarray(value) for name, value in params.items()}
+    return meaning, {name: np.asarray(value, order="C") for name, value in params.items()}
 
 
 def _pooling(kind: data.Pool, layer: Any, to: Export) -> None:

@@ -179,13 +179,13 @@ def _claims(header: dict[str, Any], size: int) -> dict[str, _Claim]:
 def _claim(name: str, entry: Any) -> _Claim:
     match entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(start), int(end)], **rest}:
-            sound = not rest and dtype in STORED and len(shape) in (1, 2)
+            sound = not rest and dtype in STORED and len(shape) < 3
             if sound and all(type(axis) is int and 0 < axis < 2**40 for axis in shape):
                 count = math.prod(shape) * STORED[dtype].itemsize
                 if start >= 0 and end - start == count:
                     return _Claim(dtype, tuple(shape), start, end)
     raise ValueError(
-        f"the tensor {name!r:.80} is not described by a dtype of {', '.join(STORED)}, a shape of one or two "
+        f"the tensor {name!r:.80} is not described by a dtype of {', '.join(STORED)}, a shape of at most two "
         "axes and the offsets of as many bytes"
     )
 

@@ -39,7 +39,7 @@ def stored(name: str, array: Array, weights: str, *, by_column: bool) -> Iterato
         raise ValueError(f"{name} holds NaN or infinity; train the model again, with a lower learning rate")
     plain = "F64" if array.dtype == np.float64 else "F32"
     if array.ndim < 2 or weights == "f32":
-        yield name, _NAMES[plain], np.ascontiguousarray(array, _PLAIN[plain])
+        yield name, _NAMES[plain], np.asarray(array, _PLAIN[plain], order="C")
     elif weights == "bf16":
         yield name, _NAMES["BF16"], _to_bfloat16(name, array)
     else:

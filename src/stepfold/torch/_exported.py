@@ -47,7 +47,7 @@ class Exporter:
         for names in module._all_weights:
             weights = [self.array(getattr(module, name)) for name in names]
             params = recipe.parameters(weights, lambda: np.zeros(module.hidden_size, self.dtype))
-            arrays = {name: np.ascontiguousarray(value) for name, value in params.items()}
+            arrays = {name: np.asarray(value, order="C") for name, value in params.items()}
             reverse = len(found) % directions == 1
             found.append(data.RecurrentLayer(cell, arrays, reverse, return_sequences=True))
         return [tuple(found[k : k + directions]) for k in range(0, len(found), directions)]

@@ -206,7 +206,8 @@ def _checked_mask(mask: Tensor, rows: int, time: int) -> Tensor:
 
 def _units(dims: Mapping[str, tuple[str, ...]], weights: Sequence[Tensor], features: int) -> int:
     """The number of units, from the parameters' shapes, all of which must fit."""
-    units = int(weights[0].shape[0]) if weights and weights[0].dim() else 0
+    first = next((w for w, axes in zip(weights, dims.values(), strict=True) if axes), None)
+    units = 0 if first is None or not first.dim() else int(first.shape[0])
     sizes = {"units": units, "features": features}
     for (name, axes), weight in zip(dims.items(), weights, strict=True):
         expected = tuple(sizes[axis] for axis in axes)
