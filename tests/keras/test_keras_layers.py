@@ -289,3 +289,15 @@ def test_nan_propagates_and_stays_in_its_row() -> None:
     outputs = arrays(layer(inputs))[0]
     assert np.isnan(outputs[1]).all()
     assert np.isfinite(np.delete(outputs, 1, 0)).all()
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+def test_use_cudnn_is_an_attribute_and_no_part_of_the_configuration(name: str) -> None:
+    layer = getattr(stepfold.keras, name)
+    assert layer(2).use_cudnn == "auto"
+    made = layer(2, use_cudnn=False)
+    assert made.use_cudnn is False
+    both = keras.layers.Bidirectional(made)
+    assert both.forward_layer.use_cudnn is both.backward_layer.use_cudnn is False
+    assert "use_cudnn" not in made.get_config()
+    assert not hasattr(stepfold.keras.SimpleRNN(2), "use_cudnn")

@@ -51,6 +51,8 @@ class _Borrowed(CompiledRNN):
         super().__init__(own.cell, **{name: given.arguments[name] for name in _OF_LAYER}, **rest)
         self.input_spec = own.input_spec
         self.supports_jit = own.supports_jit
+        if "use_cudnn" in given.arguments:
+            self.use_cudnn = own.use_cudnn
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, as Keras's own layer does."""
@@ -69,6 +71,8 @@ class _Borrowed(CompiledRNN):
     def keras_loop(self, sequences: Any, initial_state: list[Any], mask: Any, training: bool) -> Any:
         """Run Keras's own layer, with this one's weights."""
         options = {name: getattr(self, name) for name in (*_OF_LAYER, "zero_output_for_mask")}
+        if hasattr(self, "use_cudnn"):
+            options["use_cudnn"] = self.use_cudnn
         own = self.keras_class(self.cell.units, **options, name="own")
         own.cell = self.cell
         return own.inner_loop(sequences, initial_state, mask, training=training)
@@ -200,7 +204,7 @@ class LSTM(_Borrowed):
 
     Input (batch, time, features), output (batch, units), or (batch, time, units) with `return_sequences`;
     weights kernel (features, 4·units), recurrent_kernel (units, 4·units), bias (4·units,), the gates in the
-    order i, f, c, o. `set_weights(get_weights())` works both ways. `use_cudnn` means nothing to the kernels.
+    order i, f, c, o. `set_weights(get_weights())` works both ways. `use_cudnn` is for Keras's own loop.
     """
 
     keras_class = keras.layers.LSTM
