@@ -1,13 +1,16 @@
-"""Recurrent layers for Keras 3, run by compiled kernels: Keras's three, one for any cell, an embedding; and
-what stands around them: side features, masks, pooling over time with masks, dropout of words; `to_model`
-makes a trained model data that needs no Keras."""
+"""Recurrent layers for Keras 3, run by compiled kernels: Keras's three and its RNN, one for any cell, an
+embedding; and what stands around them: side features, masks, pooling over time with masks, dropout of words.
+`accelerate` and `restore` are for a model that exists; `to_model` makes a trained model data that needs no
+Keras. Importing this package is all that Keras needs to load a saved model with these layers."""
 
-from ._accelerate import accelerate
+from .._accelerated import Accelerated
+from ._accelerate import accelerate, restore
 from ._embedding import Embedding
 from ._layer import SlowPathWarning
 from ._layers import GRU, LSTM, SimpleRNN
 from ._pooling import MaskedPooling1D
 from ._recurrent import Recurrent
+from ._rnn import RNN
 from ._side_features import SideFeatures
 from ._to_model import to_model
 from ._with_mask import WithMask
@@ -16,6 +19,8 @@ from ._word_dropout import WordDropout
 __all__ = [
     "GRU",
     "LSTM",
+    "RNN",
+    "Accelerated",
     "Embedding",
     "MaskedPooling1D",
     "Recurrent",
@@ -25,5 +30,6 @@ __all__ = [
     "WithMask",
     "WordDropout",
     "accelerate",
+    "restore",
     "to_model",
 ]

@@ -17,11 +17,13 @@ from .._cell import Cell
 from .._native import Array
 from .._runtime import Recipe
 from ._activations import function_of, name_of
+from ._cells import borrowed
 from ._chain import refusal
 from ._embedding import Embedding
-from ._layers import GRU, LSTM, SimpleRNN, with_cell
+from ._layers import GRU, LSTM, SimpleRNN
 from ._pooling import MaskedPooling1D
 from ._recurrent import Recurrent, StepCell, with_expected_zoneout
+from ._rnn import RNN
 from ._with_mask import WithMask
 from ._word_dropout import WordDropout
 
@@ -140,7 +142,7 @@ def _cell_of(layer: Any, to: Export) -> tuple[Cell, Mapping[str, Array]]:
         return mixed, {
             name: to.array(weight) for name, weight in zip(step.parameters, cell.parameters, strict=True)
         }
-    own = with_cell(cell)
+    own = borrowed(cell)
     if own is None:
         raise refusal(
             layer, f"its cell is {type(cell).__name__}; write it with @stepfold.cell, for Recurrent"
@@ -236,7 +238,7 @@ def _activation_name(layer: Any, activation: Any) -> str:
 
 RECURRENT: tuple[type, ...] = (
     *(theirs.SimpleRNN, theirs.LSTM, theirs.GRU, theirs.RNN),
-    *(SimpleRNN, LSTM, GRU, Recurrent),
+    *(SimpleRNN, LSTM, GRU, RNN, Recurrent),
 )
 _IN_TRAINING: tuple[type, ...] = (
     *(theirs.Dropout, theirs.SpatialDropout1D, theirs.AlphaDropout, theirs.GaussianDropout),

@@ -81,15 +81,28 @@ class CompiledRNN(keras.layers.RNN):  # type: ignore[misc]
         if reason is not None:
             self._warn(reason)
             return self.keras_loop(sequences, initial_state, mask, training)
-        dtype = "float64" if keras.backend.standardize_dtype(sequences.dtype) == "float64" else "float32"
+        return self.run_kernels(sequences, initial_state, mask, training)
+
+    def run_kernels(self, sequences: Any, initial_state: list[Any], mask: Any, training: bool) -> Any:
+        """Run the kernels; returns what `inner_loop` does."""
         feed = self.feed(sequences, initial_state, training)
+        outputs, states = self.scan(
+            feed, self.units_of_state(), sequences, initial_state, mask, self.return_sequences
+        )
+        return self.as_keras(outputs, states, mask)
+
+    def scan(
+        self, feed: Feed, units: int, sequences: Any, initial_state: list[Any], mask: Any, all_outputs: bool
+    ) -> tuple[Any, tuple[Any, ...]]:
+        """Run a step over sequences by the kernels; returns (outputs or None, last states)."""
+        dtype = "float64" if keras.backend.standardize_dtype(sequences.dtype) == "float64" else "float32"
         inputs, ids, side = feed.inputs, None, None
         tokens = note_of(sequences, Tokens) if feed.inputs is sequences else None
         if tokens is not None and keras.backend.standardize_dtype(tokens.table.dtype) == dtype:
             ids, inputs, side = tokens
         recipe = Recipe(
             feed.step,
-            self.units_of_state(),
+            units,
             feed.parts,
             len(feed.weights),
             reverse=self.go_backwards,
@@ -99,27 +112,27 @@ class CompiledRNN(keras.layers.RNN):  # type: ignore[misc]
             initial=not _from_zero.get(),
             extra=tuple(feed.extra),
         )
-        mask = None if mask is None else ops.cast(mask, "bool")
-        outputs, states = self._backend().scan(
+        found: tuple[Any, tuple[Any, ...]] = self._backend().scan(
             recipe,
-            self.return_sequences,
+            all_outputs,
             Operands(
                 ops.cast(inputs, dtype),
                 ids,
                 None if side is None else ops.cast(side, dtype),
-                mask,
+                None if mask is None else ops.cast(mask, "bool"),
                 tuple(ops.cast(state, dtype) for state in initial_state if recipe.initial),
                 tuple(ops.cast(value, dtype) for value in feed.extra.values()),
                 tuple(ops.cast(weight, dtype) for weight in feed.weights),
             ),
         )
-        return self._as_keras(outputs, states, mask)
+        return found
 
-    def _as_keras(self, outputs: Any, states: tuple[Any, ...], mask: Any) -> Any:
-        """Keras's order of outputs (as they were computed), and its zeros at masked timesteps."""
+    def as_keras(self, outputs: Any, states: tuple[Any, ...], mask: Any) -> Any:
+        """Return Keras's order of outputs (as they were computed), and its zeros at masked timesteps."""
         last = states[0]
         zeros = self.zero_output_for_mask and mask is not None
         if zeros:
+            mask = ops.cast(mask, "bool")
             last = ops.where(mask[:, 0 if self.go_backwards else -1, None], last, ops.zeros_like(last))
         if outputs is None:
             return last, last[:, None], list(states)

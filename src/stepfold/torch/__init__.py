@@ -7,7 +7,8 @@ timestep is as fast as a kernel), `accelerate` and `restore` for a model; `Token
 
 from torch.nn import GRUCell, LSTMCell, RNNCell
 
-from ._accelerate import Accelerated, accelerate, restore
+from .._accelerated import Accelerated
+from ._accelerate import accelerate, restore
 from ._drop_in import GRU, LSTM, RNN
 from ._one_step import RecurrentCell
 from ._recurrent import Recurrent

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import torch
 from torch import nn
 
+from .._accelerated import Accelerated
 from ._drop_in import GRU, LSTM, RNN, DropIn
 from ._recurrent import Recurrent
 from ._scan import unsupported_reason
 
 _SWAPS: dict[type[nn.Module], type[DropIn]] = {nn.RNN: RNN, nn.LSTM: LSTM, nn.GRU: GRU}
-
-
-@dataclass
-class Accelerated:
-    """What `accelerate` did: the names of the modules that it swapped, and of those that it left, with the
-    reason."""
-
-    swapped: list[str] = field(default_factory=list)
-    left: dict[str, str] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        lines = [f"swapped {name or 'the module itself'}" for name in self.swapped]
-        lines += [f"left {name or 'the module itself'}: {reason}" for name, reason in self.left.items()]
-        return "\n".join(lines) or "found no recurrent module"
 
 
 def accelerate(module: nn.Module) -> nn.Module:
