@@ -135,19 +135,6 @@ def test_rematerialisation() -> None:
     close(jax.grad(lambda x: jax.checkpoint(ours)(x).sum())(x), jax.grad(lambda x: ours(x).sum())(x))
 
 
-def test_second_and_forward_derivatives_are_a_clear_error() -> None:
-    _, ours = pair("GRU", 5, SHAPE)
-    x = jnp.asarray(random(*SHAPE))
-
-    def first(x: Any) -> Any:
-        return (jax.grad(lambda x: ours(x).sum())(x) ** 2).sum()
-
-    with pytest.raises(NotImplementedError, match=r"\(gru\) has no second derivative yet; take only first"):
-        jax.grad(first)(x)
-    with pytest.raises(TypeError, match="forward-mode"):
-        jax.jvp(ours, (x,), (x,))
-
-
 def test_only_gradients_that_are_asked_for_are_computed() -> None:
     _, ours = pair("LSTM", 5, SHAPE)
     weights, fixed = ([v.value for v in of] for of in (ours.weights, ours.non_trainable_variables))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -189,3 +191,39 @@ def test_clone_model() -> None:
     clone = keras.models.clone_model(model)
     clone.set_weights(weights_of(model))
     close(clone.predict(IDS, verbose=0), model.predict(IDS, verbose=0), 1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Layer (InputLayer|LSTM|LSTMCell|Sequential) does not have a `quantize`")
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_a_quantised_model_is_keras_s(mode: str, tmp_path: Path) -> None:
+    def build(module: Any) -> Any:
+        return keras.Sequential(
+            [
+                keras.Input((None,), dtype="int32"),
+                module.Embedding(9, 8),
+                module.LSTM(4),
+                keras.layers.Dense(2),
+            ]
+        )
+
+    own, ours = twins(build, IDS)
+    for model in (own, ours):
+        model.quantize(mode)
+    assert [layer.quantization_mode for layer in ours.layers] == [mode, None, mode]
+    close(ours(IDS), own(IDS))
+    ours.save(tmp_path / "quantised.keras")
+    loaded = keras.models.load_model(tmp_path / "quantised.keras")
+    close(loaded(IDS), own(IDS))
+    assert loaded.layers[0].quantization_mode == mode
+
+
+@pytest.mark.slow
+def test_importing_the_package_is_enough_to_load_a_model(tmp_path: Path) -> None:
+    every_layer().save(tmp_path / "model.keras")
+    code = (
+        "import sys, keras, stepfold.keras;"
+        "print(keras.models.load_model(sys.argv[1]).layers[1].__class__.__module__)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "model.keras")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("stepfold.keras.")

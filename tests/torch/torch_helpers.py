@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stepfold.torch import SlowPathWarning, _warn
+from stepfold import _warn
+from stepfold.torch import SlowPathWarning
 
 
 def flat(result: Any) -> list[Tensor]:

@@ -3,10 +3,12 @@ embedding; and what stands around them: side features, masks, pooling over time 
 `accelerate` and `restore` are for a model that exists; `to_model` makes a trained model data that needs no
 Keras. Importing this package is all that Keras needs to load a saved model with these layers."""
 
+import keras
+
 from .._accelerated import Accelerated
+from .._warn import SlowPathWarning
 from ._accelerate import accelerate, restore
 from ._embedding import Embedding
-from ._layer import SlowPathWarning
 from ._layers import GRU, LSTM, SimpleRNN
 from ._pooling import MaskedPooling1D
 from ._recurrent import Recurrent
@@ -15,6 +17,9 @@ from ._side_features import SideFeatures
 from ._to_model import to_model
 from ._with_mask import WithMask
 from ._word_dropout import WordDropout
+
+if keras.backend.backend() == "jax":
+    from . import _xla  # noqa: F401  (registers the handler that exported programs call)
 
 __all__ = [
     "GRU",

@@ -65,6 +65,10 @@ class Embedding(keras.layers.Embedding):  # type: ignore[misc]
         """Return the shape and dtype of the vectors."""
         return super().compute_output_spec(inputs)
 
+    def quantize(self, mode: Any = None, type_check: bool = True, config: Any = None) -> None:
+        """Quantise the table, as `keras.Model.quantize` asks every layer to; a subclass's is left."""
+        super().quantize(mode, type_check=type_check and type(self) is not Embedding, config=config)
+
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {**super().get_config(), "dropout": self.dropout, "seed": self.seed}

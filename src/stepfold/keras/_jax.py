@@ -1,128 +1,168 @@
-"""The scan in JAX: an XLA custom call with a derivative of its own, under `jit` or not, on the CPU."""
+"""The scan in JAX, under `jit` or not, on the CPU: three primitives, and what JAX's transformations make of
+them.
+
+The forward and the backward pass are kernels. Between them stands the derivative as a linear function of
+tangents, whose transpose is the backward pass: `grad`, `vjp` and `jacrev` never run it. Forward mode (`jvp`,
+`jacfwd`) and second derivatives run the scan as a loop of JAX operations.
+"""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
-from .._runtime import Recipe, Wanted, engine_for, residuals_size
-from . import _xla
+from .._runtime import Recipe
+from .._warn import warn_once
+from . import _jax_batching
+from ._jax_kernels import Scan, backward, forward
+from ._jax_loop import loop
 from ._tokens import Operands
-from ._xla import Attributes
 
 Result = tuple[Any, tuple[Any, ...]]
+Flags = tuple[bool, ...]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def scan(recipe: Recipe, sequences: bool, given: Operands) -> Result:
     """Run a recipe over a batch; returns (outputs or None, last states)."""
-    return _forward(recipe, sequences, False, given)[:2]
-
-
-def _forward(
-    recipe: Recipe, sequences: bool, training: bool, given: Operands
-) -> tuple[Any, tuple[Any, ...], Any]:
-    inputs, tokens, side, mask, *lists = given
-    batch, time = (inputs if tokens is None else tokens).shape[:2]
-    results = [_like(inputs, batch, recipe.units) for _ in recipe.step.states]
-    if sequences:
-        results.insert(0, _like(inputs, batch, time, recipe.units))
-    if training:
-        engine = engine_for(recipe.step, recipe.units, np.dtype(inputs.dtype))
-        row = residuals_size(engine, recipe, 1, time)  # by rows, so that a batch can be cut by rows
-        results.append(jax.ShapeDtypeStruct((batch, row), np.uint8))
-    arrays = [value for value in (inputs, tokens, side, mask) if value is not None]
-    arrays += [array for listed in lists for array in listed]
-    attributes = Attributes(recipe.text, sequences, training)
-    found = _run(attributes, recipe.step.name, batch, results, arrays)
-    residuals = found.pop() if training else None
-    outputs = found.pop(0) if sequences else None
-    return outputs, tuple(found), residuals
-
-
-def _like(array: Any, *shape: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(shape, array.dtype)
-
-
-def _forward_rule(recipe: Recipe, sequences: bool, primal: Operands) -> tuple[Result, Any]:
-    given = jax.tree.map(lambda leaf: leaf.value, primal, is_leaf=lambda leaf: hasattr(leaf, "perturbed"))
-    if any(leaf.perturbed for leaf in primal.extra):
-        raise NotImplementedError(
-            "the masks of dropout and zoneout have no gradient; wrap them in jax.lax.stop_gradient"
-        )
-    perturbed = [leaf.perturbed for leaf in (primal.inputs, *primal.weights)]
-    perturbed.append(primal.side is not None and primal.side.perturbed)
-    # a flag as the structure of a pytree stays known while the backward pass is traced
-    wanted = tuple(() if wish else None for wish in perturbed)
-    outputs, last, residuals = _forward(recipe, sequences, True, given)
-    return (outputs, last), (wanted, given.inputs, given.side, given.extra, given.weights, residuals)
-
-
-def _backward_rule(recipe: Recipe, sequences: bool, saved: Any, cotangents: Result) -> Any:
-    flags, inputs, side, extra, weights, residuals = saved
-    from_outputs = _arrived(cotangents[0])
-    from_last = [_arrived(c) for c in cotangents[1]]
-    to_inputs, *to_weights, to_side = (flag is not None for flag in flags)
-    given_last = tuple(c is not None for c in from_last)
-    wanted = Wanted(from_outputs is not None, given_last, to_inputs, tuple(to_weights), to_side)
-    results = [_like(inputs, *inputs.shape)] if to_inputs else []
-    results += [_like(side, *side.shape)] if to_side else []
-    results += [_like(inputs, residuals.shape[0], recipe.units) for _ in from_last if recipe.initial]
-    results += [_like(w, *w.shape) for w, wish in zip(weights, to_weights, strict=True) if wish]
-    given = [inputs, *([] if side is None else [side]), *extra, *weights, residuals]
-    given += [c for c in (from_outputs, *from_last) if c is not None]
-    attributes = Attributes(recipe.text, wanted=wanted)
-    found = iter(_run(attributes, recipe.step.name, residuals.shape[0], results, given))
-    inputs_gradient = next(found) if to_inputs else None
-    side_gradient = next(found) if to_side else None
-    initial_gradients = tuple(next(found) for _ in from_last if recipe.initial)
-    weights_gradients = tuple(next(found) if wish else None for wish in to_weights)
-    no_extra = tuple(None for _ in extra)
-    gradients = Operands(
-        inputs_gradient, None, side_gradient, None, initial_gradients, no_extra, weights_gradients
-    )
-    return (gradients,)
-
-
-scan.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)
-
-
-def _run(
-    attributes: Attributes, name: str, batch: Any, results: list[Any], arguments: list[Any]
-) -> list[Any]:
-    if batch == 0:  # no kernel runs: there is no row to run, and no memory for residuals
-        return [jnp.zeros(result.shape, result.dtype) for result in results]
-    if not results:
-        return []
-    return list(_guarded(attributes, name, tuple(results), *map(jnp.asarray, arguments)))
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
-def _guarded(attributes: Attributes, name: str, results: tuple[Any, ...], *arguments: Any) -> list[Any]:
-    return _xla.call(attributes, list(arguments), list(results))
-
-
-@_guarded.defjvp  # type: ignore[untyped-decorator]
-def _no_second_derivative(
-    attributes: Attributes, name: str, results: Any, primals: Any, tangents: Any
-) -> Any:
-    raise NotImplementedError(
-        f"a stepfold layer ({name}) has no second derivative yet; take only first derivatives through it, or "
-        "use Keras's own layer there"
-    )
-
-
-def _arrived(cotangent: Any) -> Any:
-    """A cotangent, None if it is known to be zero."""
-    zero = cotangent is None or isinstance(cotangent, jax.custom_derivatives.SymbolicZero)
-    return None if zero else cotangent
+    flat, structure = jax.tree.flatten(given)
+    found = list(_forward.bind(*flat, scan=Scan(recipe, sequences, structure), training=False))
+    return found.pop(0) if sequences else None, tuple(found)
 
 
 def unsupported_reason(array: Any) -> str | None:
     """Return why the kernels cannot run where JAX computes, None if they can."""
     platform = jax.default_backend()
     return None if platform == "cpu" else f"JAX computes on {platform}, and the kernels are for CPUs"
+
+
+def _primitive(name: str, function: Callable[..., list[Any]], shapes: Callable[..., list[Any]]) -> Primitive:
+    made = Primitive(name)
+    made.multiple_results = True
+    made.def_impl(function)
+    made.def_abstract_eval(
+        lambda *values, **options: [
+            jax.core.ShapedArray(each.shape, each.dtype) for each in shapes(*values, **options)
+        ]
+    )
+    mlir.register_lowering(made, mlir.lower_fun(function, multiple_results=True))
+    return made
+
+
+# ---- the derivative as a loop -----------------------------------------------------------------------------
+
+
+def _tangents(*values: Any, scan: Scan, perturbed: Flags) -> list[Any]:
+    """Push the tangents of the perturbed arrays through the scan: the flat arrays, the residuals (which the
+    loop does not read) and the tangents; returns the tangents of outputs and last states."""
+    _warn("forward-mode derivatives")
+    flat, given = values[: scan.count], values[scan.count + 1 :]
+    primals = [value for value, wish in zip(flat, perturbed, strict=True) if wish]
+    _, found = jax.jvp(_as_loop(flat, scan, perturbed), primals, list(given))
+    return list(found)
+
+
+def _gradients(*values: Any, scan: Scan, perturbed: Flags, arrived: Flags) -> list[Any]:
+    """Compute what `backward` does from the same arrays by a loop of JAX operations."""
+    flat, cotangents = values[: scan.count], iter(values[scan.count + 1 :])
+    primals = [value for value, wish in zip(flat, perturbed, strict=True) if wish]
+    results, pull = jax.vjp(_as_loop(flat, scan, perturbed), *primals)
+    given = [next(cotangents) if has else jnp.zeros_like(r) for r, has in zip(results, arrived, strict=True)]
+    return list(pull(given))
+
+
+def _as_loop(flat: Sequence[Any], scan: Scan, perturbed: Flags) -> Callable[..., list[Any]]:
+    """The scan as a function of its perturbed arrays alone."""
+
+    def function(*changed: Any) -> list[Any]:
+        new = iter(changed)
+        full = [next(new) if wish else value for value, wish in zip(flat, perturbed, strict=True)]
+        return loop(scan.recipe, scan.sequences, scan.operands(full))
+
+    return function
+
+
+_forward = _primitive("stepfold_scan", forward, lambda *flat, scan, training: scan.results(flat, training))
+_derivative = _primitive(
+    "stepfold_derivative",
+    _tangents,
+    lambda *values, scan, perturbed: scan.results(values[: scan.count], False),
+)
+_backward = _primitive(
+    "stepfold_scan_backward",
+    backward,
+    lambda *values, scan, perturbed, arrived: scan.gradients(values[: scan.count], perturbed),
+)
+
+
+# ---- rules ------------------------------------------------------------------------------------------------
+
+
+def _is_zero(tangent: Any) -> bool:
+    return type(tangent) is ad.Zero or tangent.dtype == jax.dtypes.float0
+
+
+def _forward_jvp(primals: Any, tangents: Any, *, scan: Scan, training: bool) -> tuple[Any, Any]:
+    perturbed = tuple(not _is_zero(tangent) for tangent in tangents)
+    if any(scan.operands(perturbed).extra):
+        raise NotImplementedError(
+            "the masks of dropout and zoneout have no gradient; wrap them in jax.lax.stop_gradient"
+        )
+    *found, residuals = _forward.bind(*primals, scan=scan, training=True)
+    given = [tangent for tangent, wish in zip(tangents, perturbed, strict=True) if wish]
+    pushed = list(_derivative.bind(*primals, residuals, *given, scan=scan, perturbed=perturbed))
+    if training:
+        found, pushed = [*found, residuals], [*pushed, _no_tangent(residuals)]
+    return found, pushed
+
+
+def _no_tangent(value: Any) -> Any:
+    return ad.Zero(jax.core.ShapedArray(value.shape, jax.dtypes.float0))
+
+
+def _derivative_transpose(cotangents: Sequence[Any], *values: Any, scan: Scan, perturbed: Flags) -> list[Any]:
+    arrived = tuple(type(cotangent) is not ad.Zero for cotangent in cotangents)
+    given = [cotangent for cotangent, has in zip(cotangents, arrived, strict=True) if has]
+    known = values[: scan.count + 1]
+    found = _backward.bind(*known, *given, scan=scan, perturbed=perturbed, arrived=arrived)
+    return [*(None for _ in known), *found]
+
+
+def _by_loop(function: Callable[..., list[Any]], what: str) -> Callable[..., Any]:
+    """The derivative rule of what a loop of JAX operations computes."""
+
+    def rule(primals: Any, tangents: Any, **options: Any) -> tuple[Any, Any]:
+        moving = [k for k, tangent in enumerate(tangents) if not _is_zero(tangent)]
+        _warn(what)
+
+        def of(*changed: Any) -> list[Any]:
+            full = list(primals)
+            for k, value in zip(moving, changed, strict=True):
+                full[k] = value
+            return function(*full, **options)
+
+        found, pushed = jax.jvp(of, [primals[k] for k in moving], [tangents[k] for k in moving])
+        return found, pushed
+
+    return rule
+
+
+def _warn(what: str) -> None:
+    warn_once(
+        f"stepfold has no fused kernel for {what}: a loop of JAX operations computes them, timestep by "
+        "timestep"
+    )
+
+
+ad.primitive_jvps[_forward] = _forward_jvp
+ad.primitive_jvps[_derivative] = _by_loop(_tangents, "second derivatives")
+ad.primitive_jvps[_backward] = _by_loop(_gradients, "second derivatives")
+ad.primitive_transposes[_derivative] = _derivative_transpose
+batching.primitive_batchers[_forward] = functools.partial(_jax_batching.forward, _forward)
+batching.primitive_batchers[_derivative] = functools.partial(_jax_batching.mapped, _tangents)
+batching.primitive_batchers[_backward] = functools.partial(_jax_batching.backward, _forward, _backward)

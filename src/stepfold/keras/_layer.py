@@ -13,16 +13,13 @@ from keras import ops
 from .._notes import note_of
 from .._runtime import Parts, Recipe
 from .._step import Step
+from .._warn import SlowPathWarning
 from ._tokens import Operands, Tokens
 
 _BACKENDS = {"jax": "._jax", "torch": "._torch", "numpy": "._numpy"}
 
 _from_zero: ContextVar[bool] = ContextVar("from_zero", default=False)
 """Whether the call under way begins at the zero state."""
-
-
-class SlowPathWarning(UserWarning):
-    """No kernel serves a layer as it is configured, and Keras's own loop runs in its place."""
 
 
 class Feed(NamedTuple):

@@ -8,6 +8,7 @@ timestep is as fast as a kernel), `accelerate` and `restore` for a model; `Token
 from torch.nn import GRUCell, LSTMCell, RNNCell
 
 from .._accelerated import Accelerated
+from .._warn import SlowPathWarning
 from ._accelerate import accelerate, restore
 from ._drop_in import GRU, LSTM, RNN
 from ._one_step import RecurrentCell
@@ -15,7 +16,6 @@ from ._recurrent import Recurrent
 from ._scan import run
 from ._to_model import to_model
 from ._tokens import Embedding, Tokens
-from ._warn import SlowPathWarning
 
 __all__ = [
     "GRU",

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._warn import warn_once
 from ._arguments import Arguments
 from ._fold import each_example
 from ._operator import Untraced
-from ._warn import warn_once
 
 scan_operator = torch.ops.stepfold.scan.default
 backward_operator = torch.ops.stepfold.scan_backward.default

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from .._runtime import Recipe
+from .._warn import warn_once
 from ._cells import GATES, cell_of, lstm_from_projection, norm_names, parts_of
 from ._noise import Noise
 from ._scan import HALF, Batch, as_lengths, scan, unsupported_reason, without_autocast
 from ._surface import Form, open_input, run_layers, scan_direction, stand_as_leaf
 from ._tokens import Tokens
-from ._warn import warn_once
 
 _BEYOND = """
     Beyond torch.nn's: `recurrent_dropout` drops units of what enters the recurrent weights, one mask a

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from .._cell import Cell
 from .._runtime import Recipe
+from .._warn import warn_once
 from ..cells import by_name
 from ._arguments import Arguments
 from ._derivatives import scan_operator
 from ._tokens import Tokens, tokens_of
 from ._transforms import is_transformed, transformed_scan
-from ._warn import warn_once
 
 HALF = (torch.bfloat16, torch.float16)
 """Dtypes whose values are computed with in float32."""

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch._C import _functorch
 from torch.autograd import forward_ad
 
+from .._warn import warn_once
 from ._arguments import Arguments
 from ._derivatives import backward_operator, scan_operator
 from ._fold import Axes, Fold, example, stacked
-from ._warn import warn_once
 
 Counts = tuple[int, int]
 

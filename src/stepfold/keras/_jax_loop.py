@@ -1,0 +1,76 @@
+"""A recipe as a loop of JAX operations, which JAX can derive in every way and as often as wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .._interpret import interpret
+from .._runtime import Recipe
+from ._tokens import Operands
+
+JAX: dict[str, Callable[..., Any]] = {
+    "add": jnp.add,
+    "subtract": jnp.subtract,
+    "multiply": jnp.multiply,
+    "divide": jnp.divide,
+    "negate": jnp.negative,
+    "abs": jnp.abs,
+    "tanh": jnp.tanh,
+    "exp": jnp.exp,
+    "log": jnp.log,
+    "sqrt": jnp.sqrt,
+    "sigmoid": jax.nn.sigmoid,
+    "relu": jax.nn.relu,
+    "erf": jax.lax.erf,
+    "softplus": jax.nn.softplus,
+    "maximum": jnp.maximum,
+    "minimum": jnp.minimum,
+    "where": jnp.where,
+    "less": jnp.less,
+    "less_equal": jnp.less_equal,
+    "greater": jnp.greater,
+    "greater_equal": jnp.greater_equal,
+    "equal": jnp.equal,
+    "not_equal": jnp.not_equal,
+    "sum": lambda x: jnp.sum(x, axis=-1, keepdims=True),
+    "max": lambda x: jnp.max(x, axis=-1, keepdims=True),
+    "matmul": lambda matrix, x: x @ matrix.T,
+    "matmul_transposed": lambda matrix, x: x @ matrix,
+}
+"""What each operation of the table is in JAX; rows of values are along the last axis."""
+
+
+def loop(recipe: Recipe, sequences: bool, given: Operands) -> list[Any]:
+    """Return [outputs (batch, time, units), if `sequences`] and the last states (batch, units)."""
+    step, inputs = recipe.step, given.inputs
+    if given.tokens is not None:
+        inputs = inputs[given.tokens]
+    if given.side is not None:
+        inputs = jnp.concatenate([inputs, given.side], -1)
+    rows = (inputs.shape[0], recipe.units)
+    states = given.initial or tuple(jnp.zeros(rows, inputs.dtype) for _ in step.states)
+    fixed = recipe.parameters(given.weights, lambda: jnp.zeros(recipe.units, inputs.dtype))
+    leaves = {("parameter", name): value for name, value in fixed.items()}
+    extra = dict(zip(recipe.extra, given.extra, strict=True))
+    leaves |= {name: value for name, value in extra.items() if name[0] == "row_input"}
+    each = {name: jnp.swapaxes(v, 0, 1) for name, v in extra.items() if name[0] == "step_input"}
+    each["input", ""] = jnp.swapaxes(inputs, 0, 1)  # (T, B, F)
+    active = None if given.mask is None else jnp.swapaxes(given.mask, 0, 1)[:, :, None]  # (T, B, 1)
+
+    def advance(states: tuple[Any, ...], arriving: Any) -> tuple[tuple[Any, ...], Any]:
+        now, active = arriving
+        known = {**leaves, **now, **{("state", n): v for n, v in zip(step.states, states, strict=True)}}
+        values = interpret(
+            step.nodes, known, JAX, lambda v, size: jnp.full((size,), v, inputs.dtype), recipe.units
+        )
+        new = tuple(jnp.broadcast_to(values[id(n)], rows) for n in step.outputs)
+        if active is not None:
+            new = tuple(jnp.where(active, a, b) for a, b in zip(new, states, strict=True))
+        return new, new[0] if sequences else None
+
+    last, outputs = jax.lax.scan(advance, states, (each, active), reverse=recipe.reverse)
+    return [*([jnp.swapaxes(outputs, 0, 1)] if sequences else []), *last]
