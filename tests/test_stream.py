@@ -10,9 +10,10 @@ import pytest
 import stepfold
 from stepfold import Stream, cells
 from stepfold._transform import recurrent_dropout
+from tests.kinds import KINDS
 
 
-@pytest.mark.parametrize("name", cells.names())
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize(("dtype", "limit"), [("float32", 1e-5), ("float64", 1e-12)])
 def test_steps_equal_the_scan(name: str, dtype: str, limit: float) -> None:
     cell = cells.by_name(name)

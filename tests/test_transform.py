@@ -18,6 +18,7 @@ from stepfold._transform import (
     zoneout,
     zoneout_leaf,
 )
+from tests.kinds import KINDS
 
 BATCH, TIME, FEATURES, UNITS = 3, 5, 2, 4
 RANDOM = np.random.default_rng(0)
@@ -33,7 +34,7 @@ def parameters(cell: Any) -> dict[str, Any]:
     return {name: np.random.default_rng(len(name)).normal(size=shape) for name, shape in shapes.items()}
 
 
-@pytest.mark.parametrize("name", cells.names())
+@pytest.mark.parametrize("name", KINDS)
 def test_masks_of_ones_change_nothing_and_zeros_remove_the_recurrent_kernels(name: str) -> None:
     cell = cells.by_name(name)
     params = parameters(cell)

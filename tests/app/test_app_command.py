@@ -193,14 +193,14 @@ def test_three_classes_and_every_option(tmp_path, capsys):
     assert [line.split("\t")[0] for line in out.splitlines()[1:]] == ["pos", "none", "neg"]
 
 
-def test_cells_are_listed_with_their_equations(capsys):
+def test_cells_are_listed_by_family_with_year_and_paper(capsys):
     assert main(["cells"]) == 0
-    out, _ = capsys.readouterr()
-    for name in cells.names():
-        equations = cells.by_name(name).show("maths").split("\n\n")
-        assert equations[0].startswith(f"{name}: ")
-        assert "\n\n".join(equations[:3]) + "\n\n" in out
-    assert "Parameters" not in out
+    blocks = capsys.readouterr().out.strip().split("\n\n")
+    for block, (family, members) in zip(blocks, cells.FAMILIES.items(), strict=True):
+        title, *lines = block.splitlines()
+        assert title == family
+        assert [line.split()[0] for line in lines] == [cell.name for cell in members]
+    assert "  lstm                 1997  Long short-term memory (Hochreiter & Schmidhuber 1997" in blocks[1]
 
 
 def test_one_cell_is_shown_in_every_view(capsys):

@@ -314,8 +314,9 @@ def accepted_whole(text: str) -> bool:
     assert again == loaded
     assert again.step.outputs == loaded.step.outputs
     params = parameters(loaded, 2, 3, seed=0)
-    run = Reference(loaded.step, np.ones((1, 1, 2)), params, [np.zeros((1, 3)) for _ in loaded.states])
-    run.backward(np.ones((1, 1, 3)))
+    with np.errstate(all="ignore"):  # a changed constant may be huge
+        run = Reference(loaded.step, np.ones((1, 1, 2)), params, [np.zeros((1, 3)) for _ in loaded.states])
+        run.backward(np.ones((1, 1, 3)))
     return True
 
 

@@ -24,6 +24,7 @@ import stepfold.keras
 from stepfold import cells
 from stepfold._ops import TABLE
 from stepfold.keras._activations import OPERATIONS
+from tests.kinds import KINDS
 
 pytestmark = quiet
 SHAPE = (4, 6, 3)
@@ -45,7 +46,7 @@ def in_keras_s_loop(layer: Any) -> Any:
     return other
 
 
-@pytest.mark.parametrize("name", cells.names())
+@pytest.mark.parametrize("name", KINDS)
 def test_every_cell_against_keras_s_loop(name: str) -> None:
     layer = layer_of(name, return_sequences=True, return_state=True)
     compare(in_keras_s_loop(layer), layer, random(*SHAPE), mask=mask_of(4, 6, "holes"))
@@ -72,7 +73,7 @@ def test_kernels_begin_as_the_cell_says() -> None:
     assert 0.0009 < W.std() < 0.0011
 
 
-@pytest.mark.parametrize("name", cells.names())
+@pytest.mark.parametrize("name", KINDS)
 def test_weights_are_the_cell_s_parameters(name: str) -> None:
     layer = stepfold.keras.Recurrent(cells.by_name(name), UNITS, name="it")
     layer.build(SHAPE)

@@ -13,10 +13,10 @@ from keras_helpers import arrays, mask_of, quiet, random, randomised
 
 import stepfold
 import stepfold.keras as ours
-from stepfold import cells
 from stepfold.data import KerasWords
 from stepfold.keras import to_model
 from stepfold.model import Model, Sequences, Texts
+from tests.kinds import KINDS
 
 pytestmark = quiet
 IDS = np.random.default_rng(1).integers(1, 9, (5, 6)) * mask_of(5, 6, "left")  # row 0 is masked throughout
@@ -40,7 +40,7 @@ def same(network: Any, values: Any, model: Model | None = None) -> Model:
     return model
 
 
-@pytest.mark.parametrize("name", cells.names())
+@pytest.mark.parametrize("name", KINDS)
 def test_every_cell_in_both_directions_stacked_behind_a_mask(name: str) -> None:
     same(
         sequential(

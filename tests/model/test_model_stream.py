@@ -27,6 +27,7 @@ from stepfold.model import (
     Texts,
 )
 from stepfold.model._layers import POOLS
+from tests.kinds import KINDS
 
 
 def stack(name: str, pool: str | None, *, masked: bool = True) -> Model:
@@ -53,7 +54,7 @@ def sequences(count: int, time: int) -> tuple[np.ndarray, np.ndarray]:
     return values, random.random((count, time)) < 0.8
 
 
-STACKS = [(name, "max_mean", True) for name in cells.names()]
+STACKS = [(name, "max_mean", True) for name in KINDS]
 STACKS += [("lstm", pool, masked) for pool in (None, *POOLS) for masked in (True, False)]
 
 

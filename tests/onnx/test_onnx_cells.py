@@ -21,6 +21,7 @@ from stepfold.onnx import to_onnx
 from stepfold.onnx._builder import Builder
 from strategies import cells as random_cells
 from strategies import masks
+from tests.kinds import KINDS
 
 OPERATORS = {"simple_rnn": "RNN", "simple_rnn_relu": "RNN", "irnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
 OPERATORS["gru_reset_before"] = "GRU"
@@ -59,7 +60,7 @@ def test_every_lowering_computes_the_operation(op: str) -> None:
     assert expected.shape[-1] == (1 if op in REDUCTIONS else 5)
 
 
-@pytest.mark.parametrize("name", cells.names())
+@pytest.mark.parametrize("name", KINDS)
 def test_built_in_cells(name: str) -> None:
     cell = cells.by_name(name)
     expected = OPERATORS.get(name, "Scan")

@@ -14,6 +14,7 @@ from stepfold._graph import SCALAR, Node
 from stepfold._ops import TABLE
 from stepfold._plan import Plan, matrix_terms, plan
 from stepfold._step import Step
+from tests.kinds import KINDS
 
 
 def of(name: str) -> Plan:
@@ -116,7 +117,11 @@ def test_the_residuals_are_enough_and_none_is_needless(cell_: Cell) -> None:
         assert not enough(cell_.step, saved[:k] + saved[k + 1 :]), f"{saved[k]} is saved for nothing"
 
 
-@pytest.mark.parametrize("cell_", [c for c in CELLS if "layer_norm" not in c.name], ids=lambda c: c.name)
+# every subset is tried: the cell must be small
+SMALL = [c for c in CELLS if c.name in {*KINDS, "sharp", "only_reads"} - {"slstm"} and "norm" not in c.name]
+
+
+@pytest.mark.parametrize("cell_", SMALL, ids=lambda c: c.name)
 def test_no_smaller_set_would_do(cell_: Cell) -> None:
     saved = [n for n in plan(cell_.step).residuals if n.dims != SCALAR]
     values = [n for n in cell_.step.nodes if n.inputs and not n.boolean and n not in cell_.step.outputs]

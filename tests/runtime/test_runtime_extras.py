@@ -12,6 +12,7 @@ from stepfold._graph import UNITS, leaf
 from stepfold._ops import add, multiply
 from stepfold._step import Step
 from stepfold._transform import expected_zoneout, recurrent_dropout, zoneout
+from tests.kinds import KINDS
 from tests.runtime.scan_helpers import problem, ragged
 
 
@@ -50,7 +51,7 @@ def test_extras_over_several_groups_and_packed() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=NAMES)
-@pytest.mark.parametrize("name", cells.names())
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_every_cell_transformed(name: str, transform: Callable[[Step], Step], dtype: str) -> None:
     problem(transform(cells.by_name(name).step), 5, 7, 3, 18, dtype).check()

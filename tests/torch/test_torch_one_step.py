@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import stepfold.torch
 from stepfold import cells
 from stepfold.torch import Recurrent, RecurrentCell
+from tests.kinds import KINDS
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +22,7 @@ def seed() -> None:
     torch.manual_seed(0)
 
 
-@pytest.mark.parametrize("name", cells.names())
+@pytest.mark.parametrize("name", KINDS)
 def test_it_is_the_cell_s_step(name: str) -> None:
     module = RecurrentCell(name, 3, 4, dtype=torch.float64)
     definition = cells.by_name(name)

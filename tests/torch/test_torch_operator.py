@@ -19,9 +19,10 @@ from stepfold._transform import recurrent_dropout, zoneout
 from stepfold.torch import LSTM, _operator, run
 from stepfold.torch._arguments import Arguments
 from stepfold.torch._loop import TORCH
+from tests.kinds import KINDS
 
 UNITS, FEATURES, BATCH, TIME = 3, 2, 3, 4
-ALL = [cells.by_name(name) for name in cells.names()]
+ALL = [cells.by_name(name) for name in KINDS]
 slow_second = pytest.mark.filterwarnings("ignore::stepfold.torch.SlowPathWarning")
 
 

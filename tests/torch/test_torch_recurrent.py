@@ -19,6 +19,7 @@ from stepfold import cell, cells, sigmoid, tanh
 from stepfold._reference import Reference
 from stepfold._runtime import _recipe
 from stepfold.torch import LSTM, RNN, Recurrent
+from tests.kinds import KINDS
 
 
 @cell(vectors={"b": 0.5})
@@ -40,7 +41,7 @@ def reference(module: Recurrent, x: torch.Tensor, suffix: str = "_l0", reverse: 
     return Reference(module.definition.step, x.detach().numpy(), params, zeros, reverse=reverse).outputs
 
 
-@pytest.mark.parametrize("name", [*cells.names(), "leaky"])
+@pytest.mark.parametrize("name", [*KINDS, "leaky"])
 def test_a_layer_is_the_cell_over_time(name: str) -> None:
     torch.manual_seed(0)
     module = Recurrent(leaky if name == "leaky" else name, 3, 5, batch_first=True, dtype=torch.float64)

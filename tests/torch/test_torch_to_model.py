@@ -14,10 +14,10 @@ from torch.nn import functional
 
 import stepfold
 import stepfold.torch as ours
-from stepfold import cells
 from stepfold.data import KerasWords
 from stepfold.model import Model
 from stepfold.torch import to_model
+from tests.kinds import KINDS
 
 IDS = torch.randint(9, (4, 6), generator=torch.Generator().manual_seed(0))
 VECTORS = torch.randn(4, 6, 3, generator=torch.Generator().manual_seed(1))
@@ -56,7 +56,7 @@ def test_what_ours_have_beyond_torch_s() -> None:
     same(nn.RNN(3, 2, nonlinearity="relu", batch_first=True), VECTORS)
 
 
-@pytest.mark.parametrize("name", cells.names())
+@pytest.mark.parametrize("name", KINDS)
 def test_every_cell_in_a_sequential(name: str) -> None:
     layers = ours.Recurrent(name, 3, 2, 2, batch_first=True, bidirectional=True, zoneout=0.1)
     same(nn.Sequential(ours.Embedding(9, 3), layers), IDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 from .. import cells
 from .._cell import Cell
@@ -42,9 +43,15 @@ def add_show(parser: argparse.ArgumentParser) -> None:
 
 
 def _cells(options: argparse.Namespace) -> None:
-    for name in cells.names():
-        equations, _, _ = cells.by_name(name).show("maths").partition("\n\nParameters")
-        print(f"{equations}\n")
+    """Print the built-in cells, family by family: name, year, what it is. Equations: ``stepfold show``."""
+    width = max(map(len, cells.names()))
+    for family, members in cells.FAMILIES.items():
+        print(family)
+        for cell in members:
+            line = (cell.__doc__ or "").partition("\n")[0]
+            year = re.search(r"(?:19|20)\d\d", line)
+            print(f"  {cell.name:<{width}}  {year[0] if year else '':4}  {line}")
+        print()
 
 
 def _show(options: argparse.Namespace) -> None:

@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     add_watch(commands.add_parser("watch", help="what a model thinks after every word of a text"))
     add_serve(commands.add_parser("serve", help="answer requests and streams with trained models"))
     add_export(commands.add_parser("export", help="write a trained model to one file"))
-    add_cells(commands.add_parser("cells", help="list the built-in cells with their equations"))
+    add_cells(commands.add_parser("cells", help="list the built-in cells by family"))
     add_show(commands.add_parser("show", help="one cell: equations, loop, gradient, code"))
     add_cache(
         commands.add_parser("cache", help="show, clear or fill the cache of compiled kernels"), at_least(1)

@@ -1,47 +1,62 @@
 """The built-in cells, each a few lines of maths with its paper. A new one needs nothing but its maths."""
 
 from .._cell import Cell
+from ._deep import rhn
+from ._dynamics import cfc, co_rnn, leaky_rnn, lem, unicornn
 from ._fast import fast_grnn, fast_rnn
-from ._gru import gru, gru_reset_before, gru_with, layer_norm_gru
+from ._gru import gru, gru_reset_before, gru_with, layer_norm_gru, mut3
+from ._linear import min_gru, min_lstm, qrnn, rwkv, sru, t_rnn
 from ._lstm import carry_lstm, coupled_lstm, layer_norm_lstm, lstm, lstm_with, peephole_lstm
-from ._simple import indrnn, irnn, min_gru, simple_rnn, simple_rnn_relu, simple_rnn_with, ugrnn
+from ._lstm_variants import multiplicative_lstm, nas, original_lstm, ran, slstm
+from ._minimal import atr, brc, janet, li_gru, mgu, mi_rnn, minimal_rnn, nbrc, scrn, star
+from ._simple import indrnn, irnn, simple_rnn, simple_rnn_relu, simple_rnn_with, ugrnn
 
-_all: list[Cell] = [
-    simple_rnn,
-    simple_rnn_relu,
-    lstm,
-    gru,
-    gru_reset_before,
-    carry_lstm,
-    peephole_lstm,
-    coupled_lstm,
-    layer_norm_lstm,
-    layer_norm_gru,
-    ugrnn,
-    irnn,
-    indrnn,
-    min_gru,
-    fast_rnn,
-    fast_grnn,
-]
+FAMILIES: dict[str, tuple[Cell, ...]] = {
+    "without gates": (simple_rnn, simple_rnn_relu, irnn, indrnn, mi_rnn, fast_rnn, scrn),
+    "long short-term memory": (
+        lstm,
+        original_lstm,
+        peephole_lstm,
+        coupled_lstm,
+        layer_norm_lstm,
+        multiplicative_lstm,
+        carry_lstm,
+        ran,
+        nas,
+        slstm,
+    ),
+    "gated recurrent units": (gru, gru_reset_before, layer_norm_gru, mut3),
+    "one or two gates": (ugrnn, mgu, janet, li_gru, minimal_rnn, star, atr, brc, nbrc, fast_grnn),
+    "linear in the state": (min_gru, min_lstm, t_rnn, qrnn, sru, rwkv),
+    "differential equations": (leaky_rnn, co_rnn, unicornn, lem, cfc),
+    "several layers a timestep": (rhn,),
+}
+"""The built-in cells by what they have in common."""
+
+_by_name = {cell.name: cell for family in FAMILIES.values() for cell in family}
 
 
 def names() -> list[str]:
-    """Return the names of all built-in cells."""
-    return [cell.name for cell in _all]
+    """Return the names of all built-in cells, family by family."""
+    return list(_by_name)
 
 
 def by_name(name: str) -> Cell:
     """Return the cell of that name; ValueError, listing the names, if there is none."""
-    for cell in _all:
-        if cell.name == name:
-            return cell
-    raise ValueError(f"there is no cell {name!r}; the cells are {', '.join(names())}")
+    try:
+        return _by_name[name]
+    except KeyError:
+        raise ValueError(f"there is no cell {name!r}; the cells are {', '.join(_by_name)}") from None
 
 
 __all__ = [
+    "FAMILIES",
+    "atr",
+    "brc",
     "by_name",
     "carry_lstm",
+    "cfc",
+    "co_rnn",
     "coupled_lstm",
     "fast_grnn",
     "fast_rnn",
@@ -50,15 +65,38 @@ __all__ = [
     "gru_with",
     "indrnn",
     "irnn",
+    "janet",
     "layer_norm_gru",
     "layer_norm_lstm",
+    "leaky_rnn",
+    "lem",
+    "li_gru",
     "lstm",
     "lstm_with",
+    "mgu",
+    "mi_rnn",
     "min_gru",
+    "min_lstm",
+    "minimal_rnn",
+    "multiplicative_lstm",
+    "mut3",
     "names",
+    "nas",
+    "nbrc",
+    "original_lstm",
     "peephole_lstm",
+    "qrnn",
+    "ran",
+    "rhn",
+    "rwkv",
+    "scrn",
     "simple_rnn",
     "simple_rnn_relu",
     "simple_rnn_with",
+    "slstm",
+    "sru",
+    "star",
+    "t_rnn",
     "ugrnn",
+    "unicornn",
 ]

@@ -57,3 +57,14 @@ def layer_norm_gru(x, h, *, W_z, U_z, g_z, b_z, W_r, U_r, g_r, b_r, W_h, U_h, g_
     r = sigmoid(layer_norm(W_r @ x + U_r @ h, g_r, b_r))
     n = tanh(layer_norm(W_h @ x + U_h @ (r * h), g_h, b_h))
     return z * h + (1 - z) * n
+
+
+@cell
+def mut3(x, h, *, W_z, U_z, b_z, W_r, U_r, b_r, W_h, U_h, b_h):
+    """The third of the cells that a search by mutation found (Jozefowicz, Zaremba & Sutskever 2015).
+
+    x (features,), h (units,); W_* (units, features), U_* (units, units), b_* (units,).
+    """
+    z = sigmoid(W_z @ x + U_z @ tanh(h) + b_z)
+    r = sigmoid(W_r @ x + U_r @ h + b_r)
+    return z * tanh(W_h @ x + U_h @ (r * h) + b_h) + (1 - z) * h

@@ -31,8 +31,9 @@ simple_rnn_relu = simple_rnn_with(relu, "simple_rnn_relu")
 def irnn(x, h, *, W, U, b):
     """The plain recurrent network with relu, the identity at first (Le et al. 2015, arXiv:1504.00941).
 
-    x (features,), h (units,); W (units, features), U (units, units), b (units,). U begins as the identity, W
-    as any kernel (in the paper as normal numbers of the deviation 0.001, which take longer to learn).
+    x (features,), h (units,); W (units, features), U (units, units), b (units,). U begins as the
+    identity, W as any kernel (in the paper as normal numbers of the deviation 0.001, which take longer to
+    learn).
     """
     return relu(W @ x + U @ h + b)
 
@@ -55,13 +56,3 @@ def ugrnn(x, h, *, W_g, U_g, b_g, W_c, U_c, b_c):
     g = sigmoid(W_g @ x + U_g @ h + b_g)
     c = tanh(W_c @ x + U_c @ h + b_c)
     return g * h + (1 - g) * c
-
-
-@cell
-def min_gru(x, h, *, W_z, b_z, W_h, b_h):
-    """Minimal GRU (Feng et al. 2024, arXiv:2410.01201): gate and candidate depend only on the input.
-
-    x (features,), h (units,); W_* (units, features), b_* (units,).
-    """
-    z = sigmoid(W_z @ x + b_z)
-    return (1 - z) * h + z * (W_h @ x + b_h)
