@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from ensemble_helpers import ensemble_model
 from stepfold import cells
 from stepfold.app import _watch
 from stepfold.app._watch_rich import RichPage
@@ -51,6 +52,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     models = {
         "small": model(),
         "both": model(both=True),
+        "ensemble": ensemble_model(),
         "three": model(outputs=3, labels=("a", "b", "c")),
         "value": Model(model().layers, Texts(WORDS, 50), None),
         "numbers": Model((DenseLayer(np.ones((2, 1), np.float32)),), Sequences(2), None),
@@ -72,6 +74,16 @@ class Slow(io.RawIOBase):
 
 def given(monkeypatch: pytest.MonkeyPatch, text: bytes) -> None:
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Slow(text), isatty=lambda: False))
+
+
+def test_an_ensemble_is_watched(files, capsys, monkeypatch):
+    found = ensemble_model().explain(TEXT)
+    given(monkeypatch, TEXT.encode())
+    for arguments in ([files.ensemble, TEXT], [files.ensemble]):
+        assert main(["watch", *arguments]) == 0
+        out = capsys.readouterr().out
+        assert "ensemble: probability of pos after each word" in out
+        assert out.endswith(f"\npos: {found.outputs[-1][1]:.3f}\n")
 
 
 @pytest.mark.parametrize("name", ["small", "both"])

@@ -17,6 +17,7 @@ from stepfold.data import (
     DataError,
     KerasWords,
     Ragged,
+    ReviewWords,
     Subwords,
     UnicodeWords,
     Vocabulary,
@@ -94,6 +95,21 @@ def test_what_every_vocabulary_promises(kind):
         DataError, match="a vocabulary of 4 ids has no room for words: the first 4 are special"
     ):
         kind.learn(TEXTS, 4)
+
+
+def test_the_vocabulary_of_reviews():
+    words = ReviewWords.learn(["It isn't good, 7 / 10... it isn't", "<br />GOOD!!!"], 8)
+    assert words.words == ("it", "isn't", "good", ",")
+    assert words.tokens("Isn't it 9/10?!") == ["isn't", "it", "9/10", "?", "!"]
+    assert words.encode("Isn't it 9/10?!").tolist() == [1, 5, 4, 2, 2, 2]
+    assert [row.tolist() for row in words.encode_all(["", "good it"])] == [[1], [1, 6, 4]]
+    assert vocabulary_from_json(words.to_json()) == words
+    assert VOCABULARIES["reviews"] is ReviewWords
+    with pytest.raises(DataError, match="no words at all; check which column holds the text"):
+        ReviewWords.learn([" ", ""], 100)
+    halves = ReviewWords.learn(["a \ud800 b \udc00c"], 100)
+    assert halves.encode("\ud800 b").tolist() == [1, 5, 6]
+    assert vocabulary_from_json(halves.to_json()) == halves
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_helpers import recurrent, text_model, value_model
 
+from ensemble_helpers import ensemble_model
 from stepfold import cells
 from stepfold.model import BidirectionalLayer, ModelError, read_model, write_model
 
@@ -40,7 +41,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     folder = tmp_path_factory.mktemp("models")
     found = []
     both = BidirectionalLayer(recurrent(cells.lstm, 4, 2), recurrent(cells.lstm, 4, 3, reverse=True))
-    for model, weights in ((text_model(both), "int8"), (value_model(), "f32"), (text_model(), "bf16")):
+    for model, weights in (
+        (text_model(both), "int8"),
+        (value_model(), "f32"),
+        (text_model(), "bf16"),
+        (ensemble_model(), "f32"),
+    ):
         write_model(model, folder / "model.safetensors", weights)  # type: ignore[arg-type]
         found.append((folder / "model.safetensors").read_bytes())
     return found
@@ -133,7 +139,7 @@ EDITS: list[tuple[Callable[[dict[str, Any], Any], Any], str]] = [
     (_tensor(shape=[2**62, 2**62]), "tensor 'layers.0.table' is not described by"),
     (_tensor(shape=[9, True]), "is not described by"),
     (_tensor(shape=[9, 4, 1]), "is not described by"),
-    (_tensor(dtype="F16"), "is not described by a dtype of F32, F64, BF16, I8"),
+    (_tensor(dtype="F16"), "is not described by a dtype of F32, F64, BF16, I8, I64"),
     (_tensor(data_offsets=[0, 10**30]), "is not described by"),
     (_tensor(data_offsets=[4, 40]), "begins at byte"),
     (_tensor(extra=1), "is not described by"),

@@ -13,6 +13,7 @@ import pytest
 from onnx_helpers import BATCH, TIME, UNITS, VOCABULARY, check, holes, kinds, layer, model, session, values
 
 import stepfold.onnx
+from ensemble_helpers import ensemble_model
 from stepfold import cells
 from stepfold.data import UnicodeWords
 from stepfold.model import (
@@ -186,6 +187,13 @@ def test_operators_that_the_graph_needs_and_no_others() -> None:
 def test_refused(layers: list[Any], options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         to_onnx(model(layers), **options)
+
+
+def test_ngrams_are_refused() -> None:
+    with pytest.raises(
+        OnnxError, match=r"layer 0 \(EvidenceLayer\) of an ensemble looks n-grams up.* to .safe"
+    ):
+        to_onnx(ensemble_model())
 
 
 def test_arrays_of_more_than_2_gib(monkeypatch: pytest.MonkeyPatch) -> None:

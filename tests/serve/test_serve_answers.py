@@ -10,6 +10,7 @@ import pytest
 from serve_models import number_model, text_model, value_model
 from starlette.testclient import TestClient
 
+from ensemble_helpers import ensemble_model
 from stepfold.serve import make_app
 
 MODELS = [
@@ -18,6 +19,7 @@ MODELS = [
     number_model(),
     number_model("ids", None),
     value_model(),
+    ensemble_model(),
 ]
 
 
@@ -41,7 +43,7 @@ def test_one_text_gets_label_and_probabilities(client: TestClient) -> None:
     assert found["probability"] == max(found["probabilities"].values())
 
 
-@pytest.mark.parametrize("name", ["reviews", "both"])
+@pytest.mark.parametrize("name", ["reviews", "both", "an ensemble"])
 def test_many_texts_keep_their_order(client: TestClient, name: str) -> None:
     texts = ["good", "the film is bad", "", "🎬 unknown words", "very " * 100]
     found = posted(client, texts=texts, model=name)["predictions"]

@@ -10,10 +10,11 @@ import pytest
 from serve_models import number_model, text_model
 from starlette.testclient import TestClient
 
+from ensemble_helpers import ensemble_model
 from stepfold.serve import Limits, make_app
 from stepfold.viewer import live_policy
 
-MODELS = [text_model(), text_model("both", both_ways=True), number_model()]
+MODELS = [text_model(), text_model("both", both_ways=True), number_model(), ensemble_model()]
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,7 @@ def client() -> Iterator[TestClient]:
         (0, {"text": "very good"}, ["i", "f"]),
         (1, {"text": "the film"}, True),
         (2, {"sequence": [[1.0, 2.0], [0.0, -1.0]]}, True),
+        (3, {"text": "the film, not good"}, ["i", "z"]),
     ],
 )
 def test_it_is_the_models_own_explanation(
@@ -64,6 +66,12 @@ def test_refusals(client: TestClient, body: dict[str, Any], status: int, message
 def test_equations_are_among_the_models(client: TestClient) -> None:
     found = client.get("/models").json()["models"]
     assert [each["equations"] for each in found] == [model.equations() for model in MODELS]
+    assert [each["streams"] for each in found] == [True, False, True, False]
+    _, ensemble, _ = found[3]["layers"]
+    assert [[each["cell"] for each in m if "cell" in each] for m in ensemble["members"]] == [
+        ["lstm"],
+        ["gru"],
+    ]
 
 
 def test_the_page_has_the_viewers_policy(client: TestClient) -> None:

@@ -56,7 +56,16 @@ def _export(options: argparse.Namespace) -> None:
 
 def _described(layer: Layer) -> str:
     """Return what a layer is, in a few words."""
-    from ..model import BidirectionalLayer, DenseLayer, EmbeddingLayer, PoolingLayer, RecurrentLayer
+    from ..model import (
+        BidirectionalLayer,
+        DenseLayer,
+        EmbeddingLayer,
+        EnsembleLayer,
+        EvidenceLayer,
+        JoinEvidenceLayer,
+        PoolingLayer,
+        RecurrentLayer,
+    )
 
     match layer:
         case EmbeddingLayer():
@@ -69,4 +78,11 @@ def _described(layer: Layer) -> str:
             return f"{layer.kind.replace('_', ' and ')} over time"
         case DenseLayer():
             return f"dense with {layer.kernel.shape[1]} output{'s' * (layer.kernel.shape[1] > 1)}"
+        case EvidenceLayer():
+            return f"{len(layer.ngrams.ratios):,} n-grams"
+        case JoinEvidenceLayer():
+            return "sums of evidence"
+        case EnsembleLayer():
+            members = "; ".join(", ".join(map(_described, member)) for member in layer.members)
+            return f"mean of {len(layer.members)} networks ({members})"
     return type(layer).__name__.removesuffix("Layer").lower()

@@ -6,6 +6,7 @@ from ._imdb import imdb_texts, load_imdb
 from ._keras_words import KerasWords, encode_all, tokenise
 from ._labels import labels_for
 from ._ragged import Ragged
+from ._review_words import ReviewWords, review_tokens
 from ._sequences import load_sequences
 from ._split import split, split_blocks
 from ._stored import VOCABULARIES, vocabulary_from_json
@@ -25,6 +26,7 @@ __all__ = [
     "KerasWords",
     "LabelledSequences",
     "Ragged",
+    "ReviewWords",
     "Subwords",
     "TextTable",
     "Texts",
@@ -38,6 +40,7 @@ __all__ = [
     "load_table",
     "open_table",
     "pad",
+    "review_tokens",
     "split",
     "split_blocks",
     "text_of",

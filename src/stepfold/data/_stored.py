@@ -5,10 +5,13 @@ from pathlib import Path
 
 from ._errors import DataError, text_of
 from ._keras_words import KerasWords
+from ._review_words import ReviewWords
 from ._unicode import Subwords, UnicodeWords
 from ._vocabulary import FORMAT, MARKS, Vocabulary
 
-VOCABULARIES: dict[str, type[Vocabulary]] = {each.kind: each for each in (KerasWords, UnicodeWords, Subwords)}
+VOCABULARIES: dict[str, type[Vocabulary]] = {
+    each.kind: each for each in (KerasWords, UnicodeWords, Subwords, ReviewWords)
+}
 """The kinds of vocabulary by name."""
 
 _LONGEST_FILE, _MOST_WORDS, _LONGEST_WORD = 2**28, 5_000_000, 2**16
@@ -48,6 +51,8 @@ def vocabulary_from_json(text: str, where: str = "the text") -> Vocabulary:
     words = _words(stored.get("words"), where)
     if kind == KerasWords.kind:
         return KerasWords(words)
+    if kind == ReviewWords.kind:
+        return ReviewWords(words)
     _check_characters(words, where)
     if kind == UnicodeWords.kind:
         return UnicodeWords(words)

@@ -4,6 +4,7 @@ from .._language import ACTIVATIONS
 from ._assemble import assemble
 from ._batches import Sequences, Texts
 from ._errors import ModelError
+from ._evidence_layers import EnsembleLayer, EvidenceLayer, JoinEvidenceLayer
 from ._explain import Explanation, LayerStates
 from ._file import read_model, write_model
 from ._layers import (
@@ -20,9 +21,12 @@ from ._layers import (
     Pool,
     PoolingLayer,
     RecurrentLayer,
-    Signal,
+    named_layers,
+    reads_backward,
 )
 from ._model import Model
+from ._ngrams import NgramScores
+from ._signal import Signal
 from ._stream import ModelStream
 
 __all__ = [
@@ -34,7 +38,10 @@ __all__ = [
     "BidirectionalLayer",
     "DenseLayer",
     "EmbeddingLayer",
+    "EnsembleLayer",
+    "EvidenceLayer",
     "Explanation",
+    "JoinEvidenceLayer",
     "Layer",
     "LayerStates",
     "MaskingLayer",
@@ -42,6 +49,7 @@ __all__ = [
     "Model",
     "ModelError",
     "ModelStream",
+    "NgramScores",
     "Pool",
     "PoolingLayer",
     "RecurrentLayer",
@@ -49,6 +57,8 @@ __all__ = [
     "Signal",
     "Texts",
     "assemble",
+    "named_layers",
     "read_model",
+    "reads_backward",
     "write_model",
 ]

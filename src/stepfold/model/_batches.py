@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import Ragged, Vocabulary
-from ._layers import Array
+from ._arrays import Array
 
 _LONGEST = 1_000_000
 _SHORTEST = 16

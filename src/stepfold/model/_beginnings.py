@@ -14,7 +14,17 @@ import numpy as np
 from .._runtime import scan
 from .._stream import Stream
 from ..data import Ragged
-from ._layers import Array, BidirectionalLayer, Layer, PoolingLayer, RecurrentLayer, Signal
+from ._arrays import Array
+from ._evidence_layers import EnsembleLayer, EvidenceLayer
+from ._layers import (
+    BidirectionalLayer,
+    Layer,
+    PoolingLayer,
+    RecurrentLayer,
+    named_layers,
+    reads_backward,
+)
+from ._signal import Signal
 
 if TYPE_CHECKING:
     from ._model import Model
@@ -44,14 +54,14 @@ Beginnings = tuple[Array, list[Trace]]
 """The network's outputs, (beginnings, outputs), and the traces of its layers."""
 
 
-def forward_layers(layers: tuple[Layer, ...]) -> dict[int, tuple[str, RecurrentLayer]]:
-    """Return what reads forward, by the index of the layer that it is, or is a part of: a name and itself."""
-    found: dict[int, tuple[str, RecurrentLayer]] = {}
-    for k, layer in enumerate(layers):
+def forward_layers(layers: tuple[Layer, ...]) -> dict[str, tuple[str, RecurrentLayer]]:
+    """Return what reads forward, by the name of the layer that it is, or is part of: its name, itself."""
+    found: dict[str, tuple[str, RecurrentLayer]] = {}
+    for name, layer in named_layers(layers):
         if isinstance(layer, BidirectionalLayer):
-            found[k] = f"layer {k}, forward", layer.forward
+            found[name] = f"{name}, forward", layer.forward
         elif isinstance(layer, RecurrentLayer) and not layer.reverse:
-            found[k] = f"layer {k}", layer
+            found[name] = name, layer
     return found
 
 
@@ -60,11 +70,8 @@ def beginnings(model: Model, sequence: Array, shortest: int) -> Beginnings:
 
     The first beginning has `shortest` timesteps, 0 or 1, and each has one more than the one before.
     """
-    backward = any(
-        isinstance(layer, BidirectionalLayer) or (isinstance(layer, RecurrentLayer) and layer.reverse)
-        for layer in model.layers
-    )
-    if backward or model.pads:
+    whole = (EvidenceLayer, EnsembleLayer)
+    if model.pads or any(isinstance(each, whole) or reads_backward(each) for each in model.layers):
         return every_beginning(model, sequence, shortest)
     return one_pass(model, sequence, shortest)
 
@@ -80,7 +87,7 @@ def one_pass(model: Model, sequence: Array, shortest: int) -> Beginnings:
     names = forward_layers(model.layers)
     for k, layer in enumerate(model.layers):
         if isinstance(layer, RecurrentLayer):
-            traces.append(_stepped(names[k][0], layer, signal))
+            traces.append(_stepped(names[f"layer {k}"][0], layer, signal))
             signal = Signal(traces[-1].after[0][None], signal.mask)
         elif isinstance(layer, PoolingLayer):
             signal = Signal(_pooled(layer, signal)[None])
@@ -129,20 +136,46 @@ def every_beginning(model: Model, sequence: Array, shortest: int) -> Beginnings:
     outputs: list[Array] = []
     traces: list[list[Trace]] = []
     forward = forward_layers(model.layers)
+    first = model.layers[0]
+    of_evidence = first.beginnings(sequence) if isinstance(first, EvidenceLayer) else None
     size = 1 if model.needs_equal_lengths else _BATCH
     for start in range(shortest, len(sequence) + 1, size):
         ends = range(start, min(start + size, len(sequence) + 1))
-        rows = Ragged.from_sequences([sequence[:end] for end in ends])
-        signal = Signal(*model.batch(rows, np.arange(len(rows))))
+        if of_evidence is None:
+            rows = Ragged.from_sequences([sequence[:end] for end in ends])
+            signal = Signal(*model.batch(rows, np.arange(len(rows))))
+        else:
+            signal = of_evidence(ends)
         part: list[Trace] = []
-        for k, layer in enumerate(model.layers):
-            if k in forward:
-                part.append(_last(*forward[k], signal))
-            signal = layer(signal)
+        signal = _traced(model.layers, signal, "", forward, part, after=int(of_evidence is not None))
         outputs.append(signal.vectors())
         traces.append(part)
     found = np.concatenate([each[:, -1] if each.ndim == 3 else each for each in outputs])
     return found, [_joined(each) for each in zip(*traces, strict=True)]
+
+
+def _traced(
+    layers: tuple[Layer, ...],
+    signal: Signal,
+    of: str,
+    forward: dict[str, tuple[str, RecurrentLayer]],
+    traces: list[Trace],
+    after: int = 0,
+) -> Signal:
+    """Run all but the first `after` layers, whose names begin with `of`; add the traces of those that read
+    forward."""
+    for k, layer in enumerate(layers[after:], after):
+        if isinstance(layer, EnsembleLayer):
+            found = [
+                _traced(member, signal, f"{of}network {number}, ", forward, traces).vectors()
+                for number, member in enumerate(layer.members, 1)
+            ]
+            signal = Signal(layer.mean(found))
+            continue
+        if f"{of}layer {k}" in forward:
+            traces.append(_last(*forward[f"{of}layer {k}"], signal))
+        signal = layer(signal)
+    return signal
 
 
 def _last(name: str, layer: RecurrentLayer, signal: Signal) -> Trace:
@@ -151,14 +184,19 @@ def _last(name: str, layer: RecurrentLayer, signal: Signal) -> Trace:
 
     def states() -> tuple[Array, ...]:
         _, *found = scan(
-            layer.cell, signal.values, layer.params, mask=mask, table=signal.table, return_state=True
+            layer.cell,
+            signal.values,
+            layer.params,
+            mask=mask,
+            table=signal.table,
+            side=signal.side,
+            return_state=True,
         )
         return tuple(found)
 
     after = states()
     mask[:, -1] = False
-    inputs = replace(signal, values=signal.values[:, -1:]).vectors()[:, 0]
-    return Trace(name, layer, inputs, states(), after)
+    return Trace(name, layer, signal.last_vectors(), states(), after)
 
 
 def _joined(traces: tuple[Trace, ...]) -> Trace:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._arrays import Array
+from ._evidence_layers import EnsembleLayer, EvidenceLayer, JoinEvidenceLayer
 from ._layers import (
     ActivationLayer,
     AffineLayer,
-    Array,
     BidirectionalLayer,
     DenseLayer,
     EmbeddingLayer,
@@ -33,16 +34,26 @@ KINDS: dict[type[Any], str] = {
     PoolingLayer: "pooling",
     DenseLayer: "dense",
     ActivationLayer: "activation",
+    EvidenceLayer: "evidence",
+    JoinEvidenceLayer: "join_evidence",
+    EnsembleLayer: "ensemble",
 }
 """The layers' classes, and their names in messages and files."""
 
 
 @dataclass(frozen=True)
 class Flow:
-    """What passes between two layers: `features` of each value (None: ids), and whether there is time."""
+    """What passes between two layers.
+
+    Args:
+        features: of each value; None for ids.
+        time: whether there is time.
+        evidence: what n-grams give beside it; None if nothing does.
+    """
 
     features: int | None
     time: bool = True
+    evidence: EvidenceLayer | None = None
 
 
 def kind_of(layer: Layer) -> str:
@@ -55,7 +66,11 @@ def kind_of(layer: Layer) -> str:
 
 
 def arrays_of(layer: Layer) -> Iterator[tuple[str, Array]]:
-    """Yield a layer's arrays by name; those of two directions begin with "forward." and "backward."."""
+    """Yield a layer's arrays by name.
+
+    Those of two directions begin with "forward." and "backward.", those of an ensemble with the numbers of
+    the network and of the layer in it, "0.2.", from 0.
+    """
     match layer:
         case EmbeddingLayer():
             yield "table", layer.table
@@ -72,6 +87,12 @@ def arrays_of(layer: Layer) -> Iterator[tuple[str, Array]]:
             yield "kernel", layer.kernel
             if layer.bias is not None:
                 yield "bias", layer.bias
+        case EvidenceLayer():
+            yield from layer.ngrams.arrays()
+        case EnsembleLayer():
+            for m, member in enumerate(layer.members):
+                for k, each in enumerate(member):
+                    yield from ((f"{m}.{k}.{name}", array) for name, array in arrays_of(each))
 
 
 def checked_flow(layers: tuple[Layer, ...], features: int | None) -> tuple[Flow, np.dtype[Any]]:
@@ -94,6 +115,8 @@ def checked_flow(layers: tuple[Layer, ...], features: int | None) -> tuple[Flow,
         where = f"layer {k} ({kind_of(layer)})"
         flow = _after(layer, flow, where, first=k == 0)
         for name, array in arrays_of(layer):
+            if array.dtype == np.int64:  # no weights: the layer has checked them
+                continue
             dtype = dtype or array.dtype
             if array.dtype != dtype:
                 raise TypeError(
@@ -104,12 +127,16 @@ def checked_flow(layers: tuple[Layer, ...], features: int | None) -> tuple[Flow,
 
 
 def _after(layer: Layer, flow: Flow, where: str, *, first: bool) -> Flow:
-    if isinstance(layer, EmbeddingLayer):
+    if isinstance(layer, EvidenceLayer):
         if not first or flow.features is not None:
             raise ValueError(
-                f"{where}: an embedding takes ids, so it can only be the first layer of a model on ids"
+                f"{where}: n-grams are of ids, so it can only be the first layer of a model on ids"
             )
-        return Flow(layer.table.shape[1])
+        return replace(flow, evidence=layer)
+    if isinstance(layer, EmbeddingLayer):
+        return _embedded(layer, flow, where, first=first)
+    if isinstance(layer, EnsembleLayer):
+        return _averaged(layer, flow, where)
     if flow.features is None:
         raise ValueError(f"{where} cannot take ids; an embedding must be the first layer of a model on ids")
     if isinstance(layer, (RecurrentLayer, BidirectionalLayer, PoolingLayer, MaskingLayer)) and not flow.time:
@@ -122,18 +149,64 @@ def _after(layer: Layer, flow: Flow, where: str, *, first: bool) -> Flow:
             return _taken(flow, len(layer.scale), where)
         case RecurrentLayer():
             _taken(flow, layer.features, where)
-            return Flow(layer.units, layer.return_sequences)
+            return replace(flow, features=layer.units, time=layer.return_sequences)
         case BidirectionalLayer():
             _taken(flow, layer.forward.features, f"{where}, forward")
             _taken(flow, layer.backward.features, f"{where}, backward")
             both = layer.forward.units + layer.backward.units
             units = both if layer.merge == "concat" else layer.forward.units
-            return Flow(units, layer.forward.return_sequences)
+            return replace(flow, features=units, time=layer.forward.return_sequences)
         case PoolingLayer():
-            return Flow((1 + (layer.kind == "max_mean")) * flow.features, time=False)
+            if flow.evidence is not None and not layer.masked and layer.kind != "last":
+                raise ValueError(
+                    f"{where} pools over padding too, of which evidence has any; give masked=True"
+                )
+            return replace(flow, features=(1 + (layer.kind == "max_mean")) * flow.features, time=False)
+        case JoinEvidenceLayer():
+            if flow.time or flow.evidence is None:
+                raise ValueError(
+                    f"{where} needs an evidence layer before it, and a layer that pools over time"
+                )
+            ngrams = flow.evidence.ngrams
+            return replace(flow, features=flow.features + ngrams.channels + ngrams.scores)
         case DenseLayer():
             return replace(_taken(flow, len(layer.kernel), where), features=layer.kernel.shape[1])
     return flow
+
+
+def _embedded(layer: EmbeddingLayer, flow: Flow, where: str, *, first: bool) -> Flow:
+    evidence = flow.evidence
+    if flow.features is not None or not (first or evidence is not None):
+        raise ValueError(
+            f"{where}: an embedding takes ids, so it can only be the first layer of a model on ids"
+        )
+    if evidence is None:
+        return replace(flow, features=layer.table.shape[1])
+    if len(layer.table) < evidence.embedded:
+        raise ValueError(
+            f"{where}: the table has {len(layer.table)} rows, but the evidence layer gives ids below "
+            f"{evidence.embedded}"
+        )
+    return replace(flow, features=layer.table.shape[1] + evidence.ngrams.channels)
+
+
+def _averaged(layer: EnsembleLayer, flow: Flow, where: str) -> Flow:
+    if flow.features is None and flow.evidence is None:
+        raise ValueError(f"{where} cannot take ids; an evidence layer must be before it")
+    found: list[int | None] = []
+    for number, member in enumerate(layer.members, 1):
+        after = flow
+        for k, each in enumerate(member):
+            name = f"{where}, network {number}, layer {k} ({kind_of(each)})"
+            after = _after(each, after, name, first=False)
+        if after.time:
+            raise ValueError(
+                f"{where}: network {number} gives values at every timestep; let it pool over time"
+            )
+        found.append(after.features)
+    if len(set(found)) > 1:
+        raise ValueError(f"{where}: its networks give {', '.join(map(str, found))} outputs; give them alike")
+    return Flow(found[0], time=False)
 
 
 def _taken(flow: Flow, features: int | None, where: str) -> Flow:

@@ -16,7 +16,7 @@ from .._show import named_values
 from ..data import START, UNKNOWN
 from ._batches import Texts
 from ._beginnings import Trace, beginnings, forward_layers
-from ._layers import BidirectionalLayer, RecurrentLayer
+from ._layers import BidirectionalLayer, RecurrentLayer, named_layers
 
 if TYPE_CHECKING:
     from ._model import Model
@@ -29,7 +29,8 @@ class LayerStates:
     """A recurrent layer that reads forward, after each token.
 
     Attributes:
-        name: which layer of the model, "layer 1", or "layer 1, forward" of two directions.
+        name: which layer of the model, "layer 1", "layer 1, forward" of two directions, "network 1, layer 1,
+            forward" of an ensemble.
         cell: the name of its cell.
         values: (tokens, units) each: the states by their names, then the named values that were asked for.
     """
@@ -90,6 +91,7 @@ def explain(model: Model, given: Any, values: bool | Iterable[str]) -> Explanati
         sequence = sequence[-model.inputs.length :]
     texts = isinstance(model.inputs, Texts)
     start = int(texts and len(sequence) > 0 and sequence[0] == START)
+    start = max(start, len(sequence) - (model.most_explained or len(sequence)))
     found, traces = beginnings(model, sequence, start)  # the first is that before the first token
     outputs = model.answers(found).astype(np.float32)
     tokens = sequence[start:]
@@ -157,13 +159,13 @@ def _states(trace: Trace, wanted: frozenset[str] | None) -> LayerStates:
 def equations(model: Model) -> list[dict[str, str]]:
     """Return the equations that `Model.equations` promises."""
     found = []
-    for k, layer in enumerate(model.layers):
+    for place, layer in named_layers(model.layers):
         if isinstance(layer, RecurrentLayer):
-            parts = {f"layer {k}": layer.cell}
+            parts = {place: layer.cell}
         elif isinstance(layer, BidirectionalLayer):
-            parts = {f"layer {k}, forward": layer.forward.cell}
+            parts = {f"{place}, forward": layer.forward.cell}
             if layer.backward.cell != layer.forward.cell:
-                parts[f"layer {k}, backward"] = layer.backward.cell
+                parts[f"{place}, backward"] = layer.backward.cell
         else:
             continue
         for name, cell in parts.items():

@@ -19,12 +19,14 @@ from typing import IO, Any
 import numpy as np
 
 from .. import __version__
+from ._arrays import Array
 from ._errors import ModelError
-from ._header import described, tensor_names
-from ._layers import Array, DenseLayer
+from ._evidence_layers import EvidenceLayer
+from ._header import described, tensors
+from ._layers import DenseLayer
 from ._model import Model
 from ._stored import Stored, parsed
-from ._weights import SCALE, STORED, WEIGHTS, Weights, restored, stored
+from ._weights import INTEGERS, SCALE, STORED, WEIGHTS, Weights, restored, stored
 
 ENTRY = "stepfold"
 """The entry of the header's metadata that holds the JSON text."""
@@ -40,7 +42,8 @@ def write_model(model: Model, path: str | Path, weights: Weights = "f32") -> Non
         model: the model.
         path: the file, by custom `….safetensors`; one that is there is replaced.
         weights: how matrices and tables are stored: "f32" as they are (float64 stays float64), "bf16" rounded
-            to bfloat16, "int8" as integers with a scale for each row. Vectors stay as they are.
+            to bfloat16, "int8" as integers with a scale for each row (n-grams as with "bf16"). Vectors stay
+            as they are.
 
     Raises:
         ValueError: `weights` is none of these, the model holds NaN or infinity, or its vocabulary or its
@@ -52,9 +55,10 @@ def write_model(model: Model, path: str | Path, weights: Weights = "f32") -> Non
     if weights not in WEIGHTS:
         raise ValueError(f"weights must be one of {', '.join(WEIGHTS)}, not {weights!r}")
     arrays, specs = [], {}
-    for name, array in tensor_names(model.layers).items():
-        layer = model.layers[int(name.split(".")[1])]
-        for each, dtype, data in stored(name, array, weights, by_column=isinstance(layer, DenseLayer)):
+    for name, layer, array in tensors(model.layers):
+        # of n-grams, which have a row each, the scales would be as large as the numbers
+        how = "bf16" if weights == "int8" and isinstance(layer, EvidenceLayer) else weights
+        for each, dtype, data in stored(name, array, how, by_column=isinstance(layer, DenseLayer)):
             arrays.append(data)  # the library reads them by their addresses
             specs[each] = library.TensorSpec(
                 dtype=dtype, shape=data.shape, data_ptr=data.ctypes.data, data_len=data.nbytes
@@ -65,7 +69,7 @@ def write_model(model: Model, path: str | Path, weights: Weights = "f32") -> Non
     if length > _LONGEST_HEADER:
         raise ValueError(
             f"the header would be of {length / 2**20:.1f} MiB, more than {_LONGEST_HEADER // 2**20}; "
-            "train with a smaller vocabulary"
+            "train with a smaller vocabulary, or on fewer texts"
         )
     target = Path(path)
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
@@ -179,8 +183,9 @@ def _claims(header: dict[str, Any], size: int) -> dict[str, _Claim]:
 def _claim(name: str, entry: Any) -> _Claim:
     match entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(start), int(end)], **rest}:
-            sound = not rest and dtype in STORED and len(shape) < 3
-            if sound and all(type(axis) is int and 0 < axis < 2**40 for axis in shape):
+            integers = dtype == INTEGERS  # there may be no n-grams of some length
+            sound = not rest and dtype in STORED and (len(shape) == 1 if integers else len(shape) < 3)
+            if sound and all(type(axis) is int and (not integers) <= axis < 2**40 for axis in shape):
                 count = math.prod(shape) * STORED[dtype].itemsize
                 if start >= 0 and end - start == count:
                     return _Claim(dtype, tuple(shape), start, end)
@@ -193,6 +198,9 @@ def _claim(name: str, entry: Any) -> _Claim:
 def _placeholder(name: str, claims: dict[str, _Claim], dtype: str, used: set[str]) -> Array:
     """Return an array of the claimed shape that takes no memory; ValueError if the file has none."""
     claim = _claimed(name, claims)
+    if claim.dtype == INTEGERS:  # a layer that computes with it refuses it
+        used.add(name)
+        return _zeros(claim.shape, "int64")
     small = claim.dtype in ("BF16", "I8") and len(claim.shape) == 2
     if claim.dtype != {"float32": "F32", "float64": "F64"}[dtype] and not small:
         raise ValueError(f"the tensor {name} cannot be {claim.dtype} in a model of {dtype}")
@@ -206,7 +214,11 @@ def _placeholder(name: str, claims: dict[str, _Claim], dtype: str, used: set[str
                 f"{(1, columns)}"
             )
         used.add(name + SCALE)
-    return np.broadcast_to(np.zeros((), dtype), claim.shape)
+    return _zeros(claim.shape, dtype)
+
+
+def _zeros(shape: tuple[int, ...], dtype: str) -> Array:
+    return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 def _claimed(name: str, claims: dict[str, _Claim]) -> _Claim:

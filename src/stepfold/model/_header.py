@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from .._cell import Cell
+from ._arrays import Array
 from ._batches import Texts
 from ._check import arrays_of, kind_of
+from ._evidence_layers import EnsembleLayer, EvidenceLayer
 from ._layers import (
     ActivationLayer,
-    Array,
     BidirectionalLayer,
     DenseLayer,
     EmbeddingLayer,
@@ -24,9 +26,15 @@ from ._model import Model
 FORMAT = 1
 
 
-def tensor_names(layers: tuple[Layer, ...]) -> dict[str, Array]:
-    """Return every array of the layers by its name in a file: `layers.0.table`, `layers.1.forward.W_i`, …"""
-    return {f"layers.{k}.{name}": array for k, layer in enumerate(layers) for name, array in arrays_of(layer)}
+def tensors(layers: tuple[Layer, ...], of: str = "layers") -> Iterator[tuple[str, Layer, Array]]:
+    """Yield every array of the layers: its name in a file (`layers.0.table`, `layers.1.forward.W_i`, …), the
+    layer that computes with it, and itself."""
+    for k, layer in enumerate(layers):
+        if isinstance(layer, EnsembleLayer):
+            for m, member in enumerate(layer.members):
+                yield from tensors(member, f"{of}.{k}.{m}")
+        else:
+            yield from ((f"{of}.{k}.{name}", layer, array) for name, array in arrays_of(layer))
 
 
 def described(model: Model, version: str) -> dict[str, Any]:
@@ -76,6 +84,13 @@ def _described_layer(layer: Layer, cells: list[Cell]) -> dict[str, Any]:
             found["activation"] = layer.activation
         case ActivationLayer():
             found["activation"] = layer.name
+        case EvidenceLayer():
+            found["embedded"], found["length"] = layer.embedded, layer.length
+            found["words"], found["marked"] = len(layer.ngrams.words), len(layer.ngrams.marked)
+        case EnsembleLayer():
+            found["members"] = [
+                [_described_layer(each, cells) for each in member] for member in layer.members
+            ]
     return found
 
 

@@ -1,60 +1,28 @@
 """The layers that a model may have: arrays and choices as data, and what each computes with NumPy and scan.
 
-Every layer takes and returns a `Signal`. Nothing here knows a framework or a file.
+Every layer takes and returns a `Signal`. Nothing here knows a framework or a file. `_evidence_layers.py` has
+those of an ensemble.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .._cell import Cell
 from .._dtype import checked_dtype
 from .._language import ACTIVATIONS
 from .._runtime import checked_params, scan
-
-Array = NDArray[Any]
+from ._arrays import Array, checked_array, checked_choice
+from ._evidence_layers import EnsembleLayer, EvidenceLayer, JoinEvidenceLayer
+from ._signal import Signal
 
 Merge = Literal["concat", "sum", "mul", "ave"]
 Pool = Literal["max", "mean", "max_mean", "last"]
 MERGES, POOLS = get_args(Merge), get_args(Pool)
-
-
-def _checked_array(name: str, array: Any, axes: tuple[str, ...]) -> None:
-    """ValueError or TypeError unless this is an array of floats with these axes, none of them empty."""
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name} must be a NumPy array ({', '.join(axes)}), not {type(array).__name__}")
-    if array.ndim != len(axes) or 0 in array.shape:
-        raise ValueError(f"{name} has shape {array.shape}, expected ({', '.join(axes)}), none of them 0")
-    checked_dtype(array.dtype)
-
-
-def _checked_choice(name: str, value: Any, choices: Iterable[str]) -> None:
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-
-
-@dataclass(frozen=True, eq=False)
-class Signal:
-    """What passes from layer to layer.
-
-    Args:
-        values: (batch, time) ids, (batch, time, features), or (batch, features) once there is no time left.
-        mask: (batch, time) booleans, True where a timestep is active; None if all are, or time is gone.
-        table: (vocabulary_size, features), from which `values`, ids, choose rows; None for numbers.
-    """
-
-    values: Array
-    mask: Array | None = None
-    table: Array | None = None
-
-    def vectors(self) -> Array:
-        """Return the values as numbers, ids replaced by their rows of the table."""
-        return self.values if self.table is None else self.table[self.values]
 
 
 def _both(mask: Array | None, other: Array) -> Array:
@@ -70,7 +38,7 @@ class EmbeddingLayer:
     mask_zero: bool = False
 
     def __post_init__(self) -> None:
-        _checked_array("table", self.table, ("vocabulary_size", "features"))
+        checked_array("table", self.table, ("vocabulary_size", "features"))
 
     def __call__(self, signal: Signal) -> Signal:
         """(batch, time) ids → (batch, time, features); IndexError for an id outside the table."""
@@ -83,7 +51,7 @@ class EmbeddingLayer:
                 f"give ids from 0 to {len(self.table) - 1}"
             )
         mask = _both(signal.mask, ids != 0) if self.mask_zero else signal.mask
-        return Signal(ids, mask, self.table)
+        return replace(signal, mask=mask, table=self.table)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +68,7 @@ class MaskingLayer:
         """(batch, time, features) → the same, 0 where masked."""
         vectors = signal.vectors()
         mask = _both(signal.mask, np.any(vectors != self.value, axis=-1))
-        return Signal(np.where(mask[..., None], vectors, 0).astype(vectors.dtype), mask)
+        return signal.with_values(np.where(mask[..., None], vectors, 0).astype(vectors.dtype), mask)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,13 +80,13 @@ class AffineLayer:
 
     def __post_init__(self) -> None:
         for name, array in (("scale", self.scale), ("shift", self.shift)):
-            _checked_array(name, array, ("features",))
+            checked_array(name, array, ("features",))
         if self.scale.shape != self.shift.shape:
             raise ValueError(f"scale has shape {self.scale.shape}, shift {self.shift.shape}; give them alike")
 
     def __call__(self, signal: Signal) -> Signal:
         """(…, features) → (…, features)."""
-        return Signal(signal.vectors() * self.scale + self.shift, signal.mask)
+        return signal.with_values(signal.vectors() * self.scale + self.shift, signal.mask)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,8 +143,9 @@ class RecurrentLayer:
             reverse=self.reverse,
             return_sequences=self.return_sequences,
             table=signal.table,
+            side=signal.side,
         )
-        return Signal(found, signal.mask if self.return_sequences else None)
+        return signal.with_values(found, signal.mask if self.return_sequences else None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +157,7 @@ class BidirectionalLayer:
     merge: Merge = "concat"
 
     def __post_init__(self) -> None:
-        _checked_choice("merge", self.merge, MERGES)
+        checked_choice("merge", self.merge, MERGES)
         if self.forward.reverse or not self.backward.reverse:
             raise ValueError("the forward layer must not be reversed, the backward layer must be")
         if self.forward.return_sequences != self.backward.return_sequences:
@@ -225,19 +194,20 @@ class PoolingLayer:
     masked: bool = True
 
     def __post_init__(self) -> None:
-        _checked_choice("kind", self.kind, POOLS)
+        checked_choice("kind", self.kind, POOLS)
 
     def __call__(self, signal: Signal) -> Signal:
         """(batch, time, features) → (batch, features), for "max_mean" (batch, 2 · features)."""
         values = signal.vectors()
         if self.kind == "last":
-            return Signal(values[:, -1])
+            return signal.with_values(values[:, -1])
         mask = signal.mask if self.masked else None
         found = {
             "max": lambda: _maximum(values, mask),
             "mean": lambda: _mean(values, mask),
         }
-        return Signal(np.concatenate([found[kind]() for kind in self.kind.split("_")], axis=-1))
+        pooled = np.concatenate([found[kind]() for kind in self.kind.split("_")], axis=-1)
+        return signal.with_values(pooled)
 
 
 def _maximum(values: Array, mask: Array | None) -> Array:
@@ -264,22 +234,22 @@ class DenseLayer:
     activation: str = "linear"
 
     def __post_init__(self) -> None:
-        _checked_array("kernel", self.kernel, ("features", "outputs"))
+        checked_array("kernel", self.kernel, ("features", "outputs"))
         if self.bias is not None:
-            _checked_array("bias", self.bias, ("outputs",))
+            checked_array("bias", self.bias, ("outputs",))
             if self.bias.shape != self.kernel.shape[1:]:
                 raise ValueError(
                     f"bias has shape {self.bias.shape}, but the kernel {self.kernel.shape} "
                     f"gives {self.kernel.shape[1]} outputs"
                 )
-        _checked_choice("activation", self.activation, ACTIVATIONS)
+        checked_choice("activation", self.activation, ACTIVATIONS)
 
     def __call__(self, signal: Signal) -> Signal:
         """(…, features) → (…, outputs)."""
         found = signal.vectors() @ self.kernel
         if self.bias is not None:
             found += self.bias
-        return Signal(ACTIVATIONS[self.activation](found), signal.mask)
+        return signal.with_values(ACTIVATIONS[self.activation](found), signal.mask)
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,11 +259,11 @@ class ActivationLayer:
     name: str
 
     def __post_init__(self) -> None:
-        _checked_choice("name", self.name, ACTIVATIONS)
+        checked_choice("name", self.name, ACTIVATIONS)
 
     def __call__(self, signal: Signal) -> Signal:
         """(…, features) → (…, features)."""
-        return Signal(ACTIVATIONS[self.name](signal.vectors()), signal.mask)
+        return signal.with_values(ACTIVATIONS[self.name](signal.vectors()), signal.mask)
 
 
 Layer = (
@@ -305,4 +275,24 @@ Layer = (
     | PoolingLayer
     | DenseLayer
     | ActivationLayer
+    | EvidenceLayer
+    | JoinEvidenceLayer
+    | EnsembleLayer
 )
+
+
+def named_layers(layers: tuple[Layer, ...], of: str = "") -> Iterator[tuple[str, Layer]]:
+    """Yield all layers and their names, "layer 0", …; before an ensemble its own, "network 1, layer 0", …"""
+    for k, layer in enumerate(layers):
+        if isinstance(layer, EnsembleLayer):
+            for number, member in enumerate(layer.members, 1):
+                yield from named_layers(member, f"{of}network {number}, ")
+        yield f"{of}layer {k}", layer
+
+
+def reads_backward(layer: Layer) -> bool:
+    """Whether a layer, or one of an ensemble, reads from the last timestep to the first."""
+    return any(
+        isinstance(each, BidirectionalLayer) or (isinstance(each, RecurrentLayer) and each.reverse)
+        for _, each in named_layers((layer,))
+    )

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from ..data import Ragged
 from . import _explain
+from ._arrays import Array
 from ._batches import Sequences, Texts, batches, encoded, padded
 from ._check import Label, checked_flow, checked_labels, checked_row
+from ._evidence_layers import EvidenceLayer
 from ._explain import Explanation
-from ._layers import Array, EmbeddingLayer, Layer, PoolingLayer, Signal
+from ._layers import EmbeddingLayer, Layer, PoolingLayer, named_layers
+from ._signal import Signal
 from ._stream import ModelStream
 
 _BATCH = 128
@@ -64,6 +67,8 @@ class Model:
                     f"the vocabulary has {size} ids, but the table of layer 0 (embedding) "
                     f"{len(first.table)} rows; give the vocabulary that the model was trained with"
                 )
+        if isinstance(first, EvidenceLayer):
+            self._check_words(first)
         if self.labels is not None:
             object.__setattr__(self, "labels", checked_labels(self.labels, flow))
             if self.scale is not None or self.shift is not None:
@@ -73,11 +78,20 @@ class Model:
             if value is not None:
                 object.__setattr__(self, name, checked_row(name, value, flow))
 
+    def _check_words(self, first: EvidenceLayer) -> None:
+        if not isinstance(self.inputs, Texts) or self.inputs.vocabulary.size != first.size:
+            size = self.inputs.vocabulary.size if isinstance(self.inputs, Texts) else "no"
+            raise ValueError(
+                f"the inputs have {size} ids of words, but the n-grams of layer 0 (evidence) are of "
+                f"{first.size}; give the vocabulary that the model was trained with"
+            )
+
     @property
     def masks(self) -> bool:
         """Whether padding with the id 0 is masked, and no layer looks at what is masked."""
         first = self.layers[0]
-        return isinstance(first, EmbeddingLayer) and first.mask_zero and not self._pools_padding
+        masks = isinstance(first, EvidenceLayer) or (isinstance(first, EmbeddingLayer) and first.mask_zero)
+        return masks and not self._pools_padding
 
     @property
     def pads(self) -> bool:
@@ -93,7 +107,7 @@ class Model:
     def _pools_padding(self) -> bool:
         return any(
             isinstance(layer, PoolingLayer) and not layer.masked and layer.kind != "last"
-            for layer in self.layers
+            for _, layer in named_layers(self.layers)
         )
 
     def run(self, values: Any, mask: Any = None) -> Array:
@@ -141,8 +155,8 @@ class Model:
         """Return what the model makes of one text or sequence after each token.
 
         Args:
-            given: a text, a list of ids, or an array (time, features); of one longer than `inputs.length` the
-                last tokens are explained.
+            given: a text, a list of ids, or an array (time, features); of one longer than `most_explained`
+                the last tokens are explained.
             values: True for every named value of the cells' maths beside the states, as `cell.show` names
                 them (gates), or the names of some.
 
@@ -150,6 +164,12 @@ class Model:
             ValueError: no layer has a value of this name; the message lists the names.
         """
         return _explain.explain(self, given, values)
+
+    @property
+    def most_explained(self) -> int | None:
+        """How many of the last timesteps `explain` explains at most; None for all."""
+        first = self.layers[0]
+        return first.length if isinstance(first, EvidenceLayer) else self.inputs.length
 
     def equations(self) -> list[dict[str, str]]:
         """Return the equations of each recurrent layer: its "name" as in `explain`, its "cell", its "maths"

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._layers import Array, Layer, PoolingLayer, Signal
+from ._arrays import Array
+from ._layers import Layer, PoolingLayer
+from ._signal import Signal
 
 if TYPE_CHECKING:
     from ._model import Model

@@ -13,13 +13,14 @@ import numpy as np
 
 from .._cell import Cell
 from ..data import vocabulary_from_json
+from ._arrays import Array
 from ._batches import Sequences, Texts
 from ._check import KINDS
+from ._evidence_layers import OFFSET, EnsembleLayer, EvidenceLayer, JoinEvidenceLayer
 from ._header import FORMAT
 from ._layers import (
     ActivationLayer,
     AffineLayer,
-    Array,
     BidirectionalLayer,
     DenseLayer,
     EmbeddingLayer,
@@ -29,6 +30,7 @@ from ._layers import (
     RecurrentLayer,
 )
 from ._model import Model
+from ._ngrams import NgramScores
 
 _MOST_LAYERS = 1_000
 _MOST_NODES = 20_000
@@ -90,8 +92,9 @@ class Stored:
         if entries["dtype"] not in ("float32", "float64"):
             raise ValueError(f"its dtype is {reprlib.repr(entries['dtype'])}, expected float32 or float64")
         for name in ("cells", "layers"):
-            if len(entries[name]) > _MOST_LAYERS:
-                raise ValueError(f"it has {len(entries[name]):,} {name}, more than {_MOST_LAYERS:,}")
+            count = sum(map(_members, entries[name]))
+            if count > _MOST_LAYERS:
+                raise ValueError(f"it has {count:,} {name}, more than {_MOST_LAYERS:,}")
         nodes = [cell.get("nodes") for cell in entries["cells"] if isinstance(cell, dict)]
         count = sum(len(each) for each in nodes if isinstance(each, list))
         if count > _MOST_NODES:
@@ -113,7 +116,7 @@ class Stored:
 
     def model(self, take: _Take) -> Model:
         """Return the model, its arrays from `take`; ValueError or TypeError if there can be none."""
-        layers = tuple(self._layer(entry, f"layers.{k}", take) for k, entry in enumerate(self.layers))
+        layers = tuple(self.layer(entry, f"layers.{k}", take) for k, entry in enumerate(self.layers))
         scale, shift = (
             None if row is None else np.array(row, np.float64) for row in (self.scale, self.shift)
         )
@@ -122,7 +125,8 @@ class Stored:
             raise ValueError(f"its dtype is {self.dtype}, but its arrays are {model.dtype}")
         return model
 
-    def _layer(self, entry: Any, name: str, take: _Take) -> Layer:
+    def layer(self, entry: Any, name: str, take: _Take) -> Layer:
+        """Return the layer of an entry, its arrays from `take` under names that begin with `name`."""
         kind = entry.get("kind") if isinstance(entry, dict) else None
         if not isinstance(kind, str) or kind not in _READERS:
             raise ValueError(f"{name} is no layer; its kind must be one of {', '.join(_READERS)}")
@@ -156,6 +160,14 @@ _PARTS: dict[str, Any] = {
     "layers": list,
 }
 """The entries of a model, and their types."""
+
+
+def _members(entry: Any) -> int:
+    """Return how many layers an entry stands for, those of an ensemble's networks with it."""
+    members = entry.get("members") if isinstance(entry, dict) else None
+    if not isinstance(members, list):
+        return 1
+    return 1 + sum(len(each) for each in members if isinstance(each, list))
 
 
 def _inputs(data: dict[str, Any]) -> Texts | Sequences:
@@ -239,6 +251,41 @@ def _activation(_: Stored, entry: _Entry, take: _Take) -> Layer:
     return ActivationLayer(entry["activation"])
 
 
+def _evidence(stored: Stored, entry: _Entry, take: _Take) -> Layer:
+    if not isinstance(stored.inputs, Texts):
+        raise ValueError("n-grams are of texts, and the inputs are sequences")
+    keys = {}
+    for name in ("words", "marked"):
+        if not 0 < entry[name] < 100:
+            raise ValueError(f"{name!r} is {reprlib.repr(entry[name])}, expected the length of n-grams")
+        keys[name] = tuple(take(f"{name}.{n + 1}") for n in range(entry[name]))
+    ngrams = NgramScores(
+        stored.inputs.vocabulary.size - OFFSET,
+        negations=take("negations"),
+        stops=take("stops"),
+        **keys,
+        ratios=take("ratios"),
+        weights=take("weights"),
+        bias=take("bias"),
+    )
+    return EvidenceLayer(ngrams, entry["embedded"], entry["length"])
+
+
+def _join_evidence(_: Stored, entry: _Entry, take: _Take) -> Layer:
+    return JoinEvidenceLayer()
+
+
+def _ensemble(stored: Stored, entry: _Entry, take: _Take) -> Layer:
+    members = []
+    for m, member in enumerate(entry["members"]):
+        if not isinstance(member, list):
+            raise ValueError(f"member {m} is no list of layers")
+        if any(isinstance(each, dict) and each.get("kind") == "ensemble" for each in member):
+            raise ValueError("a network of an ensemble cannot hold another ensemble")
+        members.append(tuple(stored.layer(each, f"{m}.{k}", take) for k, each in enumerate(member)))
+    return EnsembleLayer(tuple(members))
+
+
 _READERS: dict[str, tuple[dict[str, Any], Callable[[Stored, _Entry, _Take], Layer]]] = {
     "embedding": ({"mask_zero": bool}, _embedding),
     "masking": ({"value": (int, float)}, _masking),
@@ -251,6 +298,9 @@ _READERS: dict[str, tuple[dict[str, Any], Callable[[Stored, _Entry, _Take], Laye
     "pooling": ({"pool": str, "masked": bool}, _pooling),
     "dense": ({"bias": bool, "activation": str}, _dense),
     "activation": ({"activation": str}, _activation),
+    "evidence": ({"embedded": int, "length": int, "words": int, "marked": int}, _evidence),
+    "join_evidence": ({}, _join_evidence),
+    "ensemble": ({"members": list}, _ensemble),
 }
 """For each kind of layer, its entries' types and how it is made of them."""
 

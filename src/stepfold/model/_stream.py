@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from .._stream import Rows, Stream, Turn, read_state, written_state
 from ..data import START
+from ._arrays import Array
 from ._batches import Texts
 from ._check import checked_flow, kind_of
-from ._layers import Array, BidirectionalLayer, PoolingLayer, RecurrentLayer, Signal
+from ._evidence_layers import EnsembleLayer, EvidenceLayer
+from ._layers import PoolingLayer, RecurrentLayer, reads_backward
 from ._pooled import SlotTable, pooled, pools, starting_values
+from ._signal import Signal
 
 if TYPE_CHECKING:
     from ._model import Model
@@ -40,12 +43,17 @@ class ModelStream:
         self.model = model
         self._streams: dict[int, Stream] = {}
         for k, layer in enumerate(model.layers):
-            backward = isinstance(layer, RecurrentLayer) and layer.reverse
-            if backward or isinstance(layer, BidirectionalLayer):
+            if reads_backward(layer):
                 raise ValueError(
                     f"layer {k} ({kind_of(layer)}) of {model.name} reads from the last timestep to the "
                     "first, so it cannot go on as timesteps come; use explain or predict, or a model "
                     "that reads forward"
+                )
+        for k, layer in enumerate(model.layers):
+            if isinstance(layer, (EvidenceLayer, EnsembleLayer)):
+                raise ValueError(
+                    f"layer {k} ({kind_of(layer)}) of {model.name} reads whole texts, so it cannot go on as "
+                    "timesteps come; use explain or predict"
                 )
             if isinstance(layer, RecurrentLayer):
                 self._streams[k] = Stream(layer.cell, layer.params, batch, threads=threads)

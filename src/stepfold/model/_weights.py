@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ._layers import Array
+from ._arrays import Array
 
 Weights = Literal["f32", "bf16", "int8"]
 WEIGHTS: tuple[str, ...] = get_args(Weights)
@@ -16,10 +16,18 @@ SCALE = ".scale"
 """What the name of an int8 tensor's scales ends with."""
 
 _PLAIN: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
-STORED: dict[str, np.dtype[Any]] = {**_PLAIN, "BF16": np.dtype("<u2"), "I8": np.dtype("i1")}
+INTEGERS = "I64"
+"""The dtype of a vector of ascending integers."""
+
+STORED: dict[str, np.dtype[Any]] = {
+    **_PLAIN,
+    "BF16": np.dtype("<u2"),
+    "I8": np.dtype("i1"),
+    INTEGERS: np.dtype("<i8"),
+}
 """The dtypes that a file may have, by their names there, and those in which their bytes are read."""
 
-_NAMES = {"F32": "float32", "F64": "float64", "BF16": "bfloat16", "I8": "int8"}
+_NAMES = {"F32": "float32", "F64": "float64", "BF16": "bfloat16", "I8": "int8", INTEGERS: "int64"}
 """The library's names of the dtypes when it writes."""
 
 
@@ -28,13 +36,16 @@ def stored(name: str, array: Array, weights: str, *, by_column: bool) -> Iterato
 
     Args:
         name: of the array.
-        array: a vector, a matrix or a table, float32 or float64; only vectors stay as they are.
+        array: a vector, a matrix or a table, float32 or float64; only vectors stay as they are. Or integers.
         weights: "f32", "bf16" or "int8".
         by_column: whether int8 has a scale for each column, not for each row.
 
     Raises:
         ValueError: a number is not finite, or too large for bfloat16.
     """
+    if array.dtype == np.int64:
+        yield name, _NAMES[INTEGERS], np.ascontiguousarray(array, STORED[INTEGERS])
+        return
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds NaN or infinity; train the model again, with a lower learning rate")
     plain = "F64" if array.dtype == np.float64 else "F32"
@@ -74,6 +85,8 @@ def _to_int8(array: Array, axis: int) -> tuple[NDArray[np.int8], NDArray[np.floa
 
 def restored(name: str, array: Array, kind: str, scale: Array | None, dtype: np.dtype[Any]) -> Array:
     """Return an array as it is computed with; ValueError if it holds NaN or infinity."""
+    if kind == INTEGERS:
+        return array.astype(np.int64, copy=False)
     if kind == "I8":
         assert scale is not None
         found = np.multiply(array, scale, dtype=dtype)

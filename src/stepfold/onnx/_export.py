@@ -13,6 +13,8 @@ import onnx
 from .. import __version__
 from ..model import (
     BidirectionalLayer,
+    EnsembleLayer,
+    EvidenceLayer,
     MaskingLayer,
     Model,
     PoolingLayer,
@@ -58,6 +60,12 @@ def to_onnx(model: Model, *, opset: int = 18, ids: Ids = "int32", mask: bool | N
         raise ValueError(f"opset must be {OPSETS[0]} to {OPSETS[-1]}, not {opset!r}")
     if ids not in _IDS:
         raise ValueError(f"ids must be 'int32' or 'int64', not {ids!r}")
+    for k, layer in enumerate(model.layers):
+        if isinstance(layer, (EvidenceLayer, EnsembleLayer)):
+            raise OnnxError(
+                f"layer {k} ({type(layer).__name__}) of {model.name} looks n-grams up, or averages networks, "
+                "which is not written as ONNX; export to .safetensors"
+            )
     if model.dtype == np.float64:
         for layer in model.layers:
             _refuse_erf(layer)

@@ -8,7 +8,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 
 from .._show import named_values
-from ..model import BidirectionalLayer, Model, RecurrentLayer, Texts
+from ..model import BidirectionalLayer, Model, RecurrentLayer, Texts, named_layers
 from ._limits import Limits
 from ._summary import reads_forward
 
@@ -21,7 +21,7 @@ def explained(model: Model, given: Any, values: bool | list[str], limits: Limits
             one answer may have.
     """
     steps = len(model.inputs.vocabulary.tokens(given)) if isinstance(model.inputs, Texts) else len(given)
-    steps = min(steps, model.inputs.length or steps)
+    steps = min(steps, model.most_explained or steps)
     most = limits.explained_timesteps
     if not reads_forward(model):
         most = min(most, limits.explained_backward)
@@ -41,7 +41,7 @@ def explained(model: Model, given: Any, values: bool | list[str], limits: Limits
 def _numbers(model: Model, values: bool | list[str]) -> int:
     """Return how many numbers an explanation has for each timestep, at most."""
     count = 0
-    for layer in model.layers:
+    for _, layer in named_layers(model.layers):
         forward = layer.forward if isinstance(layer, BidirectionalLayer) else layer
         if isinstance(forward, RecurrentLayer):
             names = len(values) if isinstance(values, list) else len(named_values(forward.cell.step)) * values

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..model import BidirectionalLayer, Model, RecurrentLayer, Texts
+from ..model import (
+    BidirectionalLayer,
+    EnsembleLayer,
+    EvidenceLayer,
+    Model,
+    RecurrentLayer,
+    Texts,
+    reads_backward,
+)
 
 
 def summary(model: Model) -> dict[str, Any]:
@@ -25,14 +33,14 @@ def summary(model: Model) -> dict[str, Any]:
 
 def reads_forward(model: Model) -> bool:
     """Whether every recurrent layer reads from the first timestep to the last, as a stream does."""
-    return not any(
-        isinstance(layer, BidirectionalLayer) or (isinstance(layer, RecurrentLayer) and layer.reverse)
-        for layer in model.layers
-    )
+    whole = (EvidenceLayer, EnsembleLayer)
+    return not any(isinstance(layer, whole) or reads_backward(layer) for layer in model.layers)
 
 
 def _layer(layer: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"kind": type(layer).__name__.removesuffix("Layer").lower()}
+    if isinstance(layer, EnsembleLayer):
+        found["members"] = [[_layer(each) for each in member] for member in layer.members]
     recurrent = layer.forward if isinstance(layer, BidirectionalLayer) else layer
     if isinstance(recurrent, RecurrentLayer):
         found |= {"cell": recurrent.cell.name, "units": recurrent.units}
