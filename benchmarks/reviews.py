@@ -22,15 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stepfold._processors import processors
-from stepfold.data import imdb_texts
+from stepfold.data import imdb_texts, review_tokens
 from stepfold.estimators._ensemble._ensemble import MEMBERS, EvidenceEnsemble
 from stepfold.estimators._ensemble._examples import Member
-from stepfold.estimators._ensemble._tokens import tokenise
 
 Ids = NDArray[np.int64]
 
 A, B = MEMBERS[0], MEMBERS[1]
-_SPLIT: Any = {"tokenizer": tokenise, "token_pattern": None, "lowercase": False}
+_SPLIT: Any = {"tokenizer": review_tokens, "token_pattern": None, "lowercase": False}
 PLAIN = Member(epochs=3, cell="gru", add_logit=False, evidence=False, weight_averaging=0.5)
 ENSEMBLES: dict[str, Sequence[Member]] = {
     "best": MEMBERS,

@@ -79,6 +79,9 @@ def test_it_learns_saves_and_says_the_same(tmp_path):
     np.testing.assert_allclose(
         load(tmp_path / "copy").predict_proba(texts), model.predict_proba(texts), atol=1e-5
     )
+    exported = again.to_model()
+    np.testing.assert_allclose(exported.predict_proba(texts), model.predict_proba(texts), atol=1e-5)
+    assert exported.labels == tuple(model.classes_)
     model.report(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "accuracy" in page

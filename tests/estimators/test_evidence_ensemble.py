@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import shutil
@@ -12,12 +13,14 @@ import pytest
 pytest.importorskip("sklearn")
 pytest.importorskip("keras")
 
+import stepfold
 from stepfold.estimators._ensemble._ensemble import EvidenceEnsemble
 from stepfold.estimators._ensemble._evidence import NgramEvidence
 from stepfold.estimators._ensemble._examples import Member, TextsWithEvidence, batches
-from stepfold.estimators._ensemble._tokens import UNKNOWN, EncodedTexts, ReviewVocabulary
+from stepfold.estimators._ensemble._tokens import EncodedTexts, ReviewVocabulary
 from stepfold.estimators._ensemble._training import LinearSchedule, best_shift
 from stepfold.keras import SlowPathWarning
+from stepfold.model.ngrams import UNKNOWN
 
 WORDS = [("good", "great"), ("bad", "poor"), ("strange", "odd")]
 # Keras's own saving of variables does not know the newest argument of __array__ yet.
@@ -161,6 +164,41 @@ def saved(tmp_path_factory):
         EvidenceEnsemble.load(folder).predict_logits(texts), ensemble.predict_logits(texts), atol=1e-6
     )
     return folder
+
+
+@pytest.mark.parametrize("classes", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_as_a_model_it_says_the_same(classes, tmp_path):
+    texts, labels = corpus(classes)
+    ensemble = EvidenceEnsemble(SMALL, vocabulary_size=8, length=20)
+    ensemble._vocabulary, ids = ReviewVocabulary.learn(texts)
+    assert ensemble._vocabulary.size > 8, "some words have no row in the tables"
+    ensemble._evidence = NgramEvidence(ensemble._vocabulary, block=2)
+    ensemble._evidence.fit_transform(ids, labels, classes)
+    ensemble._channels, ensemble._scores = ensemble._evidence.channels, ensemble._evidence.scores
+    ensemble._networks = [ensemble._network(member) for member in SMALL]
+    random = np.random.default_rng(0)
+    for network in ensemble._networks:
+        network.set_weights([random.normal(0, 0.5, each.shape) for each in network.get_weights()])
+    others = [*texts[:5], "", "the", "unheard of", "It isn't GOOD, 7 / 10... odd film", " ".join(texts[:9])]
+    model = ensemble.to_model(range(classes), "best")
+    expected = ensemble.predict_proba(others)
+    np.testing.assert_allclose(model.predict_proba(others), expected, atol=1e-5)
+    assert np.ptp(expected[:, 0]) > 0.1
+    assert model.labels == tuple(range(classes))
+    stepfold.export(model, tmp_path / "best.safetensors")
+    found = stepfold.load(tmp_path / "best.safetensors").predict_proba(others)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    explanation = model.explain(others[-1])
+    np.testing.assert_allclose(explanation.outputs[-1], expected[-1], atol=1e-5)
+    with pytest.raises(ValueError, match=r"layer 1 \(ensemble\) of best reads from the last timestep"):
+        model.stream()
+
+
+def test_a_network_without_evidence_is_no_part_of_a_model(saved):
+    ensemble = EvidenceEnsemble.load(saved)
+    ensemble._members = [dataclasses.replace(ensemble._members[0], evidence=False)]
+    with pytest.raises(ValueError, match="without evidence cannot be a part of a Model; train it with"):
+        ensemble.to_model(range(2), "best")
 
 
 def cut(file):

@@ -4,7 +4,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 from stepfold.estimators._ensemble._evidence import NgramEvidence, folded
-from stepfold.estimators._ensemble._ngrams import Groups, NgramTable
+from stepfold.estimators._ensemble._ngrams import Groups, learn_ngrams
 from stepfold.estimators._ensemble._tokens import ReviewVocabulary
 
 WORDS = [("good", "great", "fine"), ("bad", "poor", "dull"), ("strange", "odd", "weird")]
@@ -26,7 +26,7 @@ def test_equal_ngrams_have_equal_features_and_different_ones_have_not():
     random = np.random.default_rng(1)
     ids, offsets = random.integers(1, 7, 400).astype(np.int32), np.arange(0, 401, 20)
     groups = Groups(np.arange(20), np.arange(20) % 4, 4)
-    table, features, counts = NgramTable.learn(ids, offsets, groups, 3, 7)
+    table, features, counts = learn_ngrams(ids, offsets, groups, 3, 7)
     seen = {}
     for at in range(400):
         for n in range(1, 4):

@@ -259,7 +259,7 @@ class RecurrentEstimator(SavedEstimator):
 
         Raises:
             NotFittedError: the estimator was not fitted.
-            ValueError: the preset "best", or texts given as ids.
+            ValueError: texts given as ids.
         """
         check_is_fitted(self, "network_")
         return self._to_model()

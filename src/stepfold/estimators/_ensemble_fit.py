@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from ..data import Ragged, Vocabulary
+from ..data import Ragged, Vocabulary, review_tokens
 from ..report import Reading
 from ._base import RecurrentEstimator
 from ._batches import Examples
 from ._callbacks import interruptible
 from ._checked_texts import CheckedTexts
-from ._ensemble import MEMBERS, EvidenceEnsemble, Member, tokenise
+from ._ensemble import MEMBERS, EvidenceEnsemble, Member
 from ._forked import check_process
 from ._run import RunError, RunFolder
 from ._settings import EnsembleSettings, resolve
@@ -218,7 +218,7 @@ def _load_ensemble(run: RunFolder, scores: int) -> EvidenceEnsemble:
 
 def _read_text(ensemble: EvidenceEnsemble, text: str, classes: NDArray[Any], truth: Any) -> Reading:
     """Return what an ensemble makes of a text, word by word; of a long one the first 300 words are read."""
-    tokens = tokenise(text)[:_LONGEST_READ] or [""]
+    tokens = review_tokens(text)[:_LONGEST_READ] or [""]
     found = ensemble.predict_proba([" ".join(tokens[:k]) for k in range(len(tokens) + 1)])
     return Reading(
         explanation={

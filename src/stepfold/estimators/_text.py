@@ -135,10 +135,8 @@ class TextClassifier(EnsembleFitting, Classifying, RecurrentEstimator):
 
     def _to_model(self) -> Model:
         if self.preset == "best":
-            raise ValueError(
-                "the preset 'best' is an ensemble of networks and n-grams, which one Model cannot hold; "
-                "train with another preset to export"
-            )
+            found: Model = self.network_.to_model(self.classes_, type(self).__name__)
+            return found
         if self.vocabulary_ is None:
             raise ValueError(
                 "a classifier of ids (tokens='ids') has no vocabulary to read texts with; export its "

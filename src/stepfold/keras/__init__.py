@@ -14,7 +14,7 @@ from ._pooling import MaskedPooling1D
 from ._recurrent import Recurrent
 from ._rnn import RNN
 from ._side_features import SideFeatures
-from ._to_model import to_model
+from ._to_model import to_layers, to_model
 from ._with_mask import WithMask
 from ._word_dropout import WordDropout
 
@@ -36,5 +36,6 @@ __all__ = [
     "WordDropout",
     "accelerate",
     "restore",
+    "to_layers",
     "to_model",
 ]

@@ -1,4 +1,4 @@
-"""`to_model`: a trained Keras model as data, which runs without Keras."""
+"""`to_model`, `to_layers`: a trained Keras model, or a part of one, as data, which runs without Keras."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from ..data import Vocabulary
-from ..model import EmbeddingLayer, Model, assemble
+from ..model import EmbeddingLayer, Layer, Model, assemble
 from ._chain import chain_of
 from ._exported import Export, export_layer
 
@@ -69,3 +69,18 @@ def to_model(
         labels=labels,
         name=model.name if name is None else name,
     )
+
+
+def to_layers(*layers: Any, dtype: str = "float32") -> tuple[Layer, ...]:
+    """Return Keras's layers as those of a `stepfold.model.Model`, for a model that is no chain.
+
+    Args:
+        layers: each called once, one after the other, on sequences with a mask. The weights are copied.
+        dtype: of the weights, "float32" or "float64".
+
+    Raises ValueError for a layer that cannot be said as data, see `to_model`.
+    """
+    export = Export(dtype, masked=True)
+    for layer in layers:
+        export_layer(layer, tuple(layer.output.shape), export)
+    return tuple(export.layers)

@@ -25,9 +25,9 @@ from ._layers import (
     reads_backward,
 )
 from ._model import Model
-from ._ngrams import NgramScores
 from ._signal import Signal
 from ._stream import ModelStream
+from .ngrams import NgramScores
 
 __all__ = [
     "ACTIVATIONS",

@@ -13,11 +13,12 @@ from .._dtype import checked_dtype
 Array = NDArray[Any]
 
 
-def checked_array(name: str, array: Any, axes: tuple[str, ...]) -> None:
-    """ValueError or TypeError unless this is an array of floats with these axes, none of them empty."""
+def checked_array(name: str, array: Any, axes: tuple[str, ...], *, empty: bool = False) -> None:
+    """ValueError or TypeError unless this is an array of floats with these axes, none of them empty unless
+    `empty`."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array ({', '.join(axes)}), not {type(array).__name__}")
-    if array.ndim != len(axes) or 0 in array.shape:
+    if array.ndim != len(axes) or (0 in array.shape and not empty):
         raise ValueError(f"{name} has shape {array.shape}, expected ({', '.join(axes)}), none of them 0")
     checked_dtype(array.dtype)
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ..data import FIRST_WORD as FIRST_OF_VOCABULARY
 from ..data import UNKNOWN as UNKNOWN_OF_VOCABULARY
 from ._arrays import Array
-from ._ngrams import FIRST_WORD, PADDING, UNKNOWN, Evidence, NgramScores, first_and_last
 from ._signal import Signal
+from .ngrams import FIRST_WORD, PADDING, UNKNOWN, Evidence, NgramScores, first_and_last
 
 if TYPE_CHECKING:
     from ._layers import Layer

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._arrays import Array
-from ._ngrams import Evidence
+from .ngrams import Evidence
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,7 @@ from ._layers import (
     RecurrentLayer,
 )
 from ._model import Model
-from ._ngrams import NgramScores
+from .ngrams import NgramScores
 
 _MOST_LAYERS = 1_000
 _MOST_NODES = 20_000

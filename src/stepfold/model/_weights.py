@@ -46,6 +46,8 @@ def stored(name: str, array: Array, weights: str, *, by_column: bool) -> Iterato
     if array.dtype == np.int64:
         yield name, _NAMES[INTEGERS], np.ascontiguousarray(array, STORED[INTEGERS])
         return
+    if not array.size:
+        raise ValueError(f"{name} holds no number, since no n-gram stood in two texts; train on more of them")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds NaN or infinity; train the model again, with a lower learning rate")
     plain = "F64" if array.dtype == np.float64 else "F32"

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..._processors import processors
-from ._evidence import Evidence, NgramEvidence
+from ...model import Model
+from ...model.ngrams import Evidence
+from ._evidence import NgramEvidence
 from ._examples import Member, TextsWithEvidence
 from ._side_by_side import train_members
 from ._stored import (
@@ -148,6 +150,20 @@ class EvidenceEnsemble:
             logits = np.concatenate((np.zeros_like(logits), logits), axis=1)
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(shares / shares.sum(axis=1, keepdims=True), np.float32)
+
+    def to_model(self, labels: Iterable[Any], name: str) -> Model:
+        """Return the classifier as data that runs without Keras; `labels` are its classes."""
+        from ._to_model import ensemble_model
+
+        return ensemble_model(
+            self._vocabulary.words,
+            self._evidence.ngrams,
+            zip(self._members, self._networks, strict=True),
+            embedded=self._embedded,
+            length=self._length,
+            labels=labels,
+            name=name,
+        )
 
     def save(self, folder: str | Path) -> None:
         """Write settings, vocabulary, n-grams and a ``.keras`` file a network into an existing folder."""

@@ -6,34 +6,18 @@ After Wang & Manning (2012), "Baselines and bigrams: simple, good sentiment and 
 import threading
 import warnings
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._ngrams import NONE, Groups, NgramTable
+from ...model.ngrams import NONE, Evidence, Ngrams, NgramScores, channels_of, in_scope
+from ._ngrams import Groups, learn_ngrams
 from ._tokens import EncodedTexts, ReviewVocabulary, positions
 
-_SCALE = 5.0
-"""What the regression's weights are multiplied with, so that both kinds of channels are about 1."""
 _LIBLINEAR = threading.Lock()
 """Its random numbers belong to the process: two fits at a time would not give the same twice."""
 _LONGEST = {"words": 3, "marked": 2}
-_KINDS = sum(_LONGEST.values())
-
-
-class Evidence(NamedTuple):
-    """What n-grams say about each token and about each text.
-
-    Attributes:
-        channels: (tokens, channels) float32; for each kind of n-gram and each score first the log-count ratio
-            of the n-gram that ends at the token, then five times what it adds to the regression's logit.
-        logits: (texts, scores) float32, the regression's logits. Two classes have one score, more have one
-            each.
-    """
-
-    channels: NDArray[np.float32]
-    logits: NDArray[np.float32]
 
 
 class NgramEvidence:
@@ -62,19 +46,23 @@ class NgramEvidence:
         self._vocabulary = vocabulary
         self._smoothing, self._strength = smoothing, strength
         self._folds, self._block, self._jobs = folds, block, jobs
-        self._tables: dict[str, NgramTable] = {}
-        self._ratios = self._weights = np.zeros((0, 1), np.float32)
-        self._bias = np.zeros(1, np.float32)
+        none = tuple((np.zeros(0, np.int64),) * longest for longest in _LONGEST.values())
+        empty = np.zeros((0, 1), np.float32)
+        self.ngrams = self._scored(*none, empty, empty, np.zeros(1, np.float32))
+
+    def _scored(self, *learnt: Any) -> NgramScores:
+        words = self._vocabulary
+        return NgramScores(words.size, words.negations, words.stops, *learnt)
 
     @property
     def channels(self) -> int:
         """The number of channels of a token."""
-        return 2 * _KINDS * len(self._bias)
+        return self.ngrams.channels
 
     @property
     def scores(self) -> int:
         """The number of scores: one of two classes, else one a class."""
-        return len(self._bias)
+        return self.ngrams.scores
 
     def fit_transform(
         self, encoded: EncodedTexts, labels: NDArray[np.integer[Any]], classes: int
@@ -105,11 +93,11 @@ class NgramEvidence:
         kinds = self._ids(encoded)
         size = 2 * self._vocabulary.size
         learnt = run(
-            delayed(NgramTable.learn)(ids, encoded.offsets, groups, _LONGEST[name], size)
+            delayed(learn_ngrams)(ids, encoded.offsets, groups, _LONGEST[name], size)
             for name, ids in kinds.items()
         )
-        self._tables = {name: table for name, (table, _, _) in zip(kinds, learnt, strict=True)}
-        features = self._joined([found for _, found, _ in learnt])
+        tables = [table for table, _, _ in learnt]
+        features = _joined(tables, [found for _, found, _ in learnt])
         counts = np.concatenate([counted for _, _, counted in learnt])
         classes = groups.number // self._folds
         counts = counts.reshape(len(counts), self._folds, classes)
@@ -117,47 +105,39 @@ class NgramEvidence:
         presence = _presence(features, encoded.offsets, len(counts))
         parts = [None, *np.unique(fold)]
         scored = run(delayed(self._score)(presence, labels, counts, blocks, fold, part) for part in parts)
-        self._ratios, self._weights, self._bias = scored[0]
+        self.ngrams = self._scored(*(table.keys for table in tables), *scored[0])
         channels = np.zeros((len(encoded.ids), self.channels), np.float32)
-        logits = np.zeros((len(labels), len(self._bias)), np.float32)
+        logits = np.zeros((len(labels), self.scores), np.float32)
         for part, (ratios, weights, bias) in zip(parts[1:], scored[1:], strict=True):
             rows = fold == part
             tokens = np.repeat(rows, encoded.lengths)
-            channels[tokens] = _channels(features[tokens], ratios, weights)
+            channels[tokens] = channels_of(features[tokens], ratios, weights)
             logits[rows] = presence[rows] @ weights + bias
         return Evidence(channels, logits)
 
     def transform(self, encoded: EncodedTexts) -> Evidence:
         """Return the evidence of other texts."""
-        kinds = self._ids(encoded)
-        token_features = self._joined(
-            [self._tables[name].features(ids, encoded.offsets) for name, ids in kinds.items()]
-        )
-        start = len(self._ratios)
-        presence = _presence(token_features, encoded.offsets, start)
-        channels = _channels(token_features, self._ratios, self._weights)
-        return Evidence(channels, presence @ self._weights + self._bias)
+        return self.ngrams.evidence(encoded.ids, encoded.offsets)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return what was learnt as arrays, for `from_arrays`."""
-        arrays = {"ratios": self._ratios, "weights": self._weights, "bias": self._bias}
-        for name, table in self._tables.items():
-            arrays.update({f"{name}.{key}": value for key, value in table.to_arrays().items()})
+        found = self.ngrams
+        arrays = {"ratios": found.ratios, "weights": found.weights, "bias": found.bias}
+        for name, keys in (("words", found.words), ("marked", found.marked)):
+            arrays[f"{name}.vocabulary_size"] = np.array(2 * found.vocabulary_size)
+            arrays.update({f"{name}.keys{n}": each for n, each in enumerate(keys, 1)})
         return arrays
 
     @classmethod
     def from_arrays(cls, vocabulary: ReviewVocabulary, arrays: Mapping[str, NDArray[Any]]) -> "NgramEvidence":
         """Return the evidence that `to_arrays` wrote, with the vocabulary that it was learnt with."""
         evidence = cls(vocabulary)
-        evidence._ratios, evidence._weights, evidence._bias = (
-            arrays[name].astype(np.float32) for name in ("ratios", "weights", "bias")
+        keys = (
+            tuple(arrays[f"{name}.keys{n}"].astype(np.int64) for n in range(1, longest + 1))
+            for name, longest in _LONGEST.items()
         )
-        for name in _LONGEST:
-            start = f"{name}."
-            of_table = {
-                key.removeprefix(start): value for key, value in arrays.items() if key.startswith(start)
-            }
-            evidence._tables[name] = NgramTable.from_arrays(of_table)
+        numbers = (arrays[name].astype(np.float32) for name in ("ratios", "weights", "bias"))
+        evidence.ngrams = evidence._scored(*keys, *numbers)
         return evidence
 
     @staticmethod
@@ -188,16 +168,9 @@ class NgramEvidence:
 
     def _ids(self, encoded: EncodedTexts) -> dict[str, NDArray[np.int64]]:
         """Return the ids of the words, and of the words as other ones where a negation marks them."""
-        ids = encoded.ids.astype(np.int64)
-        return {"words": ids, "marked": ids + self._vocabulary.size * self._vocabulary.marked(encoded)}
-
-    def _joined(self, features: list[NDArray[np.int32]]) -> NDArray[np.int32]:
-        """Number the features of all tables one after another: (tokens, kinds)."""
-        starts = np.cumsum([0, *(table.size for table in self._tables.values())])
-        shifted = [
-            np.where(each >= 0, each + start, NONE) for each, start in zip(features, starts, strict=False)
-        ]
-        return np.concatenate(shifted, axis=1)
+        ids, words = encoded.ids.astype(np.int64), self._vocabulary
+        scope = in_scope(ids, encoded.offsets, words.negations, words.stops)
+        return {"words": ids, "marked": ids + words.size * scope}
 
     def _score(
         self,
@@ -264,6 +237,13 @@ def folded(
     return groups, groups.group[of_text] // classes
 
 
+def _joined(tables: list[Ngrams], features: list[NDArray[np.int32]]) -> NDArray[np.int32]:
+    """Number the features of all tables one after another: (tokens, kinds)."""
+    starts = np.cumsum([0, *(table.size for table in tables)])
+    shifted = [np.where(each >= 0, each + start, NONE) for each, start in zip(features, starts, strict=False)]
+    return np.concatenate(shifted, axis=1)
+
+
 def _presence(features: NDArray[np.int32], offsets: NDArray[np.int64], size: int) -> Any:
     """Return which features each text holds, a sparse (texts, size) matrix of float32 ones."""
     from scipy.sparse import csr_matrix
@@ -275,14 +255,3 @@ def _presence(features: NDArray[np.int32], offsets: NDArray[np.int64], size: int
     matrix.sum_duplicates()
     matrix.data[:] = 1
     return matrix
-
-
-def _channels(
-    features: NDArray[np.int32], ratios: NDArray[np.float32], weights: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return the channels of tokens from their features (tokens, kinds): (tokens, 2 · kinds · scores)."""
-    none = np.zeros((1, 2 * ratios.shape[1]), np.float32)
-    both = np.concatenate(
-        (np.concatenate((ratios, _SCALE * weights), axis=1), none)
-    )  # feature -1 is the last row
-    return both[features].reshape(len(features), features.shape[1] * both.shape[1])

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._tokens import UNKNOWN, EncodedTexts, positions
+from ...model.ngrams import UNKNOWN, first_and_last
+from ._tokens import EncodedTexts, positions
 
 WIDTHS = (160, 224, 320, 456, 664, 1000)
 """What batches are padded to: XLA compiles a program for each; their number is a compromise."""
@@ -41,10 +42,7 @@ class TextsWithEvidence(NamedTuple):
         ids = np.where(encoded.ids < vocabulary_size, encoded.ids, UNKNOWN).astype(np.int32)
         if encoded.lengths.max(initial=0) <= length:
             return cls(ids, channels, encoded.offsets, logits)
-        place = np.arange(len(ids)) - np.repeat(encoded.offsets[:-1], encoded.lengths)
-        whole = np.repeat(encoded.lengths, encoded.lengths)
-        kept = (whole <= length) | (place < length // 2) | (place >= whole - (length - length // 2))
-        offsets = np.concatenate(([0], np.cumsum(np.minimum(encoded.lengths, length))))
+        kept, offsets = first_and_last(encoded.offsets, length)
         return cls(ids[kept], channels[kept], offsets, logits)
 
     def take(self, rows: NDArray[np.int64]) -> "TextsWithEvidence":

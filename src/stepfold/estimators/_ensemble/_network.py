@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from ...keras import GRU, LSTM, MaskedPooling1D, WordDropout
-from ._tokens import PADDING, UNKNOWN
+from ...model.ngrams import PADDING, UNKNOWN
 
 _CELLS = {"gru": GRU, "lstm": LSTM}
 _register = keras.saving.register_keras_serializable(package="stepfold")
