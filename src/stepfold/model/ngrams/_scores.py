@@ -33,12 +33,12 @@ class Evidence(NamedTuple):
 
 def channels_of(features: NDArray[np.int32], ratios: Array, weights: Array) -> Array:
     """Return the channels of tokens from their features (tokens, kinds): (tokens, 2 · kinds · scores)."""
-    none = np.zeros((1, 2 * ratios.shape[1]), ratios.dtype)
-    both = np.concatenate(
-        (np.concatenate((ratios, ratios.dtype.type(_SCALE) * weights), axis=1), none)
-    )  # feature -1 is the last row
-    found: Array = both[features].reshape(len(features), features.shape[1] * both.shape[1])
-    return found
+    tokens, kinds = features.shape
+    found = np.zeros((tokens, kinds, 2, ratios.shape[1]), ratios.dtype)
+    known = features >= 0
+    found[known, 0] = ratios[features[known]]
+    found[known, 1] = ratios.dtype.type(_SCALE) * weights[features[known]]
+    return found.reshape(tokens, kinds * 2 * ratios.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
