@@ -183,9 +183,10 @@ def _claims(header: dict[str, Any], size: int) -> dict[str, _Claim]:
 def _claim(name: str, entry: Any) -> _Claim:
     match entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(start), int(end)], **rest}:
-            integers = dtype == INTEGERS  # there may be no n-grams of some length
+            integers = dtype == INTEGERS
+            least = 0 if integers else 1  # there may be no n-grams of some length
             sound = not rest and dtype in STORED and (len(shape) == 1 if integers else len(shape) < 3)
-            if sound and all(type(axis) is int and (not integers) <= axis < 2**40 for axis in shape):
+            if sound and all(type(axis) is int and least <= axis < 2**40 for axis in shape):
                 count = math.prod(shape) * STORED[dtype].itemsize
                 if start >= 0 and end - start == count:
                     return _Claim(dtype, tuple(shape), start, end)
