@@ -130,6 +130,26 @@ def test_stored_states_are_rounded_to_bytes_and_bounded() -> None:
         np.testing.assert_allclose(levels * packed["scale"], exact, atol=0.51 * packed["scale"])
 
 
+def test_of_many_classes_the_same_one_is_shown_with_and_without_scripts() -> None:
+    rows = np.full((4, 40), 0.025)
+    rows[-1] = 0.02  # the twelve likeliest, which are kept, add up to 0.44
+    rows[-1, 30] = 0.22
+    told = {
+        "tokens": ["a", "b", "c"],
+        "known": [True] * 3,
+        "labels": [f"class {k}" for k in range(40)],
+        "outputs": rows[1:].tolist(),
+        "before": rows[0].tolist(),
+        "layers": [],
+    }
+    fragment = viewer.stored_fragment([model()], [told])
+    (kept,) = data(fragment)["explanations"]
+    assert kept["probabilities"]
+    assert kept["labels"][viewer.shown_class(kept)] == "class 30"
+    assert "Probability of class 30 after each word" in fragment
+    assert '<span class="up up4" title="0.22">c</span>' in fragment
+
+
 def test_values_that_are_not_finite_and_empty_texts_are_stored() -> None:
     told = explain("a b")
     told["outputs"][1] = [float("nan"), float("inf")]

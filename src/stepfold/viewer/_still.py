@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ._stored import shown_class
+from ._stored import probabilities, shown_class
 
 _LEVELS = 6
 _WIDTH, _HEIGHT, _LEFT, _FOOT = 440.0, 180.0, 46.0, 24.0  # px
@@ -19,7 +19,7 @@ _FORBIDDEN = dict.fromkeys(
 def still(name: str, explanation: Mapping[str, Any]) -> str:
     """Return the words of an explanation and its line as HTML: the same colours as with scripts."""
     labels = explanation["labels"]
-    chosen, classes = shown_class(explanation), explanation["probabilities"]
+    chosen, classes = shown_class(explanation), probabilities(explanation)
     values = [math.nan if row[chosen] is None else float(row[chosen]) for row in explanation["outputs"]]
     before = explanation["before"][chosen]
     subject = f"Probability of {labels[chosen]}" if classes else labels[chosen].capitalize()

@@ -17,7 +17,12 @@ MOST_BYTES = 100_000  # of all states together; base64 adds a third
 
 
 def probabilities(explanation: Mapping[str, Any]) -> bool:
-    """Return whether the outputs are probabilities of classes; otherwise they are values."""
+    """Return whether the outputs are probabilities of classes; otherwise they are values.
+
+    A stored explanation says so itself: where only the likeliest classes are kept, they do not add up to 1.
+    """
+    if "probabilities" in explanation:
+        return bool(explanation["probabilities"])
     for row in (explanation["before"], *explanation["outputs"]):
         numbers = np.asarray(row, np.float64)
         if np.isfinite(numbers).all():
