@@ -12,7 +12,7 @@ import pytest
 from serve_models import Watched, text_model, watched
 from starlette.exceptions import HTTPException
 
-from stepfold.serve import Limits
+from stepfold.serve import Limits, make_app
 from stepfold.serve._metrics import Metrics
 from stepfold.serve._streams import Streams
 from stepfold.serve._worker import Worker
@@ -128,6 +128,17 @@ def test_who_waits_too_long_is_told_and_not_run() -> None:
         assert model.batches == [["first"], ["later"]]
 
     run(Limits(answer_seconds=0.05), use)
+
+
+def test_a_server_starts_however_long_its_kernels_take() -> None:
+    async def use(model: Watched, worker: Worker) -> None:
+        app = make_app([model], Limits(answer_seconds=0.02))
+        asyncio.get_running_loop().call_later(0.1, model.open.set)
+        async with app.router.lifespan_context(app):
+            assert model.open.is_set()
+            assert model.batches == [[""]]
+
+    run(Limits(), use)
 
 
 def test_calls_run_on_the_models_thread_and_are_bounded() -> None:

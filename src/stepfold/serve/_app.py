@@ -110,7 +110,7 @@ class _Service:
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
         """Compile or load every model's kernels before the first request; end the threads after the last."""
         for worker in self.workers.values():
-            await worker.call(worker.warm_up)
+            await worker.run(worker.warm_up)
         yield
         for worker in self.workers.values():
             worker.close()
