@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
 from serve_models import number_model, text_model
+from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
 from ensemble_helpers import ensemble_model
+from stepfold.model import EmbeddingLayer
 from stepfold.serve import Limits, make_app
+from stepfold.serve._explained import explained
 from stepfold.viewer import live_policy
 
 MODELS = [text_model(), text_model("both", both_ways=True), number_model(), ensemble_model()]
@@ -63,11 +67,24 @@ def test_refusals(client: TestClient, body: dict[str, Any], status: int, message
     assert (answer.status_code, message in answer.json()["error"]) == (status, True), answer.text
 
 
+def test_padding_that_is_read_has_the_limit_of_what_is_read_anew() -> None:
+    model = text_model("padded")
+    first, *others = model.layers
+    assert isinstance(first, EmbeddingLayer)
+    padded = replace(model, layers=(EmbeddingLayer(first.table), *others))
+    limits = Limits(explained_timesteps=30, explained_backward=10)
+    assert explained(padded, "good " * 10, False, limits)
+    with pytest.raises(HTTPException, match="11 timesteps of at most 10 for padded"):
+        explained(padded, "good " * 11, False, limits)
+
+
 def test_equations_are_among_the_models(client: TestClient) -> None:
     found = client.get("/models").json()["models"]
     assert [each["equations"] for each in found] == [model.equations() for model in MODELS]
     assert [each["streams"] for each in found] == [True, False, True, False]
-    _, ensemble, _ = found[3]["layers"]
+    first, ensemble, last = found[3]["layers"]
+    assert [each["kind"] for each in (first, ensemble, last)] == ["evidence", "ensemble", "activation"]
+    assert "join_evidence" in [each["kind"] for each in ensemble["members"][0]]
     assert [[each["cell"] for each in m if "cell" in each] for m in ensemble["members"]] == [
         ["lstm"],
         ["gru"],

@@ -65,6 +65,7 @@ def _described(layer: Layer) -> str:
         JoinEvidenceLayer,
         PoolingLayer,
         RecurrentLayer,
+        kind_of,
     )
 
     match layer:
@@ -85,4 +86,4 @@ def _described(layer: Layer) -> str:
         case EnsembleLayer():
             members = "; ".join(", ".join(map(_described, member)) for member in layer.members)
             return f"mean of {len(layer.members)} networks ({members})"
-    return type(layer).__name__.removesuffix("Layer").lower()
+    return kind_of(layer)

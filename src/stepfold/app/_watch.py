@@ -59,7 +59,7 @@ def _watch(options: argparse.Namespace) -> None:
     if not isinstance(model.inputs, Texts):
         raise RunError(f"{model.name} reads sequences of numbers, not texts; watch shows how a text is read")
     label = _label(model, options.label)
-    if options.text is None and not _reads_forward(model):
+    if options.text is None and (model.pads or not model.reads_forward):
         print(f"{model.name} needs the whole text; reading until its end", file=sys.stderr)
         options.text = _whole_text()
     if options.text is None:
@@ -78,17 +78,6 @@ def _label(model: Model, name: str | None) -> int | None:
     if name not in names:
         raise RunError(f"there is no class {name!r}; the classes are {', '.join(names)}")
     return names.index(name)
-
-
-def _reads_forward(model: Model) -> bool:
-    """Whether the model can read a text as it comes, and then says what it says of the whole text."""
-    if model.pads:
-        return False
-    try:
-        model.stream()
-    except ValueError:
-        return False
-    return True
 
 
 def _page(plain: bool, *, live: bool) -> _Page:

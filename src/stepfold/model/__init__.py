@@ -3,6 +3,7 @@
 from .._language import ACTIVATIONS
 from ._assemble import assemble
 from ._batches import Sequences, Texts
+from ._check import kind_of
 from ._errors import ModelError
 from ._evidence_layers import EnsembleLayer, EvidenceLayer, JoinEvidenceLayer
 from ._explain import Explanation, LayerStates
@@ -22,7 +23,6 @@ from ._layers import (
     PoolingLayer,
     RecurrentLayer,
     named_layers,
-    reads_backward,
 )
 from ._model import Model
 from ._signal import Signal
@@ -57,8 +57,8 @@ __all__ = [
     "Signal",
     "Texts",
     "assemble",
+    "kind_of",
     "named_layers",
     "read_model",
-    "reads_backward",
     "write_model",
 ]

@@ -22,7 +22,6 @@ from ._layers import (
     PoolingLayer,
     RecurrentLayer,
     named_layers,
-    reads_backward,
 )
 from ._signal import Signal
 
@@ -70,8 +69,7 @@ def beginnings(model: Model, sequence: Array, shortest: int) -> Beginnings:
 
     The first beginning has `shortest` timesteps, 0 or 1, and each has one more than the one before.
     """
-    whole = (EvidenceLayer, EnsembleLayer)
-    if model.pads or any(isinstance(each, whole) or reads_backward(each) for each in model.layers):
+    if model.pads or not model.reads_forward:
         return every_beginning(model, sequence, shortest)
     return one_pass(model, sequence, shortest)
 

@@ -14,9 +14,9 @@ from . import _explain
 from ._arrays import Array
 from ._batches import Sequences, Texts, batches, encoded, padded
 from ._check import Label, checked_flow, checked_labels, checked_row
-from ._evidence_layers import EvidenceLayer
+from ._evidence_layers import EnsembleLayer, EvidenceLayer
 from ._explain import Explanation
-from ._layers import EmbeddingLayer, Layer, PoolingLayer, named_layers
+from ._layers import EmbeddingLayer, Layer, PoolingLayer, named_layers, reads_backward
 from ._signal import Signal
 from ._stream import ModelStream
 
@@ -97,6 +97,12 @@ class Model:
     def pads(self) -> bool:
         """Whether the padding before a text, up to the full length, is read like any other timestep."""
         return isinstance(self.inputs, Texts) and not self.masks
+
+    @property
+    def reads_forward(self) -> bool:
+        """Whether no timestep needs a later one, so that `stream` can read a sequence as it comes."""
+        whole = (EvidenceLayer, EnsembleLayer)
+        return not any(isinstance(each, whole) or reads_backward(each) for each in self.layers)
 
     @property
     def needs_equal_lengths(self) -> bool:

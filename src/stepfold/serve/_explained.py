@@ -10,7 +10,6 @@ from starlette.exceptions import HTTPException
 from .._show import named_values
 from ..model import BidirectionalLayer, Model, RecurrentLayer, Texts, named_layers
 from ._limits import Limits
-from ._summary import reads_forward
 
 
 def explained(model: Model, given: Any, values: bool | list[str], limits: Limits) -> bytes:
@@ -23,7 +22,7 @@ def explained(model: Model, given: Any, values: bool | list[str], limits: Limits
     steps = len(model.inputs.vocabulary.tokens(given)) if isinstance(model.inputs, Texts) else len(given)
     steps = min(steps, model.most_explained or steps)
     most = limits.explained_timesteps
-    if not reads_forward(model):
+    if model.pads or not model.reads_forward:
         most = min(most, limits.explained_backward)
     if steps > most:
         message = f"{steps:,} timesteps of at most {most:,} for {model.name}; send a part of it"

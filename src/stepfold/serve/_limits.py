@@ -16,7 +16,8 @@ class Limits:
         texts: texts, or sequences, of one request.
         timesteps: timesteps of one sequence of numbers.
         explained_timesteps: timesteps of one explanation.
-        explained_backward: the same where a layer reads backward, so that each timestep is read anew.
+        explained_backward: the same where each timestep is read anew: a layer reads backward, an ensemble
+            reads whole texts, or the padding before a text is read like its words.
         explained_values: numbers in the states and named values of one explanation.
         batch: texts that the kernels are given at once.
         queue: texts that wait for the kernels of one model.

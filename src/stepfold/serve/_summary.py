@@ -7,11 +7,10 @@ from typing import Any
 from ..model import (
     BidirectionalLayer,
     EnsembleLayer,
-    EvidenceLayer,
     Model,
     RecurrentLayer,
     Texts,
-    reads_backward,
+    kind_of,
 )
 
 
@@ -25,20 +24,14 @@ def summary(model: Model) -> dict[str, Any]:
         "inputs": "texts" if texts else "sequences",
         "features": None if isinstance(inputs, Texts) else inputs.features,
         "length": inputs.length,
-        "streams": reads_forward(model),
+        "streams": model.reads_forward,
         "equations": model.equations(),
         "layers": [_layer(layer) for layer in model.layers],
     }
 
 
-def reads_forward(model: Model) -> bool:
-    """Whether every recurrent layer reads from the first timestep to the last, as a stream does."""
-    whole = (EvidenceLayer, EnsembleLayer)
-    return not any(isinstance(layer, whole) or reads_backward(layer) for layer in model.layers)
-
-
 def _layer(layer: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {"kind": type(layer).__name__.removesuffix("Layer").lower()}
+    found: dict[str, Any] = {"kind": kind_of(layer)}
     if isinstance(layer, EnsembleLayer):
         found["members"] = [[_layer(each) for each in member] for member in layer.members]
     recurrent = layer.forward if isinstance(layer, BidirectionalLayer) else layer
