@@ -61,10 +61,10 @@ def test_another_backend(layer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ours.build(SHAPE)
     randomised(ours)
     expected = ours(random(*SHAPE))
-    monkeypatch.setattr(keras.backend, "backend", lambda: "tensorflow")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "openvino")
     with (
         kernels() as ran,
-        pytest.warns(SlowPathWarning, match="backends jax, torch, numpy, and this is tensorflow"),
+        pytest.warns(SlowPathWarning, match="backends jax, torch, tensorflow, numpy, and this is openvino"),
     ):
         found = ours(random(*SHAPE))
     assert not ran
@@ -75,7 +75,7 @@ def test_another_backend(layer: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_zoneout_needs_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = stepfold.keras.Recurrent("lstm", 5, zoneout=0.2)
     expected = layer(random(*SHAPE))
-    monkeypatch.setattr(keras.backend, "backend", lambda: "tensorflow")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "openvino")
     with pytest.warns(SlowPathWarning):
         close(layer(random(*SHAPE)), expected)
     with pytest.raises(NotImplementedError, match="zoneout in training needs the kernels"):

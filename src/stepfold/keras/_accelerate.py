@@ -96,6 +96,8 @@ def _forget_compiled(model: Any) -> None:
         if isinstance(layer, keras.Model):
             for function in _FUNCTIONS:
                 setattr(layer, function, None)
+            if keras.backend.backend() == "tensorflow":  # whose XLA cannot call the kernels
+                layer.jit_compile = False
 
 
 def _reason_to_leave(layer: Any) -> str | None:

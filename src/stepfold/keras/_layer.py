@@ -14,9 +14,9 @@ from .._notes import note_of
 from .._runtime import Parts, Recipe
 from .._step import Step
 from .._warn import SlowPathWarning
-from ._tokens import Operands, Tokens
+from ._tokens import Operands, Tokens, is_training
 
-_BACKENDS = {"jax": "._jax", "torch": "._torch", "numpy": "._numpy"}
+_BACKENDS = {"jax": "._jax", "torch": "._torch", "tensorflow": "._tensorflow", "numpy": "._numpy"}
 
 _from_zero: ContextVar[bool] = ContextVar("from_zero", default=False)
 """Whether the call under way begins at the zero state."""
@@ -38,9 +38,19 @@ class CompiledRNN(keras.layers.RNN):  # type: ignore[misc]
     Input (batch, time, features). The recurrence runs in float32, in float64 if that is the layer's dtype;
     with a half-precision policy the inputs, weights and results are rounded as Keras rounds them, the sums
     between are not. A masked timestep keeps the state, and its output is the state. Where no kernel can serve
-    (another backend, a GPU, an activation that stepfold has not) Keras's own loop runs, and one
+    (a GPU, an activation that stepfold has not) Keras's own loop runs, and one
     SlowPathWarning says why. `unroll` changes nothing.
     """
+
+    @property
+    def supports_jit(self) -> bool:
+        """Whether the backend's compiler can compile the layer: TensorFlow's cannot."""
+        return str(keras.backend.backend()) != "tensorflow"
+
+    @supports_jit.setter
+    def supports_jit(self, value: bool) -> None:
+        """Keep what Keras says of its own layer for the way back."""
+        self.__dict__["supports_jit"] = value
 
     def units_of_state(self) -> int:
         """The number of units, the same for every state."""
@@ -78,7 +88,11 @@ class CompiledRNN(keras.layers.RNN):  # type: ignore[misc]
         if reason is not None:
             self._warn(reason)
             return self.keras_loop(sequences, initial_state, mask, training)
-        return self.run_kernels(sequences, initial_state, mask, training)
+        token = is_training.set(training)
+        try:
+            return self.run_kernels(sequences, initial_state, mask, training)
+        finally:
+            is_training.reset(token)
 
     def run_kernels(self, sequences: Any, initial_state: list[Any], mask: Any, training: bool) -> Any:
         """Run the kernels; returns what `inner_loop` does."""

@@ -42,7 +42,6 @@ class _Borrowed(CompiledRNN):
         rest.pop("implementation", None)
         super().__init__(own.cell, **{name: given.arguments[name] for name in _OF_LAYER}, **rest)
         self.input_spec = own.input_spec
-        self.supports_jit = own.supports_jit
         if "use_cudnn" in given.arguments:
             self.use_cudnn = own.use_cudnn
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any, NamedTuple
+
+is_training: ContextVar[bool] = ContextVar("is_training", default=False)
+"""Whether the call under way is one of training, after which gradients are likely."""
 
 
 class Tokens(NamedTuple):
