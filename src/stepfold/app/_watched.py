@@ -36,6 +36,8 @@ class Watched:
     before: float
     is_share: bool
     words: list[Word] = field(default_factory=list)
+    greatest: float = field(default=0.0, init=False)
+    """The greatest change so far."""
 
     @property
     def now(self) -> float:
@@ -44,13 +46,15 @@ class Watched:
 
     def read(self, text: str, known: bool, after: float) -> Word:
         """Add the next word."""
-        self.words.append(Word(text, known, self.now, after))
-        return self.words[-1]
+        word = Word(text, known, self.now, after)
+        self.words.append(word)
+        self.greatest = max(self.greatest, abs(word.change))
+        return word
 
     @property
     def scale(self) -> float:
         """What counts as the greatest change: 1 for probabilities, else the greatest so far."""
-        return 1.0 if self.is_share else max((abs(word.change) for word in self.words), default=0.0) or 1.0
+        return 1.0 if self.is_share else self.greatest or 1.0
 
     def strength(self, word: Word) -> int:
         """How strongly a word moved it: 0 hardly, 1 a little (2 % of the scale), 2 strongly (10 %)."""

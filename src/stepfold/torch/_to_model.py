@@ -114,8 +114,9 @@ class _Reader:
                 f"forward returns {'several values' if isinstance(result, (tuple, list)) else 'no tensor'}; "
                 "export a module that returns the one tensor that a Model is to give"
             )
+        needed = _needed(result)
         for each in self._traced.graph.nodes:  # in their order, so that no chain is too long to follow
-            if each in _needed(result):
+            if each in needed:
                 self._known[each] = self._read(each)
         found = self._known[result]
         with_output = found.output if isinstance(found, Called) else found
@@ -205,6 +206,7 @@ class _Reader:
 
 
 def _needed(node: fx.Node) -> set[fx.Node]:
+    """Return a node and all that it is computed from."""
     found, waiting = set(), [node]
     while waiting:
         each = waiting.pop()
