@@ -41,7 +41,7 @@ from stepfold.report import (
     Mistake,
 )
 from stepfold.report._page import comparison_page, evaluation_page, memory_page, training_page
-from stepfold.viewer._assets import hash_source
+from stepfold.viewer import hash_source
 
 PAGES: dict[str, Callable[[], str]] = {
     "training": lambda: training_page(training()),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import re
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
+
+from ..viewer import hash_source
 
 _SCRIPT = re.compile(r"<script\b[^>]*>(.*?)</script\s*>", re.DOTALL | re.IGNORECASE)
 
@@ -31,11 +31,7 @@ def documents_page(document: dict[str, Any]) -> str:
 
 def content_policy(page: str) -> str:
     """Return the Content-Security-Policy of a page: its own inline scripts, by hash, and nothing else's."""
-    hashes = [
-        base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-        for script in _SCRIPT.findall(page)
-    ]
-    scripts = " ".join(f"'sha256-{each}'" for each in hashes) or "'none'"
+    scripts = " ".join(map(hash_source, _SCRIPT.findall(page))) or "'none'"
     return (
         f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
