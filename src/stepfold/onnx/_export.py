@@ -136,7 +136,7 @@ def write_onnx(
 
 
 def _refuse_erf(layer: Any) -> None:
-    """ONNX Runtime computes erf in float32 only."""
+    """OnnxError for a layer that needs erf, which ONNX Runtime computes in float32 only."""
     cells = [getattr(layer, name, None) for name in ("forward", "backward")]
     steps = [each.cell.step for each in (layer, *cells) if isinstance(each, RecurrentLayer)]
     uses = any(n.op == "erf" for step in steps for n in step.nodes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from ._builder import Builder
@@ -92,7 +93,7 @@ def along_time(b: Builder, values: str, rows: str) -> str:
 
 def order_of(b: Builder, mask: str) -> Order:
     """Add what brings the active timesteps of a mask (batch, time) to the front, and back."""
-    int32, int64 = 6, 7
+    int32, int64 = onnx.TensorProto.INT32, onnx.TensorProto.INT64
     active = b.operator("Cast", mask, to=int64)
     time = b.size(mask, 1)  # (1,)
     steps = b.operator(

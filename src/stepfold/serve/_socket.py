@@ -74,9 +74,8 @@ class Sockets:
                 outputs = await streams.read(row, values) if len(values) else values
                 count += len(values)
                 await socket.send_text(_text({"tokens": tokens, "outputs": rounded(outputs)}))
-        except (
-            HTTPException
-        ) as error:  # the model is busy; of the last message some tokens may have been read
+        except HTTPException as error:
+            # the model is busy; of the last message some tokens may have been read
             await socket.close(_AGAIN_LATER, _reason(error.detail))
         except (WebSocketDisconnect, asyncio.CancelledError):
             raise

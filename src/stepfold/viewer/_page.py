@@ -52,8 +52,8 @@ def live_page(models: Sequence[Mapping[str, Any]], address: str = "explain") -> 
     which is shown. What the browser knows of the server (a name and password) goes with each request.
 
     Args:
-        models: each with "name" (what requests call it), "labels" (the names of the classes; one for values),
-            "equations" (`Model.equations()`) and, optionally, "streams".
+        models: each with "name" (what requests call it), "labels" (the names of the classes; one for values)
+            and "equations" (`Model.equations()`).
         address: where to ask, relative to the page.
     """
     return _PAGE.format(
