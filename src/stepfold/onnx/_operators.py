@@ -88,7 +88,7 @@ def _operators(kind: str) -> dict[str, Operator]:
     return found
 
 
-def attributes_of(operators: Sequence[Operator], units: int, reverse: bool) -> dict[str, Any]:
+def operator_attributes(operators: Sequence[Operator], units: int, reverse: bool) -> dict[str, Any]:
     """Return the attributes of the operator for one direction, or for both, forward first."""
     activations = [name for operator in operators for name in operator.activations]
     alphas = [_FUNCTIONS[name][1][0] for name in activations if _FUNCTIONS[name][1]]

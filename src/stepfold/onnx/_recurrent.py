@@ -8,7 +8,7 @@ import numpy as np
 
 from ..model import BidirectionalLayer, RecurrentLayer
 from ._builder import Builder
-from ._operators import Operator, attributes_of, operator_of
+from ._operators import Operator, operator_attributes, operator_of
 from ._scan import scan_operator
 from ._signal import Named, Order, along_time
 
@@ -92,7 +92,7 @@ def _run_operator(
     order = None if signal.mask is None else ordered(signal.mask)
     values = signal.time_major(b) if order is None else signal.fronted(b, order)
     inputs = [values, *names, *([] if order is None else [order.lengths])]
-    attributes = attributes_of(operators, layers[0].units, layers[0].reverse)
+    attributes = operator_attributes(operators, layers[0].units, layers[0].reverse)
     outputs, last = b.operators(operators[0].kind, inputs, 2, **attributes)
     if not layers[0].return_sequences:
         return last

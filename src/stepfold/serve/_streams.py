@@ -15,7 +15,7 @@ _STEPS = 64  # timesteps between two looks at who has sent something meanwhile
 
 
 @dataclass(eq=False)
-class _Job:
+class _StreamJob:
     """Timesteps to take, one after the other, and who waits for the outputs."""
 
     row: int
@@ -36,7 +36,7 @@ class Streams:
         self._worker = worker
         self._stream = worker.model.stream()
         self._stream.leave([0])  # every sequence joins
-        self._waiting: list[_Job] = []
+        self._waiting: list[_StreamJob] = []
         self._running: asyncio.Task[None] | None = None
         self._rows = metrics.rows.labels(worker.model.name)
 
@@ -58,7 +58,7 @@ class Streams:
         Raises:
             HTTPException: 503 if the model is busy; then some of the timesteps may have been taken.
         """
-        job = _Job(row, values, asyncio.get_running_loop().create_future())
+        job = _StreamJob(row, values, asyncio.get_running_loop().create_future())
         self._waiting.append(job)
         if self._running is None:
             self._running = asyncio.create_task(self._run())
@@ -66,7 +66,7 @@ class Streams:
 
     async def _run(self) -> None:
         """Take timesteps until nobody waits for any."""
-        running: list[_Job] = []
+        running: list[_StreamJob] = []
         try:
             while running := [job for job in running + self._taken() if not job.done.done()]:
                 await self._worker.run(self._advance, running)
@@ -82,7 +82,7 @@ class Streams:
             if self._waiting:  # after an error
                 self._running = asyncio.create_task(self._run())
 
-    def _taken(self) -> list[_Job]:
+    def _taken(self) -> list[_StreamJob]:
         taken, self._waiting = self._waiting, []
         return taken
 
@@ -90,7 +90,7 @@ class Streams:
         (row,) = self._stream.join(1).tolist()
         return int(row)
 
-    def _advance(self, jobs: list[_Job]) -> None:
+    def _advance(self, jobs: list[_StreamJob]) -> None:
         """Take some timesteps of every job, on the model's thread."""
         for _ in range(_STEPS):
             jobs = [job for job in jobs if job.read < len(job.values)]

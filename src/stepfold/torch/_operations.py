@@ -8,13 +8,13 @@ from typing import Any
 
 from .. import model as data
 from ._exported import RefusedError
-from ._values import OTHER, ZEROS, Axes, Called, Found, Last, States, Values, then, values_of
+from ._values import OTHER, ZEROS, BatchAxis, Called, Found, Last, States, Values, then, values_of
 
 ALL = slice(None)
 Operation = Callable[..., Any]
 
 
-def choose(axes: Axes, value: Any, key: Any) -> Any:
+def choose(batch_axis: BatchAxis, value: Any, key: Any) -> Any:
     """Return value[key]."""
     if value is OTHER:  # such as a size
         return OTHER
@@ -32,7 +32,7 @@ def choose(axes: Axes, value: Any, key: Any) -> Any:
     if isinstance(value, States) and len(keys) == 1 and isinstance(keys[0], int):
         return _last_of(value.called, keys[0])
     if isinstance(value, Values) and value.time:
-        return _step_of(axes, value, keys)
+        return _step_of(batch_axis, value, keys)
     raise RefusedError(f"a Model has nothing for the index {key!r}")
 
 
@@ -44,14 +44,14 @@ def _last_of(called: Called, index: int) -> Last:
     return Last((*called.before.layers, *called.layers[:level]), direction)
 
 
-def _step_of(axes: Axes, value: Values, keys: tuple[Any, ...]) -> Any:
+def _step_of(batch_axis: BatchAxis, value: Values, keys: tuple[Any, ...]) -> Any:
     """One timestep of a sequence: the last, or of one direction of two where that has read everything."""
     if keys[0] == ALL and len(keys) > 1:
         step, rest = keys[1], keys[2:]
-        axes.settle(value, True, "this index")
+        batch_axis.settle(value, True, "this index")
     elif isinstance(keys[0], int):
         step, rest = keys[0], tuple(key for key in keys[1:] if key != ALL)
-        axes.settle(value, False, "this index")
+        batch_axis.settle(value, False, "this index")
     else:
         raise RefusedError(f"a Model has nothing for the index {keys!r}")
     layer = value.layers[-1] if value.layers else None
@@ -89,13 +89,13 @@ def joined(merge: data.Merge, values: Any, axis: Any = None) -> Values:
     )
 
 
-def pooled(axes: Axes, kind: data.Pool, value: Any, axis: Any, keep: bool = False) -> Values:
+def pooled(batch_axis: BatchAxis, kind: data.Pool, value: Any, axis: Any, keep: bool = False) -> Values:
     """Return a sequence's maximum or mean over time."""
     values = values_of(value)
     axis = axis[0] if isinstance(axis, (tuple, list)) and len(axis) == 1 else axis
     if not values.time or not isinstance(axis, int) or keep:
         raise RefusedError("a Model pools sequences over time, with dim=, to (batch, features)")
-    axes.check_time(values, axis if axis >= 0 else axis + 3, "this pooling")
+    batch_axis.check_time(values, axis if axis >= 0 else axis + 3, "this pooling")
     return replace(values, layers=(*values.layers, data.PoolingLayer(kind)), time=False)
 
 
@@ -148,12 +148,12 @@ def flattened(value: Any, start: int = 0) -> Values:
     return values
 
 
-def operations(axes: Axes) -> dict[str, Operation]:
+def operations(batch_axis: BatchAxis) -> dict[str, Operation]:
     """Return the functions and methods of torch that a forward may call, by their names."""
 
     def pool(kind: data.Pool) -> Operation:
         def over(value: Any, dim: Any = None, keepdim: bool = False) -> Values:
-            return pooled(axes, kind, value, dim, keepdim)
+            return pooled(batch_axis, kind, value, dim, keepdim)
 
         return over
 
@@ -183,9 +183,9 @@ def operations(axes: Axes) -> dict[str, Operation]:
         "dropout": dropout,
         "mean": pool("mean"),
         "amax": pool("max"),
-        "max": lambda value, dim=None, keepdim=False: Found(pooled(axes, "max", value, dim, keepdim)),
-        "getitem": lambda value, key: choose(axes, value, key),
-        "select": lambda value, dim, index: choose(axes, value, (*(ALL,) * dim, index)),
+        "max": lambda value, dim=None, keepdim=False: Found(pooled(batch_axis, "max", value, dim, keepdim)),
+        "getitem": lambda value, key: choose(batch_axis, value, key),
+        "select": lambda value, dim, index: choose(batch_axis, value, (*(ALL,) * dim, index)),
         "getattr": lambda value, name: _attribute(value, name),
         "to": _to,
         "cat": lambda tensors, dim=0: joined("concat", tensors, dim),

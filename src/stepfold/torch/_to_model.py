@@ -17,7 +17,7 @@ from ._exported import ACTIVATIONS, EMBEDDINGS, NOTHING, Exporter, RefusedError
 from ._operations import activated, flattened, operations, softmax
 from ._recurrent import Recurrent
 from ._traced import Traced, place_of, trace
-from ._values import Axes, Called, Values, is_zero, then, values_of
+from ._values import BatchAxis, Called, Values, is_zero, then, values_of
 
 _WHAT = (
     "embeddings, recurrent modules, their last outputs and states, mean and max over time, Linear, "
@@ -64,8 +64,8 @@ def to_model(
     traced = trace(module, example)
     kinds = {parameter.dtype for parameter in module.parameters()}
     exporter = Exporter(np.dtype("float64" if kinds == {torch.float64} else "float32"))
-    axes = Axes()
-    found = _Reader(traced, exporter, axes).output()
+    batch_axis = BatchAxis()
+    found = _Reader(traced, exporter, batch_axis).output()
     if found.logarithm and labels is None:
         raise ValueError(
             f"{type(module).__name__} ends with a log_softmax; give the labels of its classes, and the Model "
@@ -90,7 +90,7 @@ def to_model(
                 name="example",
             ),
             found,
-            axes,
+            batch_axis,
             example,
             traced.result,
         )
@@ -100,9 +100,9 @@ def to_model(
 class _Reader:
     """Reads a graph from its output: what each node is in a Model."""
 
-    def __init__(self, traced: Traced, exporter: Exporter, axes: Axes) -> None:
-        self._traced, self._exporter, self._axes = traced, exporter, axes
-        self._operations = operations(axes)
+    def __init__(self, traced: Traced, exporter: Exporter, batch_axis: BatchAxis) -> None:
+        self._traced, self._exporter, self._batch_axis = traced, exporter, batch_axis
+        self._operations = operations(batch_axis)
         self._known: dict[fx.Node, Any] = {}
 
     def output(self) -> Values:
@@ -188,7 +188,7 @@ class _Reader:
         values = values_of(value)
         if not values.time:
             raise RefusedError("it needs sequences, and time is gone")
-        self._axes.settle(values, module.batch_first, "this module")
+        self._batch_axis.settle(values, module.batch_first, "this module")
         states = (
             len(module.definition.states) if isinstance(module, Recurrent) else 1 + (module.mode == "LSTM")
         )
@@ -242,14 +242,14 @@ def _features(layers: Any, example: Any) -> int | None:
     return int(example.shape[-1])
 
 
-def _compare(model: data.Model, values: Values, axes: Axes, example: Any, expected: Any) -> None:
+def _compare(model: data.Model, values: Values, batch_axis: BatchAxis, example: Any, expected: Any) -> None:
     """ValueError unless the model gives what the module gave."""
     given = example.detach().cpu().numpy()
-    found = model.run(given if axes.batch_first in (None, True) else given.swapaxes(0, 1))
+    found = model.run(given if batch_axis.batch_first in (None, True) else given.swapaxes(0, 1))
     if isinstance(expected, tuple):  # a recurrent module's output and states
         expected = expected[0]
     wanted = expected.detach().cpu().double().numpy()
-    if values.time and (axes.batch_first is False) != values.swapped:
+    if values.time and (batch_axis.batch_first is False) != values.swapped:
         wanted = wanted.swapaxes(0, 1)
     wanted = np.exp(wanted) if values.logarithm else wanted
     found = found.astype(np.float64).reshape(wanted.shape) if values.squeezed else found.astype(np.float64)

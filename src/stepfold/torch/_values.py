@@ -86,7 +86,7 @@ OTHER = object()
 """A value that is neither an input nor what a layer gives."""
 
 
-class Axes:
+class BatchAxis:
     """Whether the input's first axis is the batch: known once something tells time and batch apart."""
 
     def __init__(self) -> None:
