@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from ._graph import UNITS, Node
+from ._step import Step
 
 V = TypeVar("V")
 
@@ -34,3 +35,16 @@ def interpret(
         else:
             values[id(n)] = leaves[n.op, str(n.attributes[0]) if n.attributes else ""]
     return values
+
+
+_STAGES = {"input": 1, "state": 2, "row_input": 2, "step_input": 2}
+
+
+def stages(step: Step) -> tuple[list[Node], list[Node], list[Node]]:
+    """Return the nodes that need no timestep, those that need only its input, those that need the states."""
+    stage: dict[int, int] = {}
+    found: tuple[list[Node], list[Node], list[Node]] = ([], [], [])
+    for n in step.nodes:
+        stage[id(n)] = max((stage[id(i)] for i in n.inputs), default=_STAGES.get(n.op, 0))
+        found[stage[id(n)]].append(n)
+    return found

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 import pytest
-from keras_helpers import BACKEND, close, kernels, mask_of, only_jax, pair, quiet, random
+from keras_helpers import BACKEND, close, kernels, mask_of, only_jax, pair, quiet, random, randomised
 
 import stepfold.keras
 from stepfold import _warn
@@ -67,6 +67,27 @@ def test_derivatives_of_every_kind(name: str) -> None:
         jax.jit(lambda w, x, f=f: jax.jvp(jax.grad(f), (w, x), (w, x)))(weights, x) for f in (ours, own)
     ]
     close(*pushed, 1e-4)
+
+
+@slower
+@pytest.mark.slow
+@pytest.mark.parametrize("name", stepfold.cells.names())
+def test_the_loop_is_the_kernels_derivative_for_every_cell(name: str) -> None:
+    layer = stepfold.keras.Recurrent(name, 3, zoneout=0.1)
+    layer.build(SHAPE)
+    randomised(layer)
+    weights, fixed = (
+        [v.value for v in of] for of in (layer.trainable_variables, layer.non_trainable_variables)
+    )
+    given = weights, jnp.asarray(random(*SHAPE))
+
+    def loss(weights: Any, x: Any) -> Any:
+        return (layer.stateless_call(weights, fixed, x, training=True)[0] ** 2).sum()
+
+    pushed = jax.jit(lambda *given: jax.jvp(loss, given, given)[1])(*given)
+    gradients = jax.jit(jax.grad(loss, (0, 1)))(*given)
+    products = jax.tree.map(lambda g, t: (g * t).sum(), gradients, given)
+    close(pushed, sum(jax.tree.leaves(products)), 1e-4)
 
 
 def test_one_warning_says_that_a_loop_is_slower(monkeypatch: pytest.MonkeyPatch) -> None:

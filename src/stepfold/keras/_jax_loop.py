@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._interpret import interpret
+from .._interpret import interpret, stages
 from .._runtime import Recipe
 from ._tokens import Operands
 
@@ -58,19 +58,28 @@ def loop(recipe: Recipe, sequences: bool, given: Operands) -> list[Any]:
     extra = dict(zip(recipe.extra, given.extra, strict=True))
     leaves |= {name: value for name, value in extra.items() if name[0] == "row_input"}
     each = {name: jnp.swapaxes(v, 0, 1) for name, v in extra.items() if name[0] == "step_input"}
-    each["input", ""] = jnp.swapaxes(inputs, 0, 1)  # (T, B, F)
+    leaves["input", ""] = jnp.swapaxes(inputs, 0, 1)  # (T, B, F)
     active = None if given.mask is None else jnp.swapaxes(given.mask, 0, 1)[:, :, None]  # (T, B, 1)
 
-    def advance(states: tuple[Any, ...], arriving: Any) -> tuple[tuple[Any, ...], Any]:
-        now, active = arriving
-        known = {**leaves, **now, **{("state", n): v for n, v in zip(step.states, states, strict=True)}}
-        values = interpret(
-            step.nodes, known, JAX, lambda v, size: jnp.full((size,), v, inputs.dtype), recipe.units
+    def evaluate(nodes: Any, leaves: Any, known: Any = None) -> dict[int, Any]:
+        return interpret(
+            nodes, leaves, JAX, lambda v, size: jnp.full((size,), v, inputs.dtype), recipe.units, known
         )
+
+    constant, early, late = stages(step)
+    ready = evaluate([*constant, *early], leaves)
+    read = {id(n) for n in (*step.outputs, *(i for n in late for i in n.inputs))}
+    arriving = {str(id(n)): ready.pop(id(n)) for n in early if id(n) in read}  # (T, B, units)
+
+    def advance(states: tuple[Any, ...], timestep: Any) -> tuple[tuple[Any, ...], Any]:
+        of_leaves, of_early, active = timestep
+        now = {**leaves, **of_leaves}
+        now |= {("state", name): value for name, value in zip(step.states, states, strict=True)}
+        values = evaluate(late, now, {**ready, **{int(key): value for key, value in of_early.items()}})
         new = tuple(jnp.broadcast_to(values[id(n)], rows) for n in step.outputs)
         if active is not None:
             new = tuple(jnp.where(active, a, b) for a, b in zip(new, states, strict=True))
         return new, new[0] if sequences else None
 
-    last, outputs = jax.lax.scan(advance, states, (each, active), reverse=recipe.reverse)
+    last, outputs = jax.lax.scan(advance, states, (each, arriving, active), reverse=recipe.reverse)
     return [*([jnp.swapaxes(outputs, 0, 1)] if sequences else []), *last]

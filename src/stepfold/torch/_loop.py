@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .._graph import Node
-from .._interpret import interpret
+from .._interpret import interpret, stages
 from .._step import Step
 
 TORCH: dict[str, Callable[..., Tensor]] = {
@@ -43,19 +43,6 @@ TORCH: dict[str, Callable[..., Tensor]] = {
 """What each operation of the table is in torch; rows of values are along the last axis."""
 
 
-_STAGES = {"input": 1, "state": 2, "row_input": 2, "step_input": 2}
-
-
-def _stages(step: Step) -> tuple[list[Node], list[Node], list[Node]]:
-    """The nodes that need no timestep, those that need only its input, and those that need the states."""
-    stage: dict[int, int] = {}
-    found: tuple[list[Node], list[Node], list[Node]] = ([], [], [])
-    for n in step.nodes:
-        stage[id(n)] = max((stage[id(i)] for i in n.inputs), default=_STAGES.get(n.op, 0))
-        found[stage[id(n)]].append(n)
-    return found
-
-
 def loop(
     step: Step,
     inputs: Tensor,
@@ -72,7 +59,7 @@ def loop(
     `extra` the leaves that a transformed step asks for, time first.
     """
     states, units = list(initial), initial[0].shape[-1]
-    fixed, early, late = _stages(step)
+    fixed, early, late = stages(step)
     extra = extra or {}
     leaves: dict[tuple[str, str], Tensor] = {("input", ""): inputs}
     leaves |= {("parameter", name): value for name, value in params.items()}
