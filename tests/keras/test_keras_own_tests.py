@@ -18,7 +18,7 @@ PRIVATE = "fused_lstm_eligibility or fused_gru_eligibility or cudnn_bidirectiona
 SWAP = """
 import keras.src.layers
 import stepfold.keras
-for name in ("SimpleRNN", "LSTM", "GRU", "Embedding"):
+for name in ("SimpleRNN", "LSTM", "GRU", "RNN", "Embedding"):
     setattr(keras.src.layers, name, getattr(stepfold.keras, name))
 """
 
