@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import secrets
 import stat
 import struct
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 from .. import __version__
+from .._files import replacing
 from ._arrays import Array
 from ._errors import ModelError
 from ._evidence_layers import EvidenceLayer
@@ -71,17 +71,12 @@ def write_model(model: Model, path: str | Path, weights: Weights = "f32") -> Non
             f"the header would be of {length / 2**20:.1f} MiB, more than {_LONGEST_HEADER // 2**20}; "
             "train with a smaller vocabulary, or on fewer texts"
         )
-    target = Path(path)
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
-        with part.open("xb"):  # an error of the system as Python's own
-            pass
-        library.serialize_file(specs, part, metadata={ENTRY: text})
-        os.replace(part, target)
+        with replacing(path) as part:
+            part.touch(exist_ok=False)  # an error of the system as Python's own
+            library.serialize_file(specs, part, metadata={ENTRY: text})
     except library.SafetensorError as error:
-        raise OSError(f"cannot write {target}: {error}") from None
-    finally:
-        part.unlink(missing_ok=True)
+        raise OSError(f"cannot write {path}: {error}") from None
 
 
 def _text(model: Model) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import onnx
 
 from .. import __version__
+from .._files import replacing
 from ..model import (
     BidirectionalLayer,
     EnsembleLayer,
@@ -126,13 +126,8 @@ def write_onnx(
 ) -> None:
     """Write what `to_onnx` returns to a file, under a temporary name until it is complete."""
     content = to_onnx(model, opset=opset, ids=ids, mask=mask).SerializeToString()
-    target = Path(path)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as part:
         part.write_bytes(content)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _refuse_erf(layer: Any) -> None:

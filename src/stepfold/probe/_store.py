@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from os import PathLike
 from pathlib import Path
 from typing import Any
+
+from .._files import replacing
 
 NAME = "probe.jsonl"
 
@@ -37,12 +38,8 @@ class Store:
         text = "".join(
             json.dumps({"key": key, "result": result}) + "\n" for key, result in self._lines.items()
         )
-        part = self._path.with_name(f".{self._path.stem}.{os.getpid()}{self._path.suffix}")
-        try:
+        with replacing(self._path) as part:
             part.write_text(text, encoding="utf-8")
-            os.replace(part, self._path)
-        finally:
-            part.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> None:
         try:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from pathlib import Path
 from typing import Any
 
+from .._files import replacing
 from ._content import Report
 from ._require import require
 from ._text import clean, count, duration, flat, number, pieces, shorten, value
@@ -35,10 +35,5 @@ def _environment() -> Any:
 
 def write(path: str | os.PathLike[str], page: str) -> None:
     """Write a page under a temporary name beside `path`, then rename it."""
-    target = Path(path)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as part:
         part.write_text(page, encoding="utf-8", newline="\n")
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
