@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -252,3 +253,31 @@ def test_attributes_as_old_models_have_them() -> None:
     x = random.standard_normal((5, 4)).astype(np.float32)
     found = from_onnx(proto).run({"x": x})["y"]
     np.testing.assert_allclose(found, session(proto).run(None, {"x": x})[0], rtol=1e-5)
+
+
+def in_both(kind: str, dtype: Any, **inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What one node computes here, and in ONNX Runtime."""
+    given = {name: helper.np_dtype_to_tensor_dtype(value.dtype) for name, value in inputs.items()}
+    graph = helper.make_graph(
+        [helper.make_node(kind, list(inputs), ["y"])],
+        "one",
+        [helper.make_tensor_value_info(name, number, [None]) for name, number in given.items()],
+        [helper.make_tensor_value_info("y", helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), [None])],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return from_onnx(proto).run(inputs)["y"], session(proto).run(None, inputs)[0]
+
+
+def test_integers_are_divided_exactly_and_towards_zero() -> None:
+    a = np.array([2**62 + 1, 2**53 + 1, -7, 7, -7, 7, -6])
+    found, expected = in_both("Div", np.int64, a=a, b=np.array([1, 1, 2, -2, -2, 2, 2]))
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("step", [-2, -1, 2])
+def test_slices_beyond_both_ends(step: int) -> None:
+    for first, last in itertools.product((-9, -6, -5, -1, 4, 5, 2**62), (-(2**62), -6, -5, -1, 0, 5)):
+        bounds = {name: np.array([value]) for name, value in (("first", first), ("last", last))}
+        x, axis = np.arange(5, dtype=np.float32), np.array([0])
+        found, expected = in_both("Slice", np.float32, x=x, **bounds, axis=axis, step=np.array([step]))
+        np.testing.assert_array_equal(found, expected)

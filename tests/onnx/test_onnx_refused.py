@@ -227,6 +227,8 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(OnnxError, match=r"^m.onnx is no ONNX model, or cut short"):
         from_onnx(path)
+    with pytest.raises(OnnxError, match="/dev/null is no regular file; copy it into one first"):
+        from_onnx("/dev/null")
     with path.open("wb") as file:
         file.truncate(2**31 + 1)  # sparse: nothing is written
     with pytest.raises(OnnxError, match="is larger than the 2 GiB that an ONNX model may have"):

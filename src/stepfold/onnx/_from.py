@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,7 +154,10 @@ def from_onnx(source: str | os.PathLike[str] | Any) -> OnnxModel:
 
 
 def _parsed(path: Path) -> Any:
-    if path.stat().st_size > _MOST_BYTES:
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):  # it may never end
+        raise OnnxError(f"{path} is no regular file; copy it into one first")
+    if about.st_size > _MOST_BYTES:
         raise OnnxError(f"{path.name} is larger than the 2 GiB that an ONNX model may have")
     proto = onnx.ModelProto()
     try:

@@ -58,7 +58,8 @@ def _divide(a: Array, b: Array) -> Array:
         return np.asarray(np.divide(a, b))
     if not np.all(b):
         raise OnnxError("an integer is divided by 0")
-    return np.asarray(np.trunc(np.divide(a, b))).astype(a.dtype)
+    up = (np.remainder(a, b) != 0) & ((a < 0) != (b < 0))  # ONNX rounds towards 0, NumPy down
+    return np.asarray(np.floor_divide(a, b) + up).astype(a.dtype)
 
 
 def _axes(attributes: Attributes, axes: Any) -> tuple[int, ...] | None:
@@ -152,8 +153,10 @@ def _slice(
     strides = [1] * len(starts) if steps is None else [int(s) for s in steps]
     index = [slice(None)] * value.ndim
     for axis, start, end, step in zip(chosen, starts, ends, strides, strict=True):
-        last = None if step < 0 and end < -value.shape[axis] else int(end)
-        index[axis] = slice(int(start), last, step)
+        first, last, size = int(start), int(end), value.shape[axis]
+        if step < 0:  # in reverse, ONNX begins at an element and Python's slices may begin before the first
+            first = min(max(first + size if first < 0 else first, 0), size - 1)
+        index[axis] = slice(first, None if step < 0 and last < -size else last, step)
     return value[tuple(index)]
 
 
