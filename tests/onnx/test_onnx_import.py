@@ -255,14 +255,14 @@ def test_attributes_as_old_models_have_them() -> None:
     np.testing.assert_allclose(found, session(proto).run(None, {"x": x})[0], rtol=1e-5)
 
 
-def in_both(kind: str, dtype: Any, **inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What one node computes here, and in ONNX Runtime."""
+def in_both(kind: str, dtype: Any, axes: int = 1, **inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What one node, whose output has so many axes, computes here, and in ONNX Runtime."""
     given = {name: helper.np_dtype_to_tensor_dtype(value.dtype) for name, value in inputs.items()}
     graph = helper.make_graph(
         [helper.make_node(kind, list(inputs), ["y"])],
         "one",
         [helper.make_tensor_value_info(name, number, [None]) for name, number in given.items()],
-        [helper.make_tensor_value_info("y", helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), [None])],
+        [helper.make_tensor_value_info("y", helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), [None] * axes)],
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     return from_onnx(proto).run(inputs)["y"], session(proto).run(None, inputs)[0]
@@ -272,6 +272,12 @@ def test_integers_are_divided_exactly_and_towards_zero() -> None:
     a = np.array([2**62 + 1, 2**53 + 1, -7, 7, -7, 7, -6])
     found, expected = in_both("Div", np.int64, a=a, b=np.array([1, 1, 2, -2, -2, 2, 2]))
     np.testing.assert_array_equal(found, expected)
+
+
+def test_an_output_of_no_axes() -> None:
+    a = np.arange(4, dtype=np.float32)
+    found, expected = in_both("MatMul", np.float32, 0, a=a, b=a)
+    np.testing.assert_allclose(found, expected, strict=True)
 
 
 @pytest.mark.parametrize("step", [-2, -1, 2])

@@ -84,7 +84,7 @@ class OnnxModel:
             if missing:
                 raise OnnxError(f"{node.where} has no output {missing[0]!r}: it has {len(found)}")
         results = {name: values[name] for name in self.outputs}
-        return {name: np.ascontiguousarray(value) for name, value in results.items() if value is not None}
+        return {name: np.asarray(value, order="C") for name, value in results.items() if value is not None}
 
     def _checked(self, given: Mapping[str, Any]) -> dict[str, Array]:
         known = {each.name: each for each in self.inputs}
