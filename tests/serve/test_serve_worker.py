@@ -156,6 +156,19 @@ def test_calls_run_on_the_models_thread_and_are_bounded() -> None:
     run(Limits(), use)
 
 
+def test_many_streams_may_join_while_a_batch_runs() -> None:
+    async def use(model: Watched, worker: Worker) -> None:
+        streams = Streams(worker, Metrics())
+        task = await blocked(worker)
+        joins = [asyncio.create_task(streams.join()) for _ in range(40)]
+        await asyncio.sleep(0.02)
+        model.open.set()
+        assert len(set(await asyncio.gather(*joins))) == 40
+        await task
+
+    run(Limits(), use)
+
+
 def test_streams_that_wait_together_are_one_batch_and_those_that_left_are_not_in_it() -> None:
     metrics = Metrics()
 

@@ -42,7 +42,7 @@ class Streams:
 
     async def join(self) -> int:
         """Begin a sequence; return its row. HTTPException 503 if the model is busy."""
-        return await self._worker.call(self._join)
+        return await self._worker.within(self._worker.run(self._join))  # `Limits.streams` bounds how many
 
     def leave(self, row: int) -> None:
         """End a sequence."""
