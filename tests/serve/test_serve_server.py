@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from stepfold.serve import ServeError, listen, read_token
+from stepfold.serve import Limits, ServeError, listen, read_token
 
 TOKEN = "abcdefghijklmnop"
+
+
+def test_the_document_has_every_limit_as_it_is() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    limits = Limits()
+    found = set()
+    for names, values in re.findall(
+        r"^\| (`\w+`[^|]*)\| ([^|]*)\|", text.partition("## Limits")[2], re.MULTILINE
+    ):
+        for name in re.findall(r"`(\w+)`", names):
+            value = getattr(limits, name)
+            assert ("none" if value is None else f"{value:,.0f}") in values
+            found.add(name)
+    assert found == {field.name for field in fields(Limits)}
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.5"])
