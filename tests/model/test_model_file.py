@@ -50,6 +50,17 @@ def test_a_model_with_every_kind_of_layer_comes_back_bit_for_bit(dtype: Any, tmp
         assert found.outputs(inputs).dtype == dtype
 
 
+@pytest.mark.skipif(os.name != "posix", reason="modes are of POSIX")
+@pytest.mark.parametrize("mask", [0o022, 0o027])
+def test_who_may_read_the_file_is_as_the_umask_says(mask: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        write_model(text_model(), tmp_path / "model.safetensors")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
 def test_every_built_in_cell_both_ways(tmp_path: Path) -> None:
     every = [cells.by_name(name) for name in cells.names()]
     layers = [

@@ -74,7 +74,9 @@ def write_model(model: Model, path: str | Path, weights: Weights = "f32") -> Non
     try:
         with replacing(path) as part:
             part.touch(exist_ok=False)  # an error of the system as Python's own
+            mode = stat.S_IMODE(part.stat().st_mode)  # what the umask leaves
             library.serialize_file(specs, part, metadata={ENTRY: text})
+            part.chmod(mode)  # the library renames a file of its own, which its owner alone may read
     except library.SafetensorError as error:
         raise OSError(f"cannot write {path}: {error}") from None
 
