@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ..estimators import RunError
+from ..estimators import RunError, RunFolder
 from ._arguments import at_least
 from ._model import open_model
+
+if TYPE_CHECKING:
+    from ..model import Model
 
 
 def add_serve(parser: argparse.ArgumentParser) -> None:
@@ -53,8 +57,9 @@ def _serve(options: argparse.Namespace) -> None:
         token, warning = serve.read_token(options.token_file) if options.token_file else (None, None)
         if warning:
             print(f"stepfold: warning: {warning}", file=sys.stderr)
+        models = _named([_opened(path) for path in options.models])
         serve.run_server(
-            _named([open_model(path) for path in options.models]),
+            models,
             host=options.host,
             port=options.port,
             limits=limits,
@@ -63,6 +68,13 @@ def _serve(options: argparse.Namespace) -> None:
         )
     except serve.ServeError as error:
         raise RunError(str(error)) from None
+
+
+def _opened(path: str) -> Model:
+    if Path(path).is_dir():
+        RunFolder(path).read_config()  # a folder that is no run needs no Keras, whose import takes seconds
+        print(f"stepfold: loading {path} …", file=sys.stderr, flush=True)
+    return open_model(path)
 
 
 def _ready(address: str) -> None:
