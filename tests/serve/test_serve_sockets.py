@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from serve_models import text_model
 from serve_running import connect, running, until
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect as open_stream
 
 from stepfold.serve import Limits
@@ -164,6 +164,15 @@ def test_many_streams_at_the_same_time(port: int) -> None:
         found = [json.loads(stream.recv(10)) for stream in streams]
     for each in found[1:]:
         np.testing.assert_allclose(each["outputs"], found[0]["outputs"], atol=2e-6)
+
+
+def test_a_refused_stream_is_no_failure(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        open_stream(f"ws://127.0.0.1:{port}/stream?model=other").__enter__()
+    assert refused.value.response.status_code == 404
+    assert b"other" in refused.value.response.body
+    until(lambda: figure(port, 'stepfold_active{kind="stream"}') == 0)
+    assert caplog.text == ""
 
 
 def test_the_end_of_the_server_closes_streams() -> None:

@@ -248,6 +248,13 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             self._deadlines.writing_resumed()
         super().connection_lost(exc)
 
+    async def send(self, message: Any) -> None:
+        """Send a message of the application. A refusal completes the handshake, too; uvicorn's protocol would
+        log each one as an error of the application."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True
+
     def pause_writing(self) -> None:
         """Some bytes wait for the client."""
         if self._deadlines is not None:
