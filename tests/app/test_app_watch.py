@@ -140,6 +140,31 @@ def test_values_texts_without_words_and_input_that_is_no_text(files, capsys, mon
     assert "\x07" not in out
 
 
+def test_the_text_may_stand_behind_an_option_and_is_one_text(files, capsys):
+    assert main(["watch", files.three, "--class", "b", TEXT]) == 0
+    assert capsys.readouterr().out.startswith("three: probability of b")
+    assert main(["watch", "--class", "b", files.three, "--plain", "- good"]) == 0
+    assert capsys.readouterr().out.count("\n") == 8
+    for arguments, message in (
+        (["good", "film"], "2 texts, but one is read; put it in quotes: 'good film'"),
+        (["--class", "b", "good", "film"], "2 texts, but one is read"),
+        (["good", "--clas"], "expected one argument"),
+        (["good", "--unknown"], "unrecognized arguments: --unknown"),
+    ):
+        with pytest.raises(SystemExit) as exit_:
+            main(["watch", files.three, *arguments])
+        assert exit_.value.code == 2
+        assert message in capsys.readouterr().err
+
+
+def test_long_texts_and_long_words(files, capsys):
+    assert main(["watch", files.small, "good film " * 30 + "x" * 99]) == 0
+    out, error = capsys.readouterr()
+    assert error == "small reads the last 50 of 61 words\n"
+    assert out.count("  good\n") + out.count("  film\n") == 49
+    assert f"  {'x' * 39}…  (not in the vocabulary)\n" in out
+
+
 def shown(width: int, *, live: bool = False, **options: Any) -> tuple[str, str]:
     """The page of a terminal as text: without and with its colours."""
     file = io.StringIO()

@@ -33,7 +33,7 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="print the probability of every class")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     add_columns(parser)
-    parser.set_defaults(run=_predict)
+    parser.set_defaults(run=_predict, later="texts")
 
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:

@@ -47,7 +47,7 @@ def add_watch(parser: argparse.ArgumentParser) -> None:
         help="the class to watch (of two the second, of more the likeliest at the end)",
     )
     parser.add_argument("--plain", action="store_true", help="lines of plain text in a terminal, too")
-    parser.set_defaults(run=_watch)
+    parser.set_defaults(run=_watch, later="text")
 
 
 def _watch(options: argparse.Namespace) -> None:
@@ -92,7 +92,13 @@ def _page(plain: bool, *, live: bool) -> _Page:
 
 
 def _explain(model: Model, label: int | None, text: str, page: _Page) -> None:
+    from ..model import Texts
+
     found = model.explain(text)
+    assert isinstance(model.inputs, Texts)
+    count = len(model.inputs.vocabulary.tokens(text))
+    if count > len(found.tokens):
+        print(f"{model.name} reads the last {len(found.tokens):,} of {count:,} words", file=sys.stderr)
     last = found.outputs[-1] if len(found.outputs) else found.before
     chosen = int(last.argmax()) if label is None else label
     watched = _watched(model, chosen, float(found.before[chosen]))

@@ -22,7 +22,7 @@ class PlainPage:
         """Write one word."""
         note = "" if word.known else "  (not in the vocabulary)"
         number, difference = watched.number(word.after), watched.difference(word)
-        self._write(f"{number:>8}  {difference:>8}  {one_word(word.text)}{note}")
+        self._write(f"{number:>8}  {difference:>8}  {one_word(word.shown)}{note}")
 
     def end(self, watched: Watched) -> None:
         """Write what stands after the last word."""
@@ -30,7 +30,7 @@ class PlainPage:
         if printable(line) == line:
             self._write(f"\n{line}")
         for name, sign in (("up", 1), ("down", -1)):
-            turns = [f"{one_word(word.text)} {watched.difference(word)}" for word in watched.turns(sign)]
+            turns = [f"{one_word(word.shown)} {watched.difference(word)}" for word in watched.turns(sign)]
             self._write(f"{name + ':':<6}{', '.join(turns) or 'no word'}")
         self._write(f"{watched.of}: {watched.number(watched.now)}")
 

@@ -32,7 +32,7 @@ class RichPage:
     def word(self, watched: Watched, word: Word) -> None:
         """Write one word; where words come one by one, at once, otherwise with its line."""
         text, number = (
-            Text(one_word(word.text), self._style(watched, word)),
+            Text(one_word(word.shown), self._style(watched, word)),
             self._number(watched, word.after),
         )
         below = Text(number, "dim")
@@ -65,7 +65,7 @@ class RichPage:
             line = Text.assemble((f"{name:<6}", "dim"))
             turns = watched.turns(sign)
             for word in turns:
-                line.append(one_word(word.text), styles[1]).append(f" {self._difference(watched, word)}   ")
+                line.append(one_word(word.shown), styles[1]).append(f" {self._difference(watched, word)}   ")
             self._console.print(line if turns else line.append("no word"))
         self._console.print(
             Text.assemble((f"{watched.of}: ", "bold"), (self._number(watched, watched.now), "bold"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 _MOST_TURNS = 3
+_LONGEST = 40  # characters of a word that are shown
 _SMALL = 0.005  # of the scale; a smaller change turns nothing
 
 
@@ -19,6 +20,11 @@ class Word:
     known: bool
     before: float
     after: float
+
+    @property
+    def shown(self) -> str:
+        """The word, or its beginning where it is long: some texts are no words."""
+        return self.text if len(self.text) <= _LONGEST else f"{self.text[: _LONGEST - 1]}…"
 
     @property
     def change(self) -> float:

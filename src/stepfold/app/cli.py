@@ -27,7 +27,7 @@ from ._watch import add_watch
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with the given arguments (or those of the process) and return its exit status."""
-    options = _parser().parse_args(arguments)
+    options = _options(arguments)
     # Keras chooses its backend when it is first imported; the layers are fastest on JAX.
     os.environ.setdefault("KERAS_BACKEND", "jax")
     main_thread = threading.current_thread() is threading.main_thread()
@@ -56,6 +56,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if main_thread:
             signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
     return status or 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the arguments. Texts may stand behind options too, where argparse does not look for them: the
+    command's default `later` names them."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    later = getattr(options, "later", None)
+    if later is None or any(each.startswith("-") and " " not in each for each in rest):
+        if rest:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    elif later == "texts":
+        options.texts += rest
+    elif len(given := [each for each in (options.text, *rest) if each is not None]) > 1:
+        parser.error(f"{len(given)} texts, but one is read; put it in quotes: {' '.join(given)!r:.80}")
+    else:
+        options.text = given[0] if given else None
+    return options
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:
