@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from model_helpers import SEQUENCES, TEXTS, text_model, value_model
 
 from stepfold._runtime._programs import programs
@@ -23,3 +24,13 @@ def test_padding_changes_no_number() -> None:
         rows = model.encoded(inputs)
         alone = [model.run(*model.batch(rows, np.array([place])))[0] for place in range(len(inputs))]
         np.testing.assert_allclose(model.outputs(inputs), alone, rtol=2e-6, atol=2e-6)
+
+
+def test_what_is_no_list_of_texts_and_no_finite_number() -> None:
+    with pytest.raises(TypeError, match="give a list of texts, not NoneType"):
+        text_model().predict(None)  # type: ignore[arg-type]
+    for bad in (np.nan, np.inf, 1e39):
+        sequence = np.zeros((3, 3))
+        sequence[1, 1] = bad
+        with pytest.raises(ValueError, match="sequence 1 contains NaN, infinity or a number too large"):
+            value_model().predict([np.zeros((3, 3)), sequence])

@@ -207,6 +207,8 @@ def test_operands_of_other_shapes() -> None:
 
 def test_what_a_call_gives() -> None:
     made = from_onnx(lstm())
+    with pytest.raises(TypeError, match=r"must be a dict of arrays \('values'\), not ndarray"):
+        made.run(values())  # type: ignore[arg-type]
     with pytest.raises(OnnxError, match="the model's inputs are values; the call lacks values and has no x"):
         made.run({"x": X})
     with pytest.raises(OnnxError, match="the input values must be float32, not float64"):

@@ -54,11 +54,13 @@ def encoded(inputs: Texts | Sequences, given: Iterable[Any], dtype: np.dtype[Any
 
     Raises:
         TypeError: one text or array where a list of them is expected, or numbers where ids are.
-        ValueError: a sequence of another shape.
+        ValueError: a sequence of another shape, or with NaN, infinity or a number that `dtype` cannot hold.
     """
     if isinstance(inputs, Texts):
         if isinstance(given, str):
             raise TypeError("give a list of texts, not one text")
+        if not isinstance(given, Iterable):
+            raise TypeError(f"give a list of texts, not {type(given).__name__}")
         return inputs.vocabulary.encode_all(_checked_texts(given))
     arrays = [_checked_sequence(k, each, inputs.features, dtype) for k, each in enumerate(given)]
     if not arrays:
@@ -91,7 +93,14 @@ def _checked_sequence(k: int, given: Any, features: int | None, dtype: np.dtype[
         raise ValueError(
             f"sequence {k} has shape {array.shape}, expected (time, features) = (time, {features})"
         )
-    return array.astype(dtype)
+    with np.errstate(over="ignore"):
+        numbers = array.astype(dtype)
+    if not np.isfinite(numbers).all():
+        raise ValueError(
+            f"sequence {k} contains NaN, infinity or a number too large for {dtype}; "
+            "fill in or leave out those timesteps beforehand"
+        )
+    return numbers
 
 
 def batches(lengths: NDArray[np.int64], size: int, *, equal: bool) -> Iterator[NDArray[np.int64]]:

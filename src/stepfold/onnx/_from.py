@@ -68,6 +68,7 @@ class OnnxModel:
 
         Raises:
             OnnxError: an input is missing, unknown or does not fit; a node cannot compute with it, named.
+            TypeError: `inputs` is no mapping.
         """
         values: dict[str, Array | None] = {"": None, **self._arrays, **self._checked(inputs)}
         for node in self._nodes:
@@ -86,7 +87,10 @@ class OnnxModel:
         results = {name: values[name] for name in self.outputs}
         return {name: np.asarray(value, order="C") for name, value in results.items() if value is not None}
 
-    def _checked(self, given: Mapping[str, Any]) -> dict[str, Array]:
+    def _checked(self, given: Any) -> dict[str, Array]:
+        if not isinstance(given, Mapping):
+            names = ", ".join(repr(each.name) for each in self.inputs)
+            raise TypeError(f"inputs must be a dict of arrays ({names}), not {type(given).__name__}")
         known = {each.name: each for each in self.inputs}
         unknown = given.keys() - known.keys()
         missing = {n for n, each in known.items() if not each.optional} - given.keys()
