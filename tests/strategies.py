@@ -16,6 +16,8 @@ _BOUNDED: tuple[Callable[[Any], Any], ...] = (
     stepfold.sigmoid,
     stepfold.hard_sigmoid,
     stepfold.softsign,
+    stepfold.sin,
+    stepfold.cos,
 )
 """Functions with values between -1 and 1: new states must not grow from timestep to timestep."""
 _ANY: tuple[Callable[[Any], Any], ...] = (
@@ -33,6 +35,7 @@ _ANY: tuple[Callable[[Any], Any], ...] = (
     lambda v: stepfold.sqrt(stepfold.abs(v) + 0.25),
     lambda v: stepfold.layer_norm(v, 1.0, epsilon=0.1),
     lambda v: v - stepfold.mean(v),
+    lambda v: v / (1.0 + stepfold.abs(stepfold.logsumexp(v))),
     lambda v: v * stepfold.max(v),
     lambda v: 1.0 / (1.5 + v * v),
     lambda v: stepfold.tanh(v) ** 3,
@@ -48,6 +51,8 @@ _PAIRS: tuple[Callable[[Any, Any], Any], ...] = (
     stepfold.minimum,
     lambda a, b: stepfold.where(a > b, a, 0.5 * b),
     lambda a, b: stepfold.where(a <= 0.1, b, a * b),
+    lambda a, b: stepfold.where((a > b) & ~(a < 0.2), a, b),
+    lambda a, b: stepfold.where((stepfold.sum(a) > 0.0) | (b > a), stepfold.tanh(a), b),
     lambda a, b: a + stepfold.sum(b) * 0.1,
 )
 

@@ -69,6 +69,21 @@ def erf(x: T) -> T:
     return _unary("erf", x)
 
 
+def sin(x: T) -> T:
+    """Sine; kernels compute it for arguments up to 1e8."""
+    return _unary("sin", x)
+
+
+def cos(x: T) -> T:
+    """Cosine; kernels compute it for arguments up to 1e8."""
+    return _unary("cos", x)
+
+
+def square(x: Any) -> Any:
+    """`x * x`."""
+    return x * x
+
+
 def softplus(x: T) -> T:
     """`log(1 + exp(x))`."""
     return _unary("softplus", x)
@@ -87,6 +102,21 @@ def minimum(a: Any, b: Any) -> Any:
 def where(condition: Any, a: Any, b: Any) -> Any:
     """`a` where the condition (a comparison) holds, `b` elsewhere."""
     return _call("where", condition, a, b)
+
+
+def logical_and(a: Any, b: Any) -> Any:
+    """Whether both conditions hold: `a & b`."""
+    return _call("logical_and", a, b)
+
+
+def logical_or(a: Any, b: Any) -> Any:
+    """Whether one of two conditions holds, or both: `a | b`."""
+    return _call("logical_or", a, b)
+
+
+def logical_not(a: Any) -> Any:
+    """Whether a condition does not hold: `~a`."""
+    return _call("logical_not", a)
 
 
 def sum(x: Any) -> Any:
@@ -214,6 +244,12 @@ def hard_shrink(x: Any, threshold: float = 0.5) -> Any:
 def log_sigmoid(x: Any) -> Any:
     """`log(sigmoid(x))`."""
     return -softplus(-x)
+
+
+def logsumexp(x: Any) -> Any:
+    """`log(sum(exp(x)))` over the units of a row: a per-row scalar."""
+    top = max(x)
+    return top + log(sum(exp(x - top)))
 
 
 def softmax(x: Any) -> Any:

@@ -75,7 +75,7 @@ def _function(op: str) -> Callable[..., Node]:
 
 add, subtract, multiply, divide, negate = map(_function, ("add", "subtract", "multiply", "divide", "negate"))
 less, greater, equal, where = map(_function, ("less", "greater", "equal", "where"))
-exp, sigmoid, sum_over_units = map(_function, ("exp", "sigmoid", "sum"))
+exp, sigmoid, sin, cos, sum_over_units = map(_function, ("exp", "sigmoid", "sin", "cos", "sum"))
 matmul, matmul_transposed = map(_function, ("matmul", "matmul_transposed"))
 
 
@@ -189,6 +189,16 @@ def _exp_rule(y: Node) -> Node:
 
 
 @_slope
+def _sin_rule(y: Node) -> Node:
+    return cos(y.inputs[0])
+
+
+@_slope
+def _cos_rule(y: Node) -> Node:
+    return negate(sin(y.inputs[0]))
+
+
+@_slope
 def _tanh_rule(y: Node) -> Node:
     return subtract(1.0, multiply(y, y))
 
@@ -266,6 +276,7 @@ def _onnx(lowering: str | Callable[..., Any]) -> Callable[..., Any]:
 _each = functools.partial(_row, broadcast_dims)
 _save = functools.partial(_row, broadcast_dims, save=True)
 _comparison = functools.partial(_row, broadcast_dims, boolean=True)
+_logical = functools.partial(_row, broadcast_dims, boolean=True)
 _reduction = functools.partial(_row, reduction_dims, save=True)
 _product = functools.partial(_row, save=True)
 
@@ -282,6 +293,8 @@ TABLE: dict[str, Operation] = {
     "exp":      _save(np.exp,      _exp_rule,      "exp",      "Exp",  "exp({})",  r"\exp({})"),
     "log":      _save(np.log,      _log_rule,      "log",      "Log",  "log({})",  r"\log({})"),
     "sqrt":     _save(np.sqrt,     _sqrt_rule,     "sqrt",     "Sqrt", "sqrt({})", r"\sqrt{{{}}}"),
+    "sin":      _save(np.sin,      _sin_rule,      "sin",      "Sin",  "sin({})",  r"\sin({})"),
+    "cos":      _save(np.cos,      _cos_rule,      "cos",      "Cos",  "cos({})",  r"\cos({})"),
     "sigmoid": _save(
         _numpy_ops.sigmoid, _sigmoid_rule, "sigmoid", "Sigmoid", "sigmoid({})", r"\sigma({})"),
     "relu": _save(_numpy_ops.relu, _relu_rule, _lower_relu, "Relu", "relu({})", r"\text{{relu}}({})"),
@@ -300,6 +313,9 @@ TABLE: dict[str, Operation] = {
         np.greater_equal, _none, "greater_equal", "GreaterOrEqual", "{} >= {}", r"{} \ge {}"),
     "equal": _comparison(np.equal, _none, "equal", "Equal", "{} == {}", "{} = {}"),
     "not_equal": _comparison(np.not_equal, _none, "not_equal", _onnx_not_equal, "{} != {}", r"{} \ne {}"),
+    "logical_and": _logical(np.logical_and, _none, "logical_and", "And", "{} & {}", r"{} \land {}"),
+    "logical_or": _logical(np.logical_or, _none, "logical_or", "Or", "{} | {}", r"{} \lor {}"),
+    "logical_not": _logical(np.logical_not, _none, "logical_not", "Not", "~{}", r"\lnot {}"),
     "sum": _reduction(
         _numpy_ops.sum_over_units, _sum_rule, None, lambda b, x: b.reduction("ReduceSum", x), "sum({})",
         r"\text{{sum}}({})"),
@@ -315,6 +331,12 @@ TABLE: dict[str, Operation] = {
 
 REDUCTIONS = ("sum", "max")
 PRODUCTS = ("matmul", "matmul_transposed")
+LOGICAL = ("logical_and", "logical_or", "logical_not")
+
+
+def takes_condition(op: str, position: int) -> bool:
+    """Whether an input of an operation must be boolean; the others must not."""
+    return op in LOGICAL or (op == "where" and position == 0)
 
 
 def units_count() -> Node:

@@ -24,7 +24,7 @@ from ._graph import (
     topological_order,
 )
 from ._hyperparameters import Number, checked_number
-from ._ops import PRODUCTS, TABLE, apply
+from ._ops import PRODUCTS, TABLE, apply, takes_condition
 
 FORMAT = 1
 MAX_CHARACTERS = 4_000_000
@@ -265,7 +265,7 @@ class _Nodes:
         for position, i in enumerate(inputs):
             if i.dims == FEATURES and op not in PRODUCTS:
                 raise ValueError(f"{op} cannot take a value with the axes (features,)")
-            if i.boolean != (op == "where" and position == 0):
+            if i.boolean != takes_condition(op, position):
                 raise ValueError(f"input {position} of {op} is {'' if i.boolean else 'not '}a comparison")
         found = apply(op, *inputs)
         if found.dims not in (SCALAR, UNITS):

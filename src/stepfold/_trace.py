@@ -87,6 +87,21 @@ class Traced:
     def __rmatmul__(self, other: Any) -> Traced:
         return _matmul(other, self)
 
+    def __and__(self, other: Any) -> Traced:
+        return traced("logical_and", self, other)
+
+    def __rand__(self, other: Any) -> Traced:
+        return traced("logical_and", other, self)
+
+    def __or__(self, other: Any) -> Traced:
+        return traced("logical_or", self, other)
+
+    def __ror__(self, other: Any) -> Traced:
+        return traced("logical_or", other, self)
+
+    def __invert__(self) -> Traced:
+        return traced("logical_not", self)
+
     def __lt__(self, other: Any) -> Traced:
         return traced("less", self, other)
 
@@ -221,10 +236,14 @@ def traced(op: str, *inputs: Any) -> Traced:
     for position, node in enumerate(nodes):
         if node.op == "input":
             raise error_here("the input has features, not units; project it first with a kernel, W @ x")
-        if node.boolean and not (op == "where" and position == 0):
+        if node.boolean and not _ops.takes_condition(op, position):
             raise error_here("a comparison is boolean; use it as the condition of where(condition, a, b)")
     if op == "where" and not nodes[0].boolean:
         raise error_here("where needs a comparison as its condition, where(a > b, …, …)")
+    if op in _ops.LOGICAL and not all(node.boolean for node in nodes):
+        raise error_here(
+            "&, | and ~ join comparisons, and bind more strongly than they; write (a > b) & (c > d)"
+        )
     try:
         return Traced(_ops.apply(op, *nodes))
     except ValueError as error:

@@ -289,6 +289,18 @@ def test_comparisons() -> None:
         == "a comparison is boolean; use it as the condition of where(condition, a, b)"
     )
 
+    def values(x, h, *, W):
+        return where(W @ x > h & h > 0, h, 0.0)
+
+    assert message(values, "return") == (
+        "&, | and ~ join comparisons, and bind more strongly than they; write (a > b) & (c > d)"
+    )
+
+    def number_beside(x, h, *, W):
+        return where((W @ x > h) | True, h, 0.0)
+
+    assert message(number_beside, "return").startswith("&, | and ~ join comparisons")
+
     def condition(x, h, *, W):
         return where(h, W @ x, 0.0)
 

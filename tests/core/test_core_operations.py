@@ -191,13 +191,18 @@ def test_numpy_implementations_at_infinity(op: str) -> None:
 def test_functions_on_arrays_are_the_numpy_implementations() -> None:
     random = np.random.default_rng(0)
     a, b = random.standard_normal((2, 5)), random.standard_normal((2, 5))
-    for name in ("tanh", "sigmoid", "relu", "exp", "abs", "erf", "softplus"):
+    for name in ("tanh", "sigmoid", "relu", "exp", "abs", "erf", "softplus", "sin", "cos"):
         np.testing.assert_array_equal(getattr(stepfold, name)(a), TABLE[name].numpy(a))
     np.testing.assert_array_equal(stepfold.log(np.abs(a)), np.log(np.abs(a)))
     np.testing.assert_array_equal(stepfold.sqrt(np.abs(a)), np.sqrt(np.abs(a)))
     np.testing.assert_array_equal(stepfold.maximum(a, b), np.maximum(a, b))
     np.testing.assert_array_equal(stepfold.minimum(a, 0.0), np.minimum(a, 0.0))
     np.testing.assert_array_equal(stepfold.where(a > b, a, b), np.maximum(a, b))
+    np.testing.assert_array_equal(stepfold.logical_and(a > b, a > 0), (a > b) & (a > 0))
+    np.testing.assert_array_equal(stepfold.logical_or(a > b, a > 0), (a > b) | (a > 0))
+    np.testing.assert_array_equal(stepfold.logical_not(a > b), a <= b)
+    np.testing.assert_array_equal(stepfold.square(a), a * a)
+    np.testing.assert_allclose(stepfold.logsumexp(a + 800.0), np.log(np.exp(a).sum(1, keepdims=True)) + 800)
     np.testing.assert_array_equal(stepfold.clip(a, -0.5, 0.5), np.clip(a, -0.5, 0.5))
     np.testing.assert_allclose(stepfold.sum(a), a.sum(1, keepdims=True))
     np.testing.assert_allclose(stepfold.mean(a[0]), a[0].mean())
@@ -260,20 +265,32 @@ def test_a_new_operation_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
     row = TABLE["tanh"]
     sine = Operation(
         row.dims,
-        np.sin,
+        np.sinh,
         lambda y, d: (d,),
         lambda w, a: a,
-        lambda b, a: b.operator("Sin", a),
-        "sin({})",
-        r"\sin({})",
+        lambda b, a: b.operator("Sinh", a),
+        "sinh({})",
+        r"\sinh({})",
     )
-    monkeypatch.setitem(TABLE, "sin", sine)
-    y = apply("sin", A)
+    monkeypatch.setitem(TABLE, "sinh", sine)
+    y = apply("sinh", A)
     assert y.dims == UNITS
-    assert evaluate([A, y], {("state", "a"): np.array([0.5])}, 1, np.float64)[id(y)] == np.sin(0.5)
+    assert evaluate([A, y], {("state", "a"): np.array([0.5])}, 1, np.float64)[id(y)] == np.sinh(0.5)
 
 
 def test_scalars_are_broadcast_over_units() -> None:
     y = multiply(apply("sum", A), constant(1.0, UNITS))
     assert y.dims == UNITS
     assert apply("sum", A).dims == SCALAR
+
+
+def test_conditions_are_written_with_the_parentheses_that_python_needs() -> None:
+    @stepfold.cell
+    def step(x, h, c, *, W):
+        small = (W @ x > h) & ((h > c) | ~(c <= 0.0))
+        return stepfold.where(small, stepfold.sin(h), stepfold.cos(c) ** 2), c
+
+    text = step.show()
+    assert "where((W @ x > h) & ((h > c) | ~(c <= 0)), sin(h), cos(c)**2)" in text
+    assert r"h_{t-1}) \land ((h_{t-1} > c_{t-1}) \lor \lnot (c_{t-1} \le 0))" in step.show("latex")
+    assert stepfold.Cell.from_json(step.to_json()) == step

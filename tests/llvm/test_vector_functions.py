@@ -1,7 +1,7 @@
-"""exp, log, tanh, sigmoid and erf on every target that this processor can run, against higher precision.
+"""exp, log, tanh, sigmoid, erf, sin and cos on every target that this processor can run, against more digits.
 
 Errors are counted in units in the last place (ulp) of the exact result. The bounds, for every value:
-float32 two units (erf: four), float64 four units (erf: 1e-14 relative).
+float32 two units (erf: four), float64 four units (erf: 1e-14 relative); sin and cos up to their range.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 from vector_helpers import DTYPES, SPECIAL, TARGETS, run
 
+from stepfold._llvm._periodic import RANGE
 from stepfold._llvm._vectors import Vectors
 
-FUNCTIONS = ("exp", "log", "tanh", "sigmoid", "erf")
+FUNCTIONS = ("exp", "log", "tanh", "sigmoid", "erf", "sin", "cos")
+PERIODIC = ("sin", "cos")
 BOUNDS = {np.float32: dict.fromkeys(FUNCTIONS, 2.0) | {"erf": 4.0}, np.float64: dict.fromkeys(FUNCTIONS, 4.0)}
 
 
@@ -31,6 +33,8 @@ REFERENCES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "tanh": np.tanh,
     "sigmoid": _sigmoid,
     "erf": np.vectorize(math.erf, otypes=[np.float64]),
+    "sin": np.sin,
+    "cos": np.cos,
 }
 
 
@@ -54,6 +58,9 @@ def check(function: str, x: np.ndarray, result: np.ndarray, right: np.ndarray) -
     with np.errstate(all="ignore"):
         rounded = right.astype(x.dtype)
     doubtful = np.flatnonzero((result != rounded) & ~(np.isnan(result) & np.isnan(right)))
+    if function in PERIODIC:  # beyond their range they are bounded, and no more
+        assert not (np.abs(result) > 1).any()
+        doubtful = doubtful[~(np.abs(x[doubtful]) > RANGE) | np.isinf(x[doubtful])]
     x, result, right = x[doubtful], result[doubtful], right[doubtful]
     error, bound = units(result, right), BOUNDS[x.dtype.type][function]
     if function == "erf" and x.dtype == np.float64:
@@ -97,7 +104,7 @@ def test_functions_stay_within_their_bounds(function: str, name: str, bits: int)
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("function", ["exp", "log", "tanh", "sigmoid"])
+@pytest.mark.parametrize("function", ["exp", "log", "tanh", "sigmoid", "sin", "cos"])
 def test_every_float32(function: str) -> None:
     for start in range(0, 1 << 32, 1 << 21):
         x = np.arange(start, start + (1 << 21), dtype=np.uint64).astype(np.uint32).view(np.float32)
@@ -120,6 +127,8 @@ def test_limits_and_signs(name: str, bits: int) -> None:
         "tanh": [0.0, -0.0, 1, -1, math.nan],
         "sigmoid": [0.5, 0.5, 1, 0, math.nan],
         "erf": [0.0, -0.0, 1, -1, math.nan],
+        "sin": [0.0, -0.0, math.nan, math.nan, math.nan],
+        "cos": [1, 1, math.nan, math.nan, math.nan],
     }
     for function, values in expected.items():
         result = run(getattr(Vectors, function), name, x)
@@ -142,6 +151,17 @@ def test_ranges_and_odd_functions(name: str, bits: int) -> None:
     for both in (x, -x):
         result = run(Vectors.sigmoid, name, both)
         assert np.all((result > 0) & (result <= 1))
+
+
+@pytest.mark.parametrize("bits", DTYPES)
+@pytest.mark.parametrize("name", TARGETS)
+def test_sin_and_cos_up_to_their_range_and_near_their_zeros(name: str, bits: int) -> None:
+    rng = np.random.default_rng(6)
+    quarters = np.concatenate([np.arange(2000), np.arange(1, int(RANGE / 1.6), 9973)]) * (np.pi / 2)
+    x = np.concatenate([quarters, -quarters, *(rng.uniform(-s, s, 30_000) for s in (1e3, 1e5, RANGE))])
+    x = x.astype(DTYPES[bits])
+    for function in PERIODIC:
+        check(function, x, run(getattr(Vectors, function), name, x), reference(function, x))
 
 
 @pytest.mark.parametrize("name", TARGETS)

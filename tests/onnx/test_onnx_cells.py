@@ -14,7 +14,7 @@ from onnx_helpers import BATCH, TIME, check, feed_of, holes, kinds, layer, model
 
 import stepfold
 from stepfold import Cell, cell, cells
-from stepfold._ops import PRODUCTS, REDUCTIONS, TABLE
+from stepfold._ops import LOGICAL, PRODUCTS, REDUCTIONS, TABLE
 from stepfold._reference import Reference
 from stepfold.model import MERGES, BidirectionalLayer
 from stepfold.onnx import to_onnx
@@ -38,7 +38,9 @@ def test_every_lowering_computes_the_operation(op: str) -> None:
         arrays[0] = random.standard_normal((5, 5)).astype(np.float32)
     if op == "where":
         arrays[0] = arrays[0] > 0
-    if row.boolean:
+    if op in LOGICAL:
+        arrays = [a > 0 for a in arrays]
+    elif row.boolean:
         arrays[1][:, :2] = arrays[0][:, :2]
     b = Builder(np.dtype(np.float32))
     names = [f"in{k}" for k in range(row.arity)]

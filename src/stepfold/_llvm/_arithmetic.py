@@ -179,6 +179,21 @@ class Arithmetic:
         """`a` in the lanes where the mask is true, `b` in the others."""
         return self.function.select(mask, a, b)
 
+    def logical_and(self, a: Value, b: Value) -> Value:
+        """Where both masks are true."""
+        return self._mask("and", a, b.name)
+
+    def logical_or(self, a: Value, b: Value) -> Value:
+        """Where one of two masks is true, or both."""
+        return self._mask("or", a, b.name)
+
+    def logical_not(self, a: Value) -> Value:
+        """Where a mask is false."""
+        return self._mask("xor", a, "splat (i1 true)")
+
+    def _mask(self, operation: str, a: Value, other: str) -> Value:
+        return self.function.emit(f"<{self.lanes} x i1>", f"{operation} {a}, {other}")
+
     # ---- bits ----------------------------------------------------------------------------------------------
 
     def to_bits(self, a: Value) -> Value:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from . import _functions
+from . import _functions, _periodic
 from ._arithmetic import Arithmetic
 from ._text import Value
 
 
 class Vectors(Arithmetic):
-    """Writes vector operations into a function: those of one instruction, and `exp` to `erf`.
+    """Writes vector operations into a function: those of one instruction, and `exp` to `cos`.
 
     The text of a function is the same for every target: no call leaves the kernel.
     """
@@ -32,3 +32,11 @@ class Vectors(Arithmetic):
     def erf(self, x: Value) -> Value:
         """The error function."""
         return _functions.erf(self, x)
+
+    def sin(self, x: Value) -> Value:
+        """The sine; right up to `_periodic.RANGE`."""
+        return _periodic.sin(self, x)
+
+    def cos(self, x: Value) -> Value:
+        """The cosine; right up to `_periodic.RANGE`."""
+        return _periodic.cos(self, x)

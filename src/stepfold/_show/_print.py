@@ -12,7 +12,7 @@ from ._patterns import Matcher
 
 Style = Literal["text", "latex"]
 
-_COMPARISON, _SUM, _MINUS, _TIMES, _POWER, _ATOM = 0, 1, 2, 3, 4, 5
+_COMPARISON, _OR, _AND, _SUM, _MINUS, _TIMES, _POWER, _ATOM = range(8)
 _PRECEDENCE: dict[str, tuple[int, tuple[int, ...]]] = {
     "{} + {}": (_SUM, (_SUM, _SUM)),
     "{} - {}": (_SUM, (_SUM, _MINUS)),
@@ -22,6 +22,9 @@ _PRECEDENCE: dict[str, tuple[int, tuple[int, ...]]] = {
     "{} @ {}": (_TIMES, (_ATOM, _ATOM)),
     "{}.T @ {}": (_TIMES, (_ATOM, _ATOM)),
     "{}**2": (_POWER, (_ATOM,)),
+    "{} | {}": (_OR, (_OR, _AND)),
+    "{} & {}": (_AND, (_AND, _SUM)),
+    "~{}": (_MINUS, (_POWER,)),
     **{f"{{}} {symbol} {{}}": (_COMPARISON, (_SUM, _SUM)) for symbol in ("<", "<=", ">", ">=", "==", "!=")},
 }
 """Operator precedence: that of an infix operation, and the least that each operand needs without parentheses.

@@ -231,6 +231,7 @@ OPERATORS: Mapping[str, Row] = {
     "ReduceProd": _reduction(np.prod), "ReduceSum": _reduction(np.sum),
     "Cast": _row(_cast, "to"), "CastLike": _row(lambda _, value, like: value.astype(like.dtype)),
     "Concat": _row(_concat, "axis"),
+    "Cos": _elementwise(np.cos), "Sin": _elementwise(np.sin),
     "Constant": _row(_constant, "value", "value_float", "value_floats", "value_int", "value_ints"),
     "ConstantOfShape": _row(_constant_of_shape, "value"),
     "CumSum": _row(lambda _, value, axis: np.cumsum(value, int(np.ravel(axis)[0]), value.dtype)),
