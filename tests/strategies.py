@@ -65,8 +65,9 @@ def cells(draw: Callable[..., Any], most_states: int = 3) -> Cell:
     return from_recipe(states, recipe)
 
 
-# A recipe is a list of lines, each making one more value from earlier ones: ("kernel",), ("recurrent", i),
-# ("vector", i), ("scalar", i), ("one", function, i), ("two", function, i, j). Values 0… are the states.
+# A recipe is a list of lines, each making one more value from earlier ones: ("kernel",), ("recurrent", i,
+# whether less its transpose), ("vector", i), ("scalar", i), ("one", function, i), ("two", function, i,
+# j). Values 0… are the states.
 _LINES = ("kernel", "recurrent", "vector", "scalar", "one", "two")
 
 
@@ -80,7 +81,9 @@ def _recipes(draw: Callable[..., Any], states: int) -> list[tuple[Any, ...]]:
         late_value = st.integers(max(0, count - 3), count - 1)
         if kind == "kernel":
             lines.append(("kernel",))
-        elif kind in ("recurrent", "vector", "scalar"):
+        elif kind == "recurrent":
+            lines.append((kind, draw(any_value), draw(st.booleans())))
+        elif kind in ("vector", "scalar"):
             lines.append((kind, draw(any_value)))
         elif kind == "one":
             lines.append(("one", draw(st.integers(0, len(_ANY) - 1)), draw(late_value)))
@@ -105,6 +108,8 @@ def from_recipe(states: list[str], recipe: list[tuple[Any, ...]]) -> Cell:
                 values.append(parameters[f"W{k}"] @ x)
             elif kind == "recurrent":
                 values.append(parameters[f"U{k}"] @ values[rest[0]])
+                if rest[1]:
+                    values[-1] = values[-1] - parameters[f"U{k}"].T @ values[rest[0]]
             elif kind == "vector":
                 values.append(values[rest[0]] + parameters[f"b{k}"])
             elif kind == "scalar":

@@ -10,6 +10,8 @@ _NAMES = {
     "absolute": "abs", "fabs": "abs", "amax": "max", "add": "+", "matmul": "@", "dot": "@",
 }  # fmt: skip
 """NumPy's names of what is called otherwise in the cell language."""
+_CALLERS = ("numpy", "jax", "jaxlib", "torch", "keras", "tensorflow")
+"""Packages whose functions a user may call on a value of the step."""
 
 
 class CellError(TypeError):
@@ -26,9 +28,20 @@ def user_location() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
+def line_of(error: BaseException) -> str:
+    """Return the line, file:line, of the innermost of the user's frames that an error passed."""
+    found, trace = "", error.__traceback__
+    while trace is not None:
+        if not _is_internal(trace.tb_frame):
+            found = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found
+
+
 def _is_internal(frame: FrameType) -> bool:
     module = str(frame.f_globals.get("__name__", ""))
-    return module.partition(".")[0] == _PACKAGE and not module.startswith(f"{_PACKAGE}.cells")
+    package = module.partition(".")[0]
+    return package in _CALLERS or (package == _PACKAGE and not module.startswith(f"{_PACKAGE}.cells"))
 
 
 def error_here(text: str) -> CellError:
@@ -36,10 +49,10 @@ def error_here(text: str) -> CellError:
     return CellError(f"{user_location()}: {text}")
 
 
-def numpy_error(name: str) -> CellError:
-    """Return the error of a NumPy function that was called on a value of the step."""
+def function_error(package: str, name: str) -> CellError:
+    """Return the error of another package's function that was called on a value of the step."""
     return error_here(
-        f"numpy.{name} cannot take a value of the step; use stepfold's functions ({suggestion(name)})"
+        f"{package}.{name} cannot take a value of the step; use stepfold's functions ({suggestion(name)})"
     )
 
 

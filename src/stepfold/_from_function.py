@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from . import _ops
 from ._declared import declared_axes
-from ._errors import CellError
+from ._errors import CellError, line_of
 from ._graph import FEATURES, SCALAR, UNITS, Dims, Node, constant, leaf
 from ._hyperparameters import Number, checked_number
 from ._step import Step
 from ._step_json import checked_kernels
 from ._trace import Parameter, Traced, as_node
+
+_PACKAGE = __name__.partition(".")[0]
+_NAMES = re.compile(r"\b(Traced|Parameter|Transposed)\b")
 
 
 @dataclass(frozen=True)
@@ -84,11 +90,47 @@ def trace(
     vectors: Mapping[str, float],
     kernels: Mapping[str, tuple[str, float]],
 ) -> Step:
-    """Call the function once on traced values and return the step that it computes."""
+    """Call the function on traced values and return the step that it computes.
+
+    It is called twice, which must give the same graph: a random number would be fixed when a cell is made.
+    """
+    step = _traced(signature, hyperparameters, vectors, kernels)
+    if not str(signature.function.__module__).startswith(f"{_PACKAGE}."):
+        again = _traced(signature, hyperparameters, vectors, kernels)
+        if step.outputs != again.outputs:
+            raise CellError(
+                f"{signature.where}: {step.name} computes something else each time it is called; a random "
+                "number (random, numpy.random) would be drawn once, when the step is traced, and stay the "
+                "same at every timestep; make it an input or a parameter, or give the layer dropout="
+            )
+    return step
+
+
+def _traced(
+    signature: Signature,
+    hyperparameters: Mapping[str, Number],
+    vectors: Mapping[str, float],
+    kernels: Mapping[str, tuple[str, float]],
+) -> Step:
     where, name, states = signature.where, signature.function.__name__, signature.states
     parameters = {parameter: Parameter(parameter, axes) for parameter, axes in signature.parameters.items()}
     values = [Traced(leaf("input", dims=FEATURES)), *(Traced(leaf("state", s)) for s in states)]
-    result = signature.function(*values, **parameters, **hyperparameters)
+    try:
+        result = signature.function(*values, **parameters, **hyperparameters)
+    except TypeError as error:  # of a function that knows no values of a step
+        if isinstance(error, CellError) or not _NAMES.search(str(error)):
+            raise
+        told = str(error).partition("\n")[0].rstrip(".")
+        raise CellError(
+            f"{line_of(error)}: {told}; use stepfold's functions (stepfold.tanh, …) and + - * / ** @"
+        ) from error
+    if result is None and len(states) > 1:
+        raise CellError(f"{where}: {name} returns nothing; end the step with return {', '.join(states)}")
+    if isinstance(result, Iterable) and not isinstance(result, (tuple, list, Traced, np.ndarray)):
+        raise CellError(
+            f"{where}: {name} returns a {type(result).__name__}; "
+            f"return the new states alone, return {', '.join(states)}"
+        )
     new = list(result) if isinstance(result, (tuple, list)) else [result]
     if len(new) != len(states):
         raise CellError(

@@ -1,4 +1,4 @@
-"""Traced values: a step's function is called on them once, and its operations become the graph."""
+"""Traced values: a step's function is called on them, and its operations become the graph."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from . import _ops
 from ._declared import KINDS
-from ._errors import error_here, numpy_error, suggestion, user_location
+from ._errors import error_here, function_error, suggestion, user_location
 from ._graph import FEATURES, KERNEL, RECURRENT_KERNEL, SCALAR, UNITS, Dims, Node, constant, leaf
 
 _UFUNCS = {
@@ -123,12 +123,18 @@ class Traced:
     __hash__ = None  # type: ignore[assignment]
 
     def __bool__(self) -> bool:
-        raise error_here("a step cannot branch on a value that it computes; write where(condition, a, b)")
+        raise error_here(
+            "a step cannot branch on a value that it computes; "
+            "write where(condition, a, b), and &, | and ~ for and, or and not"
+        )
 
     def __getitem__(self, key: object) -> Never:
         raise error_here(
             "a step computes all units of a row at once, it cannot index them; use another parameter or state"
         )
+
+    def __setitem__(self, key: object, value: object) -> Never:
+        raise error_here("a value of the step cannot be changed in place; choose with where(condition, a, b)")
 
     def __iter__(self) -> Never:
         raise error_here(
@@ -157,15 +163,19 @@ class Traced:
             "a value of the step is not an array while traced; use stepfold's functions (stepfold.tanh, …)"
         )
 
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Never:
+        raise function_error("torch", getattr(function, "__name__", "…"))
+
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         for value in inputs:
             _refuse_array(value)
         if method == "__call__" and ufunc in _UFUNCS:
             return traced(_UFUNCS[ufunc], *inputs)
-        raise numpy_error(ufunc.__name__)
+        raise function_error("numpy", ufunc.__name__)
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Never:
-        raise numpy_error(function.__name__)
+        raise function_error("numpy", function.__name__)
 
     def __repr__(self) -> str:
         return f"<{self.node!r}>"
@@ -201,8 +211,57 @@ class Parameter(Traced):
             )
         return leaf("parameter", self.name, dims=dims)
 
+    @property
+    def T(self) -> Transposed:
+        """The recurrent kernel with its axes exchanged: `U.T @ h`."""
+        return Transposed(self)
+
     def __repr__(self) -> str:
         return f"<parameter {self.name}>"
+
+
+class Transposed:
+    """The transpose of a recurrent kernel, which can only be multiplied with a value."""
+
+    __slots__ = ("_matrix",)
+    __array_ufunc__ = None
+
+    def __init__(self, matrix: Parameter) -> None:
+        self._matrix = matrix
+
+    @property
+    def T(self) -> Parameter:
+        """The recurrent kernel."""
+        return self._matrix
+
+    def __matmul__(self, other: Any) -> Traced:
+        name = f"{self._matrix.name}.T"
+        if isinstance(other, (Parameter, Transposed)):
+            raise error_here(f"{name} @ … multiplies two parameters; do that once, outside the step")
+        if self._matrix.dims == KERNEL:
+            raise error_here(f"{name} @ … would have the axes (features,); only a recurrent kernel has a .T")
+        node = as_node(other)
+        if node.boolean or node.dims != UNITS:
+            raise error_here(f"{name} @ … needs a value (units,) that is no comparison on its right")
+        return Traced(
+            _ops.matmul_transposed(self._matrix.use(RECURRENT_KERNEL, f"as {KINDS[RECURRENT_KERNEL]}"), node)
+        )
+
+    def __getattr__(self, name: str) -> Never:
+        raise AttributeError(f"{user_location()}: {self!r} has no attribute {name!r}; write {self!r} @ h")
+
+    def _refuse(self, other: Any = None) -> Never:
+        name = self._matrix.name
+        raise error_here(
+            f"{name}.T can only stand on the left of @; write {name}.T @ h, "
+            f"and ({name} - {name}.T) @ h as {name} @ h - {name}.T @ h"
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
+    __neg__ = __rmatmul__ = _refuse
+
+    def __repr__(self) -> str:
+        return f"{self._matrix.name}.T"
 
 
 def as_node(value: Any) -> Node:
@@ -216,6 +275,8 @@ def as_node(value: Any) -> Node:
             )
         return constant(float(value))
     _refuse_array(value)
+    if isinstance(value, Transposed):
+        value._refuse()
     raise error_here(
         f"{value!r} ({type(value).__name__}) cannot be an operand in a step; "
         "values of the step and numbers can"
@@ -253,7 +314,9 @@ def traced(op: str, *inputs: Any) -> Traced:
 def _matmul(matrix: Any, vector: Any) -> Traced:
     _refuse_array(matrix)
     if not isinstance(matrix, Parameter):
-        swapped = f"{vector.name} @ …" if isinstance(vector, Parameter) else "W @ x or U @ h"
+        swapped = "W @ x or U @ h; the dot product of two values is sum(a * b)"
+        if isinstance(vector, (Parameter, Transposed)):
+            swapped = f"{vector if isinstance(vector, Transposed) else vector.name} @ …"
         raise error_here(f"the left side of @ must be a parameter (a keyword-only argument); write {swapped}")
     if isinstance(vector, Parameter):
         raise error_here(

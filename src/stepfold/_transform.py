@@ -52,7 +52,7 @@ def recurrent_kernels(step: Step) -> tuple[str, ...]:
     used = {
         str(n.inputs[0].attributes[0])
         for n in step.nodes
-        if n.op == "matmul" and _ops.is_recurrent_kernel(n.inputs[0])
+        if n.op in _ops.PRODUCTS and _ops.is_recurrent_kernel(n.inputs[0])
     }
     return tuple(name for name in step.parameters if name in used)
 
@@ -71,11 +71,11 @@ def recurrent_dropout(step: Step) -> Step:
     """
 
     def rule(op: str, inputs: tuple[Node, ...]) -> Node | None:
-        if op != "matmul" or not _ops.is_recurrent_kernel(inputs[0]):
+        if op not in _ops.PRODUCTS or not _ops.is_recurrent_kernel(inputs[0]):
             return None
         kernel, operand = inputs
         mask = leaf(*recurrent_dropout_leaf(str(kernel.attributes[0])), dims=UNITS)
-        return _ops.matmul(kernel, _ops.multiply(operand, mask))
+        return _ops.apply(op, kernel, _ops.multiply(operand, mask))
 
     return _renamed(step, "recurrent dropout", rewritten(step, rule))
 

@@ -9,6 +9,7 @@ from ._linear import min_gru, min_lstm, qrnn, rwkv, sru, t_rnn
 from ._lstm import carry_lstm, coupled_lstm, layer_norm_lstm, lstm, lstm_with, peephole_lstm
 from ._lstm_variants import multiplicative_lstm, nas, original_lstm, ran, slstm
 from ._minimal import atr, brc, janet, li_gru, mgu, mi_rnn, minimal_rnn, nbrc, scrn, star
+from ._rotations import antisymmetric_rnn, hgrn, lru
 from ._simple import indrnn, irnn, simple_rnn, simple_rnn_relu, simple_rnn_with, ugrnn
 
 FAMILIES: dict[str, tuple[Cell, ...]] = {
@@ -27,8 +28,8 @@ FAMILIES: dict[str, tuple[Cell, ...]] = {
     ),
     "gated recurrent units": (gru, gru_reset_before, layer_norm_gru, mut3),
     "one or two gates": (ugrnn, mgu, janet, li_gru, minimal_rnn, star, atr, brc, nbrc, fast_grnn),
-    "linear in the state": (min_gru, min_lstm, t_rnn, qrnn, sru, rwkv),
-    "differential equations": (leaky_rnn, co_rnn, unicornn, lem, cfc),
+    "linear in the state": (min_gru, min_lstm, t_rnn, qrnn, sru, rwkv, lru, hgrn),
+    "differential equations": (leaky_rnn, antisymmetric_rnn, co_rnn, unicornn, lem, cfc),
     "several layers a timestep": (rhn,),
 }
 """The built-in cells by what they have in common."""
@@ -51,6 +52,7 @@ def by_name(name: str) -> Cell:
 
 __all__ = [
     "FAMILIES",
+    "antisymmetric_rnn",
     "atr",
     "brc",
     "by_name",
@@ -63,6 +65,7 @@ __all__ = [
     "gru",
     "gru_reset_before",
     "gru_with",
+    "hgrn",
     "indrnn",
     "irnn",
     "janet",
@@ -71,6 +74,7 @@ __all__ = [
     "leaky_rnn",
     "lem",
     "li_gru",
+    "lru",
     "lstm",
     "lstm_with",
     "mgu",
