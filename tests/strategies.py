@@ -66,7 +66,7 @@ def cells(draw: Callable[..., Any], most_states: int = 3) -> Cell:
 
 
 # A recipe is a list of lines, each making one more value from earlier ones: ("kernel",), ("recurrent", i,
-# whether less its transpose), ("vector", i), ("scalar", i), ("one", function, i), ("two", function, i,
+# whether less half its transpose), ("vector", i), ("scalar", i), ("one", function, i), ("two", function, i,
 # j). Values 0… are the states.
 _LINES = ("kernel", "recurrent", "vector", "scalar", "one", "two")
 
@@ -109,7 +109,7 @@ def from_recipe(states: list[str], recipe: list[tuple[Any, ...]]) -> Cell:
             elif kind == "recurrent":
                 values.append(parameters[f"U{k}"] @ values[rest[0]])
                 if rest[1]:
-                    values[-1] = values[-1] - parameters[f"U{k}"].T @ values[rest[0]]
+                    values[-1] = values[-1] - 0.5 * (parameters[f"U{k}"].T @ values[rest[0]])
             elif kind == "vector":
                 values.append(values[rest[0]] + parameters[f"b{k}"])
             elif kind == "scalar":

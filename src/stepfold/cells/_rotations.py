@@ -6,12 +6,12 @@ from .._cell import cell
 from .._language import cos, exp, sigmoid, silu, sin, tanh
 
 
-@cell(vectors={"nu": -2.97, "theta": -1.2, "gamma": -1.16})
+@cell(vectors={"nu": -3.0, "theta": -1.25, "gamma": -1.1875})
 def lru(x, h, a, b, *, B_re, B_im, C_re, C_im, D, nu, theta, gamma):
     """Linear recurrent unit: a diagonal complex recurrence (Orvieto et al. 2023, arXiv:2303.06349).
 
-    The state is a + b i, read by C; it decays by exp(-exp(nu)) and turns by exp(theta) a timestep. nu, theta and gamma
-    begin alike for all units (decay 0.95, a turn of 0.3), in the paper on a ring.
+    The state is a + b i, read by C; it decays by exp(-exp(nu)) and turns by exp(theta) a timestep. nu, theta
+    and gamma begin alike for all units (decay 0.95, a turn of 0.29), in the paper on a ring.
 
     x (features,), h (the output), a and b (units,); B_* and D (units, features), C_* (units, units), nu,
     theta and gamma (units,).
@@ -22,7 +22,7 @@ def lru(x, h, a, b, *, B_re, B_im, C_re, C_im, D, nu, theta, gamma):
     return C_re @ a - C_im @ b + D @ x, a, b
 
 
-@cell(vectors={"theta": 0.1})
+@cell(vectors={"theta": 0.125})
 def hgrn(x, h, a, b, *, W_f, b_f, W_a, b_a, W_b, b_b, theta, W_p, b_p, W_q, b_q, V_a, V_b, b_o, gamma=0.0):
     """Hierarchically gated network, its output not normalised (Qin, Yang & Zhong 2023, arXiv:2311.04823).
 
