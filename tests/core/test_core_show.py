@@ -285,9 +285,8 @@ def evaluated(cell: Cell, x: Any, states: list[Any], params: dict[str, Any]) -> 
     names = {name: getattr(stepfold, name) for name in stepfold.__all__}
     names["layer_norm"] = lambda v, gain, bias, epsilon: stepfold.layer_norm(v, gain, bias, epsilon=epsilon)
     names |= {"x": x, **dict(zip(cell.states, states, strict=True)), **params}
-    for line in (
-        re.sub(r"\n\s+([+-])", r" \1", block).replace("'", "_new").replace("~", "_tilde").splitlines()
-    ):
+    joined = re.sub(r"\n\s+([+-])", r" \1", block).replace("'", "_new")
+    for line in re.sub(r"(\w)~", r"\1_tilde", joined).splitlines():  # ~ before a condition is an operator
         exec(line.strip(), names)
     return [np.broadcast_to(names[f"{state}_new"], states[0].shape) for state in cell.states]
 
