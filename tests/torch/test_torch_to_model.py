@@ -173,6 +173,7 @@ def _given_state(n: Any, o: Tensor, h: Tensor, c: Tensor) -> Any:
         (lambda n, o, h, c: functional.dropout(o, 0.5), "it drops at any time; give training=self.training"),
         (lambda n, o, h, c: torch.softmax(o, 1), "must be over the last axis, dim=-1, not dim=1"),
         (lambda n, o, h, c: functional.gelu(o, approximate="tanh"), "approximate must be torch's default"),
+        (lambda n, o, h, c: functional.softplus(o, threshold=1.0), "threshold must be torch's default"),
         (lambda n, o, h, c: n.dense(n.one(o[:, -1]).squeeze(-1)), "behind squeeze"),
         (lambda n, o, h, c: o * 2, "joins the last states"),
         (lambda n, o, h, c: (o, h), "forward returns several values"),
@@ -193,6 +194,7 @@ def test_modules_that_are_refused() -> None:
         ),
         (nn.LSTM(3, 4, proj_size=2), "proj_size"),
         (nn.Sequential(nn.ELU(0.5)), "alpha must be 1.0, not 0.5"),
+        (nn.Sequential(nn.Softplus(threshold=1.0)), "threshold must be 20.0, not 1.0"),
         (nn.Sequential(nn.Embedding(3, 2, max_norm=1.0)), "max_norm"),
         (type("Own", (nn.LSTM,), {})(3, 4), "may be one of torch.nn's and stepfold.torch's RNN"),
         (nn.Sequential(nn.Tanh()), "give example="),
@@ -206,4 +208,12 @@ def test_modules_that_are_refused() -> None:
     with pytest.raises(ValueError, match="has a forward hook, which may change what it gives; give example="):
         to_model(network)
     with pytest.raises(ValueError, match="does not give what the module gives for the example"):
+        to_model(network, example=IDS)
+    network = Network(ENDS["both last states"])
+    network.dense.register_forward_pre_hook(lambda module, args: (3 * args[0],))  # as weight_norm has one
+    with pytest.raises(ValueError, match="has a forward hook, which may change what it gives"):
+        to_model(network)
+    network = Network(ENDS["both last states"])
+    network.register_forward_hook(lambda module, args, output: output + 1)
+    with pytest.raises(ValueError, match="Network has a forward hook, .* is not traced; remove it, or write"):
         to_model(network, example=IDS)

@@ -114,7 +114,7 @@ ACTIVATIONS: Mapping[type, tuple[str, Callable[[Any], None]]] = {
     nn.ELU: ("elu", _expected(alpha=1.0)),
     nn.SiLU: ("silu", _expected()),
     nn.GELU: ("gelu", _expected(approximate="none")),
-    nn.Softplus: ("softplus", _expected(beta=1.0)),
+    nn.Softplus: ("softplus", _expected(beta=1.0, threshold=20.0)),
     nn.Softsign: ("softsign", _expected()),
 }
 """The names of activations that are modules, and what must be true of one."""

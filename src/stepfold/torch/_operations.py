@@ -176,7 +176,7 @@ def operations(batch_axis: BatchAxis) -> dict[str, Operation]:
             "gelu", _only(value, approximate == "none", "approximate")
         ),
         "softplus": lambda value, beta=1.0, threshold=20.0: activated(
-            "softplus", _only(value, beta == 1.0, "beta")
+            "softplus", _only(_only(value, beta == 1.0, "beta"), threshold == 20.0, "threshold")
         ),
         "softmax": lambda value, dim=None, _stacklevel=3, dtype=None: softmax(value, dim),
         "log_softmax": lambda value, dim=None, _stacklevel=3, dtype=None: softmax(value, dim, logarithm=True),

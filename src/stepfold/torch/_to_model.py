@@ -16,7 +16,7 @@ from ..data import Vocabulary
 from ._exported import ACTIVATIONS, EMBEDDINGS, NOTHING, Exporter, RefusedError
 from ._operations import activated, flattened, operations, softmax
 from ._recurrent import Recurrent
-from ._traced import Traced, place_of, trace
+from ._traced import Traced, has_hooks, place_of, trace
 from ._values import BatchAxis, Called, Values, is_zero, then, values_of
 
 _WHAT = (
@@ -151,7 +151,7 @@ class _Reader:
 
     def _module(self, module: nn.Module, value: Any, hx: Any = None, **options: Any) -> Any:
         kind = type(module)
-        if module._forward_hooks and self._traced.result is None:
+        if has_hooks(module) and self._traced.result is None:
             raise RefusedError(
                 "it has a forward hook, which may change what it gives; give example=, and both are compared"
             )

@@ -35,6 +35,11 @@ def trace(module: nn.Module, example: Any = None) -> Traced:
     asks of a tensor's shape, dtype and device is what the example gives.
     """
     root = nn.Sequential(module) if _is_leaf(module) else module
+    if has_hooks(root):
+        raise ValueError(
+            f"{type(module).__name__} has a forward hook, which runs around its forward and is not traced; "
+            "remove it, or write what it does into forward"
+        )
     tracer = _Tracer(example)
     training = [part for part in module.modules() if part.training]
     before = set(vars(root))
@@ -68,6 +73,11 @@ def place_of(node: fx.Node) -> str:
         return ""
     last = frames[-1]
     return f"{os.path.basename(last['file'])}:{last['line']}, in {last['name']}: "
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether something runs before or after a module's forward, which may change what it gives."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _is_leaf(module: nn.Module) -> bool:
