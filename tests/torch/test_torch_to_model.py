@@ -215,5 +215,5 @@ def test_modules_that_are_refused() -> None:
         to_model(network)
     network = Network(ENDS["both last states"])
     network.register_forward_hook(lambda module, args, output: output + 1)
-    with pytest.raises(ValueError, match="Network has a forward hook, .* is not traced; remove it, or write"):
+    with pytest.raises(ValueError, match=r"Network has a forward hook, .* is not traced; remove it, or write"):
         to_model(network, example=IDS)
