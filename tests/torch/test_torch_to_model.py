@@ -176,6 +176,7 @@ def _given_state(n: Any, o: Tensor, h: Tensor, c: Tensor) -> Any:
         (lambda n, o, h, c: functional.softplus(o, threshold=1.0), "threshold must be torch's default"),
         (lambda n, o, h, c: n.dense(n.one(o[:, -1]).squeeze(-1)), "behind squeeze"),
         (lambda n, o, h, c: o * 2, "joins the last states"),
+        (lambda n, o, h, c: o[:, -1].long(), "integers are ids, before the embedding"),
         (lambda n, o, h, c: (o, h), "forward returns several values"),
         (lambda n, o, h, c: o if o.sum() > 0 else h, "cannot be traced by torch.fx .*control flow"),
         (_given_state, r"the module 'layers' \(LSTM\) cannot be exported: it starts from states of its own"),
@@ -215,5 +216,5 @@ def test_modules_that_are_refused() -> None:
         to_model(network)
     network = Network(ENDS["both last states"])
     network.register_forward_hook(lambda module, args, output: output + 1)
-    with pytest.raises(ValueError, match=r"Network has a forward hook, .* is not traced; remove it, or write"):
+    with pytest.raises(ValueError, match=r"Network has a forward hook, .* is not traced; remove it, or"):
         to_model(network, example=IDS)

@@ -198,10 +198,17 @@ def operations(batch_axis: BatchAxis) -> dict[str, Operation]:
         "permute": permuted,
         "flatten": flattened,
     }
-    found |= dict.fromkeys(("contiguous", "detach", "clone", "long", "int"), lambda value: value)
+    found |= dict.fromkeys(("contiguous", "detach", "clone"), lambda value: value)
+    found |= dict.fromkeys(("long", "int"), _integers)
     found |= dict.fromkeys(("zeros", "new_zeros", "zeros_like"), lambda *_, **__: ZEROS)
     found |= dict.fromkeys(("size", "dim"), lambda *_, **__: OTHER)
     return found
+
+
+def _integers(value: Any) -> Any:
+    if isinstance(value, (Last, Values)) and values_of(value).layers:
+        raise RefusedError("integers are ids, before the embedding; a Model rounds no numbers")
+    return value
 
 
 def _attribute(value: Any, name: str) -> Any:
