@@ -140,6 +140,16 @@ def test_pooling_and_merging() -> None:
         assert np.array_equal(found, both)
 
 
+def test_the_mask_of_a_batch_is_of_booleans_and_of_its_shape() -> None:
+    made = model(MaskingLayer(), PoolingLayer("max"))
+    values, mask = normal(2, 3, 4), [[True, False, True], [True, True, True]]
+    np.testing.assert_array_equal(made.run(values, mask)[0], values[0, [0, 2]].max(0))
+    with pytest.raises(TypeError, match="mask must be of booleans, not int64; write mask != 0"):
+        made.run(values, np.array(mask, int))
+    with pytest.raises(ValueError, match=r"mask has shape \(2,\), expected \(batch, time\) = \(2, 3\)"):
+        made.run(values, np.array([True, False]))
+
+
 def test_what_is_printed_holds_no_arrays() -> None:
     assert len(repr(text_model())) < 400
     assert "array" not in repr(text_model())

@@ -103,6 +103,19 @@ def _checked_sequence(k: int, given: Any, features: int | None, dtype: np.dtype[
     return numbers
 
 
+def checked_mask(mask: Any, shape: tuple[int, ...], axes: str) -> NDArray[np.bool_] | None:
+    """Return a mask as an array of booleans of this shape, whose axes are called so; TypeError or ValueError
+    for anything else, None for None."""
+    if mask is None:
+        return None
+    found = np.asarray(mask)
+    if found.dtype != np.bool_:
+        raise TypeError(f"mask must be of booleans, not {found.dtype.name}; write mask != 0")
+    if found.shape != shape:
+        raise ValueError(f"mask has shape {found.shape}, expected {axes} = {shape}")
+    return found
+
+
 def batches(lengths: NDArray[np.int64], size: int, *, equal: bool) -> Iterator[NDArray[np.int64]]:
     """Yield the indices of sequences, longest first, up to `size` at a time; with `equal` of one length."""
     order = np.argsort(-lengths, kind="stable")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..data import Ragged
 from . import _explain
 from ._arrays import Array
-from ._batches import Sequences, Texts, batches, encoded, padded
+from ._batches import Sequences, Texts, batches, checked_mask, encoded, padded
 from ._check import Label, checked_flow, checked_labels, checked_row
 from ._evidence_layers import EnsembleLayer, EvidenceLayer
 from ._explain import Explanation
@@ -122,8 +122,13 @@ class Model:
         Args:
             values: (batch, time) ids, or (batch, time, features).
             mask: (batch, time) booleans, True where a timestep is active; None if all are.
+
+        Raises:
+            TypeError, ValueError: something has another shape or dtype.
+            IndexError: an id is outside the table.
         """
-        signal = Signal(np.asarray(values), mask)
+        array = np.asarray(values)
+        signal = Signal(array, checked_mask(mask, array.shape[:2], "(batch, time)"))
         for layer in self.layers:
             signal = layer(signal)
         return signal.vectors()

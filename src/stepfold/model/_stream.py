@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .._stream import Rows, Stream, Turn, read_state, written_state
 from ..data import START
 from ._arrays import Array
-from ._batches import Texts
+from ._batches import Texts, checked_mask
 from ._check import checked_flow, kind_of
 from ._evidence_layers import EnsembleLayer, EvidenceLayer
 from ._layers import PoolingLayer, RecurrentLayer, reads_backward
@@ -86,7 +86,8 @@ class ModelStream:
             slots = self._rows.slots if rows is None else self._rows.slots_of(rows)
             numbers = self._rows.numbers if rows is None else np.asarray(rows, np.int64).reshape(-1)
             checked = self._checked_values(values, len(slots))
-            return self._step(checked, numbers, slots, _checked_mask(mask, len(slots)), rows is None)
+            active = checked_mask(mask, (len(slots),), "(n,)")
+            return self._step(checked, numbers, slots, active, rows is None)
 
     def read(self, text: str, rows: Any = None) -> Iterator[tuple[str, Array]]:
         """Read a piece of text, the same for all rows or for the chosen ones; yield each token and the
@@ -277,14 +278,3 @@ def _width(model: Model, k: int) -> int:
     """The features of the input of layer k."""
     features = model.inputs.features if not isinstance(model.inputs, Texts) else None
     return checked_flow(model.layers[:k], features)[0].features or 0 if k else features or 0
-
-
-def _checked_mask(mask: Any, count: int) -> NDArray[np.bool_] | None:
-    if mask is None:
-        return None
-    found = np.asarray(mask)
-    if found.dtype != np.bool_:
-        raise TypeError(f"mask must be of booleans, not {found.dtype.name}; write mask != 0")
-    if found.shape != (count,):
-        raise ValueError(f"mask has shape {found.shape}, expected (n,) = ({count},)")
-    return found
