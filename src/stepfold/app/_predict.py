@@ -50,6 +50,11 @@ def _predict(options: argparse.Namespace) -> None:
     # The arguments and the folder are looked at before any framework is imported.
     for text in options.texts:
         text_of(os.fsencode(text), "the command line")
+    if _is_file(options.folder):
+        raise RunError(
+            f"{options.folder} is a file; predict takes the folder that train wrote. A file that export "
+            "wrote is for stepfold watch, stepfold serve, and in Python stepfold.load"
+        )
     kind = RunFolder(options.folder).read_config()["estimator"]
     columns = columns_of(options)
     file = options.texts[0] if len(options.texts) == 1 and _is_file(options.texts[0]) else None
