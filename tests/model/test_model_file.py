@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -158,6 +159,10 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
         stepfold.export(large, tmp_path / "model.h5")
     with pytest.raises(ValueError, match=r"weights='int8' is for \.safetensors"):
         stepfold.export(large, tmp_path / "model.onnx", weights="int8")
+    for name in ("x.safetensors", "x.onnx"):
+        for folder in (tmp_path / "none", Path(__file__)):  # the error names the file that was asked for
+            with pytest.raises(OSError, match=rf"{re.escape(str(folder / name))}'$"):
+                stepfold.export(text_model(), folder / name)
     with pytest.raises(TypeError, match=r"str is no model; give a stepfold Model.*stepfold export RUN"):
         stepfold.export("runs/demo", path)
     assert not list(tmp_path.iterdir())
