@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .._llvm import ROWS, STREAM
 from .._native import (
+    Array,
     Packing,
     Program,
     Recorder,
@@ -26,7 +26,6 @@ from .._native import (
 from .._runtime import Engine
 from ._rows import Indices
 
-Array = NDArray[Any]
 _BEFORE = list(STREAM).index("before")
 _COUNT, _BLOCK, _SLOTS = (list(ROWS).index(name) for name in ("count", "block", "slots"))
 _LONG = 50_000  # multiply-adds from which on letting other Python threads run is worth its cost

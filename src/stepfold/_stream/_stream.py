@@ -6,18 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .._cell import Cell
 from .._dtype import checked_dtype
-from .._native import thread_cap
+from .._native import Array, thread_cap
 from .._runtime import checked_params, engine_for
 from ._memory import Single, Table, Weights, write_states
 from ._rows import Indices, Rows
 from ._stored import read_state, written_state
 from ._turn import Turn
 
-Array = NDArray[Any]
 _ARRAY = np.ndarray
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._stream import Rows, Stream, Turn, read_state, written_state
+from .._stream import Indices, Rows, Stream, Turn, read_state, written_state
 from ..data import START
 from ._arrays import Array
 from ._batches import Texts, checked_mask
@@ -20,8 +20,6 @@ from ._signal import Signal
 
 if TYPE_CHECKING:
     from ._model import Model
-
-Indices = NDArray[np.int64]
 
 
 class ModelStream:

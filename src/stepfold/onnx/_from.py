@@ -12,14 +12,12 @@ from typing import Any
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from numpy.typing import NDArray
 
+from .._native import Array
 from ._errors import OnnxError
 from ._nodes import OPERATORS
 from ._recurrent_nodes import ATTRIBUTES, RecurrentNode
 from ._tensors import array_of, attributes_of, type_of
-
-Array = NDArray[Any]
 
 OLDEST = 7
 """The oldest version of ONNX's operators that is read: since it, RNN, LSTM and GRU are what they are."""

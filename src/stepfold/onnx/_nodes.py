@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import _numpy_ops
+from .._native import Array
 from ._errors import OnnxError
 from ._tensors import checked_size, type_of
 
-Array = NDArray[Any]
 Attributes = Mapping[str, Any]
 
 

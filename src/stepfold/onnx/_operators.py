@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import _language, cells
 from .._cell import Cell
-
-Array = NDArray[Any]
+from .._native import Array
 
 GATES = {"RNN": ("",), "LSTM": ("i", "o", "f", "c"), "GRU": ("z", "r", "h")}
 """The gates in the order of ONNX's weights, as our cells name them."""

@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .._cell import Cell
+from .._native import Array
 from .._runtime import scan
 from ._activations import Activation, activations_of
 from ._errors import OnnxError
 from ._operators import GATES
 from ._tensors import checked_size
 from ._variants import gru_cell, lstm_cell, rnn_cell
-
-Array = NDArray[Any]
 
 _INPUTS = {
     "RNN": ("X", "W", "R", "B", "sequence_lens", "initial_h"),

@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from .._graph import Node
 from .._interpret import interpret
+from .._native import Array
 from .._ops import TABLE
 from .._step import Step
 from ._builder import Builder
 
-Array = NDArray[Any]
 Leaves = dict[tuple[str, str], str]
 
 

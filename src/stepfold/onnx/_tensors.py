@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
+from .._native import Array
 from ._errors import OnnxError
-
-Array = NDArray[Any]
 
 DTYPES: dict[int, np.dtype[Any]] = {
     onnx.TensorProto.FLOAT: np.dtype(np.float32),
