@@ -115,6 +115,9 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
         read_model(tmp_path)
     with pytest.raises(FileNotFoundError):
         read_model(tmp_path / "nothing.safetensors")
+    (tmp_path / "model.onnx").write_bytes(b"\x08\x08\x12\x08stepfold")
+    with pytest.raises(ModelError, match=r"is an ONNX model by its name; read it with stepfold\.from_onnx"):
+        read_model(tmp_path / "model.onnx")
 
 
 def _tensor(**changes: Any) -> Callable[[dict[str, Any], Any], Any]:

@@ -106,6 +106,8 @@ def read_model(path: str | Path) -> Model:
             f"{path} is a folder, not a model file; of the folder of a run, make one: "
             f"stepfold export {path} model.safetensors"
         )
+    if path.suffix.lower() == ".onnx":
+        raise ModelError(f"{path} is an ONNX model by its name; read it with stepfold.from_onnx")
     if not stat.S_ISREG(mode):
         raise ModelError(f"{path} is no regular file; copy it into one first")
     try:
