@@ -172,6 +172,27 @@ def test_refusals_are_said(tab: Tab) -> None:
     tab.console.clear()
 
 
+def test_what_one_model_refuses_is_said_though_another_answers(tab: Tab) -> None:
+    def partly(asked: Mapping[str, Any]) -> tuple[int, Any]:
+        if asked["model"] == "other":
+            time.sleep(0.2)  # its answer comes after the refusal
+            return answer(asked)
+        return (413, {"error": "too many words"}) if "long" in asked["text"] else answer(asked)
+
+    status = "document.querySelector('.status').textContent"
+    with server([model(), model("other")], partly) as (address, _):
+        tab.open(address, 1400)
+        tab.run("document.querySelector('textarea').focus()")
+        tab.type("long")
+        tab.until("document.querySelectorAll('.panel')[1].querySelectorAll('.words span').length === 1")
+        assert tab.run(status).endswith(" shows an earlier text: too many words")
+        tab.run("document.querySelector('textarea').select()")
+        tab.type("superb")
+        words(tab, "superb")
+        tab.until(f"{status} === ''")
+    tab.console.clear()
+
+
 def test_hostile_and_long_texts_stay_texts(tab: Tab) -> None:
     hostile = "<img src=x onerror=alert(1)> </script> שלום עולם 🎬👩‍👩‍👧 " + "endless" * 400
     with server([{**model("<b>bold</b>" * 9), "labels": ["<i>a</i>" * 20, "b" * 300]}], answer) as (

@@ -39,6 +39,7 @@ function mountLive(root, { models, address }) {
   const status = html("p", { class: "status", role: "status" });
   const example = html("button", { type: "button" }, "Try an example");
   const clear = html("button", { type: "button" }, "Clear");
+  const failed = new Map(); // panel -> why it shows no answer to the last change
   let timer = 0;
 
   const ask = async (panel) => {
@@ -50,11 +51,13 @@ function mountLive(root, { models, address }) {
       if (explanation === null) return;
       panel.show(explanation);
       panel.busy(false);
-      status.textContent = "";
+      failed.delete(panel);
     } catch (error) {
       panel.busy(false);
-      status.textContent = error.status ? error.message : "The server cannot be reached; the next change asks again.";
+      const name = all.length > 1 ? `${panel.model.name} shows an earlier text: ` : "";
+      failed.set(panel, error.status ? name + error.message : "The server cannot be reached; the next change asks again.");
     }
+    status.textContent = [...new Set(failed.values())].join(" ");
   };
   const all = panels(models, ask);
   const askAll = () => all.forEach(ask);
