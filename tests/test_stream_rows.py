@@ -79,7 +79,7 @@ def test_rows_equal_their_own_scans(name: str) -> None:
 @given(random_cells(), st.sampled_from((1, 3, 8)), st.integers(0, 9))
 def test_rows_of_a_random_cell_equal_their_own_scans(cell: Cell, units: int, seed: int) -> None:
     params = cell.init(3, units, seed=seed, dtype="float64")
-    assume(params)  # without parameters the number of units could not be known
+    assume(any(value.ndim for value in params.values()))  # else the number of units could not be known
     check_that_rows_equal_scans(cell, params, seed, 1e-9)
 
 

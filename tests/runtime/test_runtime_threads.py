@@ -127,14 +127,14 @@ def test_many_python_threads_compile_one_engine_once() -> None:
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_computes_what_its_parent_does() -> None:
     # in a process of its own: JAX, which other tests load, forbids forks
-    code = f"from {Path(__file__).stem} import fork_and_compare; fork_and_compare()"
+    code = "from tests.runtime.test_runtime_threads import fork_and_compare; fork_and_compare()"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[2],
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "the same\n"

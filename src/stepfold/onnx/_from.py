@@ -215,7 +215,7 @@ def _node(node: Any, number: int, opset: int) -> _Node:
     attributes = attributes_of(node, where)
     refused = attributes.keys() - (row.attributes if row is not None else allowed or set())
     if refused:
-        raise OnnxError(f"{where}: the attribute {min(refused)} is not served")
+        raise OnnxError(f"{where}: the attribute {min(refused, key=str)} is not served")
     if node.op_type == "Softmax" and opset < _SOFTMAX:
         raise OnnxError(f"{where}: Softmax of an opset before {_SOFTMAX} is not served; convert the model")
     inputs, outputs = tuple(node.input), tuple(node.output)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Examples = tuple[NDArray[np.float32], NDArray[Any]]
-Generate = Callable[[int, int, np.random.Generator], Examples]
+if TYPE_CHECKING:  # numpy.random takes a while to import
+    Generate = Callable[[int, int, np.random.Generator], Examples]
 """From a lag, a number of sequences and a random generator to inputs and targets."""
 
 
