@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-import llvmlite.binding as llvm
+if TYPE_CHECKING:
+    import llvmlite.binding as llvm
+
+
+@functools.cache
+def _binding() -> ModuleType:
+    """Load LLVM, which takes as long as the rest of the package: who compiles and runs nothing does not
+    wait."""
+    import llvmlite.binding
+
+    found: ModuleType = llvmlite.binding
+    return found
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,7 @@ class Target:
 @functools.cache
 def triple() -> str:
     """Prepare LLVM for this machine, and return LLVM's name of its processor family and system."""
+    llvm = _binding()
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return str(llvm.get_process_triple())
@@ -53,6 +67,7 @@ def target(name: str = "host") -> Target:
         return Target("haswell", "", 256, 16)
     if name != "host":
         raise ValueError(f"there is no target {name!r}; use one of 'host', 'haswell', 'x86-64'")
+    llvm = _binding()
     has = llvm.get_host_cpu_features()
     width, registers = 128, 32 if not triple().startswith("x86_64") else 16
     if has.get("avx512f") and has.get("avx512vl") and has.get("avx512dq"):
@@ -65,6 +80,7 @@ def target(name: str = "host") -> Target:
 @functools.cache
 def machine(for_target: Target) -> llvm.TargetMachine:
     """Return LLVM's target machine for a target."""
+    llvm = _binding()
     return llvm.Target.from_triple(triple()).create_target_machine(
         cpu=for_target.cpu, features=for_target.features, opt=3, reloc="pic", codemodel="default", jit=True
     )
@@ -84,6 +100,7 @@ def assembly(text: str, for_target: Target) -> str:
 
 
 def _optimized(text: str, build: llvm.TargetMachine) -> llvm.ModuleRef:
+    llvm = _binding()
     module = llvm.parse_assembly(text)
     module.triple = build.triple
     module.data_layout = str(build.target_data)
@@ -103,6 +120,7 @@ class Library:
     """Loaded machine code and the addresses of its functions, which are valid while this object lives."""
 
     def __init__(self, object_file: bytes, names: list[str]) -> None:
+        llvm = _binding()
         self._jit = _lljit()
         builder = llvm.JITLibraryBuilder()
         builder.add_object_img(object_file)
@@ -118,6 +136,7 @@ _numbers = iter(range(1 << 62))
 
 @functools.cache
 def _lljit() -> llvm.LLJIT:
+    llvm = _binding()
     triple()
     # JITLink places an object's sections side by side. LLVM's older linker places each where there is room,
     # and aborts the process if code and constants are over 2 GiB apart, which happens if little room is left.
