@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -390,21 +387,6 @@ def test_a_line_of_stepfold_is_not_the_user_s_line() -> None:
         return stepfold.hard_sigmoid(x)
 
     assert message(step, "return").startswith("the input has features")
-
-
-def test_the_line_of_a_built_in_cell() -> None:
-    with pytest.raises(CellError, match=r"_simple\.py:\d+: numpy\.cosh cannot take"):
-        stepfold.cells.simple_rnn_with(np.cosh)
-
-
-def test_the_line_in_a_script(tmp_path: Path) -> None:
-    script = tmp_path / "mine.py"
-    script.write_text(
-        "import stepfold\n@stepfold.cell\ndef step(x, h, *, W):\n    y = stepfold.tanh(x)\n    return W @ y\n"
-    )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert f"stepfold.CellError: {script}:4: the input has features" in done.stderr
 
 
 def test_hasattr_of_a_value_is_false() -> None:

@@ -49,7 +49,7 @@ class CompiledRNN(keras.layers.RNN):  # type: ignore[misc]
 
     @supports_jit.setter
     def supports_jit(self, value: bool) -> None:
-        """Keep what Keras says of its own layer for the way back."""
+        """Remember what Keras says of its own layer, for `restore`."""
         self.__dict__["supports_jit"] = value
 
     def units_of_state(self) -> int:
