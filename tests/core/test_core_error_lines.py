@@ -1,4 +1,4 @@
-"""The line that an error names: of a built-in cell's caller, of a script."""
+"""The line that an error names, of a built-in cell and of a script; attributes that a value has not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import stepfold
-from stepfold import CellError
+from stepfold import CellError, cell
 
 
 def test_the_line_of_a_built_in_cell() -> None:
@@ -26,3 +26,15 @@ def test_the_line_in_a_script(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"stepfold.CellError: {script}:4: the input has features" in done.stderr
+
+
+def test_hasattr_of_a_value_is_false() -> None:
+    seen = []
+
+    @cell
+    def step(x, h, *, W):
+        seen.append(hasattr(h, "shape"))
+        return W @ x
+
+    assert seen == [False, False]  # traced twice, which must give the same
+    assert step.states == ("h",)

@@ -387,15 +387,3 @@ def test_a_line_of_stepfold_is_not_the_user_s_line() -> None:
         return stepfold.hard_sigmoid(x)
 
     assert message(step, "return").startswith("the input has features")
-
-
-def test_hasattr_of_a_value_is_false() -> None:
-    seen = []
-
-    @cell
-    def step(x, h, *, W):
-        seen.append(hasattr(h, "shape"))
-        return W @ x
-
-    assert seen == [False, False]  # traced twice, which must give the same
-    assert step.states == ("h",)
