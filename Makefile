@@ -1,14 +1,14 @@
 # Each of these works in a fresh clone: it makes .venv first, with what it needs and no more.
 #   make demo        train on 25,000 film reviews, then judge two sentences
-#   make test        the fast tests; WORKERS=2 runs them in two processes
+#   make test        the fast tests, in two processes; WORKERS=0 runs them in one
 #   make test-slow   the slow ones
 #   make lint        style, format and types
 #   make bench       the benchmarks; QUICK=--quick ends in two minutes
 #   make clean       remove .venv and what runs left behind
 
 PYTHON ?= python3
-# Processes that the fast tests run in; 0: in pytest's own.
-WORKERS ?= 0
+# Processes that the fast tests run in (7 minutes with two, 12 with one); 0: in pytest's own.
+WORKERS ?= 2
 BIN := .venv/bin
 DEMO := runs/demo
 GOOD := A wonderful film: the acting is superb, the story moves you, and I would happily watch it again.
