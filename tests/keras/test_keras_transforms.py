@@ -15,6 +15,7 @@ from keras_helpers import BACKEND, close, kernels, mask_of, only_jax, pair, quie
 
 import stepfold.keras
 from stepfold import _warn
+from stepfold._ops import TABLE
 from stepfold.keras import SlowPathWarning
 
 if BACKEND == "jax":
@@ -24,6 +25,12 @@ if BACKEND == "jax":
 pytestmark = [quiet, only_jax]
 slower = pytest.mark.filterwarnings("ignore::stepfold.keras.SlowPathWarning")
 SHAPE = (2, 4, 3)
+
+
+def test_every_operation_has_its_jax_form() -> None:
+    from stepfold.keras._jax_loop import JAX
+
+    assert JAX.keys() == TABLE.keys()
 
 
 def losses(name: str, **options: Any) -> tuple[Callable[..., Any], Callable[..., Any], list[Any], Any]:
