@@ -157,6 +157,8 @@ def _worker(rank: int, folder: str) -> None:
     parallel = nn.parallel.DistributedDataParallel(model)
     _train(parallel, slice(4 * rank, 4 * rank + 4))
     torch.save(model.state_dict(), f"{folder}/{rank}")
+    del parallel
+    torch.distributed.barrier()  # one that leaves early can take the other's threads by surprise
     torch.distributed.destroy_process_group()
 
 
