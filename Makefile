@@ -7,7 +7,7 @@
 #   make clean       remove .venv and what runs left behind
 
 PYTHON ?= python3
-# Processes that the fast tests run in (7 minutes with two, 12 with one); 0: in pytest's own.
+# Processes that the tests run in (7 and 8 minutes with two, 12 and 14 with one); 0: in pytest's own.
 WORKERS ?= 2
 BIN := .venv/bin
 DEMO := runs/demo
@@ -38,7 +38,7 @@ test: .venv/installed-test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not exhaustive"
 
 test-slow: .venv/installed-test
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow
 
 lint: .venv/installed-test
 	$(BIN)/ruff check
