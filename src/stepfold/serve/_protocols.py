@@ -67,7 +67,25 @@ def protocols(limits: Limits) -> tuple[type[HttpToolsProtocol], type[WebSocketsS
     )
 
 
-class HttpProtocol(HttpToolsProtocol):
+class _Writing(asyncio.Protocol):
+    """A connection whose client must read what waits for it within a time."""
+
+    _deadlines: _Deadlines | None = None
+
+    def pause_writing(self) -> None:
+        """Some bytes wait for the client."""
+        if self._deadlines is not None:
+            self._deadlines.writing_paused()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """No byte waits."""
+        if self._deadlines is not None:
+            self._deadlines.writing_resumed()
+        super().resume_writing()
+
+
+class HttpProtocol(_Writing, HttpToolsProtocol):
     """HTTP with a deadline for every request's headers and body, and a limit of connections.
 
     Where there are too many connections, the one goes that has owed a request longest; a new one is refused
@@ -165,18 +183,6 @@ class HttpProtocol(HttpToolsProtocol):
             self._deadlines.writing_resumed()
         super().handle_websocket_upgrade()
 
-    def pause_writing(self) -> None:
-        """Some bytes wait for the client."""
-        if self._deadlines is not None:
-            self._deadlines.writing_paused()
-        super().pause_writing()
-
-    def resume_writing(self) -> None:
-        """No byte waits."""
-        if self._deadlines is not None:
-            self._deadlines.writing_resumed()
-        super().resume_writing()
-
     def _owe(self, seconds: float) -> None:
         self._owe_nothing()
         self.owing_since = time.monotonic()
@@ -230,11 +236,10 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-class StreamProtocol(WebSocketsSansIOProtocol):
+class StreamProtocol(_Writing, WebSocketsSansIOProtocol):
     """WebSocket whose client must read what waits for it."""
 
     limits: Limits
-    _deadlines: _Deadlines | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection over from HTTP."""
@@ -254,15 +259,3 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
             self.handshake_complete = True
-
-    def pause_writing(self) -> None:
-        """Some bytes wait for the client."""
-        if self._deadlines is not None:
-            self._deadlines.writing_paused()
-        super().pause_writing()
-
-    def resume_writing(self) -> None:
-        """No byte waits."""
-        if self._deadlines is not None:
-            self._deadlines.writing_resumed()
-        super().resume_writing()
