@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 import stepfold
-from stepfold._llvm._compile import Library, compile_text, target
+from stepfold._llvm import Library, target
+from stepfold._llvm._compile import compile_text
 from stepfold._llvm._text import Function, Module, Value
 
 PACKAGES = "numpy llvmlite torch keras jax jaxlib onnxruntime openvino tensorflow"

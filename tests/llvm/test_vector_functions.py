@@ -12,10 +12,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from vector_helpers import DTYPES, SPECIAL, TARGETS, run
+from vector_helpers import DTYPES, SPECIAL, run
 
 from stepfold._llvm._periodic import RANGE
 from stepfold._llvm._vectors import Vectors
+from tests.targets import TARGETS
 
 FUNCTIONS = ("exp", "log", "tanh", "sigmoid", "erf", "sin", "cos")
 PERIODIC = ("sin", "cos")

@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from stepfold._llvm._compile import Library, compile_text, target
+from stepfold._llvm import target
+from stepfold._llvm._compile import Library, compile_text
 from stepfold._llvm._text import Function, Module, Value
 from stepfold._llvm._vectors import Vectors
 
-TARGETS = [name for name in ("x86-64", "haswell", "host") if target(name).width <= target("host").width]
 DTYPES = {32: np.float32, 64: np.float64}
 SPECIAL = (
     *(0.0, 1.0, 0.5, 1e-5, 5e-324, 1e-310, 1e-40, 9.0, 20.0, 88.5, 89.0, 1e30, 1e300, math.inf, math.nan),

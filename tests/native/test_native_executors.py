@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import subprocess
 import sys
@@ -15,10 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from executor_helpers import EXECUTORS, Late, Scripted, crowd, elsewhere, queue_workers
+from mode_helpers import Mode
 
 from stepfold import cells
-from stepfold._llvm import Library, target
-from stepfold._llvm._compile import compile_text
 from stepfold._native import Executor, calling_thread, last_executor, own_threads
 from stepfold._runtime import Engine, Threads
 from stepfold._runtime._engine import COOPERATES
@@ -152,42 +150,9 @@ def test_many_cooperative_phases_at_once() -> None:
 
 # ---- how numbers are rounded -------------------------------------------------------------------------------
 
-MODES = """
-define i32 @get() {
-  %p = alloca i32, align 4
-  call void @llvm.x86.sse.stmxcsr(ptr %p)
-  %v = load i32, ptr %p, align 4
-  ret i32 %v
-}
-define void @set(i32 %v) {
-  %p = alloca i32, align 4
-  store i32 %v, ptr %p, align 4
-  call void @llvm.x86.sse.ldmxcsr(ptr %p)
-  ret void
-}
-declare void @llvm.x86.sse.stmxcsr(ptr)
-declare void @llvm.x86.sse.ldmxcsr(ptr)
-"""
-FLUSH, UP = 0x8040, 0x4000  # flush to zero and denormals are zero; round up
-
-
-class Mode:
-    """The floating-point mode of a thread of x86-64."""
-
-    def __init__(self) -> None:
-        self._library = Library(compile_text(MODES, target()), ["get", "set"])
-        found = self._library.addresses
-        self.get = ctypes.CFUNCTYPE(ctypes.c_int32)(found["get"])
-        self.set = ctypes.CFUNCTYPE(None, ctypes.c_int32)(found["set"])
-
-    def bits(self) -> int:
-        return self.get() & ~63
-
 
 @pytest.fixture
 def mode() -> Iterator[Mode]:
-    if target().architecture != "x86_64":
-        pytest.skip("sets the mode of an x86-64")
     made = Mode()
     before = made.get()
     yield made
@@ -214,30 +179,30 @@ def test_denormal_numbers_are_flushed_in_all_rows_or_in_none(mode: Mode) -> None
     def around(body: Callable[[], None]) -> None:
         mode.set(normal)
         body()
-        seen.append(mode.bits())
+        seen.append(mode.get())
 
     executors = [calling_thread(), own_threads(), queue_workers(), elsewhere(around), crowd(2)]
     for executor in executors:
         for threads in (1, 2, 8):
             assert (outputs(made, executor, threads) > 0).all()
-            mode.set(normal | FLUSH)
+            mode.set(normal | mode.flush)
             found = outputs(made, executor, threads)
-            after = mode.bits()
+            after = mode.get()
             mode.set(normal)
             assert not found.any()
-            assert after == (normal | FLUSH) & ~63
+            assert after == normal | mode.flush
             assert (outputs(made, executor, threads) > 0).all()
     assert seen
-    assert set(seen) == {normal & ~63}, "a borrowed thread has not got its mode back"
+    assert set(seen) == {normal}, "a borrowed thread has not got its mode back"
 
 
 def test_a_helper_in_another_mode_computes_in_the_callers(mode: Mode) -> None:
     made, normal = small_values(), mode.get()
 
     def flushing(body: Callable[[], None]) -> None:
-        mode.set(normal | FLUSH)
+        mode.set(normal | mode.flush)
         body()
-        assert mode.bits() == (normal | FLUSH) & ~63
+        assert mode.get() == normal | mode.flush
 
     assert (outputs(made, elsewhere(flushing), 2) > 0).all()
 
@@ -250,7 +215,7 @@ def test_rounding_is_the_callers(mode: Mode) -> None:
         return made.forward(engine, Threads(executor, 2), training=False)[0]["outputs"]
 
     nearest = scanned(calling_thread())
-    mode.set(normal | UP)
+    mode.set(normal | mode.up)
     up = scanned(calling_thread())
     others = [scanned(executor) for executor in (own_threads(), queue_workers(), elsewhere())]
     mode.set(normal)

@@ -45,8 +45,6 @@ Answer = dict[str, Array]
 """What a scan gives: "outputs", "state h", "gradient of inputs", "gradient of W", "gradient of initial h" (if
 given)."""
 
-TARGETS = [name for name in ("x86-64", "haswell", "host") if target(name).width <= target("host").width]
-
 
 @functools.cache
 def ready(step: Step, units: int, dtype: str = "float64", on: str = "host") -> Engine:

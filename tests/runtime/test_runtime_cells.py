@@ -10,7 +10,8 @@ import pytest
 import stepfold
 from stepfold import Cell, cell, cells, tanh, where
 from tests.kinds import KINDS
-from tests.runtime.scan_helpers import TARGETS, problem
+from tests.runtime.scan_helpers import problem
+from tests.targets import TARGETS
 
 DTYPES = ("float64", "float32")
 # (units, features, batch, time); 256 // rows timesteps are a chunk, 64 rows a group

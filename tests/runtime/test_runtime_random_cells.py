@@ -14,7 +14,8 @@ from stepfold import cells as built_in
 from stepfold._llvm import target
 from stepfold._runtime import Engine
 from strategies import cells, masks
-from tests.runtime.scan_helpers import TARGETS, Problem, problem, ragged, ready
+from tests.runtime.scan_helpers import Problem, problem, ragged, ready
+from tests.targets import TARGETS
 
 VOCABULARY = 4
 

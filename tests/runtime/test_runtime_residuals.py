@@ -15,6 +15,7 @@ from stepfold._runtime._residuals import headers_of
 from tests.runtime.scan_arrays import Array, guarded_bytes
 from tests.runtime.scan_groups import groups_of
 from tests.runtime.scan_helpers import Answer, Problem, problem, ragged, ready, size_of_residuals
+from tests.targets import PLAINEST
 
 BATCH, TIME, FEATURES, UNITS = 6, 8, 3, 5
 OWN = Threads(own_threads(), 2)
@@ -142,7 +143,7 @@ def test_those_of_another_call_are_refused() -> None:
 
 def test_those_of_other_vectors_are_refused() -> None:
     made = some()
-    narrow, wide = ready(made.step, UNITS, on="x86-64"), ready(made.step, UNITS)
+    narrow, wide = ready(made.step, UNITS, on=PLAINEST), ready(made.step, UNITS)
     if narrow.layout.shape.lanes == wide.layout.shape.lanes:
         pytest.skip("this machine has no wider vectors")
     _, residuals = made.forward(narrow, OWN, training=True)

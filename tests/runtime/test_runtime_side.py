@@ -11,7 +11,8 @@ import pytest
 from stepfold import cells, record, scan
 from stepfold._runtime import Recipe
 from tests.runtime.scan_arrays import Array, close
-from tests.runtime.scan_helpers import TARGETS, Answer, problem, ragged
+from tests.runtime.scan_helpers import Answer, problem, ragged
+from tests.targets import TARGETS
 
 VOCABULARY, UNITS = 11, 5
 

@@ -15,7 +15,7 @@ from ._cache_folder import (
     check_folder,
     clear_folder,
 )
-from ._compile import Library, Target, assembly, target
+from ._compile import Library, assembly
 from ._copies import COPY
 from ._kernels import KERNELS
 from ._layout import INPUT_BLOCKS, Kernel, Layout, layout_for
@@ -25,6 +25,7 @@ from ._signature import ROWS, STREAM
 from ._stage import Shape
 from ._support import ERRORS, GROUP, GROUP_WORDS, STATUS, STATUS_WORDS
 from ._support_kernels import support_kernel, support_names
+from ._target import Target, target, target_names
 from ._workers import PROCESSOR_WORDS, SYSTEM_CALLS, WORKER, WORKERS
 from ._xla import ENTRY, MOST_SLOTS, PROBES, TABLE_SIZE, XLA
 
@@ -76,4 +77,5 @@ __all__ = [
     "support_kernel",
     "support_names",
     "target",
+    "target_names",
 ]

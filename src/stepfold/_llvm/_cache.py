@@ -19,8 +19,9 @@ from ._cache_folder import (
     read_file,
     write_file,
 )
-from ._compile import Library, Target, compile_text, triple
+from ._compile import Library, compile_text
 from ._layout import Kernel
+from ._target import Target, triple
 
 _EVERY_PROCESS = "every process compiles its kernels again, some 0.1 s each"
 

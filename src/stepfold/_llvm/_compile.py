@@ -1,86 +1,20 @@
-"""Compiling LLVM's text to machine code: the target, the passes, the loader."""
+"""Compiling LLVM's text to machine code: the passes, the loader."""
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
-from types import ModuleType
 from typing import TYPE_CHECKING
+
+from ._target import Target, binding, triple
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
 
 
 @functools.cache
-def _binding() -> ModuleType:
-    """Load LLVM, which takes as long as the rest of the package: who compiles and runs nothing does not
-    wait."""
-    import llvmlite.binding
-
-    found: ModuleType = llvmlite.binding
-    return found
-
-
-@dataclass(frozen=True)
-class Target:
-    """A processor to compile for.
-
-    `cpu` and `features` are LLVM's names; `width` is the size of a vector register in bits, `registers` the
-    number of these registers.
-    """
-
-    cpu: str
-    features: str
-    width: int
-    registers: int
-
-    @property
-    def architecture(self) -> str:
-        """The kind of processor, as LLVM calls it: "x86_64", "aarch64"."""
-        return triple().split("-")[0]
-
-    def lanes(self, bits: int) -> int:
-        """Return how many elements of so many bits one vector register holds."""
-        return self.width // bits
-
-
-@functools.cache
-def triple() -> str:
-    """Prepare LLVM for this machine, and return LLVM's name of its processor family and system."""
-    llvm = _binding()
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    return str(llvm.get_process_triple())
-
-
-@functools.cache
-def target(name: str = "host") -> Target:
-    """Return the target called `name`: "host" (this processor), "haswell" (AVX2), or "x86-64" (SSE2).
-
-    Raises:
-        ValueError: the name is another.
-    """
-    triple()
-    if name == "x86-64":
-        return Target("x86-64", "", 128, 16)
-    if name == "haswell":
-        return Target("haswell", "", 256, 16)
-    if name != "host":
-        raise ValueError(f"there is no target {name!r}; use one of 'host', 'haswell', 'x86-64'")
-    llvm = _binding()
-    has = llvm.get_host_cpu_features()
-    width, registers = 128, 32 if not triple().startswith("x86_64") else 16
-    if has.get("avx512f") and has.get("avx512vl") and has.get("avx512dq"):
-        width, registers = 512, 32
-    elif has.get("avx2") and has.get("fma"):
-        width = 256
-    return Target(llvm.get_host_cpu_name(), has.flatten(), width, registers)
-
-
-@functools.cache
 def machine(for_target: Target) -> llvm.TargetMachine:
     """Return LLVM's target machine for a target."""
-    llvm = _binding()
+    llvm = binding()
     return llvm.Target.from_triple(triple()).create_target_machine(
         cpu=for_target.cpu, features=for_target.features, opt=3, reloc="pic", codemodel="default", jit=True
     )
@@ -100,7 +34,7 @@ def assembly(text: str, for_target: Target) -> str:
 
 
 def _optimized(text: str, build: llvm.TargetMachine) -> llvm.ModuleRef:
-    llvm = _binding()
+    llvm = binding()
     module = llvm.parse_assembly(text)
     module.triple = build.triple
     module.data_layout = str(build.target_data)
@@ -120,7 +54,7 @@ class Library:
     """Loaded machine code and the addresses of its functions, which are valid while this object lives."""
 
     def __init__(self, object_file: bytes, names: list[str]) -> None:
-        llvm = _binding()
+        llvm = binding()
         self._jit = _lljit()
         builder = llvm.JITLibraryBuilder()
         builder.add_object_img(object_file)
@@ -136,7 +70,7 @@ _numbers = iter(range(1 << 62))
 
 @functools.cache
 def _lljit() -> llvm.LLJIT:
-    llvm = _binding()
+    llvm = binding()
     triple()
     # JITLink places an object's sections side by side. LLVM's older linker places each where there is room,
     # and aborts the process if code and constants are over 2 GiB apart, which happens if little room is left.

@@ -11,8 +11,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .._plan import Outer, Plan
-from ._compile import Target
 from ._stage import Panel, Shape
+from ._target import Target
 from ._tiles import packed_size, tile_shape
 
 _ROUND = 1024

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ._compile import Target
 from ._copies import copy_kernel, transpose_kernel
 from ._groups import distinct_kernel, index_kernel, partition_kernel, share_kernel
 from ._layout import Kernel
@@ -25,6 +24,7 @@ from ._rows import (
     store_states_kernel,
 )
 from ._schedule import lengths_kernel, mask_kernel, packed_kernel, sort_kernel, whole_kernel
+from ._target import Target
 from ._workers import SYSTEM_CALLS, workers_kernel
 from ._xla import xla_kernel
 

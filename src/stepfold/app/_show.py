@@ -37,7 +37,7 @@ def add_show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--units", type=at_least(1), metavar="N", help="for maths, llvm and asm")
     parser.add_argument("--features", type=at_least(1), metavar="N", help="for maths")
     parser.add_argument("--dtype", metavar="NAME", help="float32 or float64; for llvm and asm")
-    parser.add_argument("--target", metavar="NAME", help="the processor, such as haswell; for llvm and asm")
+    parser.add_argument("--target", metavar="NAME", help="the processor (host); for llvm and asm")
     parser.add_argument("--kernel", metavar="NAME", help="which of the kernels; for llvm and asm")
     parser.set_defaults(run=_show)
 
