@@ -203,6 +203,18 @@ def test_cells_are_listed_by_family_with_year_and_paper(capsys):
     assert "  lstm                 1997  Long short-term memory (Hochreiter & Schmidhuber 1997" in blocks[1]
 
 
+def test_a_pipe_of_another_encoding_gets_every_line(capsys, monkeypatch):
+    assert main(["cells"]) == 0
+    wanted = capsys.readouterr().out
+    assert "\u2212" in wanted  # a minus sign
+    with io.TextIOWrapper(io.BytesIO(), "cp1252", errors="strict", newline="\n") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert main(["cells"]) == 0
+        found = pipe.buffer.getvalue()
+    assert found == wanted.encode("cp1252", errors="replace")
+    assert b"?" in found
+
+
 def test_one_cell_is_shown_in_every_view(capsys):
     for view in ("maths", "latex", "graph", "gradient"):
         assert main(["show", "gru", view]) == 0

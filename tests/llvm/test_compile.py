@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from stepfold._native import support
+
 # Fills every gap of the address space, then frees single pages high up. An object's constants fit there, its
 # code only gigabytes below.
 CROWDED = """
@@ -52,3 +54,18 @@ def test_code_and_constants_are_never_placed_far_apart(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads how memory is mapped as Linux tells it")
+def test_code_is_never_in_memory_that_can_be_written() -> None:
+    addresses = [address for name in ("program", "whole") for address in support(name).addresses.values()]
+    for address in addresses:
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            bounds, mode = line.split()[:2]
+            begin, end = (int(bound, 16) for bound in bounds.split("-"))
+            if begin <= address < end:
+                variable = address == support("program").addresses["stepfold_pool"]
+                assert mode == ("rw-p" if variable else "r-xp")
+                break
+        else:
+            pytest.fail(f"{address:#x} is not mapped")

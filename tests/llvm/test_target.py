@@ -9,10 +9,21 @@ import llvmlite.binding as llvm
 import pytest
 
 from stepfold import cells
-from stepfold._llvm import KERNELS, Target, _compile, _target, layout_for
+from stepfold._llvm import (
+    KERNELS,
+    Target,
+    _compile,
+    _support_kernels,
+    _target,
+    layout_for,
+    support_kernel,
+    support_names,
+)
 from stepfold._plan import plan
 
 LINUX = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
+FUTEX = {"syscall", "sched_getcpu", "sched_getaffinity", "sched_setaffinity"}
+"""What the workers call, which only Linux has."""
 NEON, SSE = Target("generic", "", 128, 32), Target("x86-64", "", 128, 16)
 
 
@@ -23,7 +34,7 @@ def on(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     llvm.initialize_all_asmprinters()
 
     def use(triple: str) -> None:
-        for module in (_target, _compile):
+        for module in (_target, _compile, _support_kernels):
             monkeypatch.setattr(module, "triple", lambda: triple)
         for cached in (_compile.machine, _target.target):
             cached.cache_clear()
@@ -100,7 +111,8 @@ def test_objects_have_the_format_that_the_loader_reads() -> None:
 def called(code: str) -> set[str]:
     """The functions that assembly calls, without those that it defines."""
     found = set(re.findall(r"^\s+(?:callq?|jmp|bl?)\s+(?!\.?L)([A-Za-z_]\w*)", code, re.MULTILINE))
-    return {name.removeprefix("_") for name in found - set(re.findall(r"^(\w+):", code, re.MULTILINE))}
+    prefix = "_" if ".subsections_via_symbols" in code else ""  # of every name in macOS's objects
+    return {name.removeprefix(prefix) for name in found - set(re.findall(r"^(\w+):", code, re.MULTILINE))}
 
 
 @pytest.mark.parametrize("kernel", ["infer", "backward", "project"])
@@ -110,3 +122,24 @@ def test_arm_computes_in_neon(on: Callable[[str], None], kernel: str) -> None:
     code = _compile.assembly(KERNELS[kernel](layout).text, NEON)
     assert re.search(r"\bfmla\s+v\d+\.4s", code)
     assert called(code) == set()
+
+
+@pytest.mark.parametrize(
+    ("triple", "expected"),
+    [
+        ("x86_64-unknown-linux-gnu", {"malloc", "free", "memset", "sched_yield"} | FUTEX),
+        ("aarch64-unknown-linux-musl", {"malloc", "free", "memset", "sched_yield"} | FUTEX),
+        ("arm64-apple-darwin23.5.0", {"malloc", "free", "memset", "bzero", "sched_yield"}),
+        # __chkstk is a function of Windows that a function with much on its stack calls first.
+        ("x86_64-pc-windows-msvc-elf", {"malloc", "free", "memset", "SwitchToThread", "__chkstk"}),
+    ],
+)
+def test_a_system_is_asked_for_functions_that_it_has(
+    on: Callable[[str], None], triple: str, expected: set[str]
+) -> None:
+    on(triple)
+    target = SSE if triple.startswith("x86") else NEON
+    found: set[str] = set()
+    for name in support_names(target):
+        found |= called(_compile.assembly(support_kernel(name, target).text, target))
+    assert found == expected

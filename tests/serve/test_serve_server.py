@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stepfold.serve import Limits, ServeError, listen, read_token
+from stepfold.serve import Limits, ServeError, _server, listen, read_token
 
 TOKEN = "abcdefghijklmnop"
 
@@ -60,7 +60,7 @@ def test_an_address_in_use_and_one_of_nobody() -> None:
             listen(host, 0, token=True)
 
 
-def test_a_token_is_read_and_a_file_for_all_is_told(tmp_path: Path) -> None:
+def test_a_token_is_read_and_a_file_for_all_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "token"
     path.write_text(f"{TOKEN}\n")
     os.chmod(path, 0o600)
@@ -69,6 +69,8 @@ def test_a_token_is_read_and_a_file_for_all_is_told(tmp_path: Path) -> None:
     token, warning = read_token(path)
     assert token == TOKEN
     assert warning == f"other users may read the token file {path}; chmod 600 {path}"
+    monkeypatch.setattr(_server.sys, "platform", "win32")  # every file has such a mode there
+    assert read_token(path) == (TOKEN, None)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from ._target import Target, binding, triple
+from ._target import Target, binding, system, target, triple
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
@@ -71,7 +71,9 @@ _numbers = iter(range(1 << 62))
 @functools.cache
 def _lljit() -> llvm.LLJIT:
     llvm = binding()
-    triple()
+    built = triple()
+    # On Windows the loader has to be told of the objects' format, which is not the system's own.
+    loads = machine(target()) if system(built) == "windows" else None
     # JITLink places an object's sections side by side. LLVM's older linker places each where there is room,
     # and aborts the process if code and constants are over 2 GiB apart, which happens if little room is left.
-    return llvm.create_lljit_compiler(use_jit_link=True)
+    return llvm.create_lljit_compiler(loads, use_jit_link=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from ._target import thread_yield
 from ._text import Function, Integer, Module, Value
 
 _PATIENCE = 1023  # turns of waiting, less one a power of two, after which another thread may run
@@ -137,7 +138,8 @@ def pause(f: Function, architecture: str) -> None:
 def wait(f: Function, ready: Callable[[], Value], architecture: str) -> None:
     """Wait until `ready()`, a condition without branches, holds: spin, now and then let another thread
     run."""
-    f.module.declare("sched_yield", "i32", [])
+    let_others_run = thread_yield()
+    f.module.declare(let_others_run, "i32", [])
     entry, again, late, done = f.block, *map(f.new_label, ("wait", "late", "done"))
     tired = f.new_label("tired")
     f.line(f"br label %{again}")
@@ -151,7 +153,7 @@ def wait(f: Function, ready: Callable[[], Value], architecture: str) -> None:
     yields = f.compare("eq", f.emit("i64", f"and {following}, {_PATIENCE}"), 0)
     f.line(f"br {yields}, label %{tired}, label %{again}")
     f.label(tired)
-    f.line("call i32 @sched_yield()")
+    f.line(f"call i32 @{let_others_run}()")
     f.line(f"br label %{again}")
     arrivals = f"[ 0, %{entry} ], [ {following.name}, %{late} ], [ {following.name}, %{tired} ]"
     f.fill(counter, f"{turns.name} = phi i64 {arrivals}")

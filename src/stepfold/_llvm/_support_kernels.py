@@ -24,7 +24,7 @@ from ._rows import (
     store_states_kernel,
 )
 from ._schedule import lengths_kernel, mask_kernel, packed_kernel, sort_kernel, whole_kernel
-from ._target import Target
+from ._target import Target, system, triple
 from ._workers import SYSTEM_CALLS, workers_kernel
 from ._xla import xla_kernel
 
@@ -61,8 +61,9 @@ _NATIVE: dict[str, Callable[[str], Kernel]] = {"program": program_kernel, "worke
 
 
 def support_names(target: Target) -> list[str]:
-    """Return the names of the support kernels that a target has."""
-    native = [name for name in _NATIVE if name != "workers" or target.architecture in SYSTEM_CALLS]
+    """Return the names of the support kernels that a target has on this system."""
+    has_futex = system(triple()) == "linux" and target.architecture in SYSTEM_CALLS
+    native = [name for name in _NATIVE if name != "workers" or has_futex]
     return [*native, *_INTEGERS, *(f"{name}{bits}" for name in (*_TOKENS, *_ROWS) for bits in (32, 64))]
 
 

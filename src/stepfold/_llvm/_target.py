@@ -73,6 +73,17 @@ def architecture(of_triple: str) -> str:
     return {"arm64": "aarch64", "amd64": "x86_64"}.get(name, name)
 
 
+def system(of_triple: str) -> str:
+    """Return the system that a triple names: "linux", "windows", "darwin", or "" for any other."""
+    named = of_triple.split("-")[2:3]
+    return next((name for name in ("linux", "windows", "darwin") if named and named[0].startswith(name)), "")
+
+
+def thread_yield() -> str:
+    """Return the name of this system's function without arguments that lets other threads run."""
+    return "SwitchToThread" if system(triple()) == "windows" else "sched_yield"
+
+
 def target_names() -> list[str]:
     """Return the names of the targets that this processor's architecture has, the host first."""
     return ["host", *_TARGETS.get(architecture(triple()), {})]

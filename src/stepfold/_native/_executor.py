@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import sys
 import threading
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 
-from .._llvm import PROCESSOR_WORDS, SYSTEM_CALLS, WORKER
+from .._llvm import PROCESSOR_WORDS, WORKER, support_names, target
 from .._processors import processors
 from ._buffers import address, aligned
 from ._kernels import support
@@ -154,8 +153,7 @@ def own_threads() -> Executor:
 
 
 def _own() -> Executor:
-    native = sys.platform == "linux" and os.uname().machine in SYSTEM_CALLS
-    return FutexWorkers() if native else QueueWorkers()
+    return FutexWorkers() if "workers" in support_names(target()) else QueueWorkers()
 
 
 def calling_thread() -> Executor:

@@ -15,7 +15,7 @@ from .._plan import plan
 from .._step import Step
 
 COOPERATES = sys.platform != "win32"
-"""Whether threads may wait for one another inside a kernel, by sched_yield."""
+"""Whether threads may wait for one another inside a kernel: not on Windows, where nobody has tried it."""
 _RANK = 20_000  # multiply-adds a timestep for which one more rank saves what its barriers cost
 _SMALL = 10_000_000  # multiply-adds below which a second thread costs more than it saves
 

@@ -4,12 +4,14 @@ Exit status: 0 done, 1 training that failed, 2 an error in the call or the data,
 """
 
 import argparse
+import codecs
+import io
 import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from ..data import DataError
 from ..estimators import RunError
@@ -27,6 +29,8 @@ from ._watch import add_watch
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with the given arguments (or those of the process) and return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        _write_all(stream)
     options = _options(arguments)
     # Keras chooses its backend when it is first imported; the layers are fastest on JAX.
     os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -74,6 +78,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     else:
         options.text = given[0] if given else None
     return options
+
+
+def _write_all(stream: TextIO) -> None:
+    """Let a stream that is not UTF-8, as a pipe on Windows, write '?' for a character that it does not
+    have."""
+    if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name != "utf-8":
+        stream.reconfigure(errors="replace")
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ from ._protocols import protocols
 _SHORTEST, _LONGEST = 16, 4096
 _RATE = 100.0
 _BACKLOG = 1024
+# After a restart the address can be had again at once. On Windows, where that needs no option, the usual one
+# would let another program listen at the same address and take what is sent to this one.
+_ALONE = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
 
 
 class ServeError(Exception):
@@ -48,7 +52,8 @@ def read_token(path: str | Path) -> tuple[str, str | None]:
             f"the token file {path} must hold {_SHORTEST} or more printable ASCII characters without spaces; "
             f'make one with python -c "import secrets; print(secrets.token_urlsafe())" > {path}'
         )
-    if mode & (stat.S_IRGRP | stat.S_IROTH):
+    # Windows grants access by lists that a mode does not show.
+    if sys.platform != "win32" and mode & (stat.S_IRGRP | stat.S_IROTH):
         return token, f"other users may read the token file {path}; chmod 600 {path}"
     return token, None
 
@@ -77,7 +82,7 @@ def listen(host: str, port: int, *, token: bool) -> socket.socket:
     # with its protocol, without which asyncio leaves Nagle's algorithm on: 40 ms an answer
     listening = socket.socket(family, kind, protocol)
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, _ALONE, 1)
         listening.bind(address)
         listening.listen(_BACKLOG)
     except OSError as error:

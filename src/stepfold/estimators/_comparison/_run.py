@@ -24,6 +24,7 @@ from joblib.externals.loky.backend.reduction import dump
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from .._one_thread import ONE_THREAD, keep_memory
+from .._parent import has_parent, terminate_self
 from .._run import RunError
 from .._training import TrainingError
 
@@ -184,9 +185,9 @@ def _begin_process(parent: int, stop: Path) -> None:
     keep_memory()
 
     def watch() -> None:
-        while os.getppid() == parent and stop.parent.exists() and not stop.exists():
+        while has_parent(parent) and stop.parent.exists() and not stop.exists():
             time.sleep(0.2)
-        os.kill(os.getpid(), signal.SIGTERM)
+        terminate_self()
         time.sleep(_PATIENCE)
         os._exit(1)
 

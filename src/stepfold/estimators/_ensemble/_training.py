@@ -1,7 +1,6 @@
 """Trains one network of the preset `best`: batches of like length, the schedule, averaged weights."""
 
 import math
-import os
 import sys
 import time
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._average import WeightAverage
+from .._parent import has_parent
 from .._seeds import seeded
 from ._examples import Member, TextsWithEvidence, batches
 from ._network import evidence_network
@@ -89,7 +89,7 @@ class EpochLines(keras.callbacks.Callback):  # type: ignore[misc]  # keras has n
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """End the process if nobody waits for it."""
-        if self._parent is not None and os.getppid() != self._parent:
+        if self._parent is not None and not has_parent(self._parent):
             sys.exit(1)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
