@@ -22,6 +22,7 @@ from .._warn import warn_once
 from . import _jax_batching
 from ._jax_kernels import Scan, backward, forward
 from ._jax_loop import loop
+from ._jax_sharding import Rows, implementation, register_lowering
 from ._tokens import Operands
 
 Result = tuple[Any, tuple[Any, ...]]
@@ -41,16 +42,26 @@ def unsupported_reason(array: Any) -> str | None:
     return None if platform == "cpu" else f"JAX computes on {platform}, and the kernels are for CPUs"
 
 
-def _primitive(name: str, function: Callable[..., list[Any]], shapes: Callable[..., list[Any]]) -> Primitive:
+def _primitive(
+    name: str,
+    function: Callable[..., list[Any]],
+    shapes: Callable[..., list[Any]],
+    rows: Callable[..., Rows] | None = None,
+) -> Primitive:
+    """A primitive; with `rows` its function is a kernel, which several devices call on rows of their own."""
     made = Primitive(name)
     made.multiple_results = True
-    made.def_impl(function)
     made.def_abstract_eval(
         lambda *values, **options: [
             jax.core.ShapedArray(each.shape, each.dtype) for each in shapes(*values, **options)
         ]
     )
-    mlir.register_lowering(made, mlir.lower_fun(function, multiple_results=True))
+    if rows is None:
+        made.def_impl(function)
+        mlir.register_lowering(made, mlir.lower_fun(function, multiple_results=True))
+    else:
+        made.def_impl(implementation(made, function))
+        register_lowering(made, function, rows)
     return made
 
 
@@ -87,7 +98,16 @@ def _as_loop(flat: Sequence[Any], scan: Scan, perturbed: Flags) -> Callable[...,
     return function
 
 
-_forward = _primitive("stepfold_scan", forward, lambda *flat, scan, training: scan.results(flat, training))
+_forward = _primitive(
+    "stepfold_scan",
+    forward,
+    lambda *flat, scan, training: scan.results(flat, training),
+    lambda count, scan, training: Rows(
+        scan.by_row,
+        (True,) * (scan.sequences + len(scan.recipe.step.states) + training),
+        residuals=-1 if training else None,
+    ),
+)
 _derivative = _primitive(
     "stepfold_derivative",
     _tangents,
@@ -97,6 +117,11 @@ _backward = _primitive(
     "stepfold_scan_backward",
     backward,
     lambda *values, scan, perturbed, arrived: scan.gradients(values[: scan.count], perturbed),
+    lambda count, scan, perturbed, arrived: Rows(
+        (*scan.by_row, *(True,) * (count - scan.count)),
+        tuple(row for row, wish in zip(scan.by_row, perturbed, strict=True) if wish),
+        residuals=scan.count,
+    ),
 )
 
 

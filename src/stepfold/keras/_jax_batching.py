@@ -71,11 +71,9 @@ def _size(values: Sequence[Any], axes: Axes) -> int:
 
 def _folded(scan: Scan, flat: Sequence[Any], axes: Axes, size: int) -> list[Any]:
     """The flat arrays of all examples as those of one batch: their rows one after the other."""
-    numbers = scan.operands(range(scan.count))
-    shared = {*numbers.weights, *([numbers.inputs] if scan.recipe.tokens else [])}
     return [
-        value if number in shared else _fold(value, axis, size)
-        for number, (value, axis) in enumerate(zip(flat, axes, strict=True))
+        _fold(value, axis, size) if row else value
+        for row, value, axis in zip(scan.by_row, flat, axes, strict=True)
     ]
 
 

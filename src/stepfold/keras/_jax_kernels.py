@@ -34,6 +34,13 @@ class Scan:
         """The number of flat arrays."""
         return int(self.structure.num_leaves)
 
+    @property
+    def by_row(self) -> tuple[bool, ...]:
+        """For each flat array whether its first axis is the batch: weights, and a table, have none."""
+        numbers = self.operands(range(self.count))
+        shared = {*numbers.weights, *([numbers.inputs] if self.recipe.tokens else [])}
+        return tuple(number not in shared for number in range(self.count))
+
     def results(self, flat: Any, training: bool) -> list[jax.ShapeDtypeStruct]:
         """Return what the forward pass gives: [outputs], last states, [residuals]."""
         given, recipe = self.operands(flat), self.recipe
