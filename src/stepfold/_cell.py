@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from ._dtype import checked_dtype
 from ._errors import CellError, error_here
 from ._from_function import Signature, trace
-from ._graph import KERNEL, RECURRENT_KERNEL
 from ._hyperparameters import replaced
-from ._reference import one_step
+from ._one_step import checked_values
 from ._show import show
 from ._step import Step
 from ._trace import Traced
@@ -33,8 +32,8 @@ class Cell:
 
     @property
     def states(self) -> tuple[str, ...]:
-        """The names of the states; the first is also the output."""
-        return self.step.states
+        """The names of the states; the first is also the output, unless the step returns one besides."""
+        return self.step.states[self.step.output :]
 
     @property
     def hyperparameters(self) -> dict[str, bool | int | float]:
@@ -61,7 +60,8 @@ class Cell:
     __replace__ = replace  # copy.replace
 
     def __call__(self, *values: Any, **params: Any) -> Any:
-        """Compute one step with NumPy: `x` (…, features), states (…, units) → the new states.
+        """Compute one step with NumPy: `x` (…, features), states (…, units), or as they declare → the new
+        states, before them the output if that is no state.
 
         For one row (`x` of one axis) the function itself is called, where there is one, so that a debugger
         can stop in it; many rows are computed from the graph. A call while another cell is traced becomes a
@@ -80,70 +80,49 @@ class Cell:
             return self._signature.function(*values, **params, **numbers)
         if fixed:
             return self.replace(**fixed)(*values, **params)
-        x, *states = self._checked(values, params)
+        given = checked_values(self.step, values, params)
         arrays = {name: np.asarray(value) for name, value in params.items()}
-        if self._signature is not None and x.ndim == 1:
-            return self._signature.function(x, *states, **arrays, **self.step.hyperparameters)
-        new = tuple(np.array(value) for value in one_step(self.step, x, states, arrays))
+        # sum and mean of the language cannot tell a matrix from rows of vectors, the graph can
+        vectors = all(len(self.step.dims_of(s)) == 1 for s in self.step.states)
+        if self._signature is not None and not given.rows and vectors:
+            inputs = given.inputs.values()
+            return self._signature.function(*inputs, *given.states, **arrays, **self.step.hyperparameters)
+        new = given.compute(self.step, arrays)
         return new if len(new) > 1 else new[0]
 
-    def _checked(self, values: tuple[Any, ...], params: Mapping[str, Any]) -> list[NDArray[Any]]:
-        expected = ("x", *self.states)
-        if len(values) != len(expected):
-            raise TypeError(
-                f"{self.name} takes {', '.join(expected)} before its parameters, got {len(values)} arrays"
-            )
-        arrays = [np.asarray(v, None if np.asarray(v).dtype.kind == "f" else np.float64) for v in values]
-        if any(a.ndim == 0 for a in arrays):
-            raise ValueError(
-                f"{self.name}: {', '.join(expected)} must be arrays (…, features) and (…, units), not scalars"
-            )
-        rows, units = arrays[0].shape[:-1], arrays[1].shape[-1]
-        for name, array in zip(self.states, arrays[1:], strict=True):
-            if array.shape != (*rows, units):
-                raise ValueError(
-                    f"{self.name}: state {name} has shape {array.shape}, expected {(*rows, units)}"
-                )
-        shapes = self.parameter_shapes(features=max(1, arrays[0].shape[-1]), units=max(1, units))
-        if params.keys() != shapes.keys():
-            missing, unknown = sorted(shapes.keys() - params.keys()), sorted(params.keys() - shapes.keys())
-            wrong = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has no {', '.join(unknown)}"] * bool(
-                unknown
-            )
-            raise TypeError(f"{self.name} {' and '.join(wrong)}; its parameters are {', '.join(shapes)}")
-        for name, shape in shapes.items():
-            if np.shape(params[name]) != shape:
-                raise ValueError(
-                    f"{self.name}: parameter {name} has shape {np.shape(params[name])}, expected {shape}"
-                )
-        return arrays
-
-    def parameter_shapes(self, *, features: int, units: int) -> dict[str, tuple[int, ...]]:
-        """Return each parameter's name and shape."""
-        return self.step.parameter_shapes(features=features, units=units)
+    def parameter_shapes(self, *, features: int, units: int, **sizes: int) -> dict[str, tuple[int, ...]]:
+        """Return each parameter's name and shape; `sizes`: those of the axes that the cell has besides."""
+        return self.step.parameter_shapes(features=features, units=units, **sizes)
 
     def init(
-        self, features: int, units: int, *, seed: int | None = None, dtype: Any = np.float32
+        self,
+        features: int,
+        units: int,
+        *,
+        seed: int | None = None,
+        dtype: Any = np.float32,
+        **sizes: int,
     ) -> dict[str, NDArray[Any]]:
-        """Return initial parameters for training.
+        """Return initial parameters for training; `sizes`: those of the axes that the cell has besides.
 
-        Kernels are Glorot-uniform (Glorot & Bengio 2010), recurrent kernels orthogonal (Saxe et al. 2014),
-        vectors zero, unless the cell says otherwise (`@cell(vectors={"b_f": 1.0})`, `@cell(kernels=…)`).
+        Kernels and other rectangular matrices are Glorot-uniform (Glorot & Bengio 2010), recurrent kernels
+        orthogonal (Saxe et al. 2014), vectors zero, unless the cell says otherwise
+        (`@cell(vectors={"b_f": 1.0})`, `@cell(kernels=…)`).
         """
         dtype = checked_dtype(dtype)
         random = np.random.default_rng(seed)
         params = {}
-        for name, shape in self.parameter_shapes(features=features, units=units).items():
+        for name, shape in self.parameter_shapes(features=features, units=units, **sizes).items():
             dims = self.step.parameters[name]
             kind, number = self.step.kernels.get(name, ("", 0.0))
             if kind == "identity":
-                value = number * np.eye(units)
+                value = number * np.eye(shape[0])
             elif kind == "normal":
                 value = random.normal(0.0, number, shape)
-            elif dims == KERNEL:
+            elif len(dims) == 2 and dims[0] != dims[1]:
                 limit = np.sqrt(6.0 / (shape[0] + shape[1]))
                 value = random.uniform(-limit, limit, shape)
-            elif dims == RECURRENT_KERNEL:
+            elif len(dims) == 2:
                 q, r = np.linalg.qr(random.standard_normal(shape))
                 value = q * np.sign(np.diag(r))
             else:
@@ -192,7 +171,8 @@ class Cell:
         return hash(self.step)
 
     def __repr__(self) -> str:
-        arguments = ", ".join(["x", *self.states])
+        inputs = ["x"] * self.step.takes_features + list(self.step.inputs)
+        arguments = ", ".join([*inputs, *["/"] * (len(inputs) > 1), *self.states])
         fixed = [f"{name}={value!r}" for name, value in self.step.hyperparameters.items()]
         return f"<cell {self.name}({arguments}, *, {', '.join([*self.step.parameters, *fixed])})>"
 
@@ -214,9 +194,11 @@ def cell(
 
     The first argument is this timestep's input, the other positional ones are the states of the timestep
     before, the keyword-only ones are parameters; those with a default are hyper-parameters, numbers that are
-    fixed when the step is traced (`Cell.replace`). It returns the new states in the same order; the first is
-    also the output. A parameter's shape follows from its use: `W @ x` a kernel (units, features), `U @ h` a
-    recurrent kernel (units, units), anything elementwise a vector (units,). `vectors` gives the initial
+    fixed when the step is traced (`Cell.replace`). With a `/`, all arguments before it are inputs. It returns
+    the new states in the same order; the first is also the output, unless an output stands before them. A
+    parameter's shape follows from its use: `W @ x` a kernel (units, features), `U @ h` a recurrent kernel
+    (units, units), anything elementwise a vector (units,). Annotations declare other axes: `h: "projection"`,
+    `V: "projection units"`, `gap: Scalar`; a state of two axes is a matrix. `vectors` gives the initial
     values of vector parameters (0 for those not named). `kernels` says how kernels begin, `("identity", a)`
     as a times the identity, `("normal", s)` as normal numbers of the standard deviation s; those not named
     are Glorot-uniform, recurrent ones orthogonal. Raises CellError, which names the line.

@@ -1,4 +1,4 @@
-"""Axes that a step's function declares for a parameter, as the annotation of its argument."""
+"""Axes that a step's function declares for an argument, as its annotation."""
 
 from __future__ import annotations
 
@@ -6,61 +6,88 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, get_args, get_origin
 
-from ._graph import KERNEL, RECURRENT_KERNEL, SCALAR, UNITS, Dims
+from ._dims import axes_text
+from ._graph import FEATURES, SCALAR, Dims
 
 Scalar = Annotated[Any, ""]
-"""The annotation of a parameter of one number: `def step(x, h, *, W, U, alpha: Scalar)`."""
+"""The annotation of an argument that is one number: `def step(x, h, *, W, U, alpha: Scalar)`."""
 
-KINDS: dict[Dims, str] = {
-    SCALAR: "a scalar",
-    UNITS: "a vector (units,)",
-    KERNEL: "a kernel (units, features)",
-    RECURRENT_KERNEL: "a recurrent kernel (units, units)",
-}
-"""What a parameter of these axes is called."""
+_AXIS = r"([a-z_][a-z_0-9]*|[1-9][0-9]*)"
+_AXES = re.compile(rf"{_AXIS}( {_AXIS})*")
+_RESERVED = ("batch", "time", "seed", "dtype", "vocabulary_size")
+"""Words that mean something else wherever sizes are given."""
+_MOST_AXES = {"input": 1, "state": 2, "parameter": 2}
+_LARGEST = 1 << 20
 
 
-def declared_axes(function: Callable[..., Any], name: str, annotation: Any) -> Dims | None:
+def kind_of(dims: Dims) -> str:
+    """Return what a parameter of these axes is called."""
+    if len(dims) < 2:
+        return f"a vector {axes_text(dims)}" if dims else "a scalar"
+    kind = "a kernel" if dims[1:] == FEATURES else "a recurrent kernel" if dims[0] == dims[1] else "a matrix"
+    return f"{kind} {axes_text(dims)}"
+
+
+def declared_axes(
+    function: Callable[..., Any], name: str, annotation: Any, role: str = "parameter"
+) -> Dims | None:
     """Return the axes that an annotation declares, None if it is about something else (`np.ndarray`, `Any`).
 
     A declaration is `Scalar`, or the names of the axes as jaxtyping and einops write them: "" (a scalar),
-    "units", "units features", "units units"; alone, in `Annotated[Any, "units"]`, or in one of jaxtyping's
-    own, `Float[Array, "units"]`. ValueError, naming the parameter, for axes that no parameter can have.
+    "units", "units features", "rank units"; a name that is an integer is a fixed size. They stand alone, in
+    `Annotated[Any, "units"]`, or in one of jaxtyping's own, `Float[Array, "units"]`. `role`: "input", "state"
+    or "parameter". ValueError, naming the argument, for axes that it cannot have.
     """
     text = _text(function, annotation)
     if text is None:
         return None
     axes = tuple(text.split())
-    if axes not in KINDS:
-        kinds = ", ".join(f"{' '.join(dims)!r}" for dims in KINDS)
-        raise ValueError(
-            f"parameter {name} is declared as {text!r}; the axes of a parameter are one of {kinds}"
-        )
+    told = f"{role} {name} is declared as {text!r}"
+    if axes and not _AXES.fullmatch(" ".join(axes)):
+        raise ValueError(f"{told}; an axis is a lower-case name, or an integer: 'rank units', '1'")
+    for axis in axes:
+        if axis in _RESERVED:
+            raise ValueError(f"{told}; an axis cannot be called {axis!r}, give it another name")
+        if axis.isdecimal() and int(axis) > _LARGEST:
+            raise ValueError(f"{told}; a size is at most {_LARGEST:,}")
+    if len(axes) > _MOST_AXES[role]:
+        most = "one axis" if _MOST_AXES[role] == 1 else "two axes"
+        raise ValueError(f"{told}; a {role} has at most {most}".replace("a input", "an input"))
     return axes
+
+
+def is_axis(text: str) -> bool:
+    """Whether a text can be the name of an axis."""
+    size = int(text) if text.isdecimal() and len(text) < 9 else 0
+    return re.fullmatch(_AXIS, text) is not None and text not in _RESERVED and size <= _LARGEST
+
+
+def value_axes(dims: Dims) -> Dims:
+    """Return the axes of what a step computes with: a state or an input of one number has one element."""
+    return dims if dims != SCALAR else ("1",)
 
 
 def _text(function: Callable[..., Any], annotation: Any) -> str | None:
     """The axes as text; an annotation that is text may be axes, or code that was not evaluated."""
-    if isinstance(annotation, str) and not _is_axes(annotation):
-        try:
-            annotation = eval(annotation, function.__globals__, _closure(function))
-        except Exception:  # a name that only a type checker knows
-            return annotation if _WORDS.fullmatch(annotation) else None
-        if isinstance(annotation, str):
-            return annotation
     if isinstance(annotation, str):
-        return annotation
+        try:
+            found = eval(annotation, function.__globals__, _closure(function)) if annotation else annotation
+        except Exception:  # axes, or a name that only a type checker knows
+            return annotation if _AXES.fullmatch(annotation) else None
+        if isinstance(found, str):
+            return found
+        declares = isinstance(found, type) or get_origin(found) is not None or hasattr(found, "dim_str")
+        if not declares and _AXES.fullmatch(annotation):  # a variable or function is called like an axis
+            return annotation
+        annotation = found
     if get_origin(annotation) is Annotated:
         return next((a for a in get_args(annotation)[1:] if isinstance(a, str) and _is_axes(a)), None)
     found = getattr(annotation, "dim_str", None)  # jaxtyping
     return found if isinstance(found, str) else None
 
 
-_WORDS = re.compile(r"[a-z_]+( [a-z_]+)*")
-
-
 def _is_axes(text: str) -> bool:
-    return tuple(text.split()) in KINDS
+    return not text or _AXES.fullmatch(text) is not None
 
 
 def _closure(function: Callable[..., Any]) -> dict[str, Any]:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from ._graph import SCALAR, UNITS, Dims
+from collections.abc import Mapping
+
+from ._graph import SCALAR, Dims
 
 
 def broadcast_dims(*dims: Dims) -> Dims:
-    """Return the axes of an elementwise result: scalars broadcast over units, other axes must be equal."""
+    """Return the axes of an elementwise result: scalars broadcast, other axes must be equal."""
     wide = {d for d in dims if d != SCALAR}
     if len(wide) > 1:
-        raise ValueError(f"{' and '.join(map(_text, sorted(wide)))} do not fit together elementwise")
-    if any(len(d) > 1 for d in wide):
-        raise ValueError(f"a matrix {_text(wide.pop())} can only stand on the left of @")
+        raise ValueError(f"{' and '.join(map(axes_text, sorted(wide)))} do not fit together elementwise")
     return wide.pop() if wide else SCALAR
 
 
 def matmul_dims(matrix: Dims, vector: Dims) -> Dims:
     """Return the axes of `matrix @ vector`."""
     if len(matrix) != 2 or vector != matrix[1:]:
-        raise ValueError(f"{_text(matrix)} @ {_text(vector)} do not fit")
+        raise ValueError(f"{axes_text(matrix)} @ {axes_text(vector)} do not fit")
     return matrix[:1]
 
 
@@ -27,13 +27,25 @@ def matmul_transposed_dims(matrix: Dims, vector: Dims) -> Dims:
     return matmul_dims(matrix[::-1], vector)
 
 
+def outer_dims(left: Dims, right: Dims) -> Dims:
+    """Return the axes of an outer product of two vectors."""
+    if len(left) != 1 or len(right) != 1:
+        raise ValueError(f"outer takes two vectors, not {axes_text(left)} and {axes_text(right)}")
+    return left + right
+
+
 def reduction_dims(vector: Dims) -> Dims:
-    """Return the axes of a reduction over the units of a row: none."""
-    if vector != UNITS:
-        raise ValueError(f"sum, mean and max reduce the units of a row, not {_text(vector)}")
+    """Return the axes of a reduction over the elements of a vector: none."""
+    if len(vector) != 1:
+        raise ValueError(f"sum, mean and max reduce the units of a row, not {axes_text(vector)}")
     return SCALAR
 
 
-def _text(dims: Dims) -> str:
-    """Axes as an error writes them: `(units, features)`, `(units,)`, `a scalar`."""
+def size_of(axis: str, sizes: Mapping[str, int]) -> int:
+    """Return the size of an axis: what `sizes` says, or its name where that is an integer."""
+    return int(axis) if axis.isdecimal() else sizes[axis]
+
+
+def axes_text(dims: Dims) -> str:
+    """Return axes as an error writes them: `(units, features)`, `(units,)`, `a scalar`."""
     return f"({dims[0]},)" if len(dims) == 1 else f"({', '.join(dims)})" if dims else "a scalar"

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from . import _ops
-from ._declared import declared_axes
+from ._declared import declared_axes, value_axes
+from ._dims import axes_text
 from ._errors import CellError, line_of
-from ._graph import FEATURES, SCALAR, UNITS, Dims, Node, constant, leaf
+from ._graph import FEATURES, SCALAR, UNITS, Dims, Node, constant, leaf, topological_order
 from ._hyperparameters import Number, checked_number
 from ._step import Step
 from ._step_json import checked_kernels
@@ -25,13 +26,15 @@ _NAMES = re.compile(r"\b(Traced|Parameter|Transposed)\b")
 
 @dataclass(frozen=True)
 class Signature:
-    """What a step's function declares: states, parameters, hyper-parameters and their defaults.
+    """What a step's function declares: inputs, states, parameters, hyper-parameters and their defaults.
 
-    `parameters`: the axes of those that say them; None: they follow from the use.
+    The axes of inputs, states and parameters; None for those that do not say them: an input's are
+    (features,), a state's (units,), a parameter's follow from its use.
     """
 
     function: Callable[..., Any]
-    states: tuple[str, ...]
+    inputs: Mapping[str, Dims | None]
+    states: Mapping[str, Dims | None]
     parameters: Mapping[str, Dims | None]
     hyperparameters: Mapping[str, Number]
 
@@ -69,15 +72,30 @@ class Signature:
             fixed = {a.name: checked_number(a.name, a.default) for a in named if a.default is not a.empty}
         except ValueError as error:
             raise CellError(f"{where}: {error}; a parameter, which is an array, has no default") from None
-        try:
-            parameters = {
-                a.name: None if a.annotation is a.empty else declared_axes(function, a.name, a.annotation)
-                for a in named
-                if a.default is a.empty
+        # what stands before a / are inputs, if something stands behind it
+        split = sum(a.kind == a.POSITIONAL_ONLY for a in positional)
+        first = split if 0 < split < len(positional) else 1
+
+        def declared(arguments: Iterable[inspect.Parameter], role: str) -> dict[str, Dims | None]:
+            return {
+                a.name: None
+                if a.annotation is a.empty
+                else declared_axes(function, a.name, a.annotation, role)
+                for a in arguments
             }
+
+        try:
+            inputs, states = declared(positional[:first], "input"), declared(positional[first:], "state")
+            parameters = declared((a for a in named if a.default is a.empty), "parameter")
         except ValueError as error:
             raise CellError(f"{where}: {error}") from None
-        return cls(function, tuple(a.name for a in positional[1:]), parameters, fixed)
+        for name in list(inputs)[1:]:
+            if inputs[name] is None:
+                raise CellError(
+                    f"{where}: the input {name} needs axes, since only the first may do without; "
+                    f'write {name}: "features", or {name}: Scalar for a number'
+                )
+        return cls(function, inputs, states, parameters, fixed)
 
 
 def _line_of(function: Any) -> str:
@@ -112,9 +130,15 @@ def _traced(
     vectors: Mapping[str, float],
     kernels: Mapping[str, tuple[str, float]],
 ) -> Step:
-    where, name, states = signature.where, signature.function.__name__, signature.states
+    where, name, states = signature.where, signature.function.__name__, tuple(signature.states)
     parameters = {parameter: Parameter(parameter, axes) for parameter, axes in signature.parameters.items()}
-    values = [Traced(leaf("input", dims=FEATURES)), *(Traced(leaf("state", s)) for s in states)]
+    axes = {state: UNITS if dims is None else value_axes(dims) for state, dims in signature.states.items()}
+    inputs = {value: value_axes(dims) for value, dims in signature.inputs.items() if dims is not None}
+    values = [
+        Traced(leaf("input", dims=FEATURES)) if dims is None else _value("input", value, dims)
+        for value, dims in signature.inputs.items()
+    ]
+    values += [_value("state", s, UNITS if dims is None else dims) for s, dims in signature.states.items()]
     try:
         result = signature.function(*values, **parameters, **hyperparameters)
     except TypeError as error:  # of a function that knows no values of a step
@@ -132,21 +156,35 @@ def _traced(
             f"return the new states alone, return {', '.join(states)}"
         )
     new = list(result) if isinstance(result, (tuple, list)) else [result]
-    if len(new) != len(states):
+    output = len(new) == len(states) + 1
+    if len(new) != len(states) + output:
         raise CellError(
             f"{where}: {name} has {_count(states, 'state')} but returns {len(new)}; "
             "return the new states, as many and in the same order"
+            + ", and before them the output if that is no state"
+            * (len(new) > len(states))
         )
-    outputs = tuple(_new_state(state, value, where) for state, value in zip(states, new, strict=True))
+    outputs = [_new_state(s, v, where, axes[s]) for s, v in zip(states, new[output:], strict=True)]
+    if output:
+        value, called = _output(new[0], where), _free("output", (*states, *inputs, *parameters))
+        outputs, states, axes = [value, *outputs], (called, *states), {called: value.dims, **axes}
+    read = {n.attributes for n in topological_order(outputs) if n.op == "input"}
+    unread = [
+        i for i, of in signature.inputs.items() if inputs and ((i,) if of is not None else ()) not in read
+    ]
+    if unread:
+        raise CellError(
+            f"{where}: {name} never uses the input {', '.join(unread)}; remove what is not needed"
+        )
     unused = [parameter for parameter, value in parameters.items() if value.dims is None]
     if unused:
         raise CellError(
             f"{where}: {name} never uses {_count(unused, 'parameter')}; remove what is not needed"
         )
     dims = {parameter: value.dims for parameter, value in parameters.items() if value.dims is not None}
-    wrong = [vector for vector in vectors if dims.get(vector) not in (UNITS, SCALAR)]
+    wrong = [vector for vector in vectors if len(dims.get(vector, FEATURES * 2)) > 1]
     if wrong:
-        vector_names = ", ".join(n for n, d in dims.items() if d in (UNITS, SCALAR)) or "none"
+        vector_names = ", ".join(n for n, d in dims.items() if len(d) < 2) or "none"
         raise CellError(
             f"{where}: vectors= names {', '.join(wrong)}, "
             f"but the vector parameters of {name} are {vector_names}"
@@ -154,27 +192,53 @@ def _traced(
     start = {vector: float(value) for vector, value in vectors.items()}
     try:
         begin = checked_kernels(kernels, dims)
-        return Step(name, states, dims, outputs, start, begin, hyperparameters)
+        own = {state: found for state, found in axes.items() if found != UNITS}
+        return Step(name, states, dims, tuple(outputs), start, begin, hyperparameters, own, inputs, output)
     except ValueError as error:
         raise CellError(f"{where}: {error}") from None
 
 
-def _new_state(state: str, value: Any, where: str) -> Node:
-    """The node of a new state; a per-row scalar is broadcast over the units."""
+def _value(op: str, name: str, dims: Dims) -> Traced:
+    """The input or state of a name; one that is a number is stored as a vector of one element."""
+    if dims == SCALAR:
+        return Traced(_ops.sum_over_units(leaf(op, name, dims=value_axes(dims))))
+    return Traced(leaf(op, name, dims=dims))
+
+
+def _free(name: str, taken: Iterable[str]) -> str:
+    """A name that nothing else has."""
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _output(value: Any, where: str) -> Node:
+    """The node of an output that is no state."""
+    node = _new_state("", value, where, None)
+    return _ops.spread(node, constant(1.0, value_axes(SCALAR))) if node.dims == SCALAR else node
+
+
+def _new_state(state: str, value: Any, where: str, dims: Dims | None) -> Node:
+    """The node of a new state, of these axes; a per-row scalar is broadcast. None: an output, of any axes."""
+    told = f"new state {state!r}" if dims is not None else "output"
     if value is None:
+        raise CellError(f"{where}: the {told} is None; end the step with return and the new states")
+    if isinstance(value, Traced) and value.node.op == "input" and not value.node.attributes:
         raise CellError(
-            f"{where}: the new state {state!r} is None; end the step with return and the new states"
-        )
-    if isinstance(value, Traced) and value.node.op == "input":
-        raise CellError(
-            f"{where}: the new state {state!r} has the axes (features,), expected (units,); project it, W @ x"
+            f"{where}: the {told} has the axes (features,), expected {axes_text(dims or UNITS)}; "
+            "project it, W @ x"
         )
     node = as_node(value)
     if node.boolean:
+        raise CellError(f"{where}: the {told} is a comparison, which is boolean; use where(condition, a, b)")
+    if dims is None or node.dims == dims:
+        return node
+    if node.dims != SCALAR:
         raise CellError(
-            f"{where}: the new state {state!r} is a comparison, which is boolean; use where(condition, a, b)"
+            f"{where}: the {told} has the axes {axes_text(node.dims)}, expected {axes_text(dims)}; "
+            f"declare the state's axes, {state}: {' '.join(node.dims)!r}, or project the value"
         )
-    return _ops.multiply(node, constant(1.0, UNITS)) if node.dims == SCALAR else node
+    return _ops.multiply(node, constant(1.0, dims))
 
 
 def _count(names: Sequence[str], what: str) -> str:

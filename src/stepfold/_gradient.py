@@ -18,30 +18,31 @@ class Backward:
     `states`: the cotangent of each old state (None if no output depends on it); `vectors`: a cotangent for
     each vector or scalar parameter, to be summed over rows and timesteps; `matrices`: for each matrix
     parameter the pairs (left, right) whose outer products left ⊗ right are to be summed; `input`: the
-    cotangent of the input, None if no output depends on it.
+    cotangent of the input without a name, None if no output depends on it; `inputs`: those of the named.
     """
 
     states: tuple[Node | None, ...]
     vectors: Mapping[str, Node]
     matrices: Mapping[str, tuple[tuple[Node, Node], ...]]
     input: Node | None
+    inputs: Mapping[str, Node]
 
     @functools.cached_property
     def nodes(self) -> list[Node]:
         """Every node, each after its inputs."""
         pairs = [n for terms in self.matrices.values() for pair in terms for n in pair]
-        results = [*self.states, *self.vectors.values(), *pairs, self.input]
+        results = [*self.states, *self.vectors.values(), *pairs, self.input, *self.inputs.values()]
         return topological_order(n for n in results if n is not None)
 
 
-def cotangent(state: str) -> Node:
+def cotangent(state: str, dims: Dims = UNITS) -> Node:
     """Return the leaf that stands for the cotangent of a new state."""
-    return leaf("cotangent", state)
+    return leaf("cotangent", state, dims=dims)
 
 
 def backward(step: Step) -> Backward:
     """Return the backward step."""
-    return vjp(step.outputs, [cotangent(s) for s in step.states], step)
+    return vjp(step.outputs, [cotangent(s, step.dims_of(s)) for s in step.states], step)
 
 
 def vjp(outputs: Sequence[Node], cotangents: Sequence[Node], step: Step) -> Backward:
@@ -71,10 +72,12 @@ def vjp(outputs: Sequence[Node], cotangents: Sequence[Node], step: Step) -> Back
 
     small = {name: dims for name, dims in step.parameters.items() if len(dims) < 2}
     vectors = {name: of("parameter", name, dims) for name, dims in small.items()}
-    inputs = [n for n in topological_order(outputs) if n.op == "input"]
+    inputs = [n for n in topological_order(outputs) if n.op == "input" and not n.attributes]
+    named = {name: of("input", name, dims) for name, dims in step.inputs.items()}
     return Backward(
-        tuple(of("state", s) for s in step.states),
+        tuple(of("state", s, step.dims_of(s)) for s in step.states),
         {name: d for name, d in vectors.items() if d is not None},
         {name: tuple(pairs) for name, pairs in matrices.items()},
         found.get(id(inputs[0])) if inputs else None,
+        {name: d for name, d in named.items() if d is not None},
     )

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from ._locks import ForkSafeLock
 
 Dims = tuple[str, ...]
-"""The axes of a value by name: `()` a per-row scalar, `("units",)`, `("features",)`, or two for a matrix."""
+"""The axes of a value by name: `()` a per-row scalar, `("units",)` a vector, two for a matrix.
+
+An axis whose name is an integer, `("1",)`, has that size; other sizes are given with a batch or a layer."""
 
 Attribute = str | float | int
 
@@ -28,8 +30,9 @@ RECURRENT_KERNEL: Dims = ("units", "units")
 KERNEL: Dims = ("units", "features")
 
 LEAVES = ("input", "state", "parameter", "constant", "size", "cotangent", "row_input", "step_input")
-"""Nodes without inputs: the input of this timestep, states, parameters, constants, the size of an axis; in a
-backward step the cotangents of the new states; added by a layer, a vector per sequence or per timestep."""
+"""Nodes without inputs: the inputs of this timestep (one without a name, which only stands behind kernels,
+and those with names), states, parameters, constants, the size of an axis; in a backward step the cotangents
+of the new states; added by a layer, a vector per sequence or per timestep."""
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from ._graph import UNITS, Node
+from ._dims import size_of
+from ._graph import SCALAR, Node
 from ._step import Step
 
 V = TypeVar("V")
@@ -15,26 +16,37 @@ def interpret(
     nodes: Iterable[Node],
     leaves: Mapping[tuple[str, str], V],
     implementations: Mapping[str, Callable[..., V]],
-    constant: Callable[[float, int], V],
-    units: int,
+    constant: Callable[[float, tuple[int, ...]], V],
+    sizes: Mapping[str, int],
     known: Mapping[int, V] | None = None,
 ) -> dict[int, V]:
     """Compute nodes, each after its inputs; return `known` and the new values, id(node) → value.
 
-    `leaves`: the values of the leaves by (op, name), ("input", "") for the input. `implementations`: a
-    function for each operation. `constant(value, size)` returns a vector of `size` equal elements.
+    `leaves`: the values of the leaves by (op, name), ("input", "") for the input without a name.
+    `implementations`: a function for each operation. `constant(value, shape)` returns an array of equal
+    elements. `sizes`: those of the axes. A scalar has one axis of one element, beside a matrix two.
     """
     values = dict(known or {})
     for n in nodes:
         if n.inputs:
-            values[id(n)] = implementations[n.op](*(values[id(i)] for i in n.inputs))
+            given = [values[id(i)] for i in n.inputs]
+            if len(n.dims) == 2:
+                wide = [i.dims == SCALAR and i.op != "constant" for i in n.inputs]
+                given = [_of_a_matrix(v) if w else v for v, w in zip(given, wide, strict=True)]
+            values[id(n)] = implementations[n.op](*given)
         elif n.op == "constant":
-            values[id(n)] = constant(float(n.attributes[0]), units if n.dims == UNITS else 1)
+            shape = tuple(size_of(axis, sizes) for axis in n.dims)
+            values[id(n)] = constant(float(n.attributes[0]), shape or (1,))
         elif n.op == "size":
-            values[id(n)] = constant(float(units), 1)
+            values[id(n)] = constant(float(size_of(str(n.attributes[0]), sizes)), (1,))
         else:
             values[id(n)] = leaves[n.op, str(n.attributes[0]) if n.attributes else ""]
     return values
+
+
+def _of_a_matrix(value: Any) -> Any:
+    """A scalar of each row as a matrix of one element."""
+    return value[..., None]
 
 
 _STAGES = {"input": 1, "state": 2, "row_input": 2, "step_input": 2}

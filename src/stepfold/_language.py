@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -120,7 +121,9 @@ def logical_not(a: Any) -> Any:
 
 
 def sum(x: Any) -> Any:
-    """Sum over the units of a row: a per-row scalar."""
+    """Sum over the elements of a vector, or of a matrix: a per-row scalar."""
+    if isinstance(x, Traced) and len(x.node.dims) == 2:
+        return Traced(_ops.total(x.node))
     return _call("sum", x)
 
 
@@ -129,10 +132,16 @@ def max(x: Any) -> Any:
     return _call("max", x)
 
 
+def outer(a: Any, b: Any) -> Any:
+    """The outer product of two vectors of a row, (a, b): `outer(a, b) @ c` is `a * sum(b * c)`."""
+    return _call("outer", a, b)
+
+
 def mean(x: Any) -> Any:
-    """Mean over the units of a row: a per-row scalar."""
+    """Mean over the elements of a vector, or of a matrix: a per-row scalar."""
     if isinstance(x, Traced):
-        return Traced(_ops.divide(as_node(sum(x)), _ops.units_count()))
+        node = as_node(x)
+        return Traced(functools.reduce(_ops.divide, map(_ops.size, node.dims), as_node(sum(x))))
     return np.mean(x, axis=-1, keepdims=np.ndim(x) > 1)
 
 

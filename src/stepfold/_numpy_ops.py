@@ -1,4 +1,4 @@
-"""NumPy implementations of the operations that NumPy lacks; the last axis of an array is the units."""
+"""NumPy implementations of the operations that NumPy lacks; an array's last axes are those of the value."""
 
 from __future__ import annotations
 
@@ -42,6 +42,21 @@ def matmul(matrix: Any, vector: Any) -> Any:
 def matmul_transposed(matrix: Any, vector: Any) -> Any:
     """Return `matrix.T @ vector` for every row."""
     return vector @ matrix
+
+
+def outer(left: Any, right: Any) -> Any:
+    """Return the outer product of two vectors for every row."""
+    return left[..., :, None] * right[..., None, :]
+
+
+def matvec(matrix: Any, vector: Any) -> Any:
+    """Return `matrix @ vector` for every row, each with a matrix of its own."""
+    return (matrix @ vector[..., None])[..., 0]
+
+
+def matvec_transposed(matrix: Any, vector: Any) -> Any:
+    """Return `matrix.T @ vector` for every row, each with a matrix of its own."""
+    return (vector[..., None, :] @ matrix)[..., 0, :]
 
 
 def sum_over_units(x: Any) -> Any:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from . import _numpy_ops
-from ._dims import broadcast_dims, matmul_dims, matmul_transposed_dims, reduction_dims
-from ._graph import RECURRENT_KERNEL, SCALAR, UNITS, Dims, Node, constant, leaf, node
+from ._dims import broadcast_dims, matmul_dims, matmul_transposed_dims, outer_dims, reduction_dims
+from ._graph import SCALAR, Dims, Node, constant, leaf, node
 from ._simplify import simplified
 
 Cotangents = tuple[Node | None, ...]
@@ -30,10 +30,10 @@ class Operation:
     """A row of the table.
 
     `dims` returns the result's axes from the inputs' (ValueError where they do not fit), `numpy` is the NumPy
-    implementation on arrays whose last axis is the units, `derivative` returns the cotangents of the inputs
-    from (node, cotangent), `llvm` is the LLVM lowering (None for products and reductions, which are loops
-    over units rather than instructions), `onnx` is the ONNX lowering (from a builder and the names of the
-    inputs to the name of the result), `text` and `latex` are the printed forms. `save`: the forward pass
+    implementation on arrays whose last axes are the value's, `derivative` returns the cotangents of the
+    inputs from (node, cotangent), `llvm` is the LLVM lowering (None for products and reductions, which are
+    loops over units rather than instructions), `onnx` is the ONNX lowering (from a builder and the names of
+    the inputs to the name of the result), `text` and `latex` are the printed forms. `save`: the forward pass
     saves the value as a residual where the backward pass needs it; otherwise it is recomputed.
     """
 
@@ -77,17 +77,33 @@ add, subtract, multiply, divide, negate = map(_function, ("add", "subtract", "mu
 less, greater, equal, where = map(_function, ("less", "greater", "equal", "where"))
 exp, sigmoid, sin, cos, sum_over_units = map(_function, ("exp", "sigmoid", "sin", "cos", "sum"))
 matmul, matmul_transposed = map(_function, ("matmul", "matmul_transposed"))
+outer, matvec, matvec_transposed = map(_function, ("outer", "matvec", "matvec_transposed"))
+
+
+def total(value: Node) -> Node:
+    """The sum of all elements of a vector or a matrix."""
+    return sum_over_units(row_sums(value) if len(value.dims) == 2 else value)
+
+
+def row_sums(matrix: Node) -> Node:
+    """The sum of each row of a matrix."""
+    return matvec(matrix, constant(1.0, matrix.dims[1:]))
+
+
+def spread(value: Node, like: Node) -> Node:
+    """A scalar with the axes of another value: a vector or matrix of equal elements."""
+    return value if value.dims == like.dims else multiply(value, constant(1.0, like.dims))
 
 
 # ---- derivatives: the cotangents of the inputs from the result y and its cotangent d ----------------------
 
 
 def _fitted(rule: Rule) -> Rule:
-    """Sum a cotangent over the units where the input is a scalar, which was broadcast."""
+    """Sum a cotangent over all elements where the input is a scalar, which was broadcast."""
 
     def fit(cotangent: Node | None, like: Node) -> Node | None:
-        if cotangent is not None and like.dims == SCALAR and cotangent.dims == UNITS:
-            return sum_over_units(cotangent)
+        if cotangent is not None and like.dims == SCALAR and cotangent.dims != SCALAR:
+            return total(cotangent)
         return cotangent
 
     return lambda y, d: tuple(fit(c, i) for c, i in zip(rule(y, d), y.inputs, strict=True))
@@ -165,12 +181,12 @@ def _sqrt_rule(y: Node, d: Node) -> Cotangents:
 
 
 def _sum_rule(y: Node, d: Node) -> Cotangents:
-    return (multiply(d, constant(1.0, UNITS)),)
+    return (multiply(d, constant(1.0, y.inputs[0].dims)),)
 
 
 def _max_rule(y: Node, d: Node) -> Cotangents:
     """Units that are equal to the maximum get equal shares."""
-    hit = where(equal(y.inputs[0], y), constant(1.0, UNITS), 0.0)
+    hit = where(equal(y.inputs[0], y), constant(1.0, y.inputs[0].dims), 0.0)
     return (multiply(divide(d, sum_over_units(hit)), hit),)
 
 
@@ -181,6 +197,21 @@ def _matmul_rule(y: Node, d: Node) -> Cotangents:
 
 def _matmul_transposed_rule(y: Node, d: Node) -> Cotangents:
     return None, matmul(y.inputs[0], d)
+
+
+def _outer_rule(y: Node, d: Node) -> Cotangents:
+    left, right = y.inputs
+    return matvec(d, right), matvec_transposed(d, left)
+
+
+def _matvec_rule(y: Node, d: Node) -> Cotangents:
+    matrix, vector = y.inputs
+    return outer(d, vector), matvec_transposed(matrix, d)
+
+
+def _matvec_transposed_rule(y: Node, d: Node) -> Cotangents:
+    matrix, vector = y.inputs
+    return outer(vector, d), matvec(matrix, d)
 
 
 @_slope
@@ -245,6 +276,18 @@ def _onnx_not_equal(b: Any, x: Any, y: Any) -> Any:
 def _onnx_matmul(b: Any, matrix: Any, vector: Any) -> Any:
     """`matrix @ vector` of every row: rows are vectors, so the matrix stands on the right, transposed."""
     return b.operator("MatMul", vector, b.transposed(matrix))
+
+
+def _onnx_outer(b: Any, left: Any, right: Any) -> Any:
+    return b.operator("Mul", b.unsqueezed(left, -1), b.unsqueezed(right, -2))
+
+
+def _onnx_matvec(b: Any, matrix: Any, vector: Any) -> Any:
+    return b.squeezed(b.operator("MatMul", matrix, b.unsqueezed(vector, -1)), -1)
+
+
+def _onnx_matvec_transposed(b: Any, matrix: Any, vector: Any) -> Any:
+    return b.squeezed(b.operator("MatMul", b.unsqueezed(vector, -2), matrix), -2)
 
 
 def _onnx_matmul_transposed(b: Any, matrix: Any, vector: Any) -> Any:
@@ -326,11 +369,20 @@ TABLE: dict[str, Operation] = {
     "matmul_transposed": _product(
         matmul_transposed_dims, _numpy_ops.matmul_transposed, _matmul_transposed_rule, None,
         _onnx_matmul_transposed, "{}.T @ {}", r"{}^\top {}"),
+    "outer": _product(
+        outer_dims, _numpy_ops.outer, _outer_rule, None, _onnx_outer, "outer({}, {})", r"{} {}^\top"),
+    "matvec": _product(matmul_dims, _numpy_ops.matvec, _matvec_rule, None, _onnx_matvec, "{} @ {}", "{} {}"),
+    "matvec_transposed": _product(
+        matmul_transposed_dims, _numpy_ops.matvec_transposed, _matvec_transposed_rule, None,
+        _onnx_matvec_transposed, "{}.T @ {}", r"{}^\top {}"),
 }
 # fmt: on
 
 REDUCTIONS = ("sum", "max")
 PRODUCTS = ("matmul", "matmul_transposed")
+"""Products of a parameter, the same matrix for every row, with a value of the row."""
+MATRIX_PRODUCTS = ("outer", "matvec", "matvec_transposed")
+"""Products of values of one row: of two vectors, or of the row's own matrix with a vector."""
 LOGICAL = ("logical_and", "logical_or", "logical_not")
 
 
@@ -339,11 +391,11 @@ def takes_condition(op: str, position: int) -> bool:
     return op in LOGICAL or (op == "where" and position == 0)
 
 
-def units_count() -> Node:
-    """The number of units, as a value of the step."""
-    return leaf("size", "units", dims=SCALAR)
+def size(axis: str) -> Node:
+    """The size of an axis, as a value of the step."""
+    return constant(float(axis)) if axis.isdecimal() else leaf("size", axis, dims=SCALAR)
 
 
-def is_recurrent_kernel(matrix: Node) -> bool:
-    """Whether a matrix has the axes (units, units)."""
-    return matrix.dims == RECURRENT_KERNEL
+def takes_parameter(op: str, position: int) -> bool:
+    """Whether an input of an operation must be a parameter with two axes; others cannot be one."""
+    return op in PRODUCTS and position == 0

@@ -19,35 +19,59 @@ Leaves = dict[tuple[str, str], Array]
 
 
 def evaluate(
-    nodes: Sequence[Node], leaves: Mapping[tuple[str, str], Array], units: int, dtype: Any
+    nodes: Sequence[Node], leaves: Mapping[tuple[str, str], Array], sizes: Mapping[str, int], dtype: Any
 ) -> dict[int, Any]:
-    """Compute nodes, each after its inputs, with NumPy; `leaves`: (op, name) → (rows, units)."""
+    """Compute nodes, each after its inputs, with NumPy; `leaves`: (op, name) → (rows, units), or as the
+    leaf's axes say; `sizes`: those of the axes."""
     implementations = {op: row.numpy for op, row in TABLE.items()}
     with np.errstate(all="ignore"):
-        return interpret(nodes, leaves, implementations, lambda v, size: np.full(size, v, dtype), units)
+        return interpret(nodes, leaves, implementations, lambda v, shape: np.full(shape, v, dtype), sizes)
 
 
-def _leaves(x: Array, states: Mapping[str, Array], params: Mapping[str, Array]) -> Leaves:
-    leaves = {("input", ""): x}
+def sizes_of(step: Step, states: Sequence[Array], params: Mapping[str, Array]) -> dict[str, int]:
+    """Return the size of each axis that states and parameters have."""
+    found = dict.fromkeys(step.axes, 1)
+    for name, state in zip(step.states, states, strict=True):
+        dims = step.dims_of(name)
+        found.update(zip(dims, np.shape(state)[np.ndim(state) - len(dims) :], strict=True))
+    for name, dims in step.parameters.items():
+        found.update(zip(dims, np.shape(params[name]), strict=True))
+    return found
+
+
+def _leaves(
+    x: Array | None, named: Mapping[str, Array], states: Mapping[str, Array], params: Mapping[str, Array]
+) -> Leaves:
+    leaves = {} if x is None else {("input", ""): x}
+    leaves.update({("input", name): value for name, value in named.items()})
     leaves.update({("state", name): value for name, value in states.items()})
     leaves.update({("parameter", name): value for name, value in params.items()})
     return leaves
 
 
-def one_step(step: Step, x: Array, states: Sequence[Array], params: Mapping[str, Array]) -> tuple[Array, ...]:
-    """Compute one timestep: x (…, features), states (…, units) → the new states."""
-    units = states[0].shape[-1]
-    leaves = _leaves(x, dict(zip(step.states, states, strict=True)), params)
-    values = evaluate(step.nodes, leaves, units, states[0].dtype)
+def one_step(
+    step: Step,
+    x: Array | None,
+    states: Sequence[Array],
+    params: Mapping[str, Array],
+    named: Mapping[str, Array] | None = None,
+) -> tuple[Array, ...]:
+    """Compute one timestep: x (…, features), the inputs with a name, states (…, units) → the new states.
+
+    `states` are those of the step: an output that is no state is the first of them."""
+    sizes = sizes_of(step, states, params)
+    leaves = _leaves(x, named or {}, dict(zip(step.states, states, strict=True)), params)
+    values = evaluate(step.nodes, leaves, sizes, states[0].dtype)
     return tuple(np.broadcast_to(values[id(n)], s.shape) for n, s in zip(step.outputs, states, strict=True))
 
 
 class Reference:
     """A step scanned over a batch of sequences: outputs, last states, and the backward pass.
 
-    `inputs` (batch, time, features); `mask` (batch, time) boolean: a masked timestep keeps the state;
-    `extra`: the leaves that a layer adds, ("row_input", name) (batch, units) and ("step_input", name) (batch,
-    time, units).
+    `inputs` (batch, time, features); `named` (batch, time, …) the inputs with a name; `initial_state` one
+    array (batch, units), or as its axes say, for each of the step's states; `mask` (batch, time) boolean: a
+    masked timestep keeps the state; `extra`: the leaves that a layer adds, ("row_input", name) (batch, units)
+    and ("step_input", name) (batch, time, units).
     """
 
     def __init__(
@@ -60,27 +84,34 @@ class Reference:
         mask: Array | None = None,
         reverse: bool = False,
         extra: Mapping[tuple[str, str], Array] | None = None,
+        named: Mapping[str, Array] | None = None,
     ) -> None:
         self.step, self.inputs, self.params, self.extra = step, inputs, params, dict(extra or {})
+        self.named = dict(named or {})
         batch, time = inputs.shape[:2]
         self.mask = np.ones((batch, time), bool) if mask is None else mask
         self.order = list(range(time))[::-1] if reverse else list(range(time))
         states = [np.asarray(s) for s in initial_state]
-        self.units, self.dtype = states[0].shape[-1], states[0].dtype
+        self.sizes, self.dtype = sizes_of(step, states, params), states[0].dtype
         self.before: dict[int, list[Array]] = {}
-        self.outputs = np.zeros((batch, time, self.units), self.dtype)
+        self.outputs = np.zeros((batch, time, *states[0].shape[1:]), self.dtype)
         for t in self.order:
             self.before[t] = states
-            values = evaluate(step.nodes, self._at(t), self.units, self.dtype)
-            on = self.mask[:, t, None]
+            values = evaluate(step.nodes, self._at(t), self.sizes, self.dtype)
             new = [values[id(n)] for n in step.outputs]
-            states = [np.where(on, n, s).astype(self.dtype) for n, s in zip(new, states, strict=True)]
+            states = [self._where_on(t, n, s).astype(self.dtype) for n, s in zip(new, states, strict=True)]
             self.outputs[:, t] = states[0]
         self.states = states
 
+    def _where_on(self, t: int, on: Array, off: Array) -> Array:
+        """Rows of one value where the timestep is active, of another where it is masked."""
+        mask = self.mask[:, t].reshape(-1, *[1] * (np.ndim(off) - 1))
+        return np.where(mask, on, off)
+
     def _at(self, t: int) -> Leaves:
         states = dict(zip(self.step.states, self.before[t], strict=True))
-        leaves = _leaves(self.inputs[:, t], states, self.params)
+        named = {name: value[:, t] for name, value in self.named.items()}
+        leaves = _leaves(self.inputs[:, t], named, states, self.params)
         for (op, name), value in self.extra.items():
             leaves[op, name] = value if op == "row_input" else value[:, t]
         return leaves
@@ -88,38 +119,43 @@ class Reference:
     def backward(
         self, output_gradient: Array | None, state_gradients: Sequence[Array] | None = None
     ) -> tuple[Array, dict[str, Array], list[Array]]:
-        """Return the gradients of (inputs, params, initial state).
+        """Return the gradients of (inputs, params, initial state); `named_gradients` holds those of `named`.
 
         `output_gradient` (batch, time, units) is the gradient of the outputs, where the output of a masked
         timestep is the state; `state_gradients` those of the last states.
         """
         back = backward(self.step)
         batch = self.inputs.shape[0]
-        zero = [np.zeros((batch, self.units), self.dtype) for _ in self.step.states]
+        zero = [np.zeros_like(state) for state in self.states]
         carried = [np.array(g) for g in (zero if state_gradients is None else state_gradients)]
         to_inputs = np.zeros_like(self.inputs)
         to_params = {name: np.zeros_like(value) for name, value in self.params.items()}
+        self.named_gradients = {name: np.zeros_like(value) for name, value in self.named.items()}
         for t in reversed(self.order):
             if output_gradient is not None:
                 carried[0] = carried[0] + output_gradient[:, t]
-            on = self.mask[:, t, None]
-            arriving = [np.where(on, c, z) for c, z in zip(carried, zero, strict=True)]
+            arriving = [self._where_on(t, c, z) for c, z in zip(carried, zero, strict=True)]
             leaves = self._at(t)
             leaves.update({("cotangent", s): c for s, c in zip(self.step.states, arriving, strict=True)})
-            values = evaluate(back.nodes, leaves, self.units, self.dtype)
+            values = evaluate(back.nodes, leaves, self.sizes, self.dtype)
 
-            def rows(node: Node, width: int, values: dict[int, Any] = values, on: Array = on) -> Array:
-                return np.where(on, np.broadcast_to(values[id(node)], (batch, width)), 0)
+            def rows(node: Node, *widths: int, values: dict[int, Any] = values, t: int = t) -> Array:
+                full = np.broadcast_to(values[id(node)], (batch, *widths))
+                return self._where_on(t, full, np.zeros_like(full))
 
             for name, node in back.vectors.items():
                 shape = self.params[name].shape
                 to_params[name] += rows(node, *(shape or (1,))).sum(0).reshape(shape)
             for name, pairs in back.matrices.items():
                 for left, right in pairs:
-                    width = self.params[name].shape[1]
-                    to_params[name] += rows(left, self.units).T @ rows(right, width)
+                    height, width = self.params[name].shape
+                    to_params[name] += rows(left, height).T @ rows(right, width)
             if back.input is not None:
                 to_inputs[:, t] = rows(back.input, self.inputs.shape[-1])
-            passed = [z if n is None else rows(n, self.units) for n, z in zip(back.states, zero, strict=True)]
-            carried = [np.where(on, p, c) for p, c in zip(passed, carried, strict=True)]
+            for name, node in back.inputs.items():
+                self.named_gradients[name][:, t] = rows(node, *self.named[name].shape[2:])
+            passed = [
+                z if n is None else rows(n, *z.shape[1:]) for n, z in zip(back.states, zero, strict=True)
+            ]
+            carried = [self._where_on(t, p, c) for p, c in zip(passed, carried, strict=True)]
         return to_inputs, to_params, carried

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import _step_json
-from ._graph import MAX_NODES, Dims, Node, topological_order
+from ._dims import size_of
+from ._graph import MAX_NODES, UNITS, Dims, Node, topological_order
 from ._hyperparameters import Number
 
 
@@ -22,6 +23,8 @@ class Step:
     `vectors` gives the initial values of vector parameters (0 for those not named), `kernels` how kernels
     begin that are not named by default: ("identity", its multiple) or ("normal", the standard deviation).
     `hyperparameters` are the numbers that were fixed when the graph was made, in which they are constants.
+    `state_dims` gives the axes of states that do not have (units,); `inputs` those of the inputs with a name.
+    `output`: the first of `states` is none that a step reads, but its output, where that is no state.
     ValueError for a graph of more than `MAX_NODES` nodes.
     """
 
@@ -32,6 +35,9 @@ class Step:
     vectors: Mapping[str, float] = field(default_factory=dict)
     kernels: Mapping[str, tuple[str, float]] = field(default_factory=dict)
     hyperparameters: Mapping[str, Number] = field(default_factory=dict)
+    state_dims: Mapping[str, Dims] = field(default_factory=dict)
+    inputs: Mapping[str, Dims] = field(default_factory=dict)
+    output: bool = False
 
     def __post_init__(self) -> None:
         if len(self.nodes) > MAX_NODES:
@@ -45,22 +51,58 @@ class Step:
         """Every node, each after its inputs."""
         return topological_order(self.outputs)
 
+    def dims_of(self, state: str) -> Dims:
+        """Return the axes of a state."""
+        return self.state_dims.get(state, UNITS)
+
+    @functools.cached_property
+    def axes(self) -> tuple[str, ...]:
+        """The axes whose sizes the kernels are compiled for, (units,) first; not the features of an input
+        without a name, which only stands behind kernels."""
+        found = {axis for n in self.nodes if _is_computed(n) for axis in n.dims}
+        found.update(axis for state in self.states for axis in self.dims_of(state))
+        return tuple(sorted(found, key=lambda axis: (axis not in UNITS, axis)))
+
+    @functools.cached_property
+    def takes_features(self) -> bool:
+        """Whether there is an input without a name, (features,), which only stands behind kernels."""
+        return not self.inputs or any(n.op == "input" and not n.attributes for n in self.nodes)
+
+    def sizes(self, units: int, **others: int) -> dict[str, int]:
+        """Return the size of every axis of `axes`; ValueError if one is missing, unknown or no size."""
+        needed = [axis for axis in self.axes if not axis.isdecimal()]
+        given = {"units": units, **others}
+        missing = [axis for axis in needed if axis not in given]
+        if missing:
+            raise ValueError(f"{self.name} needs the size of {', '.join(missing)}; give {missing[0]}=…")
+        unknown = [axis for axis in others if axis not in (*needed, "features")]
+        if unknown:
+            own = ", ".join(axis for axis in needed if axis != "units") or "no axes besides units"
+            raise ValueError(f"{self.name} has no axis {', '.join(unknown)}; it has {own}")
+        for axis, size in given.items():
+            if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
+                raise ValueError(f"{axis} must be an integer of at least 1, not {size!r}")
+        return {axis: int(size_of(axis, given)) for axis in self.axes}
+
     def leaves(self, op: str) -> list[str]:
         """Return the names of the leaves of one kind, in the order of their first use."""
-        return [str(n.attributes[0]) for n in self.nodes if n.op == op]
+        return [str(n.attributes[0]) for n in self.nodes if n.op == op and n.attributes]
 
-    def parameter_shapes(self, *, features: int, units: int) -> dict[str, tuple[int, ...]]:
-        """Return each parameter's name and shape."""
-        for name, size in (("features", features), ("units", units)):
-            if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, not {size!r}")
-        sizes = {"features": int(features), "units": int(units)}
-        return {name: tuple(sizes[d] for d in dims) for name, dims in self.parameters.items()}
+    def parameter_shapes(self, *, features: int, units: int, **others: int) -> dict[str, tuple[int, ...]]:
+        """Return each parameter's name and shape; `others`: the sizes of further axes."""
+        sizes = {
+            **self.sizes(units, features=features, **others),
+            "features": int(features),
+            "units": int(units),
+        }
+        return {name: tuple(size_of(d, sizes) for d in dims) for name, dims in self.parameters.items()}
 
     def to_json(self) -> str:
         """Return the step as JSON text."""
         initial = self.vectors, self.kernels, self.hyperparameters
-        return _step_json.write((self.name, self.states, self.parameters, self.outputs, *initial), self.nodes)
+        values = self.state_dims, self.inputs, self.output
+        parts = self.name, self.states, self.parameters, self.outputs, *initial, *values
+        return _step_json.write(parts, self.nodes)
 
     @classmethod
     def from_json(cls, text: str) -> Step:
@@ -90,3 +132,8 @@ class Step:
 
     def __hash__(self) -> int:
         return hash(self.key)
+
+
+def _is_computed(n: Node) -> bool:
+    """Whether a node's axes are those of a value that kernels compute or read element by element."""
+    return not (n.op == "input" and not n.attributes) and not (n.op == "parameter" and len(n.dims) == 2)

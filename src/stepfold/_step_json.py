@@ -9,13 +9,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ._declared import is_axis
+from ._dims import axes_text
 from ._graph import (
     FEATURES,
-    KERNEL,
     LEAVES,
     MAX_NODES,
-    RECURRENT_KERNEL,
-    SCALAR,
     UNITS,
     Dims,
     Node,
@@ -24,7 +23,7 @@ from ._graph import (
     topological_order,
 )
 from ._hyperparameters import Number, checked_number
-from ._ops import PRODUCTS, TABLE, apply, takes_condition
+from ._ops import TABLE, apply, takes_condition, takes_parameter
 
 FORMAT = 1
 MAX_CHARACTERS = 4_000_000
@@ -34,16 +33,16 @@ MAX_NAME = 1_000
 
 _ENTRIES = {"name": str, "states": list, "parameters": dict, "vectors": dict, "nodes": list, "outputs": list}
 _KINDS = {str: "a string", list: "a list", dict: "an object"}
-_LEAF_DIMS: dict[str, tuple[Dims, ...]] = {
-    "input": (FEATURES,),
-    "state": (UNITS,),
-    "parameter": (SCALAR, UNITS, KERNEL, RECURRENT_KERNEL),
-    "constant": (SCALAR, UNITS),
-    "size": (SCALAR,),
-    "row_input": (UNITS,),
-    "step_input": (UNITS,),
+_LEAF_AXES: dict[str, tuple[int, ...]] = {
+    "input": (1,),
+    "state": (1, 2),
+    "parameter": (0, 1, 2),
+    "constant": (0, 1, 2),
+    "size": (0,),
+    "row_input": (1, 2),
+    "step_input": (1, 2),
 }
-"""The leaves that a text may hold, and the axes that each may have."""
+"""The leaves that a text may hold, and how many axes each may have."""
 
 _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = _repr.maxlong = 60
@@ -57,14 +56,17 @@ StepParts = tuple[
     Mapping[str, float],
     Mapping[str, tuple[str, float]],
     Mapping[str, Number],
+    Mapping[str, Dims],
+    Mapping[str, Dims],
+    bool,
 ]
-"""Name, states, parameters, outputs, vectors, kernels and hyper-parameters of a step, in the order of the
-fields of `Step`."""
+"""Name, states, parameters, outputs, vectors, kernels, hyper-parameters, axes of states, inputs with a name,
+and whether the first of the states is an output alone, in the order of the fields of `Step`."""
 
 
 def write(parts: StepParts, nodes: Sequence[Node]) -> str:
     """Return the JSON text of a step; `nodes` are all of its nodes, each after its inputs."""
-    name, states, parameters, outputs, vectors, kernels, hyperparameters = parts
+    name, states, parameters, outputs, vectors, kernels, hyperparameters, state_dims, inputs, output = parts
     index = {id(n): i for i, n in enumerate(nodes)}
     return json.dumps(
         {
@@ -76,6 +78,9 @@ def write(parts: StepParts, nodes: Sequence[Node]) -> str:
             # only where it says something, so that earlier versions read the other cells
             **({"kernels": {key: list(begin) for key, begin in kernels.items()}} if kernels else {}),
             **({"hyperparameters": dict(hyperparameters)} if hyperparameters else {}),
+            **({"state_dims": {key: list(dims) for key, dims in state_dims.items()}} if state_dims else {}),
+            **({"inputs": {key: list(dims) for key, dims in inputs.items()}} if inputs else {}),
+            **({"output": True} if output else {}),
             "nodes": [
                 [n.op, list(n.attributes), list(n.dims)]
                 if n.op in LEAVES
@@ -120,52 +125,81 @@ def _parts(data: Any) -> StepParts:
             raise ValueError(f"it has {len(data[entry]):,} {entry}, more than {MAX_NODES:,}")
     if len(data["name"]) > MAX_NAME or not data["name"].isprintable():
         raise ValueError(f"'name' is not a printable string of at most {MAX_NAME:,} characters")
-    declared = _declared(data["states"], data["parameters"])
-    states, parameters = tuple(declared["state"]), declared["parameter"]
+    declared = _declared(data)
+    states, parameters, inputs = tuple(declared["state"]), declared["parameter"], declared["input"]
     nodes = _Nodes(declared)
     for entry in data["nodes"]:
         nodes.read(entry)
-    outputs = _outputs(data["outputs"], len(states), nodes)
-    unused = parameters.keys() - {n.attributes[0] for n in topological_order(outputs) if n.op == "parameter"}
-    if unused:
-        raise ValueError(f"the parameter {_repr.repr(min(unused))} is never used")
+    outputs = _outputs(data["outputs"], list(declared["state"].values()), nodes)
+    read = topological_order(outputs)
+    for role, names in (("parameter", parameters), ("input", inputs)):
+        unused = names.keys() - {n.attributes[0] for n in read if n.op == role and n.attributes}
+        if unused:
+            raise ValueError(f"the {role} {_repr.repr(min(map(str, unused)))} is never used")
+    output = data.get("output", False)
+    if not isinstance(output, bool):
+        raise ValueError("'output' is not true or false")
+    if output and (len(states) < 2 or any(n.op == "state" and n.attributes[0] == states[0] for n in read)):
+        raise ValueError("an output that is no state cannot be read, and stands before at least one state")
     vectors, kernels = (
         _vectors(data["vectors"], parameters),
         checked_kernels(data.get("kernels", {}), parameters),
     )
     hyperparameters = _hyperparameters(data.get("hyperparameters", {}), declared)
-    return data["name"], states, parameters, outputs, vectors, kernels, hyperparameters
+    own = {state: dims for state, dims in declared["state"].items() if dims != UNITS}
+    initial = vectors, kernels, hyperparameters
+    return data["name"], states, parameters, outputs, *initial, own, inputs, output
 
 
-def _declared(states: list[Any], parameters: dict[str, Any]) -> dict[str, dict[str, Dims]]:
-    """The axes of the states and parameters by their names."""
-    names = [*states, *parameters]
+def _declared(data: dict[str, Any]) -> dict[str, dict[str, Dims]]:
+    """The axes of the states, parameters and inputs by their names."""
+    axes = {entry: data.get(entry, {}) for entry in ("parameters", "state_dims", "inputs")}
+    for entry, found in axes.items():
+        if not isinstance(found, dict) or len(found) > MAX_NODES:
+            raise ValueError(f"{entry!r} is not an object of at most {MAX_NODES:,} entries")
+    names = [*data["states"], *axes["parameters"], *axes["inputs"]]
     for name in names:
         if not isinstance(name, str) or not name.isidentifier() or len(name) > MAX_NAME:
             raise ValueError(f"{_repr.repr(name)} cannot name a state or parameter; a Python name can")
     if len(set(names)) < len(names):
         raise ValueError("two states or parameters have the same name")
-    found: dict[str, Dims] = {}
-    for name, dims in parameters.items():
-        if not isinstance(dims, list) or tuple(dims) not in _LEAF_DIMS["parameter"]:
-            raise ValueError(f"parameter {_repr.repr(name)} cannot have the axes {_repr.repr(dims)}")
-        found[name] = tuple(dims)
-    return {"state": dict.fromkeys(states, UNITS), "parameter": found}
+    unknown = axes["state_dims"].keys() - set(data["states"])
+    if unknown:
+        raise ValueError(f"'state_dims' names {_repr.repr(min(unknown))}, which is no state")
+
+    def checked(kind: str, of: dict[str, Any]) -> dict[str, Dims]:
+        return {name: _axes(f"{kind} {_repr.repr(name)}", kind, dims) for name, dims in of.items()}
+
+    states = dict.fromkeys(data["states"], UNITS) | checked("state", axes["state_dims"])
+    return {
+        "state": states,
+        "parameter": checked("parameter", axes["parameters"]),
+        "input": checked("input", axes["inputs"]),
+    }
 
 
-def _outputs(indices: list[Any], states: int, nodes: _Nodes) -> tuple[Node, ...]:
-    if not len(indices) == states > 0:
+def _axes(what: str, kind: str, axes: Any) -> Dims:
+    """Checked axes of a leaf of some kind."""
+    fits = isinstance(axes, list) and len(axes) in _LEAF_AXES[kind]
+    if not fits or not all(isinstance(a, str) and len(a) <= MAX_NAME and is_axis(a) for a in axes):
+        raise ValueError(f"{what} cannot have the axes {_repr.repr(axes)}")
+    return tuple(axes)
+
+
+def _outputs(indices: list[Any], states: list[Dims], nodes: _Nodes) -> tuple[Node, ...]:
+    if not len(indices) == len(states) > 0:
         raise ValueError("it needs as many outputs as states, and at least one")
     outputs = tuple(nodes.earlier(index) for index in indices)
-    if any(o.dims != UNITS or o.boolean for o in outputs):
-        raise ValueError("an output does not have the axes (units,)")
+    for output, dims in zip(outputs, states, strict=True):
+        if output.dims != dims or output.boolean:
+            raise ValueError(f"an output does not have the axes {axes_text(dims)}")
     return outputs
 
 
 def _vectors(vectors: dict[str, Any], parameters: Mapping[str, Dims]) -> dict[str, float]:
     found = {}
     for name, value in vectors.items():
-        if parameters.get(name) not in (UNITS, SCALAR):
+        if len(parameters.get(name, FEATURES * 2)) > 1:
             raise ValueError(f"'vectors' names {_repr.repr(name)}, which is not a vector or scalar parameter")
         found[name] = _initial(name, value)
     return found
@@ -192,7 +226,7 @@ def checked_kernels(kernels: Any, parameters: Mapping[str, Dims]) -> dict[str, t
         raise ValueError("'kernels' is not an object")
     found = {}
     for name, begin in kernels.items():
-        if parameters.get(name) not in (KERNEL, RECURRENT_KERNEL):
+        if len(parameters.get(name, ())) != 2:
             raise ValueError(f"'kernels' names {_repr.repr(name)}, which is not a kernel")
         if not isinstance(begin, (list, tuple)) or len(begin) != 2 or begin[0] not in ("identity", "normal"):
             raise ValueError(
@@ -200,7 +234,7 @@ def checked_kernels(kernels: Any, parameters: Mapping[str, Dims]) -> dict[str, t
                 "expected 'identity' or 'normal' and a number"
             )
         kind, number = begin[0], _initial(name, begin[1])
-        if kind == "identity" and parameters[name] != RECURRENT_KERNEL:
+        if kind == "identity" and len(set(parameters[name])) != 1:
             raise ValueError(
                 f"'kernels' begins {name!r} as the identity, but only a recurrent kernel is square"
             )
@@ -263,32 +297,32 @@ class _Nodes:
             raise ValueError(f"{op} takes {TABLE[op].arity} inputs, not {len(indices)}")
         inputs = [self.earlier(index) for index in indices]
         for position, i in enumerate(inputs):
-            if i.dims == FEATURES and op not in PRODUCTS:
+            if i.op == "input" and not i.attributes and op != "matmul":
                 raise ValueError(f"{op} cannot take a value with the axes (features,)")
+            if takes_parameter(op, position) != (i.op == "parameter" and len(i.dims) == 2):
+                given = "a parameter with two axes" if takes_parameter(op, position) else "a value"
+                raise ValueError(f"input {position} of {op} must be {given}")
             if i.boolean != takes_condition(op, position):
                 raise ValueError(f"input {position} of {op} is {'' if i.boolean else 'not '}a comparison")
-        found = apply(op, *inputs)
-        if found.dims not in (SCALAR, UNITS):
-            raise ValueError(f"{op} of these inputs has the axes (features,), expected (units,)")
-        return found
+        return apply(op, *inputs)
 
     def _leaf(self, op: str, attributes: list[Any], axes: list[Any]) -> Node:
-        if op not in _LEAF_DIMS:
+        if op not in _LEAF_AXES:
             raise ValueError(f"the leaf {_repr.repr(op)} is unknown")
-        dims = tuple(axes)
-        if dims not in _LEAF_DIMS[op]:
-            raise ValueError(f"{op} cannot have the axes {_repr.repr(axes)}")
-        if len(attributes) != (op != "input"):
+        dims = _axes(op, op, axes)
+        if len(attributes) != 1 and (op != "input" or attributes):
             raise ValueError(f"{op} cannot have the attributes {_repr.repr(attributes)}")
-        if op == "input":
+        if not attributes:
+            if dims != FEATURES:
+                raise ValueError(f"the input without a name cannot have the axes {_repr.repr(axes)}")
             return leaf(op, dims=dims)
         (value,) = attributes
         if op == "constant":
             return constant(_number(value), dims)
         if not isinstance(value, str) or len(value) > MAX_NAME or not value.isprintable():
             raise ValueError(f"{op} cannot have the name {_repr.repr(value)}")
-        if op == "size" and value != "units":
-            raise ValueError(f"the size of {value!r} is unknown; the size of 'units' is known")
+        if op == "size" and not (is_axis(value) and not value.isdecimal()):
+            raise ValueError(f"the size of {value!r} is unknown; an axis has a size")
         if op in self.declared and self.declared[op].get(value) != dims:
             raise ValueError(f"{op} {_repr.repr(value)} is not declared with the axes {axes}")
         return leaf(op, value, dims=dims)

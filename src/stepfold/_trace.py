@@ -8,9 +8,10 @@ from typing import Any, Never
 import numpy as np
 
 from . import _ops
-from ._declared import KINDS
+from ._declared import kind_of
+from ._dims import axes_text
 from ._errors import error_here, function_error, suggestion, user_location
-from ._graph import FEATURES, KERNEL, RECURRENT_KERNEL, SCALAR, UNITS, Dims, Node, constant, leaf
+from ._graph import FEATURES, SCALAR, UNITS, Dims, Node, constant, leaf
 
 _UFUNCS = {
     np.add: "add",
@@ -83,6 +84,13 @@ class Traced:
 
     def __matmul__(self, other: Any) -> Traced:
         return _matmul(self, other)
+
+    @property
+    def T(self) -> Transposed:
+        """The transpose of a matrix, which can only be multiplied with a vector: `C.T @ v`."""
+        if len(self.node.dims) != 2:
+            raise error_here(f"only a matrix has a .T, not a value {axes_text(self.node.dims)}")
+        return Transposed(self)
 
     def __rmatmul__(self, other: Any) -> Traced:
         return _matmul(other, self)
@@ -194,15 +202,22 @@ class Parameter(Traced):
 
     @property
     def node(self) -> Node:
-        """The node of the parameter used elementwise: a vector, or a scalar if that is declared."""
-        dims = SCALAR if self.declared == SCALAR else UNITS
-        return self.use(dims, f"elementwise, as {KINDS[dims]}")
+        """The node of the parameter used elementwise: a vector (units,), or what is declared."""
+        return self.elementwise(UNITS)
+
+    def elementwise(self, axes: Dims) -> Node:
+        """The node of the parameter used elementwise: what is declared, or else a vector of these axes."""
+        known = self.declared if self.declared is not None else self.dims
+        dims = known if known is not None and len(known) < 2 else axes if len(axes) == 1 else UNITS
+        return self.use(dims, f"elementwise, as {kind_of(dims)}")
 
     def use(self, dims: Dims, how: str) -> Node:
         """Return the leaf; the first use fixes the axes, CellError if a later one needs others, or if others
         are declared."""
         if self.declared not in (None, dims):
-            raise error_here(f"parameter {self.name!r} is declared as {KINDS[self.declared]}, but used {how}")
+            raise error_here(
+                f"parameter {self.name!r} is declared as {kind_of(self.declared or ())}, but used {how}"
+            )
         if self.dims is None:
             self.dims, self.used = dims, f"{how} (line {user_location().rpartition(':')[2]})"
         elif self.dims != dims:
@@ -213,7 +228,7 @@ class Parameter(Traced):
 
     @property
     def T(self) -> Transposed:
-        """The recurrent kernel with its axes exchanged: `U.T @ h`."""
+        """The parameter with its axes exchanged: `U.T @ h`."""
         return Transposed(self)
 
     def __repr__(self) -> str:
@@ -221,37 +236,41 @@ class Parameter(Traced):
 
 
 class Transposed:
-    """The transpose of a recurrent kernel, which can only be multiplied with a value."""
+    """The transpose of a matrix, a parameter or a value, which can only be multiplied with a vector."""
 
     __slots__ = ("_matrix",)
     __array_ufunc__ = None
 
-    def __init__(self, matrix: Parameter) -> None:
+    def __init__(self, matrix: Traced) -> None:
         self._matrix = matrix
 
     @property
-    def T(self) -> Parameter:
-        """The recurrent kernel."""
+    def T(self) -> Traced:
+        """The matrix."""
         return self._matrix
 
     def __matmul__(self, other: Any) -> Traced:
-        name = f"{self._matrix.name}.T"
+        matrix = self._matrix
         if isinstance(other, (Parameter, Transposed)):
-            raise error_here(f"{name} @ … multiplies two parameters; do that once, outside the step")
-        if self._matrix.dims == KERNEL:
-            raise error_here(f"{name} @ … would have the axes (features,); only a recurrent kernel has a .T")
+            raise error_here(f"{self!r} @ … multiplies two parameters; do that once, outside the step")
         node = as_node(other)
-        if node.boolean or node.dims != UNITS:
-            raise error_here(f"{name} @ … needs a value (units,) that is no comparison on its right")
-        return Traced(
-            _ops.matmul_transposed(self._matrix.use(RECURRENT_KERNEL, f"as {KINDS[RECURRENT_KERNEL]}"), node)
-        )
+        if node.boolean or len(node.dims) != 1 or _is_projected(node):
+            raise error_here(f"{self!r} @ … needs a value (units,) that is no comparison on its right")
+        if not isinstance(matrix, Parameter):
+            return traced("matvec_transposed", matrix, other)
+        known = matrix.declared or matrix.dims or ()
+        if matrix.declared is None and known[1:] == FEATURES:
+            raise error_here(
+                f"{self!r} @ … would have the axes (features,); only a recurrent kernel has a .T"
+            )
+        dims = (node.dims[0], known[1] if len(known) == 2 else node.dims[0])
+        return Traced(_ops.matmul_transposed(matrix.use(dims, f"as {kind_of(dims)}"), node))
 
     def __getattr__(self, name: str) -> Never:
         raise AttributeError(f"{user_location()}: {self!r} has no attribute {name!r}; write {self!r} @ h")
 
     def _refuse(self, other: Any = None) -> Never:
-        name = self._matrix.name
+        name = repr(self)[:-2]
         raise error_here(
             f"{name}.T can only stand on the left of @; write {name}.T @ h, "
             f"and ({name} - {name}.T) @ h as {name} @ h - {name}.T @ h"
@@ -261,7 +280,7 @@ class Transposed:
     __neg__ = __rmatmul__ = _refuse
 
     def __repr__(self) -> str:
-        return f"{self._matrix.name}.T"
+        return f"{self._matrix.name if isinstance(self._matrix, Parameter) else 'C'}.T"
 
 
 def as_node(value: Any) -> Node:
@@ -291,12 +310,28 @@ def _refuse_array(value: Any) -> None:
         )
 
 
+def _is_projected(node: Node) -> bool:
+    """Whether a node is the input without declared axes, whose features only stand behind kernels."""
+    return node.op == "input" and not node.attributes
+
+
+def _axes_beside(inputs: tuple[Any, ...]) -> Dims:
+    """The axes of the values that a parameter without declared axes stands beside, else (units,)."""
+    dims = [i.node.dims for i in inputs if isinstance(i, Traced) and not isinstance(i, Parameter)]
+    dims += [i.declared for i in inputs if isinstance(i, Parameter) and i.declared]
+    return next((d for d in dims if d != SCALAR), UNITS)
+
+
 def traced(op: str, *inputs: Any) -> Traced:
     """Return the traced result of an operation; CellError if its inputs do not fit."""
-    nodes = [as_node(i) for i in inputs]
+    beside = _axes_beside(inputs)
+    nodes = [i.elementwise(beside) if isinstance(i, Parameter) else as_node(i) for i in inputs]
     for position, node in enumerate(nodes):
-        if node.op == "input":
-            raise error_here("the input has features, not units; project it first with a kernel, W @ x")
+        if _is_projected(node):
+            raise error_here(
+                "the input has features, not units; project it first with a kernel, W @ x, "
+                'or declare its axis, x: "units"'
+            )
         if node.boolean and not _ops.takes_condition(op, position):
             raise error_here("a comparison is boolean; use it as the condition of where(condition, a, b)")
     if op == "where" and not nodes[0].boolean:
@@ -314,6 +349,8 @@ def traced(op: str, *inputs: Any) -> Traced:
 def _matmul(matrix: Any, vector: Any) -> Traced:
     _refuse_array(matrix)
     if not isinstance(matrix, Parameter):
+        if isinstance(matrix, Traced) and len(matrix.node.dims) == 2:
+            return traced("matvec", matrix, vector)
         swapped = "W @ x or U @ h; the dot product of two values is sum(a * b)"
         if isinstance(vector, (Parameter, Transposed)):
             swapped = f"{vector if isinstance(vector, Transposed) else vector.name} @ …"
@@ -325,16 +362,18 @@ def _matmul(matrix: Any, vector: Any) -> Traced:
     node = as_node(vector)
     if node.boolean:
         raise error_here("a comparison is boolean; use it as the condition of where(condition, a, b)")
-    if node.dims == FEATURES:
-        kernel = matrix.use(KERNEL, f"as {KINDS[KERNEL]}")
-    elif node.dims == UNITS:
-        kernel = matrix.use(RECURRENT_KERNEL, f"as {KINDS[RECURRENT_KERNEL]}")
-    else:
+    if not node.dims:
         raise error_here(
             f"{matrix.name} @ … needs the input (features,) or a value (units,) on its right, "
             "not a scalar; use a vector parameter times that scalar"
         )
-    return Traced(_ops.matmul(kernel, node))
+    if len(node.dims) == 2:
+        raise error_here(
+            f"{matrix.name} @ … needs a vector on its right, not a matrix {axes_text(node.dims)}"
+        )
+    known = matrix.declared or matrix.dims or ()
+    dims = (known[0] if len(known) == 2 else UNITS[0], node.dims[0])
+    return Traced(_ops.matmul(matrix.use(dims, f"as {kind_of(dims)}"), node))
 
 
 def _power(base: Traced, exponent: Any) -> Traced:

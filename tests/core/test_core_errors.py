@@ -50,7 +50,10 @@ def test_elementwise_maths_on_the_input() -> None:
     def step(x, h, *, W):
         return tanh(x + h) + W @ x
 
-    expected = "the input has features, not units; project it first with a kernel, W @ x"
+    expected = (
+        "the input has features, not units; project it first with a kernel, W @ x, or declare its axis, "
+        'x: "units"'
+    )
     assert message(step, "return") == expected
 
     def function(x, h, *, W):
@@ -196,10 +199,13 @@ def test_states() -> None:
         "one_of_two has 2 states (h, c) but returns 1; return the new states, as many and in the same order"
     )
 
-    def two_of_one(x, h, *, W):
-        return W @ x, h
+    def three_of_one(x, h, *, W):
+        return W @ x, h, h
 
-    assert "has 1 state (h) but returns 2;" in message(two_of_one, "def")
+    assert message(three_of_one, "def").endswith(
+        "has 1 state (h) but returns 3; return the new states, as many and in the same order, "
+        "and before them the output if that is no state"
+    )
 
     def forgotten(x, h, *, W):
         tanh(W @ x)

@@ -135,16 +135,37 @@ def replace(data: Any, path: tuple[Any, ...], value: Any) -> None:
         (
             ("nodes", 0),
             ["constant", [1.0], ["features"]],
-            "node 0: constant cannot have the axes ['features']",
+            "node 2: input 0 of matmul must be a parameter with two axes",
         ),
-        (("nodes", 0), ["input", ["x"], ["features"]], "node 0: input cannot have the attributes ['x']"),
+        (("nodes", 0), ["constant", [1.0], ["time"]], "node 0: constant cannot have the axes ['time']"),
         (
             ("nodes", 0),
-            ["size", ["features"], []],
-            "node 0: the size of 'features' is unknown; the size of 'units' is known",
+            ["input", ["x"], ["features"]],
+            "node 0: input 'x' is not declared with the axes ['features']",
+        ),
+        (
+            ("nodes", 0),
+            ["input", [], ["units"]],
+            "node 0: the input without a name cannot have the axes ['units']",
+        ),
+        (("nodes", 0), ["size", ["3"], []], "node 0: the size of '3' is unknown; an axis has a size"),
+        (("state_dims",), {"g": ["units"]}, "'state_dims' names 'g', which is no state"),
+        (("state_dims",), {"h": []}, "state 'h' cannot have the axes []"),
+        (("inputs",), {"gap": ["1"]}, "the input 'gap' is never used"),
+        (("inputs",), {"W": ["1"]}, "two states or parameters have the same name"),
+        (("inputs",), [], "'inputs' is not an object of at most 10,000 entries"),
+        (("output",), 1, "'output' is not true or false"),
+        (
+            ("output",),
+            True,
+            "an output that is no state cannot be read, and stands before at least one state",
         ),
         (("nodes", 0), ["cotangent", ["h"], ["units"]], "node 0: the leaf 'cotangent' is unknown"),
-        (("nodes", 0), ["state", ["h"], ["features"]], "node 0: state cannot have the axes ['features']"),
+        (
+            ("nodes", 0),
+            ["state", ["h"], ["features"]],
+            "node 0: state 'h' is not declared with the axes ['features']",
+        ),
         (
             ("nodes", 0),
             ["state", ["g"], ["units"]],
@@ -161,8 +182,8 @@ def replace(data: Any, path: tuple[Any, ...], value: Any) -> None:
         (("nodes", 2), ["matmul", [0]], "node 2: matmul takes 2 inputs, not 1"),
         (("nodes", 2), ["matmul", [0, 2]], "node 2: there is no earlier node 2"),
         (("nodes", 2), ["matmul", [0, 5]], "node 2: there is no earlier node 5"),
-        (("nodes", 2), ["matmul", [1, 1]], "node 2: (features,) @ (features,) do not fit"),
-        (("nodes", 2), ["add", [0, 0]], "node 2: a matrix (units, features) can only stand on the left of @"),
+        (("nodes", 2), ["matmul", [1, 1]], "node 2: input 0 of matmul must be a parameter with two axes"),
+        (("nodes", 2), ["add", [0, 0]], "node 2: input 0 of add must be a value"),
     ],
 )
 def test_changed_entries(path: tuple[Any, ...], value: Any, text: str) -> None:
@@ -196,14 +217,13 @@ def test_graphs_that_tracing_cannot_make() -> None:
         data["outputs"] = [len(data["nodes"])]
         data["nodes"] += [["matmul", [len(data["nodes"]) - 1] * 2]]
 
-    assert refused(matrix_of_a_matrix) == "node 11: (units,) @ (units,) do not fit"
+    assert refused(matrix_of_a_matrix) == "node 11: input 0 of matmul must be a parameter with two axes"
 
     def features_of_units(data: dict[str, Any]) -> None:
         data["nodes"] += [["matmul_transposed", [0, data["outputs"][0]]]]
+        data["nodes"] += [["add", [len(data["nodes"]) - 1, data["outputs"][0]]]]
 
-    assert refused(features_of_units) == (
-        "node 10: matmul_transposed of these inputs has the axes (features,), expected (units,)"
-    )
+    assert refused(features_of_units) == ("node 11: (features,) and (units,) do not fit together elementwise")
 
     def parameter_beside_the_outputs(data: dict[str, Any]) -> None:
         data["outputs"] = [4]

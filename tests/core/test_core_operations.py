@@ -13,7 +13,18 @@ import stepfold
 from stepfold._gradient import vjp
 from stepfold._graph import KERNEL, RECURRENT_KERNEL, SCALAR, UNITS, Node, constant, leaf, topological_order
 from stepfold._llvm._vectors import Vectors
-from stepfold._ops import PRODUCTS, REDUCTIONS, TABLE, Operation, add, apply, multiply, negate, subtract
+from stepfold._ops import (
+    MATRIX_PRODUCTS,
+    PRODUCTS,
+    REDUCTIONS,
+    TABLE,
+    Operation,
+    add,
+    apply,
+    multiply,
+    negate,
+    subtract,
+)
 from stepfold._reference import evaluate
 from stepfold._step import Step
 
@@ -53,7 +64,7 @@ def test_no_column_is_empty(op: str) -> None:
     assert row.arity >= 1
     operands = [f"v{k}" for k in range(row.arity)]
     assert all(operand in row.latex.format(*operands) for operand in operands)
-    if op in (*PRODUCTS, *REDUCTIONS):
+    if op in (*PRODUCTS, *MATRIX_PRODUCTS, *REDUCTIONS):
         assert row.llvm is None
         assert row.save
     else:
@@ -70,42 +81,51 @@ def node_of(op: str) -> tuple[Node, list[str]]:
         return apply("where", apply("greater", inputs[0], constant(0.0)), *inputs[1:]), names
     if op in PRODUCTS:
         return apply(op, leaf("parameter", "M", dims=RECURRENT_KERNEL), inputs[1]), names[1:]
+    if op in ("matvec", "matvec_transposed"):
+        inputs[0] = leaf("state", "a", dims=RECURRENT_KERNEL)
     return apply(op, *inputs), names
 
 
 @pytest.mark.parametrize("op", [op for op, row in TABLE.items() if not row.boolean])
 def test_every_derivative_is_the_slope(op: str) -> None:
     node, names = node_of(op)
-    output = node if node.dims == UNITS else multiply(node, constant(1.0, UNITS))
+    output = node if node.dims else multiply(node, constant(1.0, UNITS))
     random = np.random.default_rng(3)
     units = 4
+    sizes = {"units": units}
     point = {name: np.array(POINTS.get(op, ANY)) * (1 + 0.3 * k) + 0.05 * k for k, name in enumerate(names)}
+    dims = {}
     if op == "max":
         point["a"] = np.array(ANY)
+    if op in ("matvec", "matvec_transposed"):
+        dims["a"] = RECURRENT_KERNEL
+        point["a"] = random.standard_normal((units, units))
     values = {("state", name): value for name, value in point.items()} | {
         ("parameter", "M"): random.standard_normal((units, units)),
-        ("cotangent", "y"): random.standard_normal(units),
+        ("cotangent", "y"): random.standard_normal([units] * len(output.dims)),
     }
-    step = Step("one", tuple(names), {"M": RECURRENT_KERNEL} if op in PRODUCTS else {}, (output,))
-    back = vjp([output], [leaf("cotangent", "y")], step)
+    matrices = {"M": RECURRENT_KERNEL} if op in PRODUCTS else {}
+    step = Step("one", tuple(names), matrices, (output,), state_dims=dims)
+    back = vjp([output], [leaf("cotangent", "y", dims=output.dims)], step)
     given = values["cotangent", "y"]
 
     def loss(leaves: dict[tuple[str, str], np.ndarray]) -> float:
         return float(
-            (evaluate(topological_order([output]), leaves, units, np.float64)[id(output)] * given).sum()
+            (evaluate(topological_order([output]), leaves, sizes, np.float64)[id(output)] * given).sum()
         )
 
     def moved(leaf_name: tuple[str, str], d: np.ndarray) -> Callable[[float], float]:
         return lambda e: loss({**values, leaf_name: values[leaf_name] + e * d})
 
-    computed = evaluate(back.nodes, values, units, np.float64)
+    computed = evaluate(back.nodes, values, sizes, np.float64)
     for name, gradient in zip(names, back.states, strict=True):
         if gradient is None:
             assert (op, name) == ("where", "a")
             continue
-        found = np.broadcast_to(computed[id(gradient)], (units,))
-        for u in range(units):
-            d = np.eye(units)[u]
+        found = np.broadcast_to(computed[id(gradient)], point[name].shape)
+        for u in np.ndindex(found.shape):
+            d = np.zeros(found.shape)
+            d[u] = 1.0
             close(found[u], slope(moved(("state", name), d)), 1e-8)
     for left, right in back.matrices.get("M", ()):
         outer = np.outer(*(np.broadcast_to(computed[id(n)], (units,)) for n in (left, right)))
@@ -130,7 +150,7 @@ def derivative(op: str, *points: float) -> list[float]:
     found = TABLE[op].derivative(y, constant(1.0, UNITS))
     leaves = {("state", name): np.array([p]) for name, p in zip("ab", points, strict=False)}
     return [
-        float(evaluate(topological_order([n]), leaves, 1, np.float64)[id(n)].item())
+        float(evaluate(topological_order([n]), leaves, {"units": 1}, np.float64)[id(n)].item())
         for n in found
         if n is not None
     ]
@@ -151,7 +171,7 @@ def test_units_equal_to_the_maximum_share_its_gradient() -> None:
     (d,) = TABLE["max"].derivative(y, constant(1.0))
     assert d is not None
     found = evaluate(
-        topological_order([d]), {("state", "h"): np.array([2.0, -1.0, 2.0, 0.0])}, 4, np.float64
+        topological_order([d]), {("state", "h"): np.array([2.0, -1.0, 2.0, 0.0])}, {"units": 4}, np.float64
     )[id(d)]
     np.testing.assert_array_equal(found, [0.5, 0.0, 0.5, 0.0])
 
@@ -255,8 +275,8 @@ def test_axes_that_do_not_fit() -> None:
         apply("add", x, A)
     with pytest.raises(ValueError, match=r"^\(units, features\) @ \(units,\) do not fit$"):
         apply("matmul", kernel, A)
-    with pytest.raises(ValueError, match=r"^a matrix \(units, features\) can only stand on the left of @$"):
-        apply("add", kernel, kernel)
+    with pytest.raises(ValueError, match=r"^outer takes two vectors, not \(units,\) and a scalar$"):
+        apply("outer", A, apply("sum", A))
     with pytest.raises(ValueError, match=r"^sum, mean and max reduce the units of a row, not a scalar$"):
         apply("sum", apply("sum", A))
 

@@ -31,7 +31,7 @@ def test_forms_of_a_declaration() -> None:
         return body(x, h, W=W, U=U, b=b, a=a)
 
     @cell
-    def typed(x: np.ndarray, h: Any, *, W: np.ndarray, U: Missing, b: Annotated[Any, "bias"], a: Scalar):  # noqa: F821
+    def typed(x: np.ndarray, h: Any, *, W: np.ndarray, U: Missing, b: Annotated[Any, "Bias"], a: Scalar):  # noqa: F821
         return body(x, h, W=W, U=U, b=b, a=a)
 
     @cell
@@ -54,15 +54,27 @@ def test_declarations_that_are_refused() -> None:
     def transposed(x, h, *, W: "features units"):  # noqa: F722
         return W @ x
 
-    def misspelt(x, h, *, W: "unit features"):  # noqa: F722
+    with pytest.raises(CellError, match=r"'W' is declared as a matrix \(features, units\), but used as a k"):
+        cell(transposed)
+
+    def capital(x, h, *, W: "Units features"):  # noqa: F722
         return W @ x
 
-    for function, text in ((transposed, "'features units'"), (misspelt, "'unit features'")):
+    def three(x, h, *, W: "units features features"):  # noqa: F722
+        return W @ x
+
+    def timed(x, h, *, W: "batch time"):  # noqa: F722
+        return W @ x
+
+    for function, text in (
+        (capital, "'Units features'; an axis is a lower-case name, or an integer: 'rank units', '1'"),
+        (three, "'units features features'; a parameter has at most two axes"),
+        (timed, "'batch time'; an axis cannot be called 'batch', give it another name"),
+    ):
         with pytest.raises(CellError) as caught:
             cell(function)
         assert str(caught.value) == (
-            f"{__file__}:{function.__code__.co_firstlineno}: parameter W is declared as {text}; "
-            "the axes of a parameter are one of '', 'units', 'units features', 'units units'"
+            f"{__file__}:{function.__code__.co_firstlineno}: parameter W is declared as {text}"
         )
 
     def product(x, h, *, W: Scalar):

@@ -70,6 +70,8 @@ class Plan:
 def plan(step: Step) -> Plan:
     """Make the plan of a step; the kernels read a scalar parameter as a vector of equal elements."""
     given = step
+    if step.axes != UNITS or step.inputs:
+        raise NotImplementedError(f"{step.name}: kernels compute values with the axis units alone, as yet")
     step, new_of = scalars_as_vectors(given)
     derived = backward(step)
     saved = residuals(step, derived)

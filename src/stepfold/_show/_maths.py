@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 
-from .._graph import KERNEL, RECURRENT_KERNEL, SCALAR, UNITS, Dims, Node
+from .._declared import kind_of
+from .._dims import axes_text
+from .._graph import UNITS, Dims, Node
 from .._plan import plan
 from .._step import Step
 from ._names import Names, forward_names, name_shared, owners
@@ -14,8 +17,7 @@ from ._patterns import Matcher
 from ._print import Printer, Style
 
 _WIDTH = 100
-_KINDS = {KERNEL: "kernel", RECURRENT_KERNEL: "recurrent kernel", UNITS: "vector", SCALAR: "scalar"}
-_STARTS = {KERNEL: "Glorot-uniform", RECURRENT_KERNEL: "orthogonal"}
+_KINDS = ("kernel", "recurrent kernel", "matrix", "vector", "scalar")
 
 
 def equations(step: Step, write: Printer, named: dict[str, Node]) -> dict[str, str]:
@@ -60,13 +62,27 @@ def filled(text: str, indent: str = "") -> str:
 
 
 def _legend(step: Step) -> str:
-    before = listed(step.states)
-    after = listed([f"{s}'" for s in step.states])
-    states = "state" if len(step.states) == 1 else "states"
-    return (
-        f"x is the input, {before} the {states} before, {after} the {states} after; "
-        f"{step.states[0]}' is also the output."
-    )
+    own = step.states[step.output :]
+    before, after = listed(own), listed([f"{s}'" for s in own])
+    states = "state" if len(own) == 1 else "states"
+    names = ["x"] * step.takes_features + list(step.inputs)
+    given = f"{listed(names)} {'is the input' if len(names) == 1 else 'are the inputs'}"
+    output = f"{step.states[0]}' is {'' if step.output else 'also '}the output."
+    own_axes = [f"{name} has {axes_text(dims)}" for name, dims in _other_axes(step).items()]
+    told = f" {listed(own_axes)}." if own_axes else ""
+    return f"{given}, {before} the {states} before, {after} the {states} after; {output}{told}"
+
+
+def _other_axes(step: Step) -> dict[str, Dims]:
+    """The axes of the inputs with a name, and of states and an output that do not have (units,)."""
+    return {
+        **step.inputs,
+        **{
+            f"{s}'" if s == step.states[0] and step.output else s: step.dims_of(s)
+            for s in step.states
+            if step.dims_of(s) != UNITS
+        },
+    }
 
 
 def listed(names: Sequence[str]) -> str:
@@ -130,17 +146,20 @@ def _table(step: Step, units: int | None, features: int | None) -> str:
     for name, dims in step.parameters.items():
         start = _start(step, name, dims)
         groups.setdefault((dims, start), []).append(name)
-    order = list(_KINDS)
     rows = [["", "kind", "shape", "initial value", *(["elements"] if counts else [])]]
-    for (dims, start), names in sorted(groups.items(), key=lambda group: order.index(group[0][0])):
+    for (dims, start), names in sorted(groups.items(), key=lambda group: _KINDS.index(_kind(group[0][0]))):
         shape = f"({', '.join(dims)}{',' * (len(dims) == 1)})"
         each = [f"{len(names)} × {counts[names[0]]:,}".removeprefix("1 × ")] if counts else []
-        rows.append([", ".join(names), _KINDS[dims], shape, start, *each])
+        rows.append([", ".join(names), _kind(dims), shape, start, *each])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  " + "   ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
     return "\n".join([*lines, "  " + _total(step, counts, units, features)])
+
+
+def _kind(dims: Dims) -> str:
+    return kind_of(dims).split(" ", 1)[1].partition(" (")[0]
 
 
 def _hyperparameters(step: Step) -> list[str]:
@@ -150,7 +169,9 @@ def _hyperparameters(step: Step) -> list[str]:
 
 def _start(step: Step, name: str, dims: Dims) -> str:
     if name not in step.kernels:
-        return _STARTS.get(dims) or f"{step.vectors.get(name, 0.0):g}"
+        if len(dims) == 2:
+            return "orthogonal" if dims[0] == dims[1] else "Glorot-uniform"
+        return f"{step.vectors.get(name, 0.0):g}"
     kind, number = step.kernels[name]
     if kind == "identity":
         return "identity" if number == 1.0 else f"{number:g} * identity"
@@ -158,10 +179,10 @@ def _start(step: Step, name: str, dims: Dims) -> str:
 
 
 def _total(step: Step, counts: dict[str, int], units: int | None, features: int | None) -> str:
-    number = {kind: sum(dims == kind for dims in step.parameters.values()) for kind in _KINDS}
-    symbols = {KERNEL: "units * features", RECURRENT_KERNEL: "units**2", UNITS: "units"}
-    terms = [f"{n} * {symbols[kind]}" if n > 1 else symbols[kind] for kind, n in number.items() if n and kind]
-    terms += [str(number[SCALAR])] if number[SCALAR] else []
+    number = Counter(sorted(step.parameters.values(), key=lambda dims: _KINDS.index(_kind(dims))))
+    symbols = {dims: f"{dims[0]}**2" if dims[1:] == dims[:1] else " * ".join(dims) for dims in number}
+    terms = [f"{n} * {symbols[dims]}" if n > 1 else symbols[dims] for dims, n in number.items() if dims]
+    terms += [str(number[()])] if number[()] else []
     total = f" = {sum(counts.values()):,} with {units} units and {features} features" if counts else ""
     return f"in total {' + '.join(terms)}{total}"
 

@@ -84,7 +84,7 @@ def forward_names(step: Step, matcher: Matcher) -> tuple[Names, dict[str, Node]]
     is the candidate for c); i1, i2 are long or shared values of a gate i; v1, v2 are other such values.
     """
     names: Names = {}
-    taken = {"x", *step.states, *step.parameters}
+    taken = {"x", *step.inputs, *step.states, *step.parameters}
     for state, n in zip(step.states, step.outputs, strict=True):
         if n.inputs:
             names.setdefault(id(n), f"{state}'")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import _language
-from .._graph import SCALAR, UNITS, Node, leaf, topological_order
+from .._graph import SCALAR, Node, leaf, topological_order
 from .._ops import TABLE
 from .._trace import Traced
 
@@ -104,7 +104,9 @@ def _is_broadcast(node: Node) -> bool:
     if node.op != "multiply":
         return False
     scalar, ones = node.inputs
-    return scalar.dims == SCALAR and (ones.op, ones.attributes, ones.dims) == ("constant", (1.0,), UNITS)
+    return (
+        scalar.dims == SCALAR and (ones.op, ones.attributes) == ("constant", (1.0,)) and ones.dims != SCALAR
+    )
 
 
 class Matcher:
@@ -123,6 +125,8 @@ class Matcher:
     def _match(self, node: Node) -> Form:
         if _is_broadcast(node) and node.inputs[0].inputs:
             return self.form(node.inputs[0])
+        if node.op == "sum" and node.inputs[0].dims == ("1",):  # the one element of a vector
+            return Form("{}", "{}", node.inputs)
         for pattern in self.patterns:
             inputs = pattern.match(node)
             if inputs is not None:

@@ -48,7 +48,7 @@ class Printer:
         if node.op == "constant":
             return _number(float(node.attributes[0]))
         if node.op == "input":
-            return self.name("x")
+            return self.name(str(node.attributes[0]) if node.attributes else "x")
         name = str(node.attributes[0])
         if self.style == "latex":
             return latex_name(name, "t-1" if node.op == "state" and self.timed else "")

@@ -168,6 +168,5 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
 def evaluate(nodes: Sequence[Node], leaves: Mapping[tuple[str, str], Any], units: int) -> dict[int, Any]:
     """Compute nodes (each after its inputs) with Keras's operations; returns id(node) → value."""
     dtype = leaves["input", ""].dtype
-    return interpret(
-        nodes, leaves, OPERATIONS, lambda value, size: ops.full((size,), value, dtype=dtype), units
-    )
+    sizes = {"units": units}
+    return interpret(nodes, leaves, OPERATIONS, lambda v, shape: ops.full(shape, v, dtype=dtype), sizes)

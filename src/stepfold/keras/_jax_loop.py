@@ -67,9 +67,8 @@ def loop(recipe: Recipe, sequences: bool, given: Operands) -> list[Any]:
     active = None if given.mask is None else jnp.swapaxes(given.mask, 0, 1)[:, :, None]  # (T, B, 1)
 
     def evaluate(nodes: Any, leaves: Any, known: Any = None) -> dict[int, Any]:
-        return interpret(
-            nodes, leaves, JAX, lambda v, size: jnp.full((size,), v, inputs.dtype), recipe.units, known
-        )
+        sizes = {"units": recipe.units}
+        return interpret(nodes, leaves, JAX, lambda v, shape: jnp.full(shape, v, inputs.dtype), sizes, known)
 
     constant, early, late = stages(step)
     ready = evaluate([*constant, *early], leaves)

@@ -148,7 +148,7 @@ def _states(trace: Trace, wanted: frozenset[str] | None) -> LayerStates:
         leaves.update({("state", name): each for name, each in zip(cell.states, trace.before, strict=True)})
         leaves.update({("parameter", name): each for name, each in trace.layer.params.items()})
         nodes = topological_order(tuple(named.values()))
-        found = evaluate(nodes, leaves, trace.layer.units, trace.inputs.dtype)
+        found = evaluate(nodes, leaves, {"units": trace.layer.units}, trace.inputs.dtype)
         for name, node in named.items():
             values.setdefault(name, np.broadcast_to(found[id(node)], trace.after[0].shape))
     return LayerStates(

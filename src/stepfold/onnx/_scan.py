@@ -121,8 +121,8 @@ def _lowered(
         [n for n in nodes if id(n) not in values],
         leaves,
         implementations,
-        lambda value, size: b.constant(np.full(size, value)),
-        units,
+        lambda value, shape: b.constant(np.full(shape, value)),
+        {"units": units},
         values,
     )
 

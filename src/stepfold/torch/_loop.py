@@ -72,7 +72,8 @@ def loop(
     steps = {name: value for name, value in extra.items() if name[0] == "step_input"}
 
     def evaluate(nodes: Sequence[Node], known: Mapping[int, Tensor] | None = None) -> dict[int, Tensor]:
-        return interpret(nodes, leaves, TORCH, lambda v, size: inputs.new_full((size,), v), units, known)
+        sizes = {"units": units}
+        return interpret(nodes, leaves, TORCH, lambda v, shape: inputs.new_full(shape, v), sizes, known)
 
     ready = evaluate([*fixed, *early])
     # what the late nodes read of each timestep's own

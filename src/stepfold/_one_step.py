@@ -1,0 +1,91 @@
+"""A cell called with NumPy arrays: one timestep, checked and computed from the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._dims import axes_text, size_of
+from ._graph import FEATURES, Dims
+from ._reference import one_step
+from ._step import Step
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Values:
+    """The checked arguments of one step: the inputs by name ("" for the one without), the states, the sizes
+    of the axes; `rows` is the shape of the batch, () for one row."""
+
+    inputs: Mapping[str, Array]
+    states: tuple[Array, ...]
+    sizes: Mapping[str, int]
+    rows: tuple[int, ...]
+
+    def compute(self, step: Step, params: Mapping[str, Array]) -> tuple[Array, ...]:
+        """Compute the new states, before them the output if that is no state."""
+        named = dict(self.inputs)
+        states = self.states
+        if step.output:
+            shape = (size_of(axis, self.sizes) for axis in step.dims_of(step.states[0]))
+            states = (np.zeros((*self.rows, *shape), states[0].dtype), *states)
+        return tuple(np.array(v) for v in one_step(step, named.pop("", None), states, params, named))
+
+
+def checked_values(step: Step, values: tuple[Any, ...], params: Mapping[str, Any]) -> Values:
+    """Return the arguments of one step, checked; TypeError or ValueError, naming the array, if they do not
+    fit."""
+    dims: dict[str, Dims] = {"x": FEATURES} if step.takes_features else {}
+    dims |= step.inputs
+    names = step.states[step.output :]
+    expected = (*dims, *names)
+    if len(values) != len(expected):
+        raise TypeError(
+            f"{step.name} takes {', '.join(expected)} before its parameters, got {len(values)} arrays"
+        )
+    arrays = [np.asarray(v, None if np.asarray(v).dtype.kind == "f" else np.float64) for v in values]
+    dims |= {name: step.dims_of(name) for name in names}
+    if any(a.ndim < len(d) for a, d in zip(arrays, dims.values(), strict=True)):
+        kinds = " and ".join(f"(…, {', '.join(d)})" for d in dict.fromkeys(dims.values()))
+        raise ValueError(f"{step.name}: {', '.join(expected)} must be arrays {kinds}, not scalars")
+    rows = arrays[0].shape[: arrays[0].ndim - len(next(iter(dims.values())))]
+    sizes: dict[str, int] = {}
+    for name, array in zip(expected, arrays, strict=True):
+        own = dims[name]
+        for axis, size in zip(own, array.shape[array.ndim - len(own) :], strict=True):
+            sizes.setdefault(axis, int(axis) if axis.isdecimal() else size)
+        wanted = (*rows, *(sizes[axis] for axis in own))
+        if array.shape != wanted:
+            kind = "state" if name in names else "input"
+            raise ValueError(f"{step.name}: {kind} {name} has shape {array.shape}, expected {wanted}")
+    for name, own in step.parameters.items():
+        if np.ndim(params.get(name, 0.0)) == len(own) and name in params:
+            for axis, size in zip(own, np.shape(params[name]), strict=True):
+                sizes.setdefault(axis, size)
+    _check_params(step, params, {axis: max(1, size) for axis, size in sizes.items()})
+    given = dict(zip(expected, arrays, strict=True))
+    inputs = {
+        "" if name == "x" and step.takes_features else name: given[name] for name in expected[: -len(names)]
+    }
+    return Values(inputs, tuple(arrays[-len(names) :]), sizes, rows)
+
+
+def _check_params(step: Step, params: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
+    wanted = step.parameters
+    if params.keys() != wanted.keys():
+        missing, unknown = sorted(wanted.keys() - params.keys()), sorted(params.keys() - wanted.keys())
+        wrong = [f"lacks {', '.join(missing)}"] * bool(missing)
+        wrong += [f"has no {', '.join(unknown)}"] * bool(unknown)
+        raise TypeError(f"{step.name} {' and '.join(wrong)}; its parameters are {', '.join(wanted)}")
+    for name, dims in wanted.items():
+        shape = tuple(size_of(axis, sizes) if axis.isdecimal() else sizes.get(axis, -1) for axis in dims)
+        if np.shape(params[name]) != shape:
+            expected = axes_text(dims) if -1 in shape else str(shape)
+            raise ValueError(
+                f"{step.name}: parameter {name} has shape {np.shape(params[name])}, expected {expected}"
+            )

@@ -1,0 +1,231 @@
+# ruff: noqa: F722, F821, UP037
+"""Cells whose values have axes of their own: states of other sizes, outputs, several inputs, matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+import stepfold
+from stepfold import Cell, CellError, Scalar, cell, exp, maximum, outer, sigmoid, tanh
+from stepfold._gradient import backward
+from stepfold._reference import Reference, sizes_of
+
+SIZES = {"units": 4, "projection": 3, "rank": 2, "features": 5, "value": 3, "key": 2}
+
+
+@cell
+def projected(x, h: "projection", c, *, W_i, U_i, b_i, W_o, U_o, b_o, V: "projection units"):
+    """Two sizes; a matrix from one to the other."""
+    c = c + sigmoid(W_i @ x + U_i @ h + b_i) * tanh(U_i @ h)
+    return V @ (sigmoid(W_o @ x + U_o @ h + b_o) * tanh(c)), c
+
+
+@cell
+def low_rank(x, h, *, W, P: "units rank", Q: "rank units", a: Scalar, g: "rank"):
+    """A recurrent kernel of low rank, a vector of its own axis, a scalar beside two axes."""
+    return tanh(W @ x + P @ (g * (Q @ h) * a) + a * stepfold.mean(Q @ h))
+
+
+@cell
+def read_out(x, h, *, W, U, O: "projection units"):
+    """An output that is no state."""
+    h = tanh(W @ x + U @ h)
+    return O @ h + 1.0, h
+
+
+@cell
+def decayed(x: "features", m: "features", gap: Scalar, /, h, last: "features", *, W, U, V, w: "features", b):
+    """Several inputs, used elementwise and behind matrices (GRU-D without its gates)."""
+    fade = exp(-maximum(w * gap, 0.0))
+    filled = m * x + (1.0 - m) * fade * last
+    return tanh(W @ filled + U @ h + V @ m + b * gap), m * x + (1.0 - m) * last
+
+
+@cell
+def fast_weights(
+    x,
+    C: "value key",
+    n: "key",
+    s: Scalar,
+    *,
+    W_q: "key features",
+    W_k: "key features",
+    W_v: "value features",
+    w: "key",
+):
+    """A matrix state with a vector and a number beside it, as in mLSTM; the output is no state."""
+    q, k, v = W_q @ x, tanh(W_k @ x), W_v @ x
+    gate = sigmoid(stepfold.sum(w * k))
+    s = maximum(s * 0.5, gate)
+    C = gate * C + outer(v - C @ k, k * s) * 0.5
+    n = gate * n + C.T @ v
+    return C @ q / maximum(abs(stepfold.sum(n * q)), 1.0) + stepfold.mean(C), C, n, s
+
+
+CELLS = (projected, low_rank, read_out, decayed, fast_weights)
+
+
+def named(found: Cell, random: np.random.Generator, *shape: int) -> dict[str, np.ndarray]:
+    """Random inputs with a name."""
+    sizes = {**SIZES, "1": 1}
+    return {
+        name: random.standard_normal((*shape, *(sizes[axis] for axis in dims)))
+        for name, dims in found.step.inputs.items()
+    }
+
+
+def params_of(found: Cell, random: np.random.Generator) -> dict[str, np.ndarray]:
+    others = {
+        axis: SIZES[axis] for axis in found.step.axes if axis in SIZES and axis not in ("units", "features")
+    }
+    shapes = found.parameter_shapes(features=5, units=4, **others)
+    return {name: np.asarray(random.standard_normal(shape) * 0.7) for name, shape in shapes.items()}
+
+
+def problem(found: Cell, seed: int = 0) -> tuple[Reference, np.random.Generator]:
+    random = np.random.default_rng(seed)
+    params = params_of(found, random)
+    sizes = {**SIZES, "1": 1}
+    states = [
+        random.standard_normal((3, *(sizes[axis] for axis in found.step.dims_of(s)))) * 0.5
+        for s in found.step.states
+    ]
+    if found.step.output:
+        states[0] = np.zeros_like(states[0])
+    mask = random.random((3, 4)) < 0.8
+    x = random.standard_normal((3, 4, 5))
+    run = Reference(found.step, x, params, states, mask=mask, named=named(found, random, 3, 4))
+    return run, random
+
+
+@pytest.mark.parametrize("found", CELLS, ids=lambda c: c.name)
+def test_the_gradient_is_the_slope(found: Cell) -> None:
+    run, random = problem(found)
+    to_outputs = random.standard_normal(run.outputs.shape)
+    to_states = [random.standard_normal(s.shape) for s in run.states]
+    inputs, params, states = run.backward(to_outputs, to_states)
+
+    def loss(
+        x: np.ndarray, of: Mapping[str, np.ndarray], begin: list[np.ndarray], given: Mapping[str, np.ndarray]
+    ) -> float:
+        moved = Reference(found.step, x, of, begin, mask=run.mask, named=given)
+        ends = sum(float((a * b).sum()) for a, b in zip(moved.states, to_states, strict=True))
+        return float((moved.outputs * to_outputs).sum()) + ends
+
+    begin = run.before[0]
+    at: dict[str, Any] = {"x": run.inputs, **run.params, **run.named}
+    at |= {f"state {k}": value for k, value in enumerate(begin)}
+    gradients = {"x": inputs, **params, **run.named_gradients}
+    gradients |= {f"state {k}": value for k, value in enumerate(states)}
+    for name, value in at.items():
+        direction = random.standard_normal(np.shape(value))
+
+        def moved(e: float, name: str = name, direction: np.ndarray = direction) -> float:
+            now = {**at, name: at[name] + e * direction}
+            return loss(
+                now["x"],
+                {n: now[n] for n in run.params},
+                [now[f"state {k}"] for k in range(len(begin))],
+                {n: now[n] for n in run.named},
+            )
+
+        e = 1e-5
+        slope = (8 * (moved(e) - moved(-e)) - (moved(2 * e) - moved(-2 * e))) / (12 * e)
+        assert abs((gradients[name] * direction).sum() - slope) < 1e-7 * (1 + abs(slope)), name
+
+
+@pytest.mark.parametrize("found", CELLS, ids=lambda c: c.name)
+def test_saved_and_loaded(found: Cell) -> None:
+    again = Cell.from_json(found.to_json())
+    assert again == found
+    assert again.step.key == found.step.key
+    assert again.states == found.states
+    assert again.step.axes == found.step.axes
+    assert repr(again) == repr(found)
+    assert [n.dims for n in backward(again.step).nodes] == [n.dims for n in backward(found.step).nodes]
+
+
+@pytest.mark.parametrize("found", CELLS, ids=lambda c: c.name)
+def test_one_row_and_many(found: Cell) -> None:
+    """The function itself, the graph, and the reference agree."""
+    run, _ = problem(found)
+    step = found.step
+    own = slice(int(step.output), None)
+    inputs = ([run.inputs[:, 0]] if step.takes_features else []) + [v[:, 0] for v in run.named.values()]
+    many = found(*inputs, *run.before[0][own], **run.params)
+    one = found(*(v[1] for v in inputs), *(s[1] for s in run.before[0][own]), **run.params)
+    assert len(many) == len(step.states) if isinstance(many, tuple) else len(step.states) == 1
+    for all_rows, row in zip(
+        many if isinstance(many, tuple) else (many,), one if isinstance(one, tuple) else (one,), strict=True
+    ):
+        np.testing.assert_allclose(all_rows[1], row, rtol=1e-12)
+    assert sizes_of(step, run.before[0], run.params).keys() >= set(step.axes)
+
+
+def test_what_is_declared_is_shown() -> None:
+    assert repr(decayed) == "<cell decayed(x, m, gap, /, h, last, *, W, U, V, w, b)>"
+    assert fast_weights.states == ("C", "n", "s")
+    assert fast_weights.step.output
+    assert projected.parameter_shapes(features=5, units=4, projection=3)["U_i"] == (4, 3)
+    assert projected.init(5, 4, projection=3, seed=1)["V"].shape == (3, 4)
+    with pytest.raises(ValueError, match=r"^projected needs the size of projection; give projection=…$"):
+        projected.init(5, 4)
+    with pytest.raises(ValueError, match=r"^projected has no axis rank; it has projection$"):
+        projected.init(5, 4, projection=3, rank=2)
+    with pytest.raises(ValueError, match=r"^projection must be an integer of at least 1, not 0$"):
+        projected.init(5, 4, projection=0)
+
+
+def test_errors_of_axes() -> None:
+    def second(x, gap, /, h, *, W):
+        return tanh(W @ x) * gap
+
+    with pytest.raises(
+        CellError, match=r"the input gap needs axes, since only the first may do without; write"
+    ):
+        cell(second)
+
+    def unread(x: "units", gap: Scalar, /, h):
+        return x * h
+
+    with pytest.raises(CellError, match="unread never uses the input gap; remove what is not needed"):
+        cell(unread)
+
+    def other(x, h: "projection", *, W):
+        return tanh(W @ x)
+
+    with pytest.raises(
+        CellError, match=r"the new state 'h' has the axes \(units,\), expected \(projection,\); declare"
+    ):
+        cell(other)
+
+    def mixed(x, h: "projection", c, *, W):
+        return h * c, W @ x
+
+    with pytest.raises(CellError, match=r"\(projection,\) and \(units,\) do not fit together elementwise"):
+        cell(mixed)
+
+    def of_a_vector(x, h, *, W):
+        return h.T @ (W @ x)
+
+    with pytest.raises(CellError, match=r"only a matrix has a \.T, not a value \(units,\)"):
+        cell(of_a_vector)
+
+    def cubed(x, C: "a b c", *, W):
+        return C
+
+    with pytest.raises(CellError, match="state C is declared as 'a b c'; a state has at most two axes"):
+        cell(cubed)
+
+
+def test_shapes_that_do_not_fit() -> None:
+    run, _ = problem(projected)
+    h, c = run.before[0]
+    with pytest.raises(ValueError, match=r"projected: parameter V has shape \(3, 5\), expected \(3, 4\)"):
+        projected(run.inputs[:, 0], h, c, **{**run.params, "V": np.zeros((3, 5))})
+    with pytest.raises(ValueError, match=r"projected: state c has shape \(2, 4\), expected \(3, 4\)"):
+        projected(run.inputs[:, 0], h, c[:2], **run.params)
