@@ -44,6 +44,9 @@ def matmul_transposed(matrix: Any, vector: Any) -> Any:
     return vector @ matrix
 
 
+# These three are written in what arrays of NumPy, JAX, torch and TensorFlow have in common.
+
+
 def outer(left: Any, right: Any) -> Any:
     """Return the outer product of two vectors for every row."""
     return left[..., :, None] * right[..., None, :]
@@ -57,6 +60,9 @@ def matvec(matrix: Any, vector: Any) -> Any:
 def matvec_transposed(matrix: Any, vector: Any) -> Any:
     """Return `matrix.T @ vector` for every row, each with a matrix of its own."""
     return (vector[..., None, :] @ matrix)[..., 0, :]
+
+
+MATRIX_PRODUCTS = {"outer": outer, "matvec": matvec, "matvec_transposed": matvec_transposed}
 
 
 def sum_over_units(x: Any) -> Any:

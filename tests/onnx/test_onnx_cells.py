@@ -36,6 +36,8 @@ def test_every_lowering_computes_the_operation(op: str) -> None:
         arrays = [np.abs(a) for a in arrays]
     if op in PRODUCTS:
         arrays[0] = random.standard_normal((5, 5)).astype(np.float32)
+    if op in ("matvec", "matvec_transposed"):
+        arrays[0] = random.standard_normal((4, 5, 5)).astype(np.float32)
     if op == "where":
         arrays[0] = arrays[0] > 0
     if op in LOGICAL:

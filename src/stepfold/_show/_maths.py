@@ -180,7 +180,9 @@ def _start(step: Step, name: str, dims: Dims) -> str:
 
 def _total(step: Step, counts: dict[str, int], units: int | None, features: int | None) -> str:
     number = Counter(sorted(step.parameters.values(), key=lambda dims: _KINDS.index(_kind(dims))))
-    symbols = {dims: f"{dims[0]}**2" if dims[1:] == dims[:1] else " * ".join(dims) for dims in number}
+    symbols = {
+        dims: f"{dims[0]}**2" if dims and dims[1:] == dims[:1] else " * ".join(dims) for dims in number
+    }
     terms = [f"{n} * {symbols[dims]}" if n > 1 else symbols[dims] for dims, n in number.items() if dims]
     terms += [str(number[()])] if number[()] else []
     total = f" = {sum(counts.values()):,} with {units} units and {features} features" if counts else ""

@@ -14,6 +14,7 @@ from keras import layers, ops
 from .. import _language
 from .._graph import Node
 from .._interpret import interpret
+from .._numpy_ops import MATRIX_PRODUCTS
 
 Function = Callable[[Any], Any]
 Named = tuple[str, Mapping[str, Any]]
@@ -161,6 +162,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "max": lambda x: ops.max(x, axis=-1, keepdims=True),
     "matmul": lambda matrix, x: ops.matmul(x, ops.transpose(matrix)),
     "matmul_transposed": lambda matrix, x: ops.matmul(x, matrix),
+    **MATRIX_PRODUCTS,
 }
 """The table of operations for the loop that Keras runs where no kernel can."""
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .._interpret import interpret, stages
+from .._numpy_ops import MATRIX_PRODUCTS
 from .._runtime import Recipe
 from ._tokens import Operands
 
@@ -45,6 +46,7 @@ JAX: dict[str, Callable[..., Any]] = {
     "max": lambda x: jnp.max(x, axis=-1, keepdims=True),
     "matmul": lambda matrix, x: x @ matrix.T,
     "matmul_transposed": lambda matrix, x: x @ matrix,
+    **MATRIX_PRODUCTS,
 }
 """What each operation of the table is in JAX; rows of values are along the last axis."""
 

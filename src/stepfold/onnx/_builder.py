@@ -87,6 +87,14 @@ class Builder:
         """Reduce one axis, the units of a row if no other is named."""
         return self.operator(kind, value, self.integers(axis), keepdims=int(keepdims))
 
+    def unsqueezed(self, value: str, axis: int) -> str:
+        """Return a value with one axis of one element more."""
+        return self.operator("Unsqueeze", value, self.integers(axis))
+
+    def squeezed(self, value: str, axis: int) -> str:
+        """Return a value without an axis of one element."""
+        return self.operator("Squeeze", value, self.integers(axis))
+
     def take(self, value: str, index: int, axis: int) -> str:
         """Return one element of an axis, which goes."""
         return self.operator("Gather", value, self.array(np.array(index, np.int64)), axis=axis)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .._graph import Node
 from .._interpret import interpret, stages
+from .._numpy_ops import MATRIX_PRODUCTS
 from .._step import Step
 
 TORCH: dict[str, Callable[..., Tensor]] = {
@@ -44,6 +45,7 @@ TORCH: dict[str, Callable[..., Tensor]] = {
     "max": lambda x: x.amax(-1, keepdim=True),
     "matmul": lambda m, v: v @ m.mT,
     "matmul_transposed": lambda m, v: v @ m,
+    **MATRIX_PRODUCTS,
 }
 """What each operation of the table is in torch; rows of values are along the last axis."""
 
