@@ -9,7 +9,18 @@ import time
 from . import _report
 
 NAMES = (
-    *("layer", "inference", "stream", "costs", "program", "torch_users", "company", "model_file", "serve"),
+    *(
+        "layer",
+        "inference",
+        "stream",
+        "costs",
+        "program",
+        "torch_users",
+        "one_step",
+        "company",
+        "model_file",
+        "serve",
+    ),
     "accuracy",
 )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -164,6 +165,7 @@ class Program:
         self._table = np.array(table, np.int64)
         self.address = address(self._table)
         self._memory = ctypes.c_int64 * (_FIRST_SLOT + slots)
+        self._write = struct.Struct(f"{_FIRST_SLOT + slots}q").pack_into
         self._run = _runner()
 
     @property
@@ -191,11 +193,11 @@ class Program:
         threads = min(threads, self.tasks)
         if threads > 1 and executor.parallel:
             executor.prepare(threads)
-        call = self._memory(
-            self.address, 0, executor.parallel, executor.host, threads, 0, 0, *_NO_STATUS, *operands
-        )
+        call = self._memory()
         first = ctypes.addressof(call)
-        call[1], call[5] = first + 8 * _FIRST_SLOT, first + 8 * _FIRST_STATUS
+        slots, status = first + 8 * _FIRST_SLOT, first + 8 * _FIRST_STATUS
+        head = self.address, slots, executor.parallel, executor.host, threads, status, 0
+        self._write(call, 0, *head, *_NO_STATUS, *operands)
         self._run(first)
         _last.executor = executor.name if call[6] else "calling thread"
         code = call[_FIRST_STATUS]

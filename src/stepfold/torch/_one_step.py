@@ -13,6 +13,7 @@ from .._graph import KERNEL, RECURRENT_KERNEL, Dims
 from .._runtime import Recipe
 from .._step import Step
 from ..cells import by_name
+from ._one_step_kernels import StepKernels
 from ._scan import Batch, scan
 
 
@@ -53,7 +54,11 @@ class RecurrentCell(nn.Module):  # type: ignore[misc]
         self.definition, self.input_size, self.hidden_size = definition, input_size, hidden_size
         for name, parameter in zip(definition.step.parameters, parameters, strict=True):
             self.register_parameter(name, parameter)
-        self._recipe = Recipe.of(definition.step, hidden_size)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self._recipe = Recipe.of(self.definition.step, self.hidden_size)
+        self._kernels = StepKernels(self._recipe)
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew, as `Recurrent` does."""
@@ -61,6 +66,9 @@ class RecurrentCell(nn.Module):  # type: ignore[misc]
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
         """Compute one timestep."""
+        found = self._kernels(input, hx, self._parameters)
+        if found is not None:
+            return found
         name, single = type(self).__name__, input.dim() == 1
         if input.dim() not in (1, 2):
             raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.dim()}D instead")
@@ -74,7 +82,7 @@ class RecurrentCell(nn.Module):  # type: ignore[misc]
             self._recipe,
             Batch(rows.shape[0]),
             rows.unsqueeze(1),
-            list(self.parameters()),
+            [getattr(self, name) for name in self.definition.step.parameters],
             self._states(hx, rows, single),
             sequences=False,
         )
@@ -107,15 +115,14 @@ class RecurrentCell(nn.Module):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         # the cell as a graph, not as code; a recipe is that of this version of stepfold
-        state = {
-            name: value for name, value in self.__dict__.items() if name not in ("_recipe", "definition")
-        }
+        own = ("_recipe", "_kernels", "definition")
+        state = {name: value for name, value in self.__dict__.items() if name not in own}
         return state | {"cell": self.definition.to_json()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         saved = {name: value for name, value in state.items() if name != "cell"}
         super().__setstate__(saved | {"definition": Cell.from_json(state["cell"])})
-        self._recipe = Recipe.of(self.definition.step, self.hidden_size)
+        self._prepare()
 
 
 def definition_of(cell: Cell | str) -> Cell:

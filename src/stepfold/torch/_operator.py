@@ -8,7 +8,7 @@ kernel for another device is one more `torch.library.impl` here.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from ._prepare import Prepared, forward_shapes, prepared_backward, prepared_forw
 _SHARED = "Tensor inputs, Tensor[] weights, Tensor[] initial, Tensor[] extra, Tensor? active, "
 _SHARED += "Tensor? tokens, Tensor? side, str recipe"
 _NAMES = {"darwin": "libtorch_cpu.dylib", "win32": "torch_cpu.dll"}
-_LIBRARY = str(Path(torch.__file__).parent / "lib" / _NAMES.get(sys.platform, "libtorch_cpu.so"))
+LIBRARY = str(Path(torch.__file__).parent / "lib" / _NAMES.get(sys.platform, "libtorch_cpu.so"))
 """PyTorch's library of CPU kernels: its OpenMP threads are awake when ours would have to be woken."""
 
 
@@ -78,7 +78,7 @@ def _scan(*call: Any) -> tuple[Tensor, Tensor, Tensor]:
     given, sequences, training = Arguments.split(call)
     prepared = prepared_forward(given.each(spec_of), sequences, training)
     shapes, new = prepared.shapes, given.inputs.new_empty
-    outputs, last, residuals = new(shapes.outputs), new(shapes.last), _bytes(*shapes.residuals)
+    outputs, last, residuals = new(shapes.outputs), new(shapes.last), residual_memory(*shapes.residuals)
     if prepared.batch:
         results = [outputs.data_ptr(), *_states(last)] if sequences else [*_states(last)]
         results += [residuals.data_ptr()] if training else []
@@ -132,7 +132,7 @@ def _scan_backward(*call: Any) -> Gradients:
     return found
 
 
-def _bytes(size: int) -> Tensor:
+def residual_memory(size: int) -> Tensor:
     """Memory for residuals."""
     if size < FRESH or torch.are_deterministic_algorithms_enabled():
         return torch.empty(size, dtype=torch.uint8)
@@ -143,24 +143,25 @@ def _states(stacked: Tensor) -> range:
     """Where each state of a contiguous tensor (states, batch, units) lies."""
     first, size = stacked.data_ptr(), stacked.nbytes
     if not first:
-        _check_memory([stacked])
+        check_memory([stacked])
     return range(first, first + size, size // stacked.shape[0])
 
 
 def _run(prepared: Prepared, tensors: list[Tensor], others: list[int]) -> None:
     """Run on tensors and on the addresses of the other operands and of the results, which follow them."""
-    executor = openmp_of(_LIBRARY)
+    executor = openmp_of(LIBRARY)
     threads = thread_cap(None, torch.get_num_threads())
     tensors = [tensor.contiguous() for tensor in tensors]  # held until the program is done
     addresses = [tensor.data_ptr() for tensor in tensors]
     if 0 in addresses:
-        _check_memory(tensors)
+        check_memory(tensors)
     status = prepared.program(threads=threads).run(addresses + others, executor, threads)
     if status is not None:
         raise error_of(status)
 
 
-def _check_memory(tensors: list[Tensor]) -> None:
+def check_memory(tensors: Sequence[Tensor]) -> None:
+    """RuntimeError if one of the tensors has elements but no memory."""
     for tensor in tensors:
         if tensor.numel() and not tensor.data_ptr():
             raise RuntimeError(f"a tensor of shape {tuple(tensor.shape)} has no memory: its storage is empty")

@@ -27,7 +27,7 @@ from .._runtime import (
 )
 from ._arguments import Arguments
 
-_FLOATS = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+FLOATS = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 _DTYPES = {
     "token": (torch.int32, torch.int64),
     "int64": (torch.int64,),
@@ -78,7 +78,7 @@ class Prepared(NamedTuple):
 def prepared_forward(specs: Arguments, sequences: bool, training: bool) -> Prepared:
     """Return what a forward pass on such tensors runs; ValueError or RuntimeError if one does not fit."""
     given = specs.each(TensorSpec._make)
-    recipe, engine, shape = _checked(given)
+    recipe, engine, shape = checked(given)
     tensors = [spec for spec in given.flat if spec is not None]
     _check(forward_operands(engine, recipe, shape, sequences, training), tensors, given)
     program = functools.partial(forward_program, engine, recipe, shape, outputs=sequences, training=training)
@@ -101,7 +101,7 @@ def prepared_backward(
         raise ValueError(
             f"wanted has {len(wanted)} booleans, expected 1 of the inputs and {count} of the weights{side}"
         )
-    recipe, engine, shape = _checked(given)
+    recipe, engine, shape = checked(given)
     shapes = forward_shapes(given, False, True)
     if residuals[0] == (0,) and shapes.residuals != (0,):
         raise RuntimeError("stepfold::scan saved nothing for the backward pass; call it with training=True")
@@ -120,12 +120,12 @@ def prepared_backward(
 
 def _engine(given: Arguments) -> Engine:
     dtype = given.inputs.dtype
-    if dtype not in _FLOATS:
+    if dtype not in FLOATS:
         raise RuntimeError(f"inputs are {dtype}, but stepfold::scan runs in float32 and float64")
-    return engine_for(given.recipe.step, given.recipe.units, _FLOATS[dtype])
+    return engine_for(given.recipe.step, given.recipe.units, FLOATS[dtype])
 
 
-def _checked(given: Arguments) -> tuple[Recipe, Engine, Shape]:
+def checked(given: Arguments) -> tuple[Recipe, Engine, Shape]:
     """Return the sizes of a call; ValueError if a tensor is missing or has too few or too many axes."""
     inputs, weights, initial, extra, active, tokens, side, _ = given
     recipe, engine = given.recipe, _engine(given)
