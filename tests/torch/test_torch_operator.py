@@ -122,7 +122,7 @@ def test_second_derivatives_say_once_that_they_are_slow(fresh_warnings: type[War
 @pytest.mark.parametrize("packed", [False, True])
 def test_opcheck(training: bool, packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     # opcheck compares residuals, too, where the padding is never written
-    monkeypatch.setattr(_operator, "_bytes", lambda size: torch.zeros(size, dtype=torch.uint8))
+    monkeypatch.setattr(_operator, "residual_memory", lambda size: torch.zeros(size, dtype=torch.uint8))
     step_cell = cells.lstm
     weights = [w.detach().requires_grad_(training) for w in parameters(step_cell).values()]
     given = [s.detach().requires_grad_(training) for s in states(step_cell)]
@@ -191,13 +191,13 @@ def test_the_loop_knows_every_operation() -> None:
 
 def test_nothing_is_saved_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    new = _operator._bytes
+    new = _operator.residual_memory
 
     def watched(size: int) -> Tensor:
         sizes.append(size)
         return new(size)
 
-    monkeypatch.setattr(_operator, "_bytes", watched)
+    monkeypatch.setattr(_operator, "residual_memory", watched)
     function, leaves = as_function(cells.gru)
     with torch.no_grad():
         function(*leaves)

@@ -255,7 +255,7 @@ def test_half_precision_and_autocast() -> None:
 
 def test_opcheck_with_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     # opcheck compares residuals, too, where the padding is never written
-    monkeypatch.setattr(_operator, "_bytes", lambda size: torch.zeros(size, dtype=torch.uint8))
+    monkeypatch.setattr(_operator, "residual_memory", lambda size: torch.zeros(size, dtype=torch.uint8))
     for kind, ids, active in (
         ("all", IDS, None),
         ("packed", packed(IDS).data, packed(IDS).batch_sizes),
