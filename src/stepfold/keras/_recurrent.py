@@ -201,19 +201,23 @@ class Recurrent(CompiledRNN):
     kernels (units, features), recurrent kernels (units, units), vectors (units,).
 
     Args:
-        cell: a `stepfold.cell`, the name of a built-in one ("layer_norm_lstm"), or a cell's JSON text. units:
-        the number of units of every state. kernel_initializer: for kernels (units, features);
-        recurrent_initializer: for recurrent kernels (units, units);
-            bias_initializer: for vectors; None, each of them: as in `Cell.init`, what the cell says, else
-            Glorot-uniform, orthogonal and zero.
-        kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint, recurrent_constraint,
-            bias_constraint: for the same three kinds.
-        dropout: the share of inputs to drop in training, one mask a sequence. recurrent_dropout: the share of
-        units to drop on the way into each recurrent kernel, one mask a sequence and kernel. zoneout: the
-        share of units that keep their old state at each timestep, in training at random, else on average.
-        seed: for the three above. return_sequences, return_state, go_backwards, stateful, unroll,
-        zero_output_for_mask, activity_regularizer, name,
-            dtype, trainable: as in `keras.layers.RNN`.
+        cell: a `stepfold.cell`, the name of a built-in one ("layer_norm_lstm"), or a cell's JSON text.
+        units: the number of units of every state.
+        kernel_initializer: for kernels (units, features); None, as for the next two: as in `Cell.init`, what
+            the cell says, else Glorot-uniform, orthogonal and zero.
+        recurrent_initializer: for recurrent kernels (units, units).
+        bias_initializer: for vectors.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer: for the same three kinds.
+        kernel_constraint, recurrent_constraint, bias_constraint: for the same three kinds.
+        dropout: the share of inputs to drop in training, one mask a sequence.
+        recurrent_dropout: the share of units to drop on the way into each recurrent kernel, one mask a
+            sequence and kernel.
+        zoneout: the share of units that keep their old state at each timestep, in training at random, else on
+            average.
+        seed: for the three above.
+        return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as in
+            `keras.layers.RNN`.
+        activity_regularizer, name, dtype, trainable: as in `keras.layers.RNN`.
 
     Raises TypeError or ValueError for a cell, units or a rate that is none.
     """

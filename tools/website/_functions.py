@@ -1,0 +1,91 @@
+"""The page of the cell language's functions, from their docstrings."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import stepfold
+from stepfold import _language, _ops
+
+_KINDS = (
+    ("Products and arithmetic", ()),
+    ("Elementwise", ("abs", "exp", "log", "sqrt", "square", "sin", "cos", "erf", "maximum", "minimum", "clip")),
+    ("Conditions", ("where", "logical_and", "logical_or", "logical_not")),
+    ("Over the units of a row", ("sum", "mean", "max", "logsumexp", "softmax", "log_softmax", "layer_norm")),
+)
+"""What stands where; every function that is not named is an activation."""
+
+
+def functions() -> dict[str, Callable[..., Any]]:
+    """Return the public functions of the cell language by name."""
+    return {
+        name: found
+        for name in stepfold.__all__
+        if inspect.isfunction(found := getattr(stepfold, name)) and found.__module__ == _language.__name__
+    }
+
+
+def page() -> str:
+    """Return the page as Markdown."""
+    known = functions()
+    named = {name for _, names in _KINDS for name in names}
+    unknown = named - known.keys()
+    if unknown:
+        raise ValueError(f"the cell language has no {', '.join(sorted(unknown))}")
+    parts = [
+        "# Functions of the cell language\n",
+        "`from stepfold import tanh, where, …`. They take the values of a step, and NumPy arrays too, on which they "
+        "compute at once. Every one has a derivative, runs in the kernels, and is written to ONNX. Operators are "
+        "Python's: `+ - * / **`, `W @ x` and `U.T @ h`, the comparisons `< <= > >= == !=`, and `& | ~` of conditions.\n",
+    ]
+    for title, names in _KINDS[1:]:
+        parts += [f"## {title}\n", _table([known[name] for name in names if name in known])]
+    rest = [function for name, function in known.items() if name not in named]
+    parts += [
+        "## Activations\n",
+        "With Keras's names and default parameters; a layer takes them by name, `activation=\"gelu\"`.\n",
+        _table(rest, values=True),
+        "## What they are made of\n",
+        f"Each is one or several of {len(_ops.TABLE)} operations, the rows of one table: "
+        + ", ".join(f"`{name}`" for name in sorted(_ops.TABLE))
+        + ".\n",
+    ]
+    return "\n".join(parts)
+
+
+def _table(chosen: list[Callable[..., Any]], *, values: bool = False) -> str:
+    points = (-2.0, -0.5, 0.5, 2.0)
+    head = ["function", "value", *([f"at {point:g}" for point in points] if values else [])]
+    rows = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
+    for function in chosen:
+        row = [
+            f"{{py:func}}`{function.__name__}{_short_signature(function)} <stepfold.{function.__name__}>`",
+            " ".join((function.__doc__ or "").split("\n\n")[0].split()),
+        ]
+        if values:
+            row += _values(function, points)
+        rows.append([cell.replace("|", r"\|") for cell in row])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def _short_signature(function: Callable[..., Any]) -> str:
+    parameters = [
+        parameter.name if parameter.default is parameter.empty else f"{parameter.name}={parameter.default:g}"
+        for parameter in inspect.signature(function).parameters.values()
+    ]
+    return f"({', '.join(parameters)})"
+
+
+def _values(function: Callable[..., Any], points: tuple[float, ...]) -> list[str]:
+    required = [
+        parameter
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.default is parameter.empty
+    ]
+    if len(required) > 1:
+        return [""] * len(points)
+    return [f"{float(value):.4g}" for value in function(np.array(points))]
