@@ -3,6 +3,7 @@
 #   make test        the fast tests, in two processes; WORKERS=0 runs them in one
 #   make test-slow   the slow ones
 #   make lint        style, format and types
+#   make docs        the documents as a site, in build/site/html
 #   make bench       the benchmarks; QUICK=--quick ends in two minutes
 #   make clean       remove .venv and what runs left behind
 
@@ -14,7 +15,7 @@ DEMO := runs/demo
 GOOD := A wonderful film: the acting is superb, the story moves you, and I would happily watch it again.
 BAD := What a waste of two hours. The plot makes no sense, the acting is awful, and I was bored from the start.
 
-.PHONY: help demo test test-slow lint bench clean announce-demo
+.PHONY: help demo test test-slow lint docs bench clean announce-demo
 .NOTPARALLEL:
 
 help:
@@ -44,6 +45,9 @@ lint: .venv/installed-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+docs: .venv/installed-docs
+	$(BIN)/python -m tools.website build/site
 
 bench: .venv/installed-bench
 	$(BIN)/python -m benchmarks $(QUICK)

@@ -193,7 +193,8 @@ import stepfold
 
 cell = stepfold.cells.{name}
 params = cell.init(features=64, units=128, seed=0)
-outputs = stepfold.scan(cell, np.zeros((8, 100, 64), "float32"), params, return_sequences=True)  # (8, 100, 128)
+inputs = np.zeros((8, 100, 64), "float32")  # (batch, time, features)
+outputs = stepfold.scan(cell, inputs, params, return_sequences=True)  # (8, 100, 128)
 """
     keras_code = f"""
 from stepfold.keras import {keras.partition("(")[0]}

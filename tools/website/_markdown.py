@@ -61,16 +61,17 @@ def equations(latex: str) -> str:
     """Return equations as MathML, on a line of their own that scrolls where it is too wide."""
     from latex2mathml.converter import convert
 
-    aligned = re.sub(r"(?<!\\)\\text\{", r"\\mathrm{", latex)
-    mathml = convert(aligned, display="block")
+    mathml = convert(latex.strip().replace("{aligned}", "{split}"), display="block")
+    # One letter is a variable: in the italics of the text's font, for not every machine has a font for maths.
+    mathml = re.sub(r"<mi>([^<]|&#x[0-9A-F]+;)</mi>", r'<mi class="letter" mathvariant="normal">\1</mi>', mathml)
     return f'<div class="equations" tabindex="0">{mathml}</div>\n'
 
 
 def diagram(mermaid: str) -> str:
-    """Return a Mermaid diagram as SVG, in the colours of the page."""
+    """Return a Mermaid diagram as SVG, from top to bottom as pages are, in the colours of the style sheet."""
     import mermaidx
 
-    svg = mermaidx.render(mermaid).svg()
+    svg = mermaidx.render(mermaid.replace("flowchart LR", "flowchart TB", 1)).svg()
     name = f"diagram-{zlib.crc32(mermaid.encode()):08x}"
     svg = re.sub(r"<style>.*?</style>", "", svg, flags=re.DOTALL).replace("my-svg", name)
     return f'<div class="diagram" tabindex="0">{_one_line(svg)}</div>\n'

@@ -111,17 +111,16 @@ def _object(path: str, member: Any, found: Reference, level: int = 0) -> str:
     """An object as a directive of the Python domain, its members inside."""
     kind = member.kind.value
     body = _docstring(member, path, found)
-    options, signatures = "", [""]
+    options, signature = "", ""
     if kind == "function":
-        overloads = member.overloads or []
-        signatures = [_signature(each) for each in overloads] or [_signature(member)]
+        signature = _signature(member)
         directive = "py:function" if level == 0 else "py:method"
         labels = member.labels
         for label, option in (("classmethod", "classmethod"), ("staticmethod", "staticmethod")):
             options += f":{option}:\n" if label in labels else ""
     elif kind == "class":
         directive = "py:exception" if _is_error(member) else "py:class"
-        signatures = ["" if _is_error(member) else _class_signature(member)]
+        signature = "" if _is_error(member) else _class_signature(member)
         body += "\n" + _members(path, member, found, level)
     elif level and "property" in member.labels:
         directive = "py:property"
@@ -132,9 +131,8 @@ def _object(path: str, member: Any, found: Reference, level: int = 0) -> str:
     if not body.strip():
         found.undocumented.append(path)
     name = path.rpartition(".")[2]  # the module is the page's own
-    heads = f"\n{' ' * 4}".join(name + signature for signature in signatures)
     fence = ":" * (8 - 2 * level)
-    return f"{fence}{{{directive}}} {heads}\n{options}\n{body}\n{fence}\n"
+    return f"{fence}{{{directive}}} {name}{signature}\n{options}\n{body}\n{fence}\n"
 
 
 def _typed(member: Any) -> str:

@@ -21,6 +21,7 @@ html_theme = "furo"
 html_title = f"stepfold {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_show_copyright = False
 html_copy_source = False
 html_show_sourcelink = False
 html_show_search_summary = True
