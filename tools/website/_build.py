@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ._commands import commands_page
 from ._examples import examples
 from ._markdown import Context, rendered
 from ._pages import Section, sections
+from ._picture import picture
 from ._reference import Reference, reference
 
 SOURCE = Path(__file__).resolve().parents[2]
@@ -45,7 +47,11 @@ def write_pages(folder: Path) -> None:
     }
     targets[SOURCE / "README.md"] = targets[SOURCE / "docs/index.md"] = "index"
     targets |= {SOURCE / "examples" / f"{path.stem}.py": f"examples/{path.stem}" for path in _examples()}
-    inserts = {"families": families}
+    inserts = {
+        "families": lambda _: families(),
+        "how fast": lambda _: _section(SOURCE / "README.md", "How fast"),
+        "picture": lambda defined: picture(defined["light_gru"]),
+    }
     for file, place in {**targets, SOURCE / "docs/index.md": "index"}.items():
         if file.suffix == ".md" and file != SOURCE / "README.md":
             context = Context(place, file, targets, frozenset(api.objects), inserts)
@@ -57,7 +63,11 @@ def write_pages(folder: Path) -> None:
 def generated(api: Reference) -> dict[str, str]:
     """Return the pages that are written from the code."""
     figures = _gallery.measured(SOURCE)
-    texts = {"gallery/index": _gallery.index(figures), "functions": _functions.page(), "commands": commands_page()}
+    texts = {
+        "gallery/index": _gallery.index(figures),
+        "functions": _functions.page(),
+        "commands": commands_page(),
+    }
     for family, members in cells.FAMILIES.items():
         for cell in members:
             texts[f"gallery/{cell.name}"] = _gallery.page(cell, family, figures)
@@ -75,6 +85,16 @@ def families() -> str:
         f"* {family}: " + ", ".join(f"[{cell.name}](gallery/{cell.name}.md)" for cell in members)
         for family, members in cells.FAMILIES.items()
     )
+
+
+def _section(file: Path, title: str) -> str:
+    """The text of a section of a file, below its heading."""
+    match = re.search(
+        rf"^## {title}\n(.*?)(?=^## |\Z)", file.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    if match is None:
+        raise ValueError(f"{file.name} has no section {title!r}")
+    return match[1]
 
 
 def _tree(found: list[Section]) -> str:

@@ -10,10 +10,19 @@ from urllib.parse import unquote, urlsplit
 
 _LOADED = {
     "script": ("src",), "img": ("src", "srcset"), "source": ("src", "srcset"), "video": ("src", "poster"),
-    "audio": ("src",), "iframe": ("src",), "embed": ("src",), "object": ("data",), "use": ("href", "xlink:href"),
-    "image": ("href", "xlink:href"), "input": ("src",), "track": ("src",),
+    "audio": ("src",), "iframe": ("src",), "embed": ("src",), "object": ("data",),
+    "use": ("href", "xlink:href"), "image": ("href", "xlink:href"), "input": ("src",), "track": ("src",),
 }  # fmt: skip
-_RELATIONS = {"stylesheet", "icon", "preload", "prefetch", "preconnect", "dns-prefetch", "modulepreload", "manifest"}
+_RELATIONS = {
+    "stylesheet",
+    "icon",
+    "preload",
+    "prefetch",
+    "preconnect",
+    "dns-prefetch",
+    "modulepreload",
+    "manifest",
+}
 _CSS = re.compile(r"@import\s+(?:url\()?['\"]?([^'\")\s;]+)|url\(\s*['\"]?([^'\")]+?)['\"]?\s*\)")
 
 
@@ -104,4 +113,4 @@ def _link_problem(url: str, page: Path, pages: dict[Path, Found]) -> str:
     if target not in pages:
         return "" if target.is_file() else f"the link {url} leads nowhere"
     place = unquote(parts.fragment)
-    return "" if not place or place in pages[target].places else f"the link {url} leads to no place of that page"
+    return "" if not place or place in pages[target].places else f"the link {url} leads to no place there"

@@ -35,7 +35,7 @@ def paragraphs(docstring: str, path: str, objects: Collection[str]) -> str:
             words = _linked(text, path, objects)
             parts.append(f"* {_code(names)}{': ' if names else ''}{words}")
         parts.append("")
-    return "\n".join(parts) + "\n"
+    return "\n".join(parts)
 
 
 def _code(names: str) -> str:
@@ -89,7 +89,8 @@ def _prose(lines: list[str], path: str, objects: Collection[str]) -> str:
     written = _closed(written) if code else written
     text = "\n".join(written)
     pieces = re.split(r"(```python\n.*?\n```)", text, flags=re.DOTALL)
-    return "".join(p if p.startswith("```") else _linked(p, path, objects) for p in pieces) + "\n"
+    text = "".join(p if p.startswith("```") else _linked(p, path, objects) for p in pieces)
+    return text.strip("\n") + "\n"
 
 
 def _closed(written: list[str]) -> list[str]:

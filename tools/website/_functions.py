@@ -13,7 +13,10 @@ from stepfold import _language, _ops
 
 _KINDS = (
     ("Products and arithmetic", ()),
-    ("Elementwise", ("abs", "exp", "log", "sqrt", "square", "sin", "cos", "erf", "maximum", "minimum", "clip")),
+    (
+        "Elementwise",
+        ("abs", "exp", "log", "sqrt", "square", "sin", "cos", "erf", "maximum", "minimum", "clip"),
+    ),
     ("Conditions", ("where", "logical_and", "logical_or", "logical_not")),
     ("Over the units of a row", ("sum", "mean", "max", "logsumexp", "softmax", "log_softmax", "layer_norm")),
 )
@@ -38,16 +41,17 @@ def page() -> str:
         raise ValueError(f"the cell language has no {', '.join(sorted(unknown))}")
     parts = [
         "# Functions of the cell language\n",
-        "`from stepfold import tanh, where, …`. They take the values of a step, and NumPy arrays too, on which they "
-        "compute at once. Every one has a derivative, runs in the kernels, and is written to ONNX. Operators are "
-        "Python's: `+ - * / **`, `W @ x` and `U.T @ h`, the comparisons `< <= > >= == !=`, and `& | ~` of conditions.\n",
+        "`from stepfold import tanh, where, …`. They take the values of a step, and NumPy arrays too, on "
+        "which they compute at once. Every one has a derivative, runs in the kernels, and is written to ONNX. "
+        "Operators are Python's: `+ - * / **`, `W @ x` and `U.T @ h`, the comparisons `< <= > >= == !=`, and "
+        "`& | ~` of conditions.\n",
     ]
     for title, names in _KINDS[1:]:
         parts += [f"## {title}\n", _table([known[name] for name in names if name in known])]
     rest = [function for name, function in known.items() if name not in named]
     parts += [
         "## Activations\n",
-        "With Keras's names and default parameters; a layer takes them by name, `activation=\"gelu\"`.\n",
+        'With Keras\'s names and default parameters; a layer takes them by name, `activation="gelu"`.\n',
         _table(rest, values=True),
         "## What they are made of\n",
         f"Each is one or several of {len(_ops.TABLE)} operations, the rows of one table: "

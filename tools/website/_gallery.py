@@ -63,15 +63,15 @@ def index(figures: dict[str, Any]) -> str:
     """Return the gallery's first page: the cells by family, side by side."""
     lines = [
         "# Gallery\n",
-        f"The {len(cells.names())} built-in cells, each a few lines of maths: `stepfold.cells.NAME`, or its name wherever "
-        "a cell is asked for. Each page shows the equations, the step as it is written, the parameters, what it "
-        "costs and remembers, and how it is used.\n",
+        f"The {len(cells.names())} built-in cells, each a few lines of maths: `stepfold.cells.NAME`, or its "
+        "name wherever a cell is asked for. Each page shows the equations, the step as it is written, the "
+        "parameters, what it costs and remembers, and how it is used.\n",
     ]
     if figures:
         lines.append(
-            "*Time* is that of a training step beside the LSTM's; *gradient* is how much of it is left after 100 "
-            "timesteps at initialisation; *lag* is the longest distance over which two symbols were learnt in order, "
-            "each with the budget that the cell's page names.\n"
+            "*Time* is that of a training step beside the LSTM's; *gradient* is how much of it is left after "
+            "100 timesteps at initialisation; *lag* is the longest distance over which two symbols were "
+            "learnt in order, with the budget that the cell's page names.\n"
         )
     for family, members in cells.FAMILIES.items():
         lines += [f"## {family.capitalize()}\n", _table(members, figures)]
@@ -85,7 +85,12 @@ def _table(members: tuple[Cell, ...], figures: dict[str, Any]) -> str:
     for cell in members:
         first = (cell.__doc__ or "").partition("\n")[0]
         year = re.search(r"(?:19|20)\d\d", first)
-        row = [f"[{cell.name}]({cell.name}.md)", year[0] if year else "", _short(first), str(len(cell.states))]
+        row = [
+            f"[{cell.name}]({cell.name}.md)",
+            year[0] if year else "",
+            _short(first),
+            str(len(cell.states)),
+        ]
         if found:
             figure = found.get(cell.name, {})
             row += [
@@ -138,8 +143,8 @@ def _hyperparameters(cell: Cell) -> list[str]:
     values = ", ".join(f"`{name}={value!r}`" for name, value in cell.hyperparameters.items())
     name = next(iter(cell.hyperparameters))
     return [
-        f"Hyper-parameters: {values}; `stepfold.cells.{cell.name}.replace({name}=…)` is the cell with another "
-        "value.\n"
+        f"Hyper-parameters: {values}; `stepfold.cells.{cell.name}.replace({name}=…)` is the cell with "
+        "another value.\n"
     ]
 
 
@@ -149,8 +154,8 @@ def _figures(cell: Cell, figures: dict[str, Any]) -> str:
     if outside:
         count = len(outside[0].splitlines()) - 1
         lines.append(
-            f"{count} product{'s' * (count > 1)} of the input {'are' if count > 1 else 'is'} computed outside the time "
-            "loop, for many timesteps at once; the rest runs in one kernel call a sequence.\n"
+            f"{count} product{'s' * (count > 1)} of the input {'are' if count > 1 else 'is'} computed "
+            "outside the time loop, for many timesteps at once; the rest runs in one kernel call a sequence.\n"
         )
     found = figures.get("cells", {}).get(cell.name)
     if found:
@@ -166,8 +171,8 @@ def _figures(cell: Cell, figures: dict[str, Any]) -> str:
                     f"| longest lag learnt (temporal order, {figures['lag_seconds']:g} s) | "
                     f"{_lag(found['lag'], figures['most_lag'])} |",
                     "",
-                    f"`{figures['command']}` on {figures['machine']}. The lag is what was *learnt* with little time and "
-                    "one seed, not the most that the cell can hold: [](../memory.md).\n",
+                    f"`{figures['command']}` on {figures['machine']}. The lag is what was *learnt* "
+                    "with little time and one seed, not the most that the cell can hold: [](../memory.md).\n",
                 ]
             )
         )
@@ -208,5 +213,10 @@ module = {torch}  # output, {first} = module(input)
 """
     shell = f"stepfold train imdb --cell {name}\nstepfold show {name} gradient\n"
     return "\n".join(
-        [fenced(code.strip(), "python"), fenced(keras_code.strip(), "python"), fenced(torch_code.strip(), "python"), fenced(shell, "sh")]
+        [
+            fenced(code.strip(), "python"),
+            fenced(keras_code.strip(), "python"),
+            fenced(torch_code.strip(), "python"),
+            fenced(shell, "sh"),
+        ]
     )

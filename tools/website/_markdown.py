@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import html
 import io
+import linecache
 import posixpath
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _FENCE = re.compile(r"^(?P<ticks>`{3,})(?P<info>.*)$")
 _COMMENT = re.compile(r"^<!--\s*(?P<name>[a-z ]+?)(?::\s*(?P<value>.*?))?\s*-->\s*$")
@@ -63,7 +65,9 @@ def equations(latex: str) -> str:
 
     mathml = convert(latex.strip().replace("{aligned}", "{split}"), display="block")
     # One letter is a variable: in the italics of the text's font, for not every machine has a font for maths.
-    mathml = re.sub(r"<mi>([^<]|&#x[0-9A-F]+;)</mi>", r'<mi class="letter" mathvariant="normal">\1</mi>', mathml)
+    mathml = re.sub(
+        r"<mi>([^<]|&#x[0-9A-F]+;)</mi>", r'<mi class="letter" mathvariant="normal">\1</mi>', mathml
+    )
     return f'<div class="equations" tabindex="0">{mathml}</div>\n'
 
 
@@ -88,82 +92,93 @@ class Context:
 
     `place`: the page's path in the site, without `.md`; `origin`: the file that it is made from; `targets`:
     file → page, for every file that is a page; `objects`: the names that the reference documents; `inserts`:
-    what a comment `<!-- insert: NAME -->` becomes.
+    what a comment `<!-- insert: NAME -->` becomes, given what the code of the page above it has defined.
     """
 
     place: str
     origin: Path
     targets: Mapping[Path, str]
     objects: frozenset[str]
-    inserts: Mapping[str, Callable[[], str]]
+    inserts: Mapping[str, Callable[[Mapping[str, Any]], str]]
 
 
 def rendered(markdown: str, context: Context) -> str:
     """Return a page as the site's Markdown."""
     parts = []
-    namespace: dict[str, object] = {"__name__": "__main__"}
-    shows = "<!-- output" in markdown
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    runs = "<!-- output" in markdown or "<!-- insert" in markdown
     printed = ""
     for piece in pieces(markdown):
         if piece.language is None:
-            parts.append(_prose(piece.text, context, printed))
+            parts.append(_prose(piece.text, context, printed, namespace))
         elif piece.language == "math":
             parts.append(equations(piece.text))
         elif piece.language == "mermaid":
             parts.append(diagram(piece.text))
         else:
             parts.append(fenced(piece.text, piece.language or "text"))
-            if piece.language == "python" and shows:
-                printed = run(piece.text, namespace, str(context.origin))
+            if piece.language == "python" and runs:
+                printed = run(piece.text, namespace, context.origin.name)
     return "\n".join(parts)
 
 
-def run(code: str, namespace: dict[str, object], name: str) -> str:
-    """Run code in a namespace and return what it prints."""
+def run(code: str, namespace: dict[str, Any], name: str) -> str:
+    """Run code in a namespace and return what it prints; what it defines knows its source."""
     caught = io.StringIO()
+    name = f"<{name}, {zlib.crc32(code.encode()):08x}>"
+    linecache.cache[name] = len(code), None, code.splitlines(keepends=True), name
     with contextlib.redirect_stdout(caught):
         exec(compile(code, name, "exec"), namespace)
     return caught.getvalue()
 
 
-def _prose(text: str, context: Context, printed: str) -> str:
-    lines = []
+def _prose(text: str, context: Context, printed: str, namespace: Mapping[str, Any]) -> str:
+    parts, lines = list[str](), list[str]()
     for line in text.splitlines():
         comment = _COMMENT.match(line)
         if comment is None:
             lines.append(line)
-        elif comment["name"] == "output":
-            lines.append(fenced(_excerpt(printed, comment["value"] or "")))
+            continue
+        parts.append(_linked("\n".join(lines), context))
+        lines = []
+        if comment["name"] == "output":
+            parts.append(fenced(_excerpt(printed, comment["value"] or "")))
         elif comment["name"] == "insert":
-            lines.append(_insert(comment["value"] or "", context))
+            parts.append(_insert(comment["value"] or "", context, namespace))
         elif comment["name"] != "not run":
             raise ValueError(f"{context.origin}: no one knows what {line!r} means; say output or insert")
-    text = "\n".join(lines)
+    return "\n".join([*parts, _linked("\n".join(lines), context)])
+
+
+def _linked(text: str, context: Context) -> str:
+    """Prose whose links lead to pages of the site, as do the names of documented objects."""
     text = _LINK.sub(lambda match: f"{match['before']}{_target(match['target'], context)})", text)
     known = context.objects
     return _CODE.sub(lambda m: f"{{py:obj}}`{m['name']}`" if m["name"] in known else m[0], text)
 
 
-def _insert(name: str, context: Context) -> str:
+def _insert(name: str, context: Context, namespace: Mapping[str, Any]) -> str:
     if name not in context.inserts:
-        raise ValueError(f"{context.origin}: there is no insert {name!r}; there are {', '.join(context.inserts)}")
-    return context.inserts[name]()
+        raise ValueError(
+            f"{context.origin}: there is no insert {name!r}; there are {', '.join(context.inserts)}"
+        )
+    return context.inserts[name](namespace)
 
 
 def _excerpt(printed: str, which: str) -> str:
-    """Return some lines of an output: `first 20 lines`, `20 lines from TEXT`, or all."""
+    """Return some lines of an output: `20 lines`, `20 lines from PATTERN`, `… 4 before PATTERN`, or all."""
     lines = printed.rstrip().splitlines()
     if not which:
         return "\n".join(lines)
-    match = re.fullmatch(r"(\d+) lines(?: from (.+))?", which)
+    match = re.fullmatch(r"(\d+) lines(?: from (?:(\d+) before )?(.+))?", which)
     if match is None:
-        raise ValueError(f"an output is `20 lines` or `20 lines from TEXT`, not {which!r}")
+        raise ValueError(f"an output is `20 lines` or `20 lines from PATTERN`, not {which!r}")
     count, start = int(match[1]), 0
-    if match[2]:
-        found = [number for number, line in enumerate(lines) if match[2] in line]
+    if match[3]:
+        found = [number for number, line in enumerate(lines) if re.search(match[3], line)]
         if not found:
-            raise ValueError(f"no line of the output contains {match[2]!r}")
-        start = found[0]
+            raise ValueError(f"no line of the output matches {match[3]!r}")
+        start = max(0, found[0] - int(match[2] or 0))
     chosen = lines[start : start + count]
     before, after = start, len(lines) - start - len(chosen)
     return "\n".join(

@@ -30,7 +30,7 @@ def _documents(*names: str) -> tuple[Page, ...]:
 
 SECTIONS = (
     Section("Begin", _documents("start", "tutorial", "migration")),
-    Section("Write a cell", (*_documents("cells"), Page("functions"), Page("gallery/index"))),
+    Section("Write a cell", (*_documents("cells", "cell_errors"), Page("functions"), Page("gallery/index"))),
     Section("Train", _documents("keras", "pytorch", "texts", "accuracy", "memory", "drop_in", "scaling")),
     Section("Serve and export", _documents("export", "serving", "streams", "format", "onnx")),
     Section(
@@ -42,7 +42,11 @@ SECTIONS = (
 """The navigation. A file that is not there is left out; a file of `docs/` that is not named here is found
 under `Look up`."""
 
-PROJECT = (Page("contributing", "CONTRIBUTING.md"), Page("changelog", "CHANGELOG.md"), Page("security", "SECURITY.md"))
+PROJECT = (
+    Page("contributing", "CONTRIBUTING.md"),
+    Page("changelog", "CHANGELOG.md"),
+    Page("security", "SECURITY.md"),
+)
 """Pages on the project itself, at the end of the navigation."""
 
 

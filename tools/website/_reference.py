@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,8 @@ from ._docstrings import described, paragraphs
 
 PACKAGES = (
     "stepfold", "stepfold.cells", "stepfold.keras", "stepfold.torch", "stepfold.estimators", "stepfold.data",
-    "stepfold.model", "stepfold.onnx", "stepfold.serve", "stepfold.probe", "stepfold.tasks", "stepfold.report",
-    "stepfold.viewer",
+    "stepfold.model", "stepfold.onnx", "stepfold.serve", "stepfold.probe", "stepfold.tasks",
+    "stepfold.report", "stepfold.viewer",
 )  # fmt: skip
 """The public packages in the order in which they are listed."""
 
@@ -48,8 +49,10 @@ def reference(source: Path) -> Reference:
 def _names(path: str, package: Any) -> dict[str, Any]:
     """The members of a package that its page documents, by name, in the order of `__all__`."""
     hidden = _HIDDEN.get(path, set())
-    chosen = ["FAMILIES", "by_name", "names", "lstm_with", "gru_with", "simple_rnn_with"] if hidden is None else (
-        [name for name in package.exports if name not in hidden]
+    chosen = (
+        ["FAMILIES", "by_name", "names", "lstm_with", "gru_with", "simple_rnn_with"]
+        if hidden is None
+        else ([name for name in package.exports if name not in hidden])
     )
     members = {name: _resolved(package[name]) for name in chosen}
     return {name: member for name, member in members.items() if member is not None}
@@ -73,8 +76,8 @@ def _index(packages: dict[str, Any]) -> str:
         rows.append(f"| [`{path}`]({path}.md) | {_first(package)} |")
     tree = "\n".join(packages)
     return (
-        "# Reference\n\nThe public names of every package. What is not listed here, and every module whose name begins "
-        "with an underscore, is internal and may change.\n\n"
+        "# Reference\n\nThe public names of every package. What is not listed here, and every module whose "
+        "name begins with an underscore, is internal and may change.\n\n"
         + "\n".join(rows)
         + f"\n\n```{{toctree}}\n:hidden:\n\n{tree}\n```\n"
     )
@@ -147,7 +150,7 @@ def _is_error(member: Any) -> bool:
 def _members(path: str, member: Any, found: Reference, level: int) -> str:
     """The public members of a class, inherited ones of our own classes among them."""
     parts = []
-    listed = described(member.docstring.value) if member.docstring else set[str]()
+    listed = described(_text(member))
     for name, each in member.all_members.items():
         target = _resolved(each)
         if name.startswith("_") or target is None or target.kind.value not in ("function", "attribute"):
@@ -199,4 +202,18 @@ def _flat(text: Any) -> str:
 
 
 def _docstring(member: Any, path: str, found: Reference) -> str:
-    return paragraphs(member.docstring.value, path, found.objects) if member.docstring else ""
+    return paragraphs(_text(member), path, found.objects)
+
+
+def _text(member: Any) -> str:
+    """An object's docstring, also one that a class makes of its module's constants: `__doc__ = f"…"`."""
+    if member.docstring:
+        return str(member.docstring.value)
+    written = member.members.get("__doc__") if member.kind.value == "class" else None
+    if written is None:
+        return ""
+    parts = []
+    for part in ast.parse(str(written.value), mode="eval").body.values:  # type: ignore[attr-defined]
+        name = part.value.id if isinstance(part, ast.FormattedValue) else ""  # type: ignore[attr-defined]
+        parts.append(ast.literal_eval(str(member.module.members[name].value)) if name else part.value)
+    return "".join(parts)
