@@ -42,8 +42,8 @@ def page() -> str:
     parts = [
         "# Functions of the cell language\n",
         "`from stepfold import tanh, where, …`. They take the values of a step, and NumPy arrays too, on "
-        "which they compute at once. Every one has a derivative, runs in the kernels, and is written to ONNX. "
-        "Operators are Python's: `+ - * / **`, `W @ x` and `U.T @ h`, the comparisons `< <= > >= == !=`, and "
+        "which they compute at once. Every one has a derivative, runs in the kernels, and is written to "
+        "ONNX. Operators are Python's: `+ - * / **`, `W @ x` and `U.T @ h`, the comparisons `< <= > >= == !=`, and "
         "`& | ~` of conditions.\n",
     ]
     for title, names in _KINDS[1:]:

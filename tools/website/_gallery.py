@@ -155,7 +155,7 @@ def _figures(cell: Cell, figures: dict[str, Any]) -> str:
         count = len(outside[0].splitlines()) - 1
         lines.append(
             f"{count} product{'s' * (count > 1)} of the input {'are' if count > 1 else 'is'} computed "
-            "outside the time loop, for many timesteps at once; the rest runs in one kernel call a sequence.\n"
+            "outside the time loop, for many timesteps at once; the rest runs in one kernel call.\n"
         )
     found = figures.get("cells", {}).get(cell.name)
     if found:
