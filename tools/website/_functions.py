@@ -11,16 +11,16 @@ import numpy as np
 import stepfold
 from stepfold import _language, _ops
 
-_KINDS = (
-    ("Products and arithmetic", ()),
-    (
-        "Elementwise",
-        ("abs", "exp", "log", "sqrt", "square", "sin", "cos", "erf", "maximum", "minimum", "clip"),
-    ),
-    ("Conditions", ("where", "logical_and", "logical_or", "logical_not")),
-    ("Over the units of a row", ("sum", "mean", "max", "logsumexp", "softmax", "log_softmax", "layer_norm")),
-)
-"""What stands where; every function that is not named is an activation."""
+_KINDS = {
+    "Elementwise": "abs exp log sqrt square sin cos erf maximum minimum clip",
+    "Conditions": "where logical_and logical_or logical_not",
+    "Over the elements of a row": "sum mean max logsumexp softmax log_softmax layer_norm",
+    "Products": "outer",
+}
+"""What stands where. Of the others, what a layer takes by name is an activation."""
+
+
+_ACTIVATIONS = {function.__name__ for function in _language.ACTIVATIONS.values()} | {"threshold"}
 
 
 def functions() -> dict[str, Callable[..., Any]]:
@@ -35,24 +35,25 @@ def functions() -> dict[str, Callable[..., Any]]:
 def page() -> str:
     """Return the page as Markdown."""
     known = functions()
-    named = {name for _, names in _KINDS for name in names}
-    unknown = named - known.keys()
-    if unknown:
+    groups = {title: names.split() for title, names in _KINDS.items()}
+    named = {name for names in groups.values() for name in names}
+    if unknown := named - known.keys():
         raise ValueError(f"the cell language has no {', '.join(sorted(unknown))}")
+    activations = [name for name in known if name in _ACTIVATIONS and name not in named]
+    others = [name for name in known if name not in named and name not in activations]
     parts = [
         "# Functions of the cell language\n",
         "`from stepfold import tanh, where, …`. They take the values of a step, and NumPy arrays too, on "
         "which they compute at once. Every one has a derivative, runs in the kernels, and is written to "
-        "ONNX. Operators are Python's: `+ - * / **`, `W @ x` and `U.T @ h`, the comparisons `< <= > >= == !=`, and "
-        "`& | ~` of conditions.\n",
+        "ONNX. Operators are Python's: `+ - * / **`, `W @ x` and `U.T @ h`, the comparisons "
+        "`< <= > >= == !=`, and `& | ~` of conditions.\n",
     ]
-    for title, names in _KINDS[1:]:
-        parts += [f"## {title}\n", _table([known[name] for name in names if name in known])]
-    rest = [function for name, function in known.items() if name not in named]
+    for title, names in (groups | ({"Others": others} if others else {})).items():
+        parts += [f"## {title}\n", _table([known[name] for name in names])]
     parts += [
         "## Activations\n",
         'With Keras\'s names and default parameters; a layer takes them by name, `activation="gelu"`.\n',
-        _table(rest, values=True),
+        _table([known[name] for name in activations], values=True),
         "## What they are made of\n",
         f"Each is one or several of {len(_ops.TABLE)} operations, the rows of one table: "
         + ", ".join(f"`{name}`" for name in sorted(_ops.TABLE))
