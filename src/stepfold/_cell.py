@@ -119,14 +119,14 @@ class Cell:
                 value = number * np.eye(shape[0])
             elif kind == "normal":
                 value = random.normal(0.0, number, shape)
-            elif len(dims) == 2 and dims[0] != dims[1]:
+            elif name not in self.step.matrices:
+                value = np.full(shape, self.step.vectors.get(name, 0.0))
+            elif dims[0] != dims[1]:
                 limit = np.sqrt(6.0 / (shape[0] + shape[1]))
                 value = random.uniform(-limit, limit, shape)
-            elif len(dims) == 2:
+            else:
                 q, r = np.linalg.qr(random.standard_normal(shape))
                 value = q * np.sign(np.diag(r))
-            else:
-                value = np.full(shape, self.step.vectors.get(name, 0.0))
             params[name] = np.array(value, dtype, order="C")  # of no axes too, unlike ascontiguousarray
         return params
 
@@ -199,9 +199,9 @@ def cell(
     parameter's shape follows from its use: `W @ x` a kernel (units, features), `U @ h` a recurrent kernel
     (units, units), anything elementwise a vector (units,). Annotations declare other axes: `h: "projection"`,
     `V: "projection units"`, `gap: Scalar`; a state of two axes is a matrix. `vectors` gives the initial
-    values of vector parameters (0 for those not named). `kernels` says how kernels begin, `("identity", a)`
-    as a times the identity, `("normal", s)` as normal numbers of the standard deviation s; those not named
-    are Glorot-uniform, recurrent ones orthogonal. Raises CellError, which names the line.
+    values of parameters that stand before no @ (0 for those not named). `kernels` says how kernels begin,
+    `("identity", a)` as a times the identity, `("normal", s)` as normal numbers of the standard deviation s;
+    those not named are Glorot-uniform, recurrent ones orthogonal. Raises CellError, which names the line.
     """
 
     def make(function: Callable[..., Any]) -> Cell:

@@ -182,9 +182,10 @@ def _traced(
             f"{where}: {name} never uses {_count(unused, 'parameter')}; remove what is not needed"
         )
     dims = {parameter: value.dims for parameter, value in parameters.items() if value.dims is not None}
-    wrong = [vector for vector in vectors if len(dims.get(vector, FEATURES * 2)) > 1]
+    elementwise = [n for n, value in parameters.items() if value.role == "elementwise"]
+    wrong = [vector for vector in vectors if vector not in elementwise]
     if wrong:
-        vector_names = ", ".join(n for n, d in dims.items() if len(d) < 2) or "none"
+        vector_names = ", ".join(elementwise) or "none"
         raise CellError(
             f"{where}: vectors= names {', '.join(wrong)}, "
             f"but the vector parameters of {name} are {vector_names}"

@@ -16,9 +16,10 @@ class Backward:
     """What one timestep of the backward pass computes for one row.
 
     `states`: the cotangent of each old state (None if no output depends on it); `vectors`: a cotangent for
-    each vector or scalar parameter, to be summed over rows and timesteps; `matrices`: for each matrix
-    parameter the pairs (left, right) whose outer products left ⊗ right are to be summed; `input`: the
-    cotangent of the input without a name, None if no output depends on it; `inputs`: those of the named.
+    each parameter that is used element by element, to be summed over rows and timesteps; `matrices`: for each
+    that stands before an @ the pairs (left, right) whose outer products left ⊗ right are to be summed;
+    `input`: the cotangent of the input without a name, None if no output depends on it; `inputs`: those of
+    the named.
     """
 
     states: tuple[Node | None, ...]
@@ -70,8 +71,8 @@ def vjp(outputs: Sequence[Node], cotangents: Sequence[Node], step: Step) -> Back
     def of(op: str, name: str, dims: Dims = UNITS) -> Node | None:
         return found.get(id(leaf(op, name, dims=dims)))
 
-    small = {name: dims for name, dims in step.parameters.items() if len(dims) < 2}
-    vectors = {name: of("parameter", name, dims) for name, dims in small.items()}
+    elementwise = {name: dims for name, dims in step.parameters.items() if name not in step.matrices}
+    vectors = {name: of("parameter", name, dims) for name, dims in elementwise.items()}
     inputs = [n for n in topological_order(outputs) if n.op == "input" and not n.attributes]
     named = {name: of("input", name, dims) for name, dims in step.inputs.items()}
     return Backward(

@@ -80,6 +80,16 @@ def cos(x: T) -> T:
     return _unary("cos", x)
 
 
+def floor(x: T) -> T:
+    """The greatest integer that is not above `x`; its derivative is 0."""
+    return _unary("floor", x)
+
+
+def mod(x: Any, y: Any) -> Any:
+    """`x - floor(x / y) * y`, the remainder with the sign of `y`."""
+    return x - floor(x / y) * y
+
+
 def square(x: Any) -> Any:
     """`x * x`."""
     return x * x

@@ -336,6 +336,7 @@ TABLE: dict[str, Operation] = {
     "exp":      _save(np.exp,      _exp_rule,      "exp",      "Exp",  "exp({})",  r"\exp({})"),
     "log":      _save(np.log,      _log_rule,      "log",      "Log",  "log({})",  r"\log({})"),
     "sqrt":     _save(np.sqrt,     _sqrt_rule,     "sqrt",     "Sqrt", "sqrt({})", r"\sqrt{{{}}}"),
+    "floor":    _each(np.floor,    _none,          "floor",    "Floor", "floor({})", r"\lfloor {} \rfloor"),
     "sin":      _save(np.sin,      _sin_rule,      "sin",      "Sin",  "sin({})",  r"\sin({})"),
     "cos":      _save(np.cos,      _cos_rule,      "cos",      "Cos",  "cos({})",  r"\cos({})"),
     "sigmoid": _save(

@@ -14,6 +14,7 @@ from . import _step_json
 from ._dims import size_of
 from ._graph import MAX_NODES, UNITS, Dims, Node, topological_order
 from ._hyperparameters import Number
+from ._ops import PRODUCTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +60,20 @@ class Step:
     def axes(self) -> tuple[str, ...]:
         """The axes whose sizes the kernels are compiled for, (units,) first; not the features of an input
         without a name, which only stands behind kernels."""
-        found = {axis for n in self.nodes if _is_computed(n) for axis in n.dims}
+        found = {axis for n in self.nodes if self._is_computed(n) for axis in n.dims}
         found.update(axis for state in self.states for axis in self.dims_of(state))
         return tuple(sorted(found, key=lambda axis: (axis not in UNITS, axis)))
+
+    def _is_computed(self, n: Node) -> bool:
+        """Whether a node's axes are those of a value that kernels compute or read element by element."""
+        if n.op == "parameter":
+            return str(n.attributes[0]) not in self.matrices
+        return n.op != "input" or bool(n.attributes)
+
+    @functools.cached_property
+    def matrices(self) -> frozenset[str]:
+        """The parameters that stand before an @; all others, matrices too, are used element by element."""
+        return frozenset(str(n.inputs[0].attributes[0]) for n in self.nodes if n.op in PRODUCTS)
 
     @functools.cached_property
     def takes_features(self) -> bool:
@@ -132,8 +144,3 @@ class Step:
 
     def __hash__(self) -> int:
         return hash(self.key)
-
-
-def _is_computed(n: Node) -> bool:
-    """Whether a node's axes are those of a value that kernels compute or read element by element."""
-    return not (n.op == "input" and not n.attributes) and not (n.op == "parameter" and len(n.dims) == 2)

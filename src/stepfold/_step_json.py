@@ -6,7 +6,7 @@ import json
 import math
 import reprlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from ._declared import is_axis
@@ -23,7 +23,7 @@ from ._graph import (
     topological_order,
 )
 from ._hyperparameters import Number, checked_number
-from ._ops import TABLE, apply, takes_condition, takes_parameter
+from ._ops import MATRIX_PRODUCTS, PRODUCTS, TABLE, apply, takes_condition, takes_parameter
 
 FORMAT = 1
 MAX_CHARACTERS = 4_000_000
@@ -136,13 +136,18 @@ def _parts(data: Any) -> StepParts:
         unused = names.keys() - {n.attributes[0] for n in read if n.op == role and n.attributes}
         if unused:
             raise ValueError(f"the {role} {_repr.repr(min(map(str, unused)))} is never used")
+    beside = [(str(i.attributes[0]), n.op in PRODUCTS) for n in read for i in n.inputs if i.op == "parameter"]
+    products = {name for name, product in beside if product}
+    both = [name for name, product in beside if not product and name in products]
+    if both:
+        raise ValueError(f"the parameter {_repr.repr(both[0])} stands before an @, and is used elementwise")
     output = data.get("output", False)
     if not isinstance(output, bool):
         raise ValueError("'output' is not true or false")
     if output and (len(states) < 2 or any(n.op == "state" and n.attributes[0] == states[0] for n in read)):
         raise ValueError("an output that is no state cannot be read, and stands before at least one state")
     vectors, kernels = (
-        _vectors(data["vectors"], parameters),
+        _vectors(data["vectors"], parameters.keys() - products),
         checked_kernels(data.get("kernels", {}), parameters),
     )
     hyperparameters = _hyperparameters(data.get("hyperparameters", {}), declared)
@@ -196,10 +201,10 @@ def _outputs(indices: list[Any], states: list[Dims], nodes: _Nodes) -> tuple[Nod
     return outputs
 
 
-def _vectors(vectors: dict[str, Any], parameters: Mapping[str, Dims]) -> dict[str, float]:
+def _vectors(vectors: dict[str, Any], elementwise: Set[str]) -> dict[str, float]:
     found = {}
     for name, value in vectors.items():
-        if len(parameters.get(name, FEATURES * 2)) > 1:
+        if name not in elementwise:
             raise ValueError(f"'vectors' names {_repr.repr(name)}, which is not a vector or scalar parameter")
         found[name] = _initial(name, value)
     return found
@@ -299,8 +304,9 @@ class _Nodes:
         for position, i in enumerate(inputs):
             if i.op == "input" and not i.attributes and op != "matmul":
                 raise ValueError(f"{op} cannot take a value with the axes (features,)")
-            if takes_parameter(op, position) != (i.op == "parameter" and len(i.dims) == 2):
-                given = "a parameter with two axes" if takes_parameter(op, position) else "a value"
+            is_matrix = i.op == "parameter" and len(i.dims) == 2
+            if is_matrix != takes_parameter(op, position) and (not is_matrix or op in MATRIX_PRODUCTS):
+                given = "a value" if is_matrix else "a parameter with two axes"
                 raise ValueError(f"input {position} of {op} must be {given}")
             if i.boolean != takes_condition(op, position):
                 raise ValueError(f"input {position} of {op} is {'' if i.boolean else 'not '}a comparison")

@@ -192,13 +192,14 @@ class Traced:
 class Parameter(Traced):
     """A parameter; its axes follow from its first use, or are `declared`."""
 
-    __slots__ = ("declared", "dims", "name", "used")
+    __slots__ = ("declared", "dims", "name", "role", "used")
 
     def __init__(self, name: str, declared: Dims | None = None) -> None:
         self.name = name
         self.declared = declared
         self.dims: Dims | None = None
         self.used = ""
+        self.role = ""
 
     @property
     def node(self) -> Node:
@@ -208,19 +209,21 @@ class Parameter(Traced):
     def elementwise(self, axes: Dims) -> Node:
         """The node of the parameter used elementwise: what is declared, or else a vector of these axes."""
         known = self.declared if self.declared is not None else self.dims
-        dims = known if known is not None and len(known) < 2 else axes if len(axes) == 1 else UNITS
-        return self.use(dims, f"elementwise, as {kind_of(dims)}")
+        fits = known is not None and (len(known) < 2 or known == axes)
+        dims = known if known is not None and fits else axes if len(axes) == 1 else UNITS
+        return self.use(dims, f"elementwise, as {kind_of(dims)}", "elementwise")
 
-    def use(self, dims: Dims, how: str) -> Node:
-        """Return the leaf; the first use fixes the axes, CellError if a later one needs others, or if others
-        are declared."""
+    def use(self, dims: Dims, how: str, role: str = "product") -> Node:
+        """Return the leaf; the first use fixes the axes and the role, CellError if a later one needs others,
+        or if others are declared."""
         if self.declared not in (None, dims):
             raise error_here(
                 f"parameter {self.name!r} is declared as {kind_of(self.declared or ())}, but used {how}"
             )
         if self.dims is None:
+            self.role = role
             self.dims, self.used = dims, f"{how} (line {user_location().rpartition(':')[2]})"
-        elif self.dims != dims:
+        elif self.dims != dims or (len(dims) == 2 and self.role != role):
             raise error_here(
                 f"parameter {self.name!r} is used {how}, but before that {self.used}; make it two parameters"
             )

@@ -14,7 +14,7 @@ from stepfold import Cell, CellError, Scalar, cell, exp, maximum, outer, sigmoid
 from stepfold._gradient import backward
 from stepfold._reference import Reference, sizes_of
 
-SIZES = {"units": 4, "projection": 3, "rank": 2, "features": 5, "value": 3, "key": 2}
+SIZES = {"units": 4, "order": 2, "projection": 3, "rank": 2, "features": 5, "value": 3, "key": 2}
 
 
 @cell
@@ -66,7 +66,14 @@ def fast_weights(
     return C @ q / maximum(abs(stepfold.sum(n * q)), 1.0) + stepfold.mean(C), C, n, s
 
 
-CELLS = (projected, low_rank, read_out, decayed, fast_weights)
+@cell(vectors={"A": -0.5})
+def selective(x: "units", S: "units order", *, W_b: "order units", W_c: "order units", A: "units order", D):
+    """A parameter of two axes that is used element by element, as in Mamba; the remainder of a division."""
+    S = exp(outer(sigmoid(x), stepfold.mod(W_b @ x, 3.0)) * A) * S + outer(x, W_b @ x)
+    return S @ (W_c @ x) + D * x, S
+
+
+CELLS = (selective, projected, low_rank, read_out, decayed, fast_weights)
 
 
 def named(found: Cell, random: np.random.Generator, *shape: int) -> dict[str, np.ndarray]:
@@ -181,6 +188,14 @@ def test_what_is_declared_is_shown() -> None:
 
 
 def test_errors_of_axes() -> None:
+    def both(x, C: "units units", *, A: "units units", W):
+        return C * A + outer(A @ (W @ x), W @ x)
+
+    with pytest.raises(
+        CellError, match="parameter 'A' is used as a recurrent kernel .* make it two parameters"
+    ):
+        cell(both)
+
     def second(x, gap, /, h, *, W):
         return tanh(W @ x) * gap
 

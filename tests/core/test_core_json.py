@@ -183,7 +183,11 @@ def replace(data: Any, path: tuple[Any, ...], value: Any) -> None:
         (("nodes", 2), ["matmul", [0, 2]], "node 2: there is no earlier node 2"),
         (("nodes", 2), ["matmul", [0, 5]], "node 2: there is no earlier node 5"),
         (("nodes", 2), ["matmul", [1, 1]], "node 2: input 0 of matmul must be a parameter with two axes"),
-        (("nodes", 2), ["add", [0, 0]], "node 2: input 0 of add must be a value"),
+        (
+            ("nodes", 2),
+            ["add", [0, 0]],
+            "node 6: (units,) and (units, features) do not fit together elementwise",
+        ),
     ],
 )
 def test_changed_entries(path: tuple[Any, ...], value: Any, text: str) -> None:

@@ -120,7 +120,7 @@ def test_every_derivative_is_the_slope(op: str) -> None:
     computed = evaluate(back.nodes, values, sizes, np.float64)
     for name, gradient in zip(names, back.states, strict=True):
         if gradient is None:
-            assert (op, name) == ("where", "a")
+            assert (op, name) in (("where", "a"), ("floor", "a"))
             continue
         found = np.broadcast_to(computed[id(gradient)], point[name].shape)
         for u in np.ndindex(found.shape):

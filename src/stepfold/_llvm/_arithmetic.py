@@ -117,6 +117,10 @@ class Arithmetic:
             result = self.fma(result, square, pairs.pop())
         return self.fma(result, x, first)
 
+    def floor(self, a: Value) -> Value:
+        """The greatest integer that is not above `a`."""
+        return self._intrinsic("floor", a)
+
     def absolute(self, a: Value) -> Value:
         """`|a|`."""
         return self._intrinsic("fabs", a)

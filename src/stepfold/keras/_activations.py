@@ -149,6 +149,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "where": ops.where,
     "sin": ops.sin,
     "cos": ops.cos,
+    "floor": ops.floor,
     "logical_and": ops.logical_and,
     "logical_or": ops.logical_or,
     "logical_not": ops.logical_not,

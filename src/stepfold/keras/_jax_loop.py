@@ -26,6 +26,7 @@ JAX: dict[str, Callable[..., Any]] = {
     "sqrt": jnp.sqrt,
     "sin": jnp.sin,
     "cos": jnp.cos,
+    "floor": jnp.floor,
     "sigmoid": jax.nn.sigmoid,
     "relu": jax.nn.relu,
     "erf": jax.lax.erf,

@@ -32,6 +32,7 @@ TORCH: dict[str, Callable[..., Tensor]] = {
     "where": torch.where,
     "sin": torch.sin,
     "cos": torch.cos,
+    "floor": torch.floor,
     "logical_and": torch.logical_and,
     "logical_or": torch.logical_or,
     "logical_not": torch.logical_not,
