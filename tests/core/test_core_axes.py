@@ -192,7 +192,7 @@ def test_errors_of_axes() -> None:
         return C * A + outer(A @ (W @ x), W @ x)
 
     with pytest.raises(
-        CellError, match="parameter 'A' is used as a recurrent kernel .* make it two parameters"
+        CellError, match=r"parameter 'A' is used as a recurrent kernel .* make it two parameters"
     ):
         cell(both)
 
