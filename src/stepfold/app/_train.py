@@ -13,6 +13,7 @@ from ..estimators import PRESETS, RunError, RunFolder
 from ._arguments import at_least, command_line, input_errors
 from ._data import IMDB, Dataset, add_columns, columns_of, read_file, read_imdb
 from ._options import add_options, given_options, option_of
+from ._processes import check_start, join, launched, start, started
 from ._show import known_cell
 
 SEED = 42
@@ -34,6 +35,10 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
     parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
     parser.add_argument("--json", action="store_true", help="print the final figures as a line of JSON")
+    parser.add_argument(
+        "--processes", type=at_least(1, below=1025), metavar="N",
+        help="processes on this machine, each of which trains on its part of every batch (1)",
+    )  # fmt: skip
     parser.set_defaults(run=_train)
 
 
@@ -83,8 +88,14 @@ def check_source(options: argparse.Namespace) -> None:
         raise RunError("--data gives the path of imdb; for a file, its path alone is enough")
 
 
-def _train(options: argparse.Namespace) -> None:
+def _train(options: argparse.Namespace) -> int:
     check_source(options)
+    if options.processes is not None and not started():
+        check_start()
+        if options.processes > 1 and getattr(options, "preset", None) == "best":
+            raise RunError("--preset best trains in processes of its own; leave --processes out")
+        if options.processes > 1:
+            return start(options.processes, [sys.executable, "-m", f"{__package__}.cli", *options.arguments])
     given = given_options(options)
     for name in ("preset", "seed"):
         if hasattr(options, name):
@@ -95,23 +106,32 @@ def _train(options: argparse.Namespace) -> None:
         known_cell(given["cell"])
     run = RunFolder(options.out or os.path.join("runs", f"{stem(options.data)}-{name}"))
     begun: dict[str, Any] = {}
+    found = launched(os.environ)
+    first = found is None or found.process == 0  # of several processes this one prints and writes
     if options.resume:
         begun = run.read_config()
         given = _continued(begun, given)
-    else:
+    elif first:
         run.begin(overwrite=options.overwrite)
+    if not options.resume:
         given = {"validation_split": None, "random_state": SEED, **given}
 
+    join()
     examples = read_source(options)
     estimator = _estimator(examples, given, begun)
+    if not first:
+        estimator.verbose = 0
     with input_errors():
         estimator.fit(examples.inputs, examples.targets, folder=run.path, resume=options.resume)
+    if not first:
+        return 0
     estimator.report(run.report, title=f"{stem(options.data)}, {name}", command=command_line())
     results = estimator.results_
     if options.json:
         print(json.dumps(results))
     else:
         print(sentence(results, run))
+    return 0
 
 
 def _estimator(examples: Dataset, given: dict[str, Any], begun: dict[str, Any]) -> Any:

@@ -21,6 +21,7 @@ from ._compare import add_compare
 from ._export import add_export
 from ._predict import add_evaluate, add_predict
 from ._probe import add_probe
+from ._processes import leave
 from ._serve import add_serve
 from ._show import add_cells, add_show
 from ._train import add_train
@@ -31,7 +32,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with the given arguments (or those of the process) and return its exit status."""
     for stream in (sys.stdout, sys.stderr):
         _write_all(stream)
+    try:
+        status = _run(sys.argv[1:] if arguments is None else arguments)
+    except Exception:
+        leave(1)
+        raise
+    leave(status)
+    return status
+
+
+def _run(arguments: Sequence[str]) -> int:
     options = _options(arguments)
+    options.arguments = list(arguments)
     # Keras chooses its backend when it is first imported; the layers are fastest on JAX.
     os.environ.setdefault("KERAS_BACKEND", "jax")
     main_thread = threading.current_thread() is threading.main_thread()
@@ -62,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status or 0
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments. Texts may stand behind options too, where argparse does not look for them: the
     command's default `later` names them."""
     parser = _parser()

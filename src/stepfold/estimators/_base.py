@@ -22,9 +22,10 @@ from ._batches import Batches, Examples
 from ._forked import check_process
 from ._history import figures
 from ._network import count_parameters
+from ._processes import Share, share, together
 from ._reading import read
 from ._report import training_report
-from ._run import RunFolder
+from ._run import ReadFolder, RunFolder
 from ._saving import SavedEstimator
 from ._seeds import seeded
 from ._settings import Settings, enough_epochs, resolve
@@ -105,6 +106,10 @@ class RecurrentEstimator(SavedEstimator):
     ) -> Self:
         """Fit the network.
 
+        Where ``keras.distribution.initialize`` has joined several processes, each calls this with the same
+        arguments, trains on its part of every batch, and ends with the same network; the first one writes the
+        folder, from which the others read with ``resume``.
+
         Args:
             X: the inputs, see the class.
             y: the targets, one for each input.
@@ -123,6 +128,7 @@ class RecurrentEstimator(SavedEstimator):
             KeyboardInterrupt: after Ctrl-C; with a folder, the best network so far and the state are there.
         """
         check_process()
+        mine = share()
         settings = resolve(self._settings_kind, self._defaults(), self._given())
         run = self._run_of(folder, resume)
         callbacks = self._checked_callbacks()
@@ -153,14 +159,14 @@ class RecurrentEstimator(SavedEstimator):
                 "early_stopping needs held-out examples; set validation_split or give validation_data"
             )
         self.settings_: Any = settings
-        with seeded(seed):
+        with seeded(seed), together(mine):
             network = self._build(settings)
             if run is not None:
                 self._begin(run, examples.digest(), resume)
             rows_of_history = train(
                 network,
-                training,
-                validation,
+                training.shared(mine),
+                None if validation is None else validation.shared(mine),
                 settings,
                 regression=self._regression,
                 run=run,
@@ -168,7 +174,7 @@ class RecurrentEstimator(SavedEstimator):
                 callbacks=callbacks,
                 verbose=self.verbose,
             )
-        self.network_ = network
+        self.network_ = self._of_this_process(network, settings, seed, mine)
         self.history_ = {
             name: [row[name] for row in rows_of_history] for name in (rows_of_history or [{}])[0]
         }
@@ -202,7 +208,18 @@ class RecurrentEstimator(SavedEstimator):
     def _run_of(self, folder: str | Path | None, resume: bool) -> RunFolder | None:
         if resume and folder is None:
             raise ValueError("resume=True goes on from the state in a folder; give folder as well")
-        return None if folder is None else RunFolder(folder)
+        if folder is None:
+            return None
+        return RunFolder(folder) if share().process == 0 else ReadFolder(folder)
+
+    def _of_this_process(self, network: Any, settings: Any, seed: int, mine: Share) -> Any:
+        """Return a network that several processes have trained as one that this process runs alone."""
+        if mine.processes == 1:
+            return network
+        with seeded(seed):
+            alone = self._build(settings)
+        alone.set_weights(network.get_weights())
+        return alone
 
     def _judge(self, validation: Batches, checked: Examples, rows: NDArray[np.int64], source: Any) -> None:
         """Keep what a report shows of the held-out examples."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import Ragged
+from ._processes import ALONE, Share
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no type
         batch_size: examples a batch; without a seed the last one may be smaller.
         collate: makes the network's inputs from the sequences and the rows of a batch.
         seed: decides the order of each epoch; None for the order of ``rows``.
+        share: of several processes, whose parts make up the batch. Where it cannot be divided, rows without
+            weight fill it up, and the others weigh more, so that means are those of the batch; with weights
+            of the examples each process gets the whole batch instead.
     """
 
     def __init__(
@@ -61,8 +65,10 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no type
         batch_size: int,
         collate: Callable[[Ragged, NDArray[np.int64]], Any],
         seed: int | None,
+        share: Share = ALONE,
     ) -> None:
         super().__init__()
+        self._share = share
         self._examples, self._rows, self._batch_size = examples, rows, batch_size
         self._collate, self._seed = collate, seed
         self.start(0)
@@ -76,6 +82,38 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no type
                 order = np.concatenate((order, order[: -len(order) % self._batch_size]))
         self._order, self.first = self._rows[order], first
 
+    def shared(self, share: Share) -> Batches:
+        """Return these batches for one of several processes.
+
+        Raises:
+            ValueError: shuffled batches of examples with weights, which the devices do not divide.
+        """
+        mine = Batches(self._examples, self._rows, self._batch_size, self._collate, self._seed, share)
+        divided = mine._divides or mine.filled
+        # Dropout would treat copies differently; validation has none.
+        if share.processes > 1 and self._seed is not None and not divided:
+            size = min(self._batch_size, len(self._rows))
+            raise ValueError(
+                f"batches of {size} examples cannot be divided among {share.devices} devices, as class_weight asks; "
+                f"set batch_size (--batch-size) to a multiple of {share.devices} that is at most {size}"
+            )
+        return mine
+
+    @property
+    def _whole(self) -> int:
+        """The number of rows that all devices divide, to which every batch is filled up."""
+        rows, devices = min(self._batch_size, len(self._rows)), self._share.devices
+        return -(-rows // devices) * devices
+
+    @property
+    def _divides(self) -> bool:
+        return self._whole * self.batches_in_epoch == len(self._order)
+
+    @property
+    def filled(self) -> bool:
+        """Whether rows without weight fill the batches up."""
+        return self._share.processes > 1 and not self._divides and self._examples.weights is None
+
     @property
     def batches_in_epoch(self) -> int:
         """The number of batches in a whole epoch."""
@@ -87,6 +125,22 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no type
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         begin = (self.first + index) * self._batch_size
         rows = self._order[begin : begin + self._batch_size]
+        weights = None
+        if self._share.processes > 1:
+            rows, weights = self._part(rows)
+        if weights is None and self._examples.weights is not None:
+            weights = self._examples.weights[rows]
         batch = self._collate(self._examples.inputs, rows), self._examples.targets[rows]
-        weights = self._examples.weights
-        return batch if weights is None else (*batch, weights[rows])
+        return batch if weights is None else (*batch, weights)
+
+    def _part(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32] | None]:
+        """Return the rows of a batch that are this process's, and their weights if some have none."""
+        process, processes, devices = self._share
+        if self._divides:
+            return np.split(rows, processes)[process], None
+        if not self.filled:
+            return np.tile(rows, devices // processes), None
+        size = self._whole
+        weight = self.batches_in_epoch * size / len(self._order)
+        weights = np.where(np.arange(size) < len(rows), np.float32(weight), np.float32(0))
+        return np.split(np.resize(rows, size), processes)[process], np.split(weights, processes)[process]

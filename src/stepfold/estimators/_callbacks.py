@@ -20,6 +20,7 @@ from ._average import WeightAverage
 from ._batches import Batches
 from ._history import Row, best, is_row, to_csv
 from ._network import save_network
+from ._processes import apart
 from ._run import RunError, RunFolder
 from ._stored_values import UNREADABLE
 
@@ -203,7 +204,8 @@ class Recorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
             with self._average.used():
                 self.weights = [np.array(keras.ops.convert_to_numpy(v.value)) for v in self.model.weights]
                 if self._run is not None:
-                    self._run.write(self._run.model, partial(save_network, self.model))
+                    with apart():
+                        self._run.write(self._run.model, partial(save_network, self.model))
         if self._run is not None:
             self._write_checkpoint(epoch + 1, 0)
             self._run.write_text(self._run.history, to_csv(self.rows))

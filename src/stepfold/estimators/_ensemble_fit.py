@@ -21,6 +21,7 @@ from ._callbacks import interruptible
 from ._checked_texts import CheckedTexts
 from ._ensemble import MEMBERS, EvidenceEnsemble, Member
 from ._forked import check_process
+from ._processes import share
 from ._run import RunError, RunFolder
 from ._settings import EnsembleSettings, resolve
 
@@ -98,6 +99,11 @@ class EnsembleFitting(RecurrentEstimator):
         resume: bool,
     ) -> Self:
         check_process()
+        if share().processes > 1:
+            raise ValueError(
+                "the preset 'best' trains its networks side by side, in processes of its own; begin it in "
+                "one process (without --processes)"
+            )
         check_ensemble(self._given())
         settings: Any = resolve(self._settings_kind, self._defaults(), self._given())
         seed, run = self._seed(), self._run_of(folder, resume)

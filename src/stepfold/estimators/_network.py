@@ -88,8 +88,14 @@ def _output(pooled: Any, settings: Settings, outputs: int, activation: str) -> A
     return keras.layers.Dense(outputs, activation=activation)(pooled)
 
 
-def compile_network(network: Any, settings: Settings, steps: int, *, regression: bool) -> None:
-    """Give a network its loss, its metrics and its optimizer for a run of so many training steps."""
+def compile_network(
+    network: Any, settings: Settings, steps: int, *, regression: bool, filled: bool = False
+) -> None:
+    """Give a network its loss, its metrics and its optimizer for a run of so many training steps.
+
+    With ``filled`` the metrics leave out rows without weight.
+    """
+    metrics = "weighted_metrics" if filled else "metrics"
     optimizer = keras.optimizers.get(settings.optimizer)
     rate = settings.learning_rate or float(optimizer.learning_rate)
     end = 0.05 * rate
@@ -99,11 +105,11 @@ def compile_network(network: Any, settings: Settings, steps: int, *, regression:
         rate = keras.optimizers.schedules.CosineDecay(rate, max(steps, 1), alpha=0.05)
     optimizer = type(optimizer)(learning_rate=rate, global_clipnorm=settings.clip_norm or None)
     if regression:
-        network.compile(optimizer=optimizer, loss="mse", metrics=["mae"])
+        network.compile(optimizer=optimizer, loss="mse", **{metrics: ["mae"]})
     else:
         binary = network.output_shape[-1] == 1
         loss = "binary_crossentropy" if binary else "sparse_categorical_crossentropy"
-        network.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
+        network.compile(optimizer=optimizer, loss=loss, **{metrics: ["accuracy"]})
 
 
 def count_parameters(network: Any) -> int:

@@ -191,6 +191,20 @@ class RunFolder:
         return RunError(f"cannot write to {self.path}: {error.strerror}; choose another folder (--out)")
 
 
+class ReadFolder(RunFolder):
+    """A run's files that another process writes: this one reads them, and what it would write is dropped."""
+
+    def begin(self, *, overwrite: bool) -> None:
+        """Check nothing: another process does."""
+
+    def clear(self) -> list[Path]:
+        """Leave the folder as it is."""
+        return []
+
+    def write(self, target: Path, fill: Callable[[Path], object]) -> None:
+        """Write nothing."""
+
+
 _ENTRIES: dict[str, Any] = {
     "estimator": str,
     "parameters": dict,

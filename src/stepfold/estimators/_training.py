@@ -52,7 +52,8 @@ def train(
         KeyboardInterrupt: after Ctrl-C or SIGTERM; the results so far are saved, and the message says where.
     """
     steps = batches.batches_in_epoch * settings.epochs
-    compile_network(network, settings, steps, regression=regression)
+    filled = batches.filled or (validation is not None and validation.filled)
+    compile_network(network, settings, steps, regression=regression, filled=filled)
     average = WeightAverage(
         round(steps * (1 - settings.weight_averaging)) if settings.weight_averaging else steps
     )
