@@ -14,8 +14,9 @@ import time
 import numpy as np
 import pytest
 
-from stepfold.app import _processes
-from stepfold.app._processes import Launched, launched, start
+from stepfold.app import _start
+from stepfold.app._processes import Launched, launched
+from stepfold.app._start import start
 from stepfold.app.cli import main
 from stepfold.estimators import RunError, load
 from text_helpers import SMALL, make_sequences, write_texts
@@ -114,14 +115,14 @@ def python(*lines: str) -> list[str]:
 
 def test_the_first_process_prints_and_processors_are_shared(capfd, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(_processes, "processors", lambda: 6)
+    monkeypatch.setattr(_start, "processors", lambda: 6)
     said = "os.environ['KERAS_DISTRIBUTION_NUM_PROCESSES'], os.environ['OMP_NUM_THREADS']"
     assert start(3, python(f"print(number, {said}); print('!', file=sys.stderr)")) == 0
     assert capfd.readouterr() == ("0 3 2\n", "!\n")
 
 
 def test_one_that_fails_ends_all_and_says_why(capfd, monkeypatch):
-    monkeypatch.setattr(_processes, "_LAST_WORDS", 0.1)
+    monkeypatch.setattr(_start, "_LAST_WORDS", 0.1)
     began = time.monotonic()
     assert start(3, python("if number == 2: sys.exit('no memory')", "time.sleep(60)")) == 1
     assert time.monotonic() - began < 20

@@ -13,7 +13,7 @@ from ..estimators import PRESETS, RunError, RunFolder
 from ._arguments import at_least, command_line, input_errors
 from ._data import IMDB, Dataset, add_columns, columns_of, read_file, read_imdb
 from ._options import add_options, given_options, option_of
-from ._processes import check_start, join, launched, start, started
+from ._processes import check_start, join, launched, started
 from ._show import known_cell
 
 SEED = 42
@@ -95,6 +95,8 @@ def _train(options: argparse.Namespace) -> int:
         if options.processes > 1 and getattr(options, "preset", None) == "best":
             raise RunError("--preset best trains in processes of its own; leave --processes out")
         if options.processes > 1:
+            from ._start import start
+
             return start(options.processes, [sys.executable, "-m", f"{__package__}.cli", *options.arguments])
     given = given_options(options)
     for name in ("preset", "seed"):

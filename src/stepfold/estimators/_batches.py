@@ -94,8 +94,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no type
         if share.processes > 1 and self._seed is not None and not divided:
             size = min(self._batch_size, len(self._rows))
             raise ValueError(
-                f"batches of {size} examples cannot be divided among {share.devices} devices, as class_weight asks; "
-                f"set batch_size (--batch-size) to a multiple of {share.devices} that is at most {size}"
+                f"batches of {size} examples cannot be divided among {share.devices} devices, which "
+                f"class_weight asks for; set batch_size (--batch-size) to a multiple of {share.devices}, "
+                f"at most {size}"
             )
         return mine
 
