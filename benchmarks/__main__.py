@@ -21,7 +21,7 @@ NAMES = (
         "model_file",
         "serve",
     ),
-    "accuracy",
+    *("gallery", "accuracy"),
 )
 
 

@@ -168,11 +168,12 @@ def _figures(cell: Cell, figures: dict[str, Any]) -> str:
                     f"| beside the LSTM's | {found['ratio']:.2f} × |",
                     f"| one timestep of a stream, {_UNITS} units | {found['stream_microseconds']:.1f} µs |",
                     f"| gradient left after 100 timesteps, at initialisation | {_power(found['gradient'])} |",
-                    f"| longest lag learnt (temporal order, {figures['lag_seconds']:g} s) | "
+                    f"| longest lag learnt, temporal order, {figures['lag_steps']} steps | "
                     f"{_lag(found['lag'], figures['most_lag'])} |",
                     "",
-                    f"`{figures['command']}` on {figures['machine']}. The lag is what was *learnt* "
-                    "with little time and one seed, not the most that the cell can hold: [](../memory.md).\n",
+                    f"`{figures['command']}` on {figures['machine']} that others used too. The lag is "
+                    "what was *learnt* with few steps of training and one seed, not the most that the cell can "
+                    "hold: [](../memory.md).\n",
                 ]
             )
         )
