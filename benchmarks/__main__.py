@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from . import _report
+from . import _page, _report
 
 NAMES = (
     *(
@@ -40,6 +40,8 @@ def main() -> int:
         if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *others], check=False).returncode:
             failed.append(name)
         print(f"({name}: {time.perf_counter() - before:.0f} s)\n", flush=True)
+    page = _page.write(chosen.out, NAMES)
+    print(f"The figures on one page: {page}")
     print(
         f"{time.perf_counter() - start:.0f} s in all" + (f"; failed: {', '.join(failed)}" if failed else "")
     )

@@ -13,7 +13,7 @@ from . import _machine
 from ._harness import Times
 
 OURS = "stepfold"
-_BUSY = 0.05  # of all processors: above it, our threads wait for other processes
+BUSY = 0.05  # of all processors: above it, our threads wait for other processes
 
 
 def options(description: str | None) -> argparse.ArgumentParser:
@@ -131,7 +131,7 @@ class Report:
     def check_load(self, children: Sequence[int] = ()) -> float | None:
         """Print a warning if other processes were busy since the last call; returns their share."""
         others = self._others.share(children) if self._others else None
-        if others is not None and others > _BUSY:
+        if others is not None and others > BUSY:
             print(
                 f"UNRELIABLE: other processes used {others:.0%} of the processors meanwhile",
                 flush=True,

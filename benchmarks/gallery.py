@@ -2,9 +2,9 @@
 
 Run it as `python -m benchmarks.gallery [--quick] [--cells lstm gru …] [--page FILE]`.
 
-The figures of the gallery in the documents: `--threads 1 --page docs/figures/cells.json` writes them. The
-time is the shortest of many calls, in turn with the LSTM's, and the ratio that of both; the gradient is
-exact, in float64; the lag depends on no clock, for steps of training are its budget.
+`--page docs/figures/cells.json` writes the figures of the gallery in the documents. The time is that of the
+processor, on one thread: the least of many calls, in turn with the LSTM's, and the ratio that of both. The
+gradient is exact, in float64. The lag depends on no clock, for steps of training are its budget.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,7 @@ from stepfold.probe import Budget, gradient_flow, longest_lag
 from stepfold.tasks import temporal_order
 
 from . import _report
-from ._harness import time_alternating
-from ._ours import ours
+from ._ours import training_step
 from ._problems import Shape, problem
 
 SHAPE: Shape = (32, 100, 64, 128)
@@ -34,41 +33,47 @@ UNITS, TIMESTEPS = 32, 100
 """Of the measurements of memory."""
 REFERENCE = "lstm"
 _LOOP = 200  # timesteps of a stream between two readings of the clock
-_TRIES = 20
 
 
-def measure(cell: Cell, threads: int, *, seconds: float, budget: Budget) -> dict[str, Any]:
+def measure(cell: Cell, *, rounds: int, budget: Budget) -> dict[str, Any]:
     """Return the figures of one cell."""
-    sides = [
-        replace(ours(problem(each, SHAPE), threads, training=True), name=name)
-        for each, name in ((cell, "cell"), (cells.by_name(REFERENCE), REFERENCE))
-    ]
-    times = time_alternating(sides, seconds=seconds)
-    shortest = [times[side.name].minimum for side in sides]
+    mine, lstm = (training_step(problem(each, SHAPE), 1) for each in (cell, cells.by_name(REFERENCE)))
+    shortest = _least((mine, lstm), rounds)
     flow = gradient_flow(cell, units=UNITS, steps=TIMESTEPS + 1)
     found = longest_lag(cell, temporal_order, units=UNITS, budget=budget)
     return {
-        "milliseconds": round(1e3 * shortest[0], 3),
-        "ratio": round(shortest[0] / shortest[1], 3),
-        "stream_microseconds": round(1e6 * _stream(cell), 2),
+        "milliseconds": float(f"{1e3 * shortest[0]:.3g}"),
+        "ratio": float(f"{shortest[0] / shortest[1]:.3g}"),
+        "stream_microseconds": float(f"{1e6 * _stream(cell, rounds):.3g}"),
         "gradient": float(f"{flow[TIMESTEPS]:.3g}"),
-        "lag": found.lag or 0,
+        "lag": found.lag,
     }
 
 
-def _stream(cell: Cell) -> float:
-    """The shortest time of a timestep of a stream of one sequence, in seconds."""
+def _least(calls: Sequence[Callable[[], object]], rounds: int) -> list[float]:
+    """The least processor time of each call, in seconds, of so many rounds A B A B …."""
+    for call in calls:
+        call()
+    tries: list[list[float]] = [[] for _ in calls]
+    for _ in range(rounds):
+        for call, seconds in zip(calls, tries, strict=True):
+            start = time.process_time()
+            call()
+            seconds.append(time.process_time() - start)
+    return [min(seconds) for seconds in tries]
+
+
+def _stream(cell: Cell, rounds: int) -> float:
+    """The least processor time of a timestep of a stream of one sequence, in seconds."""
     _, _, features, units = SHAPE
     stream = stepfold.Stream(cell, cell.init(features, units, seed=0))
     x = np.random.default_rng(0).standard_normal((1, features)).astype(np.float32)
-    stream.step(x)
-    tries = []
-    for _ in range(_TRIES):
-        start = time.perf_counter()
+
+    def steps() -> None:
         for _ in range(_LOOP):
             stream.step(x)
-        tries.append((time.perf_counter() - start) / _LOOP)
-    return min(tries)
+
+    return _least((steps,), rounds)[0] / _LOOP
 
 
 def write_page(path: Path, figures: dict[str, Any], report: _report.Report, budget: Budget) -> None:
@@ -76,8 +81,8 @@ def write_page(path: Path, figures: dict[str, Any], report: _report.Report, budg
     batch, timesteps, features, units = SHAPE
     processor = report.machine["processor"].partition(",")[0].removeprefix("model name ")
     content = {
-        "command": f"python -m benchmarks.gallery --threads {report.threads}",
-        "machine": f"{report.threads} thread{'s' * (report.threads > 1)} of an {processor}",
+        "command": "python -m benchmarks.gallery",
+        "machine": f"one thread of an {processor}",
         "shape": f"{batch} sequences of {timesteps} timesteps, {features} features, {units} units",
         "lag_steps": budget.steps,
         "most_lag": budget.longest,
@@ -96,17 +101,15 @@ def main() -> int:
     chosen = parser.parse_args()
     budget = Budget(
         seconds=3600.0,
-        steps=30 if chosen.quick else 400,
-        longest=16 if chosen.quick else 256,
-        learning_rates=(1e-2, 3e-3),
+        steps=30 if chosen.quick else 300,
+        longest=16 if chosen.quick else 128,
+        learning_rates=(1e-2,),
         threads=1,
     )
     report = _report.begin("gallery", chosen)
     figures = {}
     for name in chosen.cells:
-        figures[name] = measure(
-            cells.by_name(name), chosen.threads, seconds=0.2 if chosen.quick else 1.5, budget=budget
-        )
+        figures[name] = measure(cells.by_name(name), rounds=3 if chosen.quick else 25, budget=budget)
         print(f"{name:20}", "  ".join(f"{key} {value:g}" for key, value in figures[name].items()), flush=True)
         if chosen.page:
             write_page(chosen.page, figures, report, budget)

@@ -171,9 +171,9 @@ def _figures(cell: Cell, figures: dict[str, Any]) -> str:
                     f"| longest lag learnt, temporal order, {figures['lag_steps']} steps | "
                     f"{_lag(found['lag'], figures['most_lag'])} |",
                     "",
-                    f"`{figures['command']}` on {figures['machine']} that others used too. The lag is "
-                    "what was *learnt* with few steps of training and one seed, not the most that the cell can "
-                    "hold: [](../memory.md).\n",
+                    f"`{figures['command']}`, processor time on {figures['machine']}. The lag is "
+                    "what was *learnt* with few steps of training and one seed, not the most that the cell "
+                    "can hold: [](../memory.md).\n",
                 ]
             )
         )
