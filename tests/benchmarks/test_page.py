@@ -1,8 +1,7 @@
-"""The page of figures that `make bench` writes, and the figures of the gallery."""
+"""The page of figures that `make bench` writes."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from benchmarks import _page, _report
@@ -25,15 +24,3 @@ def test_a_page_of_what_was_measured(tmp_path: Path) -> None:
         "|  | torch | 3 | 3 | 2.00 |  |\n"
     )
     assert "absent" not in text
-
-
-def test_the_stored_figures_are_of_every_cell() -> None:
-    from stepfold import cells
-
-    path = Path(__file__).resolve().parents[2] / "docs/figures/cells.json"
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    assert stored["command"].startswith("python -m benchmarks.gallery")
-    assert stored["machine"]
-    assert stored["cells"].keys() <= set(cells.names())
-    for name, figures in stored["cells"].items():
-        assert figures.keys() == {"milliseconds", "ratio", "stream_microseconds", "gradient", "lag"}, name
