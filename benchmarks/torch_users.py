@@ -1,6 +1,6 @@
-"""The PyTorch modules: the drop-ins, a packed batch of reviews, a user's own cell beside torch.compile.
+"""The PyTorch modules: the drop-ins, a packed batch of reviews, a user's own cell, second derivatives.
 
-Run it as `python -m benchmarks.torch_users [--quick] [--parts drop-in packed own]`.
+Run it as `python -m benchmarks.torch_users [--quick] [--parts drop-in packed own second]`.
 
 Every side is a training step of a module, forward and backward; outputs and gradients are compared before
 anything is timed.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ from ._harness import NamedArrays, Side, check, geometric_mean, time_alternating
 from ._problems import SHAPES, Shape
 
 TOLERANCE = 2e-4  # float32 sums in another order, relative to the greatest
-PARTS = ("drop-in", "packed", "own")
+PARTS = ("drop-in", "packed", "own", "second")
 BARS = {"LSTM": 1.0, "GRU": 3.0, "RNN": 3.0}
 """torch.nn ÷ ours: LSTM at its worst shape, GRU and RNN in the mean."""
 PACKED_BAR = 8.0
@@ -189,6 +190,35 @@ def own(report: _report.Report, shapes: Sequence[Shape], budget: float) -> None:
         print("first call, with compilation: " + ", ".join(f"{name} {s:.2f} s" for name, s in first.items()))
 
 
+def second(report: _report.Report, shapes: Sequence[Shape], budget: float) -> None:
+    """Second derivatives, the gradient of a gradient's square: by a loop of torch operations here, by torch's
+    own loop there."""
+    for name in BARS:
+        for batch, steps, features, units in shapes:
+            ours, theirs = twins(name, features, units)
+            x = torch.randn(batch, steps, features)
+            sides = [
+                second_derivative(label, module, x)
+                for label, module in ((_report.OURS, ours), (f"torch.nn.{name}", theirs))
+            ]
+            differences = check(sides, TOLERANCE)
+            times = time_alternating(sides, seconds=budget, min_rounds=3)
+            title = f"{name}, second derivatives {(batch, steps, features, units)}"
+            report.compared(title, times, differences=differences)
+
+
+def second_derivative(name: str, module: nn.Module, x: Tensor) -> Side:
+    """A side that derives the square of the gradient of the inputs."""
+    leaf = x.clone().requires_grad_()
+
+    def run() -> tuple[Tensor, ...]:
+        (first,) = torch.autograd.grad(module(leaf)[0].square().sum(), leaf, create_graph=True)
+        return tuple(torch.autograd.grad(first.square().sum(), list(module.parameters())))
+
+    names = [key for key, _ in module.named_parameters()]
+    return Side(name, run, lambda found: {key: g.numpy() for key, g in zip(names, found, strict=True)})
+
+
 def main(arguments: Sequence[str]) -> None:
     parser = _report.options(__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
@@ -205,6 +235,9 @@ def main(arguments: Sequence[str]) -> None:
         packed(report, budget)
     if "own" in chosen.parts:
         own(report, shapes[:1] if chosen.quick else (SHAPES[0], SHAPES[2]), budget)
+    if "second" in chosen.parts:
+        warnings.simplefilter("ignore", stepfold.torch.SlowPathWarning)
+        second(report, [(32, 100, 32, 32)], budget)
     report.end()
 
 

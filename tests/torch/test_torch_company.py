@@ -130,6 +130,53 @@ def test_own_cells_name_the_exporter_that_knows_them() -> None:
         torch.onnx.export(module, (torch.randn(5, 2, 3),), io.BytesIO(), dynamo=False)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+def test_the_exporter_through_torch_export(models: tuple[nn.Module, nn.Module]) -> None:
+    pytest.importorskip("onnxscript")
+    import onnxruntime
+
+    theirs, ours = models
+    program = torch.onnx.export(ours.eval(), (X,), dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString())
+    (found,) = session.run(None, {session.get_inputs()[0].name: X.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), theirs(X).detach(), rtol=1e-5, atol=1e-6)
+
+
+class OneStep(nn.Module):
+    """A loop over a cell of one's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = stepfold.torch.RecurrentCell("layer_norm_lstm", 3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = None
+        for step in x.unbind(1):
+            state = self.cell(step, state)
+        assert state is not None
+        return state[0]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("dynamo", [True, False])
+@pytest.mark.parametrize(
+    "module",
+    [
+        stepfold.torch.Recurrent("layer_norm_lstm", 3, 4, batch_first=True),
+        stepfold.torch.LSTM(3, 4, layer_norm=True),
+        OneStep(),
+    ],
+    ids=lambda module: type(module).__name__,
+)
+def test_both_exporters_refuse_own_cells(module: nn.Module, dynamo: bool) -> None:
+    text = r'the cell layer_norm_lstm; stepfold.export\(model, "model.onnx"\)'
+    with pytest.raises(RuntimeError, match=text):
+        torch.onnx.export(module.eval(), (X,), io.BytesIO(), dynamo=dynamo, verbose=False)
+
+
 UTILITIES: dict[str, Callable[[nn.Module], Any]] = {
     "weight_norm": lambda m: parametrizations.weight_norm(m, "weight_hh_l0"),
     "spectral_norm": lambda m: parametrizations.spectral_norm(m, "weight_hh_l0"),

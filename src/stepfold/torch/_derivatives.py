@@ -55,7 +55,9 @@ class _Scan(torch.autograd.Function):  # type: ignore[misc]
             outputs, last, residuals = scan_operator(*given, sequences, training)
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(residuals)
-        ctx.save_for_backward(residuals, *flat)
+        # a tensor that was made in inference mode may be read, but not saved
+        saved = [t.clone() if t is not None and t.is_inference() else t for t in flat]
+        ctx.save_for_backward(residuals, *saved)
         ctx.counts, ctx.text = given.counts, given.text
         return outputs, last, residuals
 

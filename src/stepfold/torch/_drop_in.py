@@ -13,6 +13,7 @@ from .._runtime import Recipe
 from .._warn import warn_once
 from ._cells import GATES, cell_of, lstm_from_projection, norm_names, parts_of
 from ._noise import Noise
+from ._quantisation import NotQuantised
 from ._scan import HALF, Batch, as_lengths, scan, unsupported_reason, without_autocast
 from ._surface import Form, open_input, run_layers, scan_direction, stand_as_leaf
 from ._tokens import Tokens
@@ -30,7 +31,7 @@ _BEYOND = """
     """
 
 
-class DropIn(nn.RNNBase):  # type: ignore[misc]
+class DropIn(NotQuantised, nn.RNNBase):  # type: ignore[misc]
     """What the three share. Attributes of the class are the defaults of a module that `accelerate`
     swapped.
 

@@ -102,6 +102,8 @@ def _are_plain(x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor]) -
         return False
     if any(type(t) not in (Tensor, nn.Parameter) for t in given):
         return False
+    if torch.is_grad_enabled() and any(t.is_inference() for t in given):
+        return False
     tensors = [*given, *weights]
     if any(t.layout != torch.strided or t.is_neg() or t.device.type != "cpu" for t in tensors):
         return False

@@ -67,8 +67,18 @@ class Gradients(NamedTuple):
     side: Tensor
 
 
+def refuse_onnx(name: str) -> None:
+    """RuntimeError where torch.onnx.export looks into a scan: ONNX has no such operator."""
+    if torch.onnx.is_in_onnx_export():
+        raise RuntimeError(
+            f"torch.onnx.export knows no operator for the cell {name}; "
+            'stepfold.export(model, "model.onnx") writes it'
+        )
+
+
 def _scan_results(*call: Any) -> tuple[Tensor, Tensor, Tensor]:
     given, sequences, training = Arguments.split(call)
+    refuse_onnx(given.recipe.step.name)
     outputs, last, residuals = forward_shapes(given, sequences, training)
     new = given.inputs.new_empty
     return new(outputs), new(last), new(residuals, dtype=torch.uint8)

@@ -91,11 +91,6 @@ class Recurrent(nn.Module):  # type: ignore[misc]
 
     def forward(self, input: Tensor | Tokens | PackedSequence, hx: Any = None, lengths: Any = None) -> Any:
         """Run the layers over `input`, vectors or `Tokens`; returns (output, hx)."""
-        if torch.onnx.is_in_onnx_export():
-            raise RuntimeError(
-                f"torch.onnx.export knows no operator for the cell {self.definition.name}; "
-                'stepfold.export(model, "model.onnx") writes it'
-            )
         states = len(self.definition.states)
         form = Form(
             type(self).__name__,

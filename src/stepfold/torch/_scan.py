@@ -15,6 +15,7 @@ from .._warn import warn_once
 from ..cells import by_name
 from ._arguments import Arguments
 from ._derivatives import scan_operator
+from ._operator import refuse_onnx
 from ._tokens import Tokens, tokens_of
 from ._transforms import is_transformed, transformed_scan
 
@@ -77,6 +78,7 @@ def scan(
     Under autocast everything runs in the dtype of the weights; half precision runs in float32, and the
     results are rounded. The recipe's flags are filled in here.
     """
+    refuse_onnx(recipe.step.name)
     own = weights[0].dtype if weights else inputs.dtype
     dtype = torch.float32 if own in HALF and inputs.device.type in KERNELS else own
     if dtype != own or under_autocast(inputs.device):
