@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 from keras_helpers import BACKEND
 
-MODULES = ("test_keras_layers.py", "test_keras_models.py", "test_keras_accelerate.py")
+MODULES = (
+    *("test_keras_layers.py", "test_keras_models.py", "test_keras_accelerate.py"),
+    *("test_keras_slow_path.py", "test_keras_tensorflow.py"),
+)
 
 
 @pytest.mark.slow

@@ -62,10 +62,11 @@ class _Borrowed(CompiledRNN):
     def keras_loop(self, sequences: Any, initial_state: list[Any], mask: Any, training: bool) -> Any:
         """Run Keras's own layer, with this one's weights."""
         options = {name: getattr(self, name) for name in (*_OF_LAYER, "zero_output_for_mask")}
+        # not by its own constructor, which makes a cell, and variables where TensorFlow may trace a function
+        own = self.keras_class.__new__(self.keras_class, self.cell.units)
+        keras.layers.RNN.__init__(own, self.cell, **options, name="own")
         if hasattr(self, "use_cudnn"):
-            options["use_cudnn"] = self.use_cudnn
-        own = self.keras_class(self.cell.units, **options, name="own")
-        own.cell = self.cell
+            own.use_cudnn = self.use_cudnn
         return own.inner_loop(sequences, initial_state, mask, training=training)
 
     def unsupported_reason(self) -> str | None:

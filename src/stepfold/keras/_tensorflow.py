@@ -1,17 +1,22 @@
 """The scan in TensorFlow, eager or under `tf.function`: a Python function that the graph calls, with a
-derivative of its own.
+derivative of its own; the derivative of that is a loop of TensorFlow's operations.
 
-TensorFlow's XLA (`jit_compile`) cannot call Python, so layers on this backend say `supports_jit = False`."""
+TensorFlow's XLA (`jit_compile`) and a SavedModel cannot call Python: there Keras's own loop is traced, and in
+`fit` layers on this backend say `supports_jit = False`."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from .._runtime import Call, Recipe, engine_for
+from .._warn import warn_once
+from ._tensorflow_loop import Template, operands_of, second_derivatives
 from ._tokens import Operands, is_training
 
 
@@ -26,6 +31,23 @@ def unsupported_reason(array: Any) -> str | None:
     """Return why the kernels cannot run, None if they can."""
     if tf.config.list_logical_devices("GPU"):
         return "TensorFlow computes on a GPU, and the kernels are for CPUs"
+    return None if tf.executing_eagerly() else _traced_for()
+
+
+_EXPORTS = ("keras.src.export", "tensorflow.python.saved_model", "tensorflow.lite")
+_FUNCTIONS = "tensorflow.python.eager.polymorphic_function.polymorphic_function"
+
+
+def _traced_for() -> str | None:
+    """Return why a graph that is being traced cannot call Python, None if it can."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith(_EXPORTS):
+            return "a model that is exported runs where there is no Python"
+        if module == _FUNCTIONS and getattr(frame.f_locals.get("self"), "_jit_compile", None):
+            return "TensorFlow's XLA (jit_compile) cannot call Python"
+        frame = frame.f_back
     return None
 
 
@@ -34,15 +56,12 @@ class _Scan:
 
     def __init__(self, recipe: Recipe, sequences: bool, training: bool, given: Operands) -> None:
         self._recipe, self._sequences, self._training = recipe, sequences, training
-        self._structure = given
         flat = tf.nest.flatten(given)
-        self._floating = [value is not None and value.dtype.is_floating for value in flat]
-        self.floats = [value for value, floating in zip(flat, self._floating, strict=True) if floating]
-        self._others = [
-            value
-            for value, floating in zip(flat, self._floating, strict=True)
-            if value is not None and not floating
-        ]
+        self._template: Template = tf.nest.map_structure(
+            lambda value: None if value is None else bool(value.dtype.is_floating), given
+        )
+        self.floats = [value for value in flat if value is not None and value.dtype.is_floating]
+        self._others = [value for value in flat if value is not None and not value.dtype.is_floating]
         self._dtype = given.inputs.dtype
         time = given.inputs if given.tokens is None else given.tokens
         batch, units = time.shape[0], recipe.units
@@ -51,22 +70,40 @@ class _Scan:
             self._shapes.insert(0, (batch, time.shape[1], units))
 
     def __call__(self, *floats: Any) -> Any:
-        """Return [outputs] and last states, which can be derived once."""
+        """Return [outputs] and last states, which can be derived as often as wanted."""
         return tf.custom_gradient(self._with_gradient)(*floats)
 
     def _with_gradient(self, *floats: Any) -> tuple[Any, Any]:
         results, residuals = self._forward(floats, self._training)
 
-        def gradient(*arriving: Any) -> list[Any]:
+        def gradient(*arriving: Any) -> Any:
             # without training nothing was saved: run again
             saved = residuals if residuals is not None else self._forward(floats, True)[1]
-            given = [saved, *arriving, *floats, *self._others]
-            found = _called(self._run_backward, given, [self._dtype] * len(floats))
-            for value, like in zip(found, floats, strict=True):
-                value.set_shape(like.shape)
-            return found
+
+            def backward(*given: Any) -> tuple[Any, Any]:
+                return self._backward_with_gradient(saved, *given)
+
+            return tf.custom_gradient(backward)(*arriving, *floats)
 
         return results, gradient
+
+    def _backward_with_gradient(self, residuals: Any, *given: Any) -> tuple[Any, Any]:
+        """Return the gradients of the floats, of (gradients that arrive, floats), and what derives them."""
+        count = len(self._shapes)
+        floats = given[count:]
+        found = _called(self._run_backward, [residuals, *given, *self._others], [self._dtype] * len(floats))
+        for value, like in zip(found, floats, strict=True):
+            value.set_shape(like.shape)
+
+        def second(*cotangents: Any) -> Any:
+            warn_once(
+                "stepfold has no fused kernel for second derivatives yet: a loop of TensorFlow's operations "
+                "computes them, timestep by timestep"
+            )
+            derived = second_derivatives(self._recipe, self._sequences, self._template)
+            return derived(floats, self._others, given[:count], cotangents)
+
+        return found, second
 
     def _forward(self, floats: Any, training: bool) -> tuple[list[Any], Any]:
         dtypes = [self._dtype] * len(self._shapes) + [tf.uint8] * training
@@ -84,12 +121,8 @@ class _Scan:
 
     def _call(self, arrays: Any) -> Call:
         """The call of the kernels for the arrays of the floats and of the others."""
-        floats, others = iter(arrays[: len(self.floats)]), iter(arrays[len(self.floats) :])
-        flat = [
-            None if value is None else next(floats if floating else others)
-            for value, floating in zip(tf.nest.flatten(self._structure), self._floating, strict=True)
-        ]
-        given = Operands(*tf.nest.pack_sequence_as(self._structure, flat))
+        count = len(self.floats)
+        given = operands_of(self._template, arrays[:count], arrays[count:])
         engine = engine_for(self._recipe.step, self._recipe.units, given.inputs.dtype)
         return Call(
             engine, self._recipe, given.inputs, given.weights, given.tokens, given.mask, given.initial,
