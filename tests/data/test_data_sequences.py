@@ -6,7 +6,7 @@ import gzip
 import numpy as np
 import pytest
 
-from stepfold.data import DataError, load_sequences
+from stepfold.data import DataError, load_sequences, stream_sequences
 
 TABLE = """id,time,label,x,y
 a,2,up,3,30
@@ -196,3 +196,36 @@ def test_targets_and_missing_labels_of_ts_files(tmp_path):
     )
     assert data.targets is data.labels is None
     assert lists(data) == [[[1], [2]], [[3], [4], [5]]]
+
+
+def test_sequences_come_one_after_the_other(tmp_path):
+    rows = ["key,t,a,b,label", "x,2,3,4,u", "x,1,1,?,u", "", " y ,1,5,6,v"]
+    path = tmp_path / "long.csv"
+    path.write_text("\n".join(rows))
+    found = list(stream_sequences(path, id="key", time="t"))
+    assert [name for name, _ in found] == ["x", "y"]
+    np.testing.assert_array_equal(found[0][1], np.array([[1, np.nan], [3, 4]], np.float32))  # by time
+    np.testing.assert_array_equal(found[1][1], np.array([[5, 6]], np.float32))
+    path.write_text("\n".join([*rows[:2], rows[-1], *rows[2:]]))
+    stream = stream_sequences(path, id="key", time="t")
+    assert next(stream)[0] == "x"
+    with pytest.raises(
+        DataError, match=r"line 4: other sequences stand between the rows of key 'x'; sort the"
+    ):
+        list(stream)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,time,a\n", "has a header but no rows"),
+        ("id,time,label\n1,2,3\n", "has no columns but 'id', 'time', 'label'; features need columns too"),
+        ("id,time,a\n1,2,x\n", "line 2: 'a' is \"x\", which is no number"),
+        ("id,time,a\n,2,3\n", "line 2: the id is empty"),
+    ],
+)
+def test_a_stream_of_sequences_names_what_is_wrong(tmp_path, text, message):
+    path = tmp_path / "long.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        list(stream_sequences(path))

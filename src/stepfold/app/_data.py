@@ -56,9 +56,12 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
 
 def is_sequences(path: str, columns: dict[str, str]) -> bool:
     """Whether a file holds sequences of numbers."""
-    return Path(path).name.lower().removesuffix(".gz").endswith(".ts") or bool(
-        columns.keys() & {"id", "time"}
-    )
+    return is_ts(path) or bool(columns.keys() & {"id", "time"})
+
+
+def is_ts(path: str) -> bool:
+    """Whether a file is one of sktime's and aeon's, with a sequence in each line."""
+    return Path(path).name.lower().removesuffix(".gz").endswith(".ts")
 
 
 def columns_of(options: argparse.Namespace) -> dict[str, str]:

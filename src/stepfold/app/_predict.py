@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from ..data import load_sequences, open_table, text_of
+from ..data import load_sequences, open_table, stream_sequences, text_of
 from ..estimators import RunError, RunFolder
 from ._arguments import command_line, input_errors
-from ._data import add_columns, columns_of, is_sequences, sequence_columns, text_columns
+from ._data import add_columns, columns_of, is_sequences, is_ts, sequence_columns, text_columns
+from ._predict_out import predict_out
+from ._written import check_out
 
 _LINES = 64
 _LONGEST_NAME, _MOST_COLUMNS = 24, 20
@@ -32,6 +34,11 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--all", action="store_true", help="print the probability of every class")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+    parser.add_argument(
+        "--out", metavar="FILE",
+        help="write a row for each input to this .csv, .tsv, .jsonl (or these as .gz) or .parquet; a table "
+        "may be larger than memory, one of sequences if the rows of each stand together",
+    )  # fmt: skip
     add_columns(parser)
     parser.set_defaults(run=_predict, later="texts")
 
@@ -61,10 +68,15 @@ def _predict(options: argparse.Namespace) -> None:
     if kind != "TextClassifier" and file is None:
         raise RunError(f"the run holds a {kind}, which predicts from a file of sequences; give its path")
 
+    if options.out is not None:
+        check_out(options.out, file)
+
     from ..estimators import load
 
     estimator = load(options.folder)
-    if file is None:
+    if options.out is not None:
+        _predict_to_file(estimator, kind, file, columns, options)
+    elif file is None:
         texts: Iterable[str] = options.texts or _standard_input()
         spoken = _predict_in_blocks(estimator, texts, options)
         if next(spoken, None) is None and not options.texts:
@@ -80,6 +92,28 @@ def _predict(options: argparse.Namespace) -> None:
     else:
         found = load_sequences(file, **{**sequence_columns(columns), "label": None})
         _print(estimator, found.sequences, list(found.ids), options)
+
+
+def _predict_to_file(
+    estimator: Any, kind: str, file: str | None, columns: dict[str, str], options: argparse.Namespace
+) -> None:
+    total: int | None = None
+    if kind == "TextClassifier":
+        key = "text"
+        texts: Iterable[str] = options.texts or _standard_input()
+        if file is not None:
+            table = open_table(file, text=columns.get("text", "text"), label=None)
+            texts, total = table.texts, len(table)
+        inputs: Iterable[tuple[str, Any]] = ((text, text) for text in texts)
+    else:
+        key = "sequence"
+        assert file is not None, "asked for above"
+        if is_ts(file):
+            found = load_sequences(file, label=None)
+            inputs, total = zip(found.ids, found.sequences, strict=True), len(found.ids)
+        else:
+            inputs = stream_sequences(file, **sequence_columns(columns))
+    predict_out(estimator, key, inputs, total, options.out, options.all)
 
 
 def _predict_in_blocks(estimator: Any, texts: Iterable[str], options: argparse.Namespace) -> Iterator[int]:

@@ -7,6 +7,7 @@ from ._keras_words import KerasWords, encode_all, tokenise
 from ._labels import labels_for
 from ._ragged import Ragged
 from ._review_words import ReviewWords, review_tokens
+from ._sequence_stream import stream_sequences
 from ._sequences import load_sequences
 from ._split import split, split_blocks
 from ._stored import VOCABULARIES, vocabulary_from_json
@@ -43,6 +44,7 @@ __all__ = [
     "review_tokens",
     "split",
     "split_blocks",
+    "stream_sequences",
     "text_of",
     "tokenise",
     "unknown_share",

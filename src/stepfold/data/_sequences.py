@@ -54,19 +54,14 @@ def load_sequences(
     suffix = plain_suffix(path)
     if suffix == ".ts":
         return load_ts(path, classes=classes, task=task)
-    if suffix not in (*_DELIMITERS, ".parquet"):
-        raise DataError(
-            f"{path}: unknown kind of file {suffix!r}; give a long-form table as .csv, .tsv or .parquet, "
-            "or a .ts file, each possibly compressed as .gz"
-        )
     unit = "row" if suffix == ".parquet" else "line"
     wanted = [id, time] if label is None else [id, time, label]
-    rows = _rows(path, suffix, wanted)
+    rows = sequence_rows(path, wanted)
     _, names = next(rows)
     features = [k for k, name in enumerate(names) if name not in wanted]
     if not features:
         raise DataError(f"{path} has no columns but {', '.join(map(repr, names))}; features need columns too")
-    steps = _Steps(path, unit, [names[k] for k in features])
+    steps = StepRows(path, unit, [names[k] for k in features])
     targets = None if label is None else Targets(str(path), label, unit, classes, task)
     id_at, time_at = names.index(id), names.index(time)
     label_at = None if label is None else names.index(label)
@@ -83,7 +78,15 @@ def load_sequences(
     return targets.finish(sequences, ids, feature_names)
 
 
-def _rows(path: Path, suffix: str, wanted: list[str]) -> Iterator[tuple[int, Sequence[Any]]]:
+def sequence_rows(path: Path, wanted: list[str]) -> Iterator[tuple[int, Sequence[Any]]]:
+    """Yield the column names of a long-form table, which has the wanted ones, with the number 0, then each
+    row's values with its number."""
+    suffix = plain_suffix(path)
+    if suffix not in (*_DELIMITERS, ".parquet"):
+        raise DataError(
+            f"{path}: unknown kind of file {suffix!r}; give a long-form table as .csv, .tsv or .parquet, "
+            "or a .ts file, each possibly compressed as .gz"
+        )
     if suffix != ".parquet":
         yield from csv_rows(path, _DELIMITERS[suffix], wanted)
         return
@@ -96,7 +99,7 @@ def _rows(path: Path, suffix: str, wanted: list[str]) -> Iterator[tuple[int, Seq
     yield from rows
 
 
-class _Steps:
+class StepRows:
     """Collects rows in the order of the file, in compact arrays; ``finish`` sorts them.
 
     Attributes:
