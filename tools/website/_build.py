@@ -49,6 +49,10 @@ def write_pages(folder: Path) -> None:
     targets |= {SOURCE / "examples" / f"{path.stem}.py": f"examples/{path.stem}" for path in _examples()}
     inserts = {
         "families": lambda _: families(),
+        "functions": lambda _: (
+            "What each computes: [functions of the cell language](functions.md). "
+            "Cells to begin with: [the gallery](gallery/index.md).\n"
+        ),
         "how fast": lambda _: _section(SOURCE / "README.md", "How fast"),
         "picture": lambda defined: picture(defined["light_gru"]),
     }

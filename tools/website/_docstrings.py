@@ -24,7 +24,8 @@ def described(docstring: str) -> set[str]:
 
 
 def paragraphs(docstring: str, path: str, objects: Collection[str]) -> str:
-    """Return a docstring as Markdown. `path`: the object's own name; `objects`: the names to link."""
+    """Return a docstring as Markdown. `path`: the object's own name; `objects`: the names to link, in which
+    those of the object's own arguments are not."""
     parts = []
     for title, lines in _parts(docstring):
         if not title:

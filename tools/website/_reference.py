@@ -17,6 +17,8 @@ PACKAGES = (
 )  # fmt: skip
 """The public packages in the order in which they are listed."""
 
+_LONGEST = 160  # characters of a value that is shown
+
 _HIDDEN = {"stepfold": {"cells"}, "stepfold.cells": None}
 """Names that stand elsewhere: submodules, and the cells, which the gallery has."""
 
@@ -27,7 +29,6 @@ class Reference:
 
     pages: dict[str, str] = field(default_factory=dict)
     objects: set[str] = field(default_factory=set)
-    undocumented: list[str] = field(default_factory=list)
 
 
 def reference(source: Path) -> Reference:
@@ -127,20 +128,22 @@ def _object(path: str, member: Any, found: Reference, level: int = 0) -> str:
         body += "\n" + _members(path, member, found, level)
     elif level and "property" in member.labels:
         directive = "py:property"
-        options = _typed(member)
+        options = _typed(member, level)
     else:
         directive = "py:attribute" if level else "py:data"
-        options = _typed(member)
-    if not body.strip():
-        found.undocumented.append(path)
+        options = _typed(member, level)
+    if not body.strip() and kind != "attribute":
+        raise ValueError(f"{path} has no docstring")
     name = path.rpartition(".")[2]  # the module is the page's own
     fence = ":" * (8 - 2 * level)
     return f"{fence}{{{directive}}} {name}{signature}\n{options}\n{body}\n{fence}\n"
 
 
-def _typed(member: Any) -> str:
-    annotation = member.annotation
-    return f":type: {_flat(annotation)}\n" if annotation is not None else ""
+def _typed(member: Any, level: int) -> str:
+    value = _flat(member.value) if level == 0 and member.value is not None else ""
+    value = value if len(value) <= _LONGEST else f"{value[:_LONGEST]}…"
+    kind = f":type: {_flat(member.annotation)}\n" if member.annotation is not None else ""
+    return kind + (f":value: {value}\n" if value else "")
 
 
 def _is_error(member: Any) -> bool:
@@ -164,10 +167,7 @@ def _members(path: str, member: Any, found: Reference, level: int) -> str:
 
 
 def _class_signature(member: Any) -> str:
-    try:
-        parameters = list(member.parameters)
-    except Exception:
-        return ""
+    parameters = _arguments(member)
     return f"({_parameters(parameters)})" if parameters else ""
 
 
@@ -202,7 +202,24 @@ def _flat(text: Any) -> str:
 
 
 def _docstring(member: Any, path: str, found: Reference) -> str:
-    return paragraphs(_text(member), path, found.objects)
+    return paragraphs(_text(member), path, found.objects - _shadowed(member, path, found))
+
+
+def _shadowed(member: Any, path: str, found: Reference) -> set[str]:
+    """Names that mean something else in this docstring: arguments, and packages named by their last part."""
+    own = described(_text(member)) | {str(parameter.name) for parameter in _arguments(member)}
+    parents = [path.rsplit(".", count)[0] for count in range(path.count(".") + 1)]
+    names = {f"{parent}.{name}" for parent in parents for name in own}
+    return names | {f"stepfold.{package.rpartition('.')[2]}" for package in PACKAGES[1:]}
+
+
+def _arguments(member: Any) -> list[Any]:
+    try:
+        return list(member.parameters) if member.kind.value in ("function", "class") else []
+    except Exception as error:  # griffe's own error, of a class whose base is of another package
+        if type(error).__name__ not in ("AliasResolutionError", "CyclicAliasError"):
+            raise
+        return []
 
 
 def _text(member: Any) -> str:
