@@ -22,7 +22,7 @@ from ._layout import INPUT_BLOCKS, Kernel, Layout, layout_for
 from ._program import ARGUMENT, CALL, MOST_ARGUMENTS, POOL, POOL_BLOCKS, PROGRAM
 from ._residuals import CHECKED, HEADER, HEADER_WORDS
 from ._signature import ROWS, STREAM
-from ._stage import Shape
+from ._sizes import Sizes
 from ._support import ERRORS, GROUP, GROUP_WORDS, STATUS, STATUS_WORDS
 from ._support_kernels import support_kernel, support_names
 from ._target import Target, target, target_names
@@ -64,7 +64,7 @@ __all__ = [
     "Kernel",
     "Layout",
     "Library",
-    "Shape",
+    "Sizes",
     "Target",
     "UntrustedError",
     "assembly",

@@ -53,8 +53,8 @@ def cooperative_kernel(layout: Layout) -> Kernel:
 
 def _forward(w: Writer, arrangement: Arrangement, ranks: Ranks | None = None) -> Kernel:
     layout, plan, f, v = w.layout, w.plan, w.f, w.v
-    writer = StageWriter(v, arrangement, layout.shape, ranks)
-    bases, scratch = w.scratch(writer, arrangement, w.a["rows"], ranks)
+    writer = StageWriter(v, arrangement, layout.sizes, ranks)
+    bases, scratch = w.scratch(writer, w.a["rows"], ranks)
     inside = w.inside()
     with f.loop(0, w.a["steps"], w.a["chunk"]) as chunk:
         end = f.minimum(f.add(chunk.index, w.a["chunk"]), w.a["steps"])
@@ -102,11 +102,10 @@ def _forward(w: Writer, arrangement: Arrangement, ranks: Ranks | None = None) ->
                 "state": (w.at(w.a["states"], before, layout.state_row), layout.state_row),
                 "new": (w.at(w.a["states"], after, layout.state_row), layout.state_row),
                 **_residuals(w, n),
-                "vector": (w.a["vectors"], 0),
-                "inside": (inside, 0),
+                **w.parameters(writer.offsets),
                 **_extras(w, n),
             }
-            frame = Frame(rows, here, w.a["panels"], projection_row)
+            frame = Frame(rows, here, w.a["panels"], inside, projection_row)
             writer.write(frame)
             new = here["new"][0]
             following = f.minimum(f.add(step.index, 2), w.a["steps"])
@@ -118,20 +117,19 @@ def _forward(w: Writer, arrangement: Arrangement, ranks: Ranks | None = None) ->
                 wanted = f.emit("i1", f"and {wanted}, {f.compare('eq', ranks.rank, 0).name}")
             with f.when(wanted):
                 with f.loop(0, rows) as row:
-                    target = w.at(w.a["outputs"], w.index("target", f.add(n, row.index)), layout.shape.units)
+                    target = w.at(w.a["outputs"], w.index("target", f.add(n, row.index)), layout.output)
                     source = w.at(new, row.index, layout.state_row)
-                    copy_row(v, source, target, layout.shape.units, accumulate=False)
+                    copy_row(v, source, target, layout.output, accumulate=False)
                 _pending(w, step.index, rows, "outputs", new, accumulate=False)
     return w.finish(writer.panels, writer.panel_size, scratch)
 
 
 def backward_kernel(layout: Layout) -> Kernel:
     """The backward pass, with every gradient summed as it goes."""
-    plan, shape = layout.plan, layout.shape
     w = Writer(layout, "backward", BACKWARD)
     f, v = w.f, w.v
-    writer = StageWriter(v, plan.backward, shape)
-    bases, scratch = w.scratch(writer, plan.backward, w.a["rows"])
+    writer = StageWriter(v, layout.plan.backward, layout.sizes)
+    bases, scratch = w.scratch(writer, w.a["rows"])
     inside = w.inside()
     chunks = f.emit("i64", f"udiv {f.sub(f.add(w.a['steps'], w.a['chunk']), 1)}, {w.a['chunk'].name}")
     with f.loop(f.sub(chunks, 1), -1, -1) as chunk:
@@ -147,9 +145,9 @@ def backward_kernel(layout: Layout) -> Kernel:
             with f.when(f.emit("i1", f"icmp ne {w.a['output_gradient']}, null")):
                 with f.loop(0, rows) as row:
                     place = w.index("target", f.add(n, row.index))
-                    source = w.at(w.a["output_gradient"], place, shape.units)
+                    source = w.at(w.a["output_gradient"], place, layout.output)
                     copy_row(
-                        v, source, w.at(arriving, row.index, layout.state_row), shape.units, accumulate=True
+                        v, source, w.at(arriving, row.index, layout.state_row), layout.output, accumulate=True
                     )
                 _pending(w, step.index, rows, "output_gradient", arriving, accumulate=True)
             before, after = w.index("slots", step.index), w.index("slots", f.add(step.index, 1))
@@ -161,12 +159,11 @@ def backward_kernel(layout: Layout) -> Kernel:
                 "passed": (passed, layout.state_row),
                 "delta": (w.at(w.a["deltas"], f.sub(n, first), layout.delta_row), layout.delta_row),
                 "operand": (w.at(w.a["operands"], f.sub(n, first), layout.operand_row), layout.operand_row),
-                "vector": (w.a["vectors"], 0),
-                "vector_gradient": (w.a["vector_gradients"], 0),
-                "inside": (inside, 0),
+                **w.parameters(writer.offsets),
+                **_sums(w),
                 **_extras(w, n),
             }
-            writer.write(Frame(rows, here, w.a["panels"]))
+            writer.write(Frame(rows, here, w.a["panels"], inside))
             # what the rows that started here would pass on goes to row 0, whose states they took
             earlier = f.select(f.compare("eq", step.index, 0), step.index, f.sub(step.index, 1))
             joined = f.sub(w.index("offsets", f.add(earlier, 1)), w.index("offsets", earlier))
@@ -180,7 +177,7 @@ def backward_kernel(layout: Layout) -> Kernel:
 
 def _pending(w: Writer, step: Value, rows: Value, array: str, state: Value, *, accumulate: bool) -> None:
     """The rows that have not started yet: row 0's output is theirs too, and their gradients belong to it."""
-    f, v, units = w.f, w.v, w.shape.units
+    f, v, units = w.f, w.v, w.layout.output
     with f.when(f.emit("i1", f"icmp ne {w.a['prefix_offsets']}, null")), f.loop(rows, w.a["rows"]) as row:
         begin = f.mul(w.index("row_numbers", row.index), w.a["row_stride"])
         position = f.add(begin, w.index("prefix_offsets", step))
@@ -192,12 +189,20 @@ def _pending(w: Writer, step: Value, rows: Value, array: str, state: Value, *, a
 def _residuals(w: Writer, n: Value) -> dict[str, tuple[Value, int]]:
     layout = w.layout
     base = w.at(w.a["residuals"], n, layout.residual_row)
-    scalars = w.f.offset(base, w.plan.residual_units * w.shape.padded, w.v.element)
+    scalars = w.f.offset(base, layout.forward.row("residual"), w.v.element)
     return {"residual": (base, layout.residual_row), "residual_scalar": (scalars, layout.residual_row)}
 
 
+def _sums(w: Writer) -> dict[str, tuple[Value, int]]:
+    vectors, begin = w.a["vector_gradients"], w.layout.backward.row("vector_gradient")
+    found = {"vector_gradient": (vectors, 0)}
+    if w.plan.scalar_gradients:
+        found["scalar_gradient"] = (w.f.offset(vectors, begin, w.v.element), 0)
+    return found
+
+
 def _extras(w: Writer, n: Value) -> dict[str, tuple[Value, int]]:
-    a_row, a_step = len(w.plan.row_inputs) * w.shape.padded, len(w.plan.step_inputs) * w.shape.padded
+    a_row, a_step = (w.layout.forward.row(kind) for kind in ("row_input", "step_input"))
     return {
         "row_input": (w.a["row_inputs"], a_row),
         "step_input": (w.at(w.a["step_inputs"], n, a_step), a_step),
@@ -206,37 +211,40 @@ def _extras(w: Writer, n: Value) -> dict[str, tuple[Value, int]]:
 
 def _gradients(w: Writer, first: Value, count: Value) -> None:
     """What remains of a chunk's deltas: the sums into the parameters' gradients, and the input's gradient."""
-    layout, plan, f, v, shape = w.layout, w.plan, w.f, w.v, w.shape
+    layout, plan, f, v, lanes = w.layout, w.plan, w.f, w.v, w.sizes.lanes
 
-    def deltas(slot: int, n: Value) -> Value:
-        return f.offset(w.at(w.a["deltas"], n, layout.delta_row), slot * shape.padded, v.element)
+    def deltas(begin: int, n: Value) -> Value:
+        return f.offset(w.at(w.a["deltas"], n, layout.delta_row), begin, v.element)
 
     for g in layout.recurrent_groups:
 
         def operand(n: Value, g: OuterGroup = g) -> Value:
-            if g.operand == "operand":
+            if g.operand.kind == "operand":
                 row = w.at(w.a["operands"], n, layout.operand_row)
-            elif g.operand == "residual":
+            elif g.operand.kind == "residual":
                 row = w.at(w.a["residuals"], f.add(first, n), layout.residual_row)
             else:
                 row = w.at(w.a["states"], w.index("previous", f.add(first, n)), layout.state_row)
-            return f.offset(row, g.operand_slot * shape.padded, v.element)
+            return f.offset(row, layout.backward.of(g.operand), v.element)
 
         outer(
             v,
-            shape.registers,
+            w.sizes.registers,
             count,
             operand,
-            shape.units,
-            lambda n, g=g: deltas(g.first_delta, n),  # type: ignore[misc]
-            g.slots * shape.blocks,
+            g.length,
+            lambda n, g=g: deltas(g.first, n),  # type: ignore[misc]
+            g.width // lanes,
             f.offset(w.a["recurrent_gradients"], g.offset, v.element),
-            g.slots * shape.padded,
+            g.width,
             w.packed(),
         )
-    for k, (_, slot) in enumerate(plan.column_sums):
-        place = f.offset(w.a["column_gradients"], k * shape.padded, v.element)
-        column_sums(v, count, lambda n, slot=slot: deltas(slot, n), shape.blocks, place)  # type: ignore[misc]
+    begin = 0
+    for _, slot in plan.column_sums:
+        place = f.offset(w.a["column_gradients"], begin, v.element)
+        width = w.sizes.width(plan.backward.slots["delta"][slot])
+        column_sums(v, count, lambda n, slot=slot: deltas(layout.delta(slot), n), width // lanes, place)  # type: ignore[misc]
+        begin += width
     if not plan.input_deltas:
         return
     dense = f.compare("ne", w.a["dense"], 0)
@@ -247,7 +255,7 @@ def _gradients(w: Writer, first: Value, count: Value) -> None:
     by_token = f.emit("i1", f"icmp ne {w.a['table_gradient']}, null")
     with f.when(by_token), f.loop(0, count) as row:
         place = w.at(w.a["table_gradient"], w.index("source", f.add(first, row.index)), layout.delta_row)
-        copy_row(v, deltas(0, row.index), place, plan.input_deltas * shape.padded, accumulate=True)
+        copy_row(v, deltas(0, row.index), place, layout.input_deltas, accumulate=True)
 
 
 KERNELS: dict[str, Callable[[Layout], Kernel]] = {

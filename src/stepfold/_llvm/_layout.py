@@ -1,17 +1,20 @@
-"""How a plan's rows lie in memory, for a number of units and a width of vectors; what a kernel tells its
+"""How a plan's rows lie in memory, for sizes of axes and a width of vectors; what a kernel tells its
 caller."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from numpy.typing import NDArray
 
-from .._plan import Outer, Plan
-from ._stage import Panel, Shape
+from .._graph import Dims
+from .._plan import Outer, Place, Plan
+from ._panels import Panel
+from ._sizes import Offsets, Sizes
 from ._target import Target
 from ._tiles import packed_size, tile_shape
 
@@ -23,14 +26,14 @@ INPUT_BLOCKS = 2  # the input's gradient is computed two vectors of features at 
 
 @dataclass(frozen=True)
 class OuterGroup:
-    """Matrix gradients with one operand: `offset` [length][slots][padded units]; `slots` deltas that lie side
-    by side."""
+    """Matrix gradients with one operand: at `offset` [length][width], for deltas that lie side by side from
+    the element `first` of their row on."""
 
     offset: int
-    operand: str
-    operand_slot: int
-    first_delta: int
-    slots: int
+    operand: Place
+    length: int
+    first: int
+    width: int
     outers: tuple[Outer, ...]
 
 
@@ -53,43 +56,101 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a plan's rows lie in memory, for a number of units and a width of vectors; sizes in elements."""
+    """How a plan's rows lie in memory, for sizes of axes and a width of vectors; sizes in elements."""
 
     plan: Plan
-    shape: Shape
+    sizes: Sizes
     bits: int
     architecture: str
 
     def _apart(self, size: int) -> int:
         """Rows whose distance is a multiple of a large power of two share few sets of the caches: set
         apart."""
-        return size + self.shape.lanes if size and size * self.bits // 8 % _ROUND == 0 else size
+        return size + self.sizes.lanes if size and size * self.bits // 8 % _ROUND == 0 else size
 
-    def states_of(self, memory: NDArray[Any]) -> NDArray[Any]:
-        """Memory of whole rows of states, (… · state_row,), as (rows, states, padded)."""
-        used = memory.reshape(-1, self.state_row)[:, : self.plan.states * self.shape.padded]
-        return used.reshape(len(used), self.plan.states, self.shape.padded)
+    # ---- where slots lie ----------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def forward(self) -> Offsets:
+        """Where what the forward pass reads and writes lies in its rows."""
+        return Offsets(self.sizes, self.plan.training.slots)
+
+    @functools.cached_property
+    def backward(self) -> Offsets:
+        """Where what the backward pass reads and writes lies in its rows."""
+        return Offsets(self.sizes, self.plan.backward.slots)
+
+    @functools.cached_property
+    def states(self) -> tuple[tuple[int, int], ...]:
+        """For each state where it begins in a row of states, and how many elements it has."""
+        slots = self.plan.inference.slots["state"]
+        return tuple(
+            (self.forward.of(Place("state", s)), self.sizes.count(dims)) for s, dims in enumerate(slots)
+        )
 
     @property
+    def output(self) -> int:
+        """How many elements an output, the first state, has."""
+        return self.states[0][1]
+
+    def states_of(self, memory: NDArray[Any]) -> list[NDArray[Any]]:
+        """Views of memory of whole rows of states, (… · state_row,): one (rows, size) a state."""
+        rows = memory.reshape(-1, self.state_row)
+        return [rows[:, begin : begin + count] for begin, count in self.states]
+
+    @functools.cached_property
+    def states_width(self) -> int:
+        """All states of one row, without what sets rows apart."""
+        return self.forward.row("state")
+
+    @functools.cached_property
     def state_row(self) -> int:
-        """All states of one row."""
-        return self._apart(self.plan.states * self.shape.padded)
+        """From one row of states to the next."""
+        return self._apart(self.states_width)
 
-    @property
+    @functools.cached_property
     def residual_row(self) -> int:
         """The residuals of one row at one timestep."""
-        scalars = -(-self.plan.residual_scalars // self.shape.lanes) * self.shape.lanes
-        return self.plan.residual_units * self.shape.padded + scalars
+        return self.forward.row("residual") + self.forward.row("residual_scalar")
 
-    @property
+    @functools.cached_property
     def projection_row(self) -> int:
         """All projections of one row."""
-        return len(self.plan.projections) * self.shape.padded
+        return self.forward.row("projection")
+
+    @functools.cached_property
+    def delta_row(self) -> int:
+        """All deltas of one row."""
+        return self._apart(self.backward.row("delta"))
+
+    @functools.cached_property
+    def operand_row(self) -> int:
+        """All operands computed again of one row."""
+        return self._apart(self.backward.row("operand"))
+
+    @functools.cached_property
+    def input_deltas(self) -> int:
+        """How wide the deltas of the input's kernels are, which come first."""
+        return self.sizes.whole(max(self.sizes.ends(self._deltas[: self.plan.input_deltas]), default=0))
+
+    @property
+    def _deltas(self) -> tuple[Dims, ...]:
+        return self.plan.backward.slots["delta"]
+
+    def extras(self, kind: str) -> tuple[tuple[int, int, int], ...]:
+        """For each vector a row or a step ("row_input", "step_input") where it begins in a row of them, how
+        many elements it has, and how many it takes."""
+        return tuple(
+            (self.forward.of(Place(kind, k)), self.sizes.count(dims), self.sizes.width(dims))
+            for k, dims in enumerate(self.plan.inference.slots[kind])
+        )
+
+    # ---- how work is cut ----------------------------------------------------------------------------------
 
     @functools.cached_property
     def projection_blocks(self) -> tuple[int, int]:
         """The tile of a projection, (rows, vectors)."""
-        return tile_shape(1, max(1, len(self.plan.projections) * self.shape.blocks), self.shape.registers)
+        return tile_shape(1, max(1, self.projection_row // self.sizes.lanes), self.sizes.registers)
 
     def chunk(self, rows: int) -> int:
         """How many timesteps of so many rows to take at a time, so that what lies between them stays in the
@@ -98,64 +159,68 @@ class Layout:
 
     @property
     def divisible(self) -> bool:
-        """Whether cooperative threads may share a row: nothing is summed over its units but in products."""
+        """Whether cooperative threads may share a row: nothing is summed over an axis but in products."""
         return not any(stage.reductions or stage.scalars for stage in self.plan.inference.stages)
-
-    @property
-    def delta_row(self) -> int:
-        """All deltas of one row."""
-        return self._apart(self.plan.deltas * self.shape.padded)
 
     @property
     def packed_size(self) -> int:
         """How many elements of deltas the sums of outer products pack; none if their rows are short."""
-        return packed_size(self.shape.lanes) if self.delta_row * self.bits // 8 >= _FAR else 0
+        return packed_size(self.sizes.lanes) if self.delta_row * self.bits // 8 >= _FAR else 0
 
-    @property
-    def operand_row(self) -> int:
-        """All operands computed again of one row."""
-        return self._apart(self.plan.operands * self.shape.padded)
+    # ---- sums of gradients --------------------------------------------------------------------------------
 
     @functools.cached_property
     def sums(self) -> dict[str, int]:
         """Where in one thread's sums of gradients those begin that the kernels' words name; those of the
         input's kernels come last, for their number depends on the features."""
-        padded = self.shape.padded
-        columns = self.recurrent_size
-        vectors = columns + len(self.plan.column_sums) * padded
+        vectors = self.recurrent_size + self.whole(self._deltas[d] for _, d in self.plan.column_sums)
+        scalars = vectors + self.backward.row("vector_gradient")
         return {
             "recurrent_gradients": 0,
-            "column_gradients": columns,
+            "column_gradients": self.recurrent_size,
             "vector_gradients": vectors,
-            "kernel_gradients": vectors + len(self.plan.vector_gradients) * padded,
+            "kernel_gradients": scalars + self.backward.row("scalar_gradient"),
         }
+
+    def whole(self, slots: Iterable[Dims]) -> int:
+        """How many elements vectors of these axes take one behind the other."""
+        return sum(map(self.sizes.width, slots))
 
     def sums_size(self, features: int) -> int:
         """How many elements one task's sums are."""
-        return self.sums["kernel_gradients"] + features * self.plan.input_deltas * self.shape.padded
+        return self.sums["kernel_gradients"] + features * self.input_deltas
 
     @functools.cached_property
     def recurrent_groups(self) -> tuple[OuterGroup, ...]:
-        """The matrix gradients with an operand of units, by operand and neighbouring deltas."""
+        """The matrix gradients with an operand that is not the input, by operand and neighbouring deltas."""
         groups, offset = [], 0
         outers = [o for o in self.plan.outers if o.operand.kind != "input"]
         outers.sort(key=lambda o: (o.operand.kind, o.operand.slot, o.delta))
-        for (kind, slot), mine in groupby(outers, key=lambda o: (o.operand.kind, o.operand.slot)):
+        for operand, mine in groupby(outers, key=lambda o: o.operand):
             listed = list(mine)
             places = enumerate(sorted({o.delta for o in listed}))
+            (length,) = self.sizes.shape(self.plan.backward.slots[operand.kind][operand.slot])
             for _, run in groupby(places, key=lambda p: p[1] - p[0]):
                 deltas = [d for _, d in run]
                 chosen = tuple(o for o in listed if o.delta in deltas)
-                groups.append(OuterGroup(offset, kind, slot, deltas[0], len(deltas), chosen))
-                offset += self.shape.units * len(deltas) * self.shape.padded
+                first, width = self.delta(deltas[0]), self.whole(self._deltas[d] for d in deltas)
+                groups.append(OuterGroup(offset, operand, length, first, width, chosen))
+                offset += length * width
         return tuple(groups)
+
+    def delta(self, slot: int) -> int:
+        """Where a delta begins in its row."""
+        return self.backward.of(Place("delta", slot))
 
     @functools.cached_property
     def recurrent_size(self) -> int:
         """How many elements the gradients of all `recurrent_groups` take."""
-        return sum(self.shape.units * g.slots for g in self.recurrent_groups) * self.shape.padded
+        return sum(group.length * group.width for group in self.recurrent_groups)
 
 
-def layout_for(plan: Plan, units: int, bits: int, target: Target) -> Layout:
-    """The layout of a plan on a target."""
-    return Layout(plan, Shape(units, target.lanes(bits), target.registers), bits, target.architecture)
+def layout_for(
+    plan: Plan, units: int, bits: int, target: Target, sizes: Iterable[tuple[str, int]] = ()
+) -> Layout:
+    """The layout of a plan on a target; `sizes`: those of other axes than the units."""
+    axes = tuple(sorted({"units": units, **dict(sizes)}.items()))
+    return Layout(plan, Sizes(axes, target.lanes(bits), target.registers), bits, target.architecture)

@@ -3,94 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from .._graph import Node
+from .._graph import SCALAR, Node
 from .._ops import TABLE
-from .._plan import Arrangement, Place, Stage, matrix_terms, operand_place, place_of, start_of
+from .._plan import Arrangement, Place, Stage, place_of, start_of
 from ._cooperative import Ranks
+from ._panels import Operand, Panel, accumulator_groups, operands_of
+from ._sizes import Offsets, Sizes
 from ._text import Integer, Value
 from ._tiles import Walk, product, tile_rows, tile_shape
 from ._vectors import Vectors
 
-_SCALARS = ("residual_scalar", "scalar")
 _LONG_BODY = 64  # operations
-_SHARED_BY_ROWS = ("vector", "vector_gradient")
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A packed matrix stack: at `offset` [groups][parts · length][terms][blocks · lanes].
-
-    A part is an operand of `length` elements; `parts` gives its terms, each (matrix, transposed).
-    """
-
-    offset: int
-    groups: int
-    length: int
-    blocks: int
-    parts: tuple[tuple[tuple[str, bool], ...], ...]
-
-    def stride(self, lanes: int) -> int:
-        """How many elements a group holds."""
-        return len(self.parts) * self.length * len(self.parts[0]) * self.blocks * lanes
-
-    def size(self, lanes: int) -> int:
-        """How many elements it holds."""
-        return self.groups * self.stride(lanes)
+_SHARED_BY_ROWS = ("vector", "scalar_parameter", "vector_gradient", "scalar_gradient")
+_SUMS = ("vector_gradient", "scalar_gradient")
 
 
 @dataclass
 class Frame:
     """Where everything lies at this timestep: the address of row 0 and the distance in elements to the next
-    row."""
+    row; `inside`: for each axis a table that is one inside it and zero in its padding."""
 
     rows: Integer
     bases: dict[str, tuple[Value, int]]
     panels: Value
+    inside: dict[str, Value]
     projection_row: Callable[[Integer], Value] | None = None
-
-
-@dataclass
-class Shape:
-    """What a kernel is written for: the units, the vectors that hold them, the registers of the target."""
-
-    units: int
-    lanes: int
-    registers: int
-    blocks: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.blocks = -(-self.units // self.lanes)
-
-    @property
-    def padded(self) -> int:
-        """The units rounded up to whole vectors."""
-        return self.blocks * self.lanes
-
-
-def accumulator_groups(stage: Stage, arrangement: Arrangement, shape: Shape) -> list[list[Node]]:
-    """Split a stage's accumulators into groups that fit into registers, those with the same operands
-    together."""
-    most = 6 if shape.registers >= 32 else 4
-    order = sorted(
-        stage.products, key=lambda n: [str(operand_place(arrangement, o)) for _, _, o in matrix_terms(n)]
-    )
-    if not order:
-        return []
-    count = -(-len(order) // most)
-    size = -(-len(order) // count)
-    return [order[i : i + size] for i in range(0, len(order), size)]
 
 
 class StageWriter:
     """Writes the stages of an arrangement; collects the panels that they read."""
 
     def __init__(
-        self, v: Vectors, arrangement: Arrangement, shape: Shape, ranks: Ranks | None = None
+        self, v: Vectors, arrangement: Arrangement, sizes: Sizes, ranks: Ranks | None = None
     ) -> None:
         self._v, self._f, self._ranks = v, v.function, ranks
-        self._arrangement, self._shape = arrangement, shape
+        self._arrangement, self._sizes = arrangement, sizes
+        self.offsets = Offsets(sizes, arrangement.slots)
         self.panels: list[Panel] = []
         self._panel_size = 0
         self._memory: dict[tuple[int, int], tuple[int, int]] = {}
@@ -127,13 +77,17 @@ class StageWriter:
     # ---- one stage ----------------------------------------------------------------------------------------
 
     def _blocks(self, stage: Stage) -> int:
-        """How many vectors of units a walk takes at a time: what suits the widest group of accumulators."""
-        groups = accumulator_groups(stage, self._arrangement, self._shape)
+        """How many vectors a walk takes at a time: what suits the widest group of accumulators."""
+        groups = accumulator_groups(stage, self._arrangement, self._sizes.registers)
         wide = max((len(g) for g in groups), default=0)
-        return tile_shape(wide, self._shape.blocks, self._shape.registers)[1] if wide else 1
+        return tile_shape(wide, self._all(stage), self._sizes.registers)[1] if wide else 1
+
+    def _all(self, stage: Stage) -> int:
+        """How many vectors the axis of a stage has."""
+        return self._sizes.blocks(stage.dims[0])
 
     def _write(self, stage: Stage, frame: Frame) -> None:
-        f, v, shape = self._f, self._v, self._shape
+        f, v = self._f, self._v
         if stage.reductions:
             with f.loop(0, frame.rows) as rows:
                 for k, reduction in enumerate(stage.reductions):
@@ -143,11 +97,11 @@ class StageWriter:
                     )
         if stage.products:
             blocks = self._blocks(stage)
-            groups = accumulator_groups(stage, self._arrangement, shape)
+            groups = accumulator_groups(stage, self._arrangement, self._sizes.registers)
             order = [n for group in groups for n in group]
             width = len(order) * blocks * v.lanes
-            panels = [self._plan_panels(group, blocks) for group in groups]
-            with f.loop(*self._part(shape.blocks // blocks, blocks), blocks) as loop:
+            panels = [self._plan_panels(group, self._all(stage) // blocks, blocks) for group in groups]
+            with f.loop(*self._part(self._all(stage) // blocks, blocks), blocks) as loop:
                 first = 0
                 for group, mine in zip(groups, panels, strict=True):
                     self._products(group, mine, frame, loop.index, blocks, first, width)
@@ -164,7 +118,7 @@ class StageWriter:
                         at = f.add(f.mul(loop.index, v.lanes), b * v.lanes)
                         self._body(stage, frame, memory, at, sums)
         elif stage.stores or stage.reductions:
-            begin, end = self._part(shape.blocks, v.lanes)
+            begin, end = self._part(self._all(stage), v.lanes)
             with f.loop(0, frame.rows) as rows:
                 memory = _Rows(self, frame, rows.index)
                 with f.loop(begin, end, v.lanes) as loop:
@@ -172,51 +126,20 @@ class StageWriter:
         if stage.scalars or stage.reductions:
             self._scalars(stage, frame)
 
-    def _plan_panels(self, group: list[Node], blocks: int) -> list[tuple[Panel, Place, list[int]]]:
-        """The walks of a group of accumulators: their panels, where the operand begins, which accumulators
-        take it."""
-        by_operand: dict[Place, list[tuple[int, str, bool]]] = {}
-        for a, n in enumerate(group):
-            for matrix, transposed, operand in matrix_terms(n):
-                by_operand.setdefault(operand_place(self._arrangement, operand), []).append(
-                    (a, matrix, transposed)
-                )
-        walks: list[tuple[Place, list[int], list[tuple[tuple[str, bool], ...]]]] = []
-        for place, terms in sorted(by_operand.items(), key=lambda item: (item[0].kind, item[0].slot)):
-            while terms:  # an accumulator that takes the same operand twice needs two walks
-                once = {a: (a, m, t) for a, m, t in reversed(terms)}
-                now = [term for term in terms if once[term[0]] == term]
-                terms = [term for term in terms if once[term[0]] != term]
-                takers, part = [a for a, _, _ in now], tuple((m, t) for _, m, t in now)
-                if walks and self._follows(walks[-1], place, takers):
-                    walks[-1][2].append(part)
-                else:
-                    walks.append((place, takers, [part]))
+    def _plan_panels(self, group: list[Node], groups: int, blocks: int) -> list[tuple[Panel, Operand]]:
+        """The walks of a group of accumulators: their panels, and what they take."""
         result = []
-        for place, takers, parts in walks:
-            groups = self._shape.blocks // blocks
-            panel = Panel(self._panel_size, groups, self._shape.units, blocks, tuple(parts))
+        for operand in operands_of(group, self._arrangement, self._sizes, self.offsets):
+            panel = Panel(self._panel_size, groups, operand.length, blocks, tuple(operand.parts))
             self._panel_size += panel.size(self._v.lanes)
             self.panels.append(panel)
-            result.append((panel, place, takers))
+            result.append((panel, operand))
         return result
-
-    def _follows(
-        self,
-        walk: tuple[Place, list[int], list[tuple[tuple[str, bool], ...]]],
-        place: Place,
-        takers: list[int],
-    ) -> bool:
-        """Whether an operand lies right behind those of a walk and goes to the same accumulators: then one
-        walk does."""
-        first, mine, parts = walk
-        here = Place(first.kind, first.slot + len(parts))
-        return place == here and mine == takers and self._shape.units == self._shape.padded
 
     def _products(
         self,
         group: list[Node],
-        panels: list[tuple[Panel, Place, list[int]]],
+        panels: list[tuple[Panel, Operand]],
         frame: Frame,
         block: Value,
         blocks: int,
@@ -226,22 +149,22 @@ class StageWriter:
         f, v = self._f, self._v
         index = f.emit("i64", f"udiv {block}, {blocks}") if blocks > 1 else block
         walks = []
-        for panel, place, terms in panels:
+        for panel, taken in panels:
             stride = panel.stride(v.lanes)
             address = f.offset(
                 f.offset(frame.panels, panel.offset, v.element), f.mul(index, stride), v.element
             )
 
-            def operand(row: Integer, place: Place = place) -> Value:
+            def operand(row: Integer, place: Place = taken.place) -> Value:
                 if place.kind == "projection":  # rows of a table need not follow one another
                     assert frame.projection_row is not None
                     start = frame.projection_row(row)
                 else:
                     base, step = frame.bases[place.kind]
                     start = f.offset(base, f.mul(row, step), v.element)
-                return f.offset(start, place.slot * self._shape.padded, v.element)
+                return f.offset(start, self.offsets.of(place), v.element)
 
-            walks.append(Walk(operand, len(panel.parts) * panel.length, address, terms))
+            walks.append(Walk(operand, len(panel.parts) * panel.length, address, taken.takers))
         sums = frame.bases["sums"][0]
         column = f.mul(block, v.lanes)
         rows: dict[tuple[str, str], Value] = {}
@@ -260,7 +183,7 @@ class StageWriter:
                     rows[name] = frame.projection_row(row)
                 base = rows[name]
             at = f.offset(
-                f.offset(base, column, v.element), place.slot * self._shape.padded + b * v.lanes, v.element
+                f.offset(base, column, v.element), self.offsets.of(place) + b * v.lanes, v.element
             )
             return v.load(at)
 
@@ -270,7 +193,7 @@ class StageWriter:
             )
             v.store(value, at)
 
-        tile = (tile_rows(len(group) * blocks, self._shape.registers), blocks)
+        tile = (tile_rows(len(group) * blocks, self._sizes.registers), blocks)
         product(v, frame.rows, tile, len(group), walks, start, finish)
 
     def _body(self, stage: Stage, frame: Frame, memory: _Rows, at: Value, sums: dict[int, Value]) -> None:
@@ -290,7 +213,7 @@ class StageWriter:
         def store(n: Node) -> None:
             for place in places.pop(n, ()):
                 address, result = memory.address(place, at), value(n)
-                if place.kind == "vector_gradient":
+                if place.kind in _SUMS:
                     result = v.add(v.load(address), result)
                 v.store(result, address)
 
@@ -306,8 +229,9 @@ class StageWriter:
             address = self._partial(frame, memory.index, k)
             operand, old = value(reduction.inputs[0]), v.load(address)
             is_sum = reduction.op == "sum"
-            if self._shape.units % v.lanes:
-                inside = v.load(f.offset(frame.bases["inside"][0], at, v.element), constant=True)
+            (axis,) = stage.dims
+            if self._sizes.size(axis) % v.lanes:
+                inside = v.load(f.offset(frame.inside[axis], at, v.element), constant=True)
                 operand = v.where(
                     v.equal(inside, v.constant(1.0)), operand, v.constant(0.0 if is_sum else float("-inf"))
                 )
@@ -319,9 +243,9 @@ class StageWriter:
         if n.op == "constant":
             return v.constant(float(n.attributes[0]))
         if n.op == "size":
-            return v.constant(float(self._shape.units))
+            return v.constant(float(self._sizes.size(str(n.attributes[0]))))
         place = place_of(n) if n.op == "place" else self._arrangement.homes[n]
-        if place.kind in _SCALARS:
+        if n.dims == SCALAR:
             return v.splat(memory.address(place, 0))
         return v.load(memory.address(place, at))
 
@@ -353,11 +277,15 @@ class StageWriter:
                 values[id(n)] = lower(v, *(value(i) for i in n.inputs))
             for n, place in stage.scalar_stores:
                 first = f.emit(v.element, f"extractelement {value(n)}, i64 0")
-                f.store(first, memory.address(place, 0), v.bits // 8)
+                address = memory.address(place, 0)
+                if place.kind in _SUMS:
+                    old = f.load(v.element, address, v.bits // 8)
+                    first = f.emit(v.element, f"fadd {old}, {first.name}")
+                f.store(first, address, v.bits // 8)
 
 
 class _Rows:
-    """The addresses of one row, each computed once and before the walk over its units."""
+    """The addresses of one row, each computed once and before the walk over an axis."""
 
     def __init__(self, writer: StageWriter, frame: Frame, index: Value) -> None:
         self._w, self._frame, self.index = writer, frame, index
@@ -378,12 +306,10 @@ class _Rows:
         return self._rows[key]
 
     def address(self, place: Place, at: Integer) -> Value:
-        """The address of a value of this row at a unit."""
+        """The address of a value of this row at an element."""
         f, v = self._w._f, self._w._v
         if place.kind in _SHARED_BY_ROWS:
             base = self._frame.bases[place.kind][0]
         else:
             base = self.row(place.kind)
-        if place.kind in _SCALARS:
-            return f.offset(base, place.slot, v.element)
-        return f.offset(f.offset(base, at, v.element), place.slot * self._w._shape.padded, v.element)
+        return f.offset(f.offset(base, at, v.element), self._w.offsets.of(place), v.element)

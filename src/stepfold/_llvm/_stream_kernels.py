@@ -16,9 +16,9 @@ def stream_kernel(layout: Layout) -> Kernel:
     """One timestep of one row; it swaps the arguments `before` and `after`, so that the next call goes on."""
     w = Writer(layout, "step", STREAM)
     f = w.f
-    writer = StageWriter(w.v, layout.plan.inference, layout.shape)
+    writer = StageWriter(w.v, layout.plan.inference, layout.sizes)
     scratch = _step(w, writer, 1, 1, lambda row: w.at(w.a["inputs"], row, w.a["features"]))
-    copy_row(w.v, w.a["after"], w.a["outputs"], layout.shape.units, accumulate=False)
+    copy_row(w.v, w.a["after"], w.a["outputs"], layout.output, accumulate=False)
     for argument, other in (("before", "after"), ("after", "before")):
         f.store(w.a[other], f.offset(f.arguments[0], list(STREAM).index(argument), "i64"), 8)
     return w.finish(writer.panels, writer.panel_size, scratch)
@@ -31,10 +31,9 @@ def rows_kernel(layout: Layout) -> Kernel:
     the same bits."""
     w = Writer(layout, "rows", ROWS)
     f, v = w.f, w.v
-    size, units = layout.state_row, layout.shape.units
-    used = layout.plan.states * layout.shape.padded
+    size, used, units = layout.state_row, layout.states_width, layout.output
     count, block = w.a["count"], w.a["block"]
-    writer = StageWriter(v, layout.plan.inference, layout.shape)
+    writer = StageWriter(v, layout.plan.inference, layout.sizes)
     blocks = f.emit("i64", f"udiv {f.sub(f.add(count, block), 1)}, {block.name}")
     first, last = (
         f.emit("i64", f"udiv {f.mul(blocks, part)}, {w.a['parts'].name}")
@@ -69,16 +68,17 @@ def _step(
     """Write one timestep of `rows` rows, at most `most`, from `before` to `after`; return the elements of
     scratch memory that a row needs."""
     layout, plan = w.layout, w.layout.plan
-    bases, scratch = w.scratch(writer, plan.inference, most)
+    bases, scratch = w.scratch(writer, most)
     if plan.projections:
         w.project(rows, w.a["projection"], input_row, lambda row: w.a["input_bias"])
     here = bases | {
         "state": (w.a["before"], layout.state_row),
         "new": (w.a["after"], layout.state_row),
-        "vector": (w.a["vectors"], 0),
-        "inside": (w.inside(), 0),
+        **w.parameters(writer.offsets),
     }
-    writer.write(
-        Frame(rows, here, w.a["panels"], lambda row: w.at(w.a["projection"], row, layout.projection_row))
-    )
+    frame = Frame(
+        rows, here, w.a["panels"], w.inside(),
+        lambda row: w.at(w.a["projection"], row, layout.projection_row),
+    )  # fmt: skip
+    writer.write(frame)
     return scratch

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .._plan import Arrangement
 from ._cooperative import Ranks
 from ._layout import INPUT_BLOCKS, Kernel, Layout
+from ._panels import Panel
 from ._signature import Signature
-from ._stage import Panel, StageWriter
+from ._sizes import Offsets
+from ._stage import StageWriter
 from ._text import Function, Integer, Module, Value
 from ._tiles import Walk, outer, product, store_some, tile_rows
 from ._vectors import Vectors
@@ -18,10 +19,10 @@ class Writer:
     """One kernel being written: its arguments loaded (`a`), vector operations at hand (`v`)."""
 
     def __init__(self, layout: Layout, name: str, signature: Signature) -> None:
-        self.layout, self.plan, self.shape = layout, layout.plan, layout.shape
+        self.layout, self.plan, self.sizes = layout, layout.plan, layout.sizes
         self.module = Module()
         self.f = Function(self.module, name, [("arguments", "ptr")])
-        self.v = Vectors(self.f, layout.bits, layout.shape.lanes)
+        self.v = Vectors(self.f, layout.bits, layout.sizes.lanes)
         self.name, self.signature = name, signature
         self.a: dict[str, Value] = {
             argument: self.f.load(type_, self.f.offset(self.f.arguments[0], k, "i64"), 8)
@@ -48,24 +49,36 @@ class Writer:
             self.a["inputs"], self.f.mul(self.index(array, n), self.a["features"]), self.v.element
         )
 
-    def inside(self) -> Value:
-        """A table that is one for a unit and zero for what pads a row."""
-        one, zero = ("1.0", "0.0")
-        element, units = self.v.element, self.shape.units
-        values = ", ".join(f"{element} {one if u < units else zero}" for u in range(self.shape.padded))
-        return self.module.table("inside", f"[{self.shape.padded} x {element}]", f"[{values}]")
+    def inside(self) -> dict[str, Value]:
+        """For each axis a table that is one for its elements and zero for what pads them."""
+        element = self.v.element
+
+        def table(name: str, axis: str) -> Value:
+            size, padded = self.sizes.size(axis), self.sizes.padded(axis)
+            values = ", ".join(f"{element} {'1.0' if u < size else '0.0'}" for u in range(padded))
+            return self.module.table(name, f"[{padded} x {element}]", f"[{values}]")
+
+        axes = [axis for axis, _ in self.sizes.axes]
+        return {axis: table(f"inside{k}" if k else "inside", axis) for k, axis in enumerate(axes)}
+
+    def parameters(self, offsets: Offsets) -> dict[str, tuple[Value, int]]:
+        """Where the parameters lie that are the same for all rows."""
+        found = {"vector": (self.a["vectors"], 0)}
+        if offsets.row("scalar_parameter"):
+            scalars = self.f.offset(self.a["vectors"], offsets.row("vector"), self.v.element)
+            found["scalar_parameter"] = (scalars, 0)
+        return found
 
     def scratch(
-        self, writer: StageWriter, arrangement: Arrangement, rows: Integer, ranks: Ranks | None = None
+        self, writer: StageWriter, rows: Integer, ranks: Ranks | None = None
     ) -> tuple[dict[str, tuple[Value, int]], int]:
         """Divide the scratch memory of a group of rows; each rank has its own, but for whole rows of
-        units."""
-        lanes = self.shape.lanes
+        values."""
         sizes = {
             "sums": writer.sums_width(),
             "partials": writer.partials_width(),
-            "scratch": arrangement.scratch * self.shape.padded,
-            "scalar": -(-arrangement.scalars // lanes) * lanes,
+            "scratch": writer.offsets.row("scratch"),
+            "scalar": writer.offsets.row("scalar"),
         }
         shared = mine = self.a["scratch"]
         if ranks:
@@ -109,29 +122,31 @@ class Writer:
     def input_gradient(self, first: Integer, count: Value, position: Callable[[Integer], Value]) -> None:
         """Write the input's gradient for `count` deltas: out[position(first + i)] = sum of kernelᵀ @
         delta."""
-        plan, v, f, shape = self.plan, self.v, self.f, self.shape
-        terms = [o for o in plan.outers if o.operand.kind == "input"]
+        v, f, sizes = self.v, self.f, self.sizes
+        terms = [o.delta for o in self.plan.outers if o.operand.kind == "input"]
+        lengths = [sizes.count(self.plan.backward.slots["delta"][delta]) for delta in terms]
         wide = INPUT_BLOCKS * v.lanes
         features = self.a["features"]
-        tile = (tile_rows(INPUT_BLOCKS, shape.registers), INPUT_BLOCKS)
-        panel_row = len(terms) * shape.units * wide
+        tile = (tile_rows(INPUT_BLOCKS, sizes.registers), INPUT_BLOCKS)
+        panel_row = sum(lengths) * wide
         with f.loop(0, features, wide) as loop:
             panel = f.offset(
                 self.a["input_panel"],
                 f.mul(f.emit("i64", f"udiv {loop.index}, {wide}"), panel_row),
                 v.element,
             )
-            runs = self._runs([o.delta for o in terms])
             walks = []
-            for first_term, length in runs:
+            for first_term, length in self._runs(terms, lengths):
 
-                def operand(row: Integer, slot: int = terms[first_term].delta) -> Value:
+                def operand(row: Integer, delta: int = terms[first_term]) -> Value:
                     return f.offset(
-                        self.at(self.a["deltas"], row, self.layout.delta_row), slot * shape.padded, v.element
+                        self.at(self.a["deltas"], row, self.layout.delta_row),
+                        self.layout.delta(delta),
+                        v.element,
                     )
 
-                begin = f.offset(panel, first_term * shape.units * wide, v.element)
-                walks.append(Walk(operand, length * shape.units, begin, [0]))
+                begin = f.offset(panel, sum(lengths[:first_term]) * wide, v.element)
+                walks.append(Walk(operand, length, begin, [0]))
             left = f.sub(features, loop.index)
 
             def finish(row: Integer, a: int, b: int, value: Value) -> None:
@@ -142,31 +157,31 @@ class Writer:
 
             product(v, count, tile, 1, walks, lambda row, a, b: v.constant(0.0), finish)
 
-    def _runs(self, slots: list[int]) -> list[tuple[int, int]]:
-        """Cut slots where they stop lying side by side: (first, how many)."""
+    def _runs(self, deltas: list[int], lengths: list[int]) -> list[tuple[int, int]]:
+        """Cut deltas where they stop lying side by side: (first, how many elements)."""
         runs: list[tuple[int, int]] = []
-        for k, slot in enumerate(slots):
-            if runs and slot == slots[k - 1] + 1 and self.shape.units == self.shape.padded:
-                runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        for k, (delta, length) in enumerate(zip(deltas, lengths, strict=True)):
+            if runs and self.layout.delta(deltas[runs[-1][0]]) + runs[-1][1] == self.layout.delta(delta):
+                runs[-1] = (runs[-1][0], runs[-1][1] + length)
             else:
-                runs.append((k, 1))
+                runs.append((k, length))
         return runs
 
     def kernel_gradient(self, first: Integer, count: Value, delta_row: int, array: str = "source") -> None:
-        """Add up the gradients of the input's kernels, [features][input deltas][padded units], of inputs that
-        an index array lists."""
-        slots = self.plan.input_deltas
-        if slots:
+        """Add up the gradients of the input's kernels, [features][padded input deltas], of inputs that an
+        index array lists."""
+        width = self.layout.input_deltas
+        if width:
             outer(
                 self.v,
-                self.shape.registers,
+                self.sizes.registers,
                 count,
                 lambda n: self.input_row(self.f.add(first, n), array),
                 self.a["features"],
                 lambda n: self.at(self.a["deltas"], n, delta_row),
-                slots * self.shape.blocks,
+                width // self.sizes.lanes,
                 self.a["kernel_gradients"],
-                slots * self.shape.padded,
+                width,
                 self.packed(),
             )
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .._llvm import INPUT_BLOCKS, Kernel, Layout, Shape
+from .._llvm import INPUT_BLOCKS, Kernel, Layout
+from .._plan import Place
 from ._buffers import Array
 from ._copy_plan import Copy, CopyPlan, Location, constant
 from ._program import Argument, Recorder
@@ -42,19 +43,19 @@ def forward_sizes(layout: Layout, kernel: Kernel, sources: Sources) -> dict[str,
     return {
         "panels": kernel.panel_size,
         **{panel: _width(columns) * layout.projection_row for panel, columns in sources.items()},
-        "vectors": len(layout.plan.vectors) * layout.shape.padded,
+        "vectors": layout.forward.row("vector") + layout.forward.row("scalar_parameter"),
         "input_bias": layout.projection_row,
     }
 
 
 def backward_sizes(layout: Layout, kernel: Kernel, sources: Sources) -> dict[str, int]:
     """Like `forward_sizes`, for the backward kernels."""
-    wide = INPUT_BLOCKS * layout.shape.lanes
-    row = wide * layout.shape.units * len(_input_matrices(layout))
+    wide = INPUT_BLOCKS * layout.sizes.lanes
+    row = wide * sum(_rows_of(layout, name) for name in _input_matrices(layout))
     return {
         "panels": kernel.panel_size,
         **{panel: -(-_width(columns) // wide) * row for panel, columns in sources.items()},
-        "vectors": len(layout.plan.backward_vectors) * layout.shape.padded,
+        "vectors": layout.backward.row("vector") + layout.backward.row("scalar_parameter"),
     }
 
 
@@ -102,67 +103,61 @@ class Packing:
 
     def forward(self, layout: Layout, kernel: Kernel, sources: Sources, params: Pieces) -> Iterator[Copy]:
         """What packs weights into the arrays of `forward_sizes`."""
-        yield from self._panels(kernel, layout.shape.lanes, params)
-        yield from self._vectors(layout.plan.vectors, layout.shape, params)
-        padded, units, projections = layout.shape.padded, layout.shape.units, layout.plan.projections
-        wide = layout.projection_blocks[1] * layout.shape.lanes
+        plan, sizes = layout.plan, layout.sizes
+        yield from self._panels(layout, kernel, params)
+        yield from self._vectors(layout, plan.vectors, plan.scalars, params)
+        wide = layout.projection_blocks[1] * sizes.lanes
         features = max(columns.stop for columns in sources.values())
+        begins = [layout.forward.of(Place("projection", k)) for k in range(len(plan.projections))]
         for panel, columns in sources.items():  # [groups][features][blocks · lanes] over all projections
             panels = self.arrays[panel].form.reshape(-1, _width(columns), wide)
-            for k, projection in enumerate(projections):
+            for begin, projection in zip(begins, plan.projections, strict=True):
+                size, padded = sizes.count(projection.dims), sizes.width(projection.dims)
                 for name in projection.kernels:
-                    for of, matrix in self.pieces(params, name, (units, features)):
-                        yield from _across(panel, panels, of, matrix[:, columns], k * padded)
-                nothing = self.constant(0, (padded - units, _width(columns)))
-                yield from _across(panel, panels, *nothing, k * padded + units)
-        bias = self.arrays["input_bias"].form.reshape(-1, padded)
-        for k, projection in enumerate(projections):
-            yield Copy("input_bias", bias[k, units:], *self.constant(0, (padded - units,)))
-            yield Copy("input_bias", bias[k, :units], *self.constant(0, (units,)))
+                    for of, matrix in self.pieces(params, name, (size, features)):
+                        yield from _across(panel, panels, of, matrix[:, columns], begin)
+                nothing = self.constant(0, (padded - size, _width(columns)))
+                yield from _across(panel, panels, *nothing, begin + size)
+        for begin, projection in zip(begins, plan.projections, strict=True):
+            size, padded = sizes.count(projection.dims), sizes.width(projection.dims)
+            bias = self.arrays["input_bias"].form[begin : begin + padded]
+            yield Copy("input_bias", bias[size:], *self.constant(0, (padded - size,)))
+            yield Copy("input_bias", bias[:size], *self.constant(0, (size,)))
             for name in projection.vectors:
-                for of, vector in self.pieces(params, name, (units,)):
-                    yield Copy("input_bias", bias[k, :units], of, vector)
+                for of, vector in self.pieces(params, name, (size,)):
+                    yield Copy("input_bias", bias[:size], of, vector)
 
     # ---- backward -------------------------------------------------------------------------------------
 
     def backward(self, layout: Layout, kernel: Kernel, sources: Sources, params: Pieces) -> Iterator[Copy]:
         """What packs weights into the arrays of `backward_sizes`."""
-        yield from self._panels(kernel, layout.shape.lanes, params)
-        yield from self._vectors(layout.plan.backward_vectors, layout.shape, params)
-        terms, units = _input_matrices(layout), layout.shape.units
-        wide = INPUT_BLOCKS * layout.shape.lanes
+        plan = layout.plan
+        yield from self._panels(layout, kernel, params)
+        yield from self._vectors(layout, plan.backward_vectors, plan.backward_scalars, params)
+        terms = [(name, _rows_of(layout, name)) for name in _input_matrices(layout)]
+        rows = sum(size for _, size in terms)
+        wide = INPUT_BLOCKS * layout.sizes.lanes
         features = max(columns.stop for columns in sources.values())
-        # the input's kernels, transposed: [groups][terms · units][blocks · lanes] over the features
+        # the input's kernels, transposed: [groups][rows of all terms][blocks · lanes] over the features
         for panel, columns in sources.items():
-            width = _width(columns)
+            width, begin = _width(columns), 0
             groups = -(-width // wide)
-            panels = self.arrays[panel].form.reshape(groups, len(terms), units, wide)
-            for t, name in enumerate(terms):
-                for of, matrix in self.pieces(params, name, (units, features)):
-                    yield from _across(panel, panels[:, t], of, matrix[:, columns].T, 0)
-                nothing = self.constant(0, (groups * wide - width, units))
-                yield from _across(panel, panels[:, t], *nothing, width)
+            panels = self.arrays[panel].form.reshape(groups, rows, wide)
+            for name, size in terms:
+                target = panels[:, begin : begin + size]
+                for of, matrix in self.pieces(params, name, (size, features)):
+                    yield from _across(panel, target, of, matrix[:, columns].T, 0)
+                nothing = self.constant(0, (groups * wide - width, size))
+                yield from _across(panel, target, *nothing, width)
+                begin += size
 
     def gradients(
         self, layout: Layout, features: int, sums: Sequence[str], targets: Pieces
     ) -> Iterator[Copy]:
         """What adds the sums of all tasks, the arrays of these names, up to the parameters' gradients."""
-        plan, units, padded = layout.plan, layout.shape.units, layout.shape.padded
-        begins, untouched = layout.sums, set(targets)
+        untouched = set(targets)
         for of in sums:
-            recurrent, columns, vectors, kernels = np.split(self.arrays[of].form, [*begins.values()][1:])
-            columns, vectors = columns.reshape(-1, padded), vectors.reshape(-1, padded)
-            kernels = kernels.reshape(features, -1, padded)
-            found = [
-                (o.matrix, kernels[:, o.delta, :units].T) for o in plan.outers if o.operand.kind == "input"
-            ]
-            for g in layout.recurrent_groups:
-                block = recurrent[g.offset : g.offset + units * g.slots * padded]
-                block = block.reshape(units, g.slots, padded)
-                found += [(o.matrix, block[:, o.delta - g.first_delta, :units].T) for o in g.outers]
-            found += [(name, columns[k, :units]) for k, (name, _) in enumerate(plan.column_sums)]
-            found += [(name, vectors[k, :units]) for k, name in enumerate(plan.vector_gradients)]
-            for name, value in found:
+            for name, value in _sums_of(layout, features, self.arrays[of].form):
                 untouched.discard(name)
                 for to, piece in targets.get(name, ()):
                     if piece.ndim == value.ndim:
@@ -178,29 +173,65 @@ class Packing:
 
     # ---- both -----------------------------------------------------------------------------------------
 
-    def _vectors(self, names: Sequence[str], shape: Shape, params: Pieces) -> Iterator[Copy]:
-        """Vectors [names][padded units]; padding is 1, so that nothing is divided by zero there."""
-        units, padded = shape.units, shape.padded
-        vectors = self.arrays["vectors"].form.reshape(-1, padded)
-        for vector, name in zip(vectors, names, strict=True):
-            for of, piece in self.pieces(params, name, (units,)):
-                yield Copy("vectors", vector[:units], of, piece)
-            yield Copy("vectors", vector[units:], *self.constant(1, (padded - units,)))
+    def _vectors(
+        self, layout: Layout, names: Sequence[str], scalars: Sequence[str], params: Pieces
+    ) -> Iterator[Copy]:
+        """Vectors one behind the other, each in whole vectors, then scalars; padding is 1, so that nothing is
+        divided by zero there."""
+        vectors, begin = self.arrays["vectors"].form, 0
+        for name in names:
+            dims = layout.plan.step.parameters[name]
+            size, padded = layout.sizes.count(dims), layout.sizes.width(dims)
+            vector, begin = vectors[begin : begin + padded], begin + padded
+            for of, piece in self.pieces(params, name, (size,)):
+                yield Copy("vectors", vector[:size], of, piece)
+            yield Copy("vectors", vector[size:], *self.constant(1, (padded - size,)))
+        for k, name in enumerate(scalars):
+            for of, piece in self.pieces(params, name, ()):
+                yield Copy("vectors", vectors[begin + k :][:1].reshape(()), of, piece)
 
-    def _panels(self, kernel: Kernel, lanes: int, params: Pieces) -> Iterator[Copy]:
-        """Recurrent matrices as panels [groups][parts · length][terms][blocks · lanes], zeros where units
-        end."""
+    def _panels(self, layout: Layout, kernel: Kernel, params: Pieces) -> Iterator[Copy]:
+        """Recurrent matrices as panels [groups][parts · length][terms][blocks · lanes], zeros where an axis
+        ends."""
+        lanes = layout.sizes.lanes
         for panel in kernel.panels:
             wide, length = panel.blocks * lanes, panel.length
             block = self.arrays["panels"].form[panel.offset : panel.offset + panel.size(lanes)]
             block = block.reshape(panel.groups, len(panel.parts), length, len(panel.parts[0]), wide)
             for p, part in enumerate(panel.parts):
                 for t, (name, transposed) in enumerate(part):
-                    target = block[:, p, :, t]
-                    for of, matrix in self.pieces(params, name, (length, length)):
+                    target, shape = block[:, p, :, t], layout.sizes.shape(layout.plan.step.parameters[name])
+                    size = shape[1] if transposed else shape[0]
+                    for of, matrix in self.pieces(params, name, shape):
                         yield from _across("panels", target, of, matrix.T if transposed else matrix, 0)
-                    nothing = self.constant(0, (panel.groups * wide - length, length))
-                    yield from _across("panels", target, *nothing, length)
+                    nothing = self.constant(0, (panel.groups * wide - size, length))
+                    yield from _across("panels", target, *nothing, size)
+
+
+def _sums_of(layout: Layout, features: int, sums: Array) -> Iterator[tuple[str, Array]]:
+    """For each parameter the views of one task's sums that add up to its gradient."""
+    plan, sizes, begins = layout.plan, layout.sizes, layout.sums
+    deltas, end = plan.backward.slots["delta"], begins["kernel_gradients"]
+    kernels = sums[end:].reshape(features, layout.input_deltas)
+    for o in plan.outers:
+        if o.operand.kind == "input":
+            begin = layout.delta(o.delta)
+            yield o.matrix, kernels[:, begin : begin + sizes.count(deltas[o.delta])].T
+    for g in layout.recurrent_groups:
+        block = sums[g.offset : g.offset + g.length * g.width].reshape(g.length, g.width)
+        for o in g.outers:
+            begin = layout.delta(o.delta) - g.first
+            yield o.matrix, block[:, begin : begin + sizes.count(deltas[o.delta])].T
+    begin = begins["column_gradients"]
+    for name, delta in plan.column_sums:
+        yield name, sums[begin : begin + sizes.count(deltas[delta])]
+        begin += sizes.width(deltas[delta])
+    for k, name in enumerate(plan.vector_gradients):
+        begin = begins["vector_gradients"] + layout.backward.of(Place("vector_gradient", k))
+        yield name, sums[begin : begin + sizes.count(plan.step.parameters[name])]
+    for k, name in enumerate(plan.scalar_gradients):
+        begin = begins["vector_gradients"] + layout.backward.row("vector_gradient") + k
+        yield name, sums[begin : begin + 1].reshape(())
 
 
 def _across(to: str, target: Array, of: str, matrix: Array, first: int) -> Iterator[Copy]:
@@ -224,3 +255,8 @@ def _across(to: str, target: Array, of: str, matrix: Array, first: int) -> Itera
 
 def _input_matrices(layout: Layout) -> list[str]:
     return [o.matrix for o in layout.plan.outers if o.operand.kind == "input"]
+
+
+def _rows_of(layout: Layout, matrix: str) -> int:
+    """How many rows a matrix has."""
+    return layout.sizes.size(layout.plan.step.parameters[matrix][0])

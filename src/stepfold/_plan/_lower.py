@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .._graph import UNITS, Dims, Node, node
+from .._graph import SCALAR, UNITS, Dims, Node, node
 from .._ops import PRODUCTS, apply
 from ._trampoline import Task, run
 
@@ -24,15 +24,22 @@ class Place:
 
 @dataclass(frozen=True)
 class Projection:
-    """What leaves the time loop: products of kernels with the input, and vectors added to them."""
+    """What leaves the time loop: products of kernels with the input, and vectors added to them, all of the
+    axes `dims`."""
 
     kernels: tuple[str, ...]
     vectors: tuple[str, ...]
+    dims: Dims = UNITS
 
 
 def at(kind: str, slot: int, dims: Dims = UNITS) -> Node:
     """A leaf that stands for a value in memory."""
     return node("place", (), (kind, slot), dims)
+
+
+def is_projected(n: Node) -> bool:
+    """Whether a node is the input whose products with kernels leave the time loop."""
+    return n.op == "input" and not n.attributes
 
 
 def place_of(leaf: Node) -> Place:
@@ -50,6 +57,7 @@ class Lowering:
     def __init__(self, known: dict[Node, Node], results: Iterable[Node], nodes: Iterable[Node]) -> None:
         self._known = dict(known)
         self._vectors: dict[str, int] = {}
+        self._scalars: dict[str, int] = {}
         self._projections: dict[Projection, int] = {}
         self._uses = Counter(i for n in nodes for i in n.inputs)
         self._uses.update(results)
@@ -58,6 +66,11 @@ class Lowering:
     def vectors(self) -> tuple[str, ...]:
         """The vector parameters that the loop reads, in the order of their slots."""
         return tuple(self._vectors)
+
+    @property
+    def scalars(self) -> tuple[str, ...]:
+        """The scalar parameters that the loop reads, in the order of their slots."""
+        return tuple(self._scalars)
 
     @property
     def projections(self) -> tuple[Projection, ...]:
@@ -74,9 +87,9 @@ class Lowering:
         if n in self._known:
             return
         if n.op == "parameter":
-            self._known[n] = self._vector(n)
+            self._known[n] = self._parameter(n)
             return
-        if n.dims == UNITS and (n.op == "add" or n.op in PRODUCTS):
+        if len(n.dims) == 1 and (n.op == "add" or n.op in PRODUCTS):
             terms = self._terms(n)
             if n.op in PRODUCTS or len(terms) > 1:
                 yield from self._lower_sum(n, terms)
@@ -85,8 +98,11 @@ class Lowering:
             yield self._lower(i)
         self._known[n] = apply(n.op, *(self._known[i] for i in n.inputs)) if n.inputs else n
 
-    def _vector(self, parameter: Node) -> Node:
-        return at("vector", self._vectors.setdefault(str(parameter.attributes[0]), len(self._vectors)))
+    def _parameter(self, parameter: Node) -> Node:
+        name = str(parameter.attributes[0])
+        if parameter.dims == SCALAR:
+            return at("scalar_parameter", self._scalars.setdefault(name, len(self._scalars)), SCALAR)
+        return at("vector", self._vectors.setdefault(name, len(self._vectors)), parameter.dims)
 
     def _terms(self, n: Node) -> list[Node]:
         """The terms of a sum; an inner sum is opened if it serves nobody else."""
@@ -94,7 +110,7 @@ class Lowering:
         while waiting:
             t = waiting.pop()
             owned = t is n or (self._uses[t] == 1 and t not in self._known)
-            if t.op == "add" and owned and t.dims == UNITS and all(i.dims == UNITS for i in t.inputs):
+            if t.op == "add" and owned and all(i.dims == n.dims for i in (t, *t.inputs)):
                 waiting.extend(reversed(t.inputs))
             else:
                 terms.append(t)
@@ -102,13 +118,14 @@ class Lowering:
 
     def _lower_sum(self, n: Node, terms: list[Node]) -> Task:
         free = [t for t in terms if t not in self._known and (len(terms) == 1 or self._uses[t] == 1)]
-        inputs = [t for t in free if t.op == "matmul" and t.inputs[1].op == "input"]
-        products = [t for t in free if t.op in PRODUCTS and t.inputs[1].op != "input" and t.dims == UNITS]
-        vectors = [t for t in terms if t.op == "parameter"]
+        fitting = [t for t in free if t.dims == n.dims]
+        inputs = [t for t in fitting if t.op == "matmul" and is_projected(t.inputs[1])]
+        products = [t for t in fitting if t.op in PRODUCTS and not is_projected(t.inputs[1])]
+        vectors = [t for t in terms if t.op == "parameter" and t.dims == n.dims]
         value: Node | None = None
         taken = Counter([*inputs, *products])
         if inputs:
-            value = self._project(inputs, vectors)
+            value = self._project(inputs, vectors, n.dims)
             taken.update(vectors)
         elif products and vectors:
             yield self._lower(vectors[0])
@@ -117,7 +134,7 @@ class Lowering:
         if products:
             for t in products:
                 yield self._lower(t.inputs[1])
-            value = self._accumulate(value, products)
+            value = self._accumulate(value, products, n.dims)
         for t in terms:
             if taken[t]:
                 taken[t] -= 1  # once only: a vector may stand twice in a sum
@@ -127,12 +144,12 @@ class Lowering:
         assert value is not None
         self._known[n] = value
 
-    def _project(self, inputs: list[Node], vectors: list[Node]) -> Node:
+    def _project(self, inputs: list[Node], vectors: list[Node], dims: Dims) -> Node:
         kernels = tuple(str(t.inputs[0].attributes[0]) for t in inputs)
-        projection = Projection(kernels, tuple(str(v.attributes[0]) for v in vectors))
-        return at("projection", self._projections.setdefault(projection, len(self._projections)))
+        projection = Projection(kernels, tuple(str(v.attributes[0]) for v in vectors), dims)
+        return at("projection", self._projections.setdefault(projection, len(self._projections)), dims)
 
-    def _accumulate(self, start: Node | None, products: list[Node]) -> Node:
+    def _accumulate(self, start: Node | None, products: list[Node], dims: Dims) -> Node:
         terms: list[str] = []
         for t in products:
             terms += [
@@ -141,7 +158,7 @@ class Lowering:
             ]
         operands = [self._known[t.inputs[1]] for t in products]
         inputs = operands if start is None else [start, *operands]
-        return node("accumulate", tuple(inputs), (int(start is not None), *terms), UNITS)
+        return node("accumulate", tuple(inputs), (int(start is not None), *terms), dims)
 
 
 def matrix_terms(accumulate: Node) -> list[tuple[str, bool, Node]]:

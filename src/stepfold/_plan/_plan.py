@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._gradient import Backward, backward
-from .._graph import SCALAR, UNITS, Node, constant, topological_order
+from .._graph import SCALAR, UNITS, Dims, Node, constant, topological_order
 from .._step import Step
 from .._transform import scalars_as_vectors
-from ._lower import Lowering, Place, Projection, at
+from ._lower import Lowering, Place, Projection, at, is_projected
 from ._residuals import residuals
-from ._stages import Arrangement, arrange
+from ._stages import Arrangement, Slots, arrange
 
 
 @dataclass(frozen=True)
@@ -30,25 +30,26 @@ class Outer:
 class Plan:
     """Everything that the compiler and `scan` must know of a step.
 
-    Kinds of places, all (rows, slots, units) unless said: `state` the states before, `new` after;
-    `projection` what left the loop; `residual` and `residual_scalar` (per-row scalars) for the backward pass;
-    `scratch` and `scalar` (per-row scalars) between stages; `vector` parameters (slots, units); `row_input`,
-    `step_input` a layer's extras; in the backward pass `cotangent` of the new states, `passed` to the states
-    before, `delta` what is multiplied with operands into matrix gradients, `operand` operands recomputed,
-    `vector_gradient` (slots, units) sums over rows and timesteps.
+    Kinds of places, each with slots of their own axes for every row unless said: `state` the states before,
+    `new` after; `projection` what left the loop; `residual` and `residual_scalar` (per-row scalars) for the
+    backward pass; `scratch` and `scalar` (per-row scalars) between stages; `vector` and `scalar_parameter`
+    parameters, the same for all rows; `row_input`, `step_input` a layer's extras; in the backward pass
+    `cotangent` of the new states, `passed` to the states before, `delta` what is multiplied with operands
+    into matrix gradients, `operand` operands recomputed, `vector_gradient` and `scalar_gradient` sums over
+    rows and timesteps. An arrangement's `slots` give the axes of all of them.
 
     The first `input_deltas` deltas belong to the input's kernels: `projection_deltas` gives each
-    projection's."""
+    projection's. A step of one axis reads scalar parameters as vectors."""
 
     step: Step
     projections: tuple[Projection, ...]
     vectors: tuple[str, ...]
+    scalars: tuple[str, ...]
     residuals: tuple[Node, ...]
-    residual_units: int
-    residual_scalars: int
     inference: Arrangement
     training: Arrangement
     backward_vectors: tuple[str, ...]
+    backward_scalars: tuple[str, ...]
     backward: Arrangement
     deltas: int
     input_deltas: int
@@ -57,6 +58,7 @@ class Plan:
     outers: tuple[Outer, ...]
     column_sums: tuple[tuple[str, int], ...]
     vector_gradients: tuple[str, ...]
+    scalar_gradients: tuple[str, ...]
     row_inputs: tuple[str, ...]
     step_inputs: tuple[str, ...]
 
@@ -68,36 +70,59 @@ class Plan:
 
 @functools.lru_cache(maxsize=256)
 def plan(step: Step) -> Plan:
-    """Make the plan of a step; the kernels read a scalar parameter as a vector of equal elements."""
+    """Make the plan of a step; where there is one axis the kernels read a scalar parameter as a vector of
+    equal elements."""
     given = step
-    if step.axes != UNITS or step.inputs:
-        raise NotImplementedError(f"{step.name}: kernels compute values with the axis units alone, as yet")
+    if step.inputs or any(len(dims) != 1 for dims in _value_dims(step)):
+        raise NotImplementedError(f"{step.name}: kernels compute vectors and scalars of a row alone, as yet")
     step, new_of = scalars_as_vectors(given)
     derived = backward(step)
     saved = residuals(step, derived)
     lowering = Lowering(_leaves(step), [*step.outputs, *saved], step.nodes)
     new = [(lowering.lower(n), Place("new", s)) for s, n in enumerate(step.outputs)]
+    slots: dict[str, list[Dims]] = {"residual": [], "residual_scalar": []}
     places: dict[Node, Place] = {}
-    units = scalars = 0
     for n in saved:
-        if n.dims == SCALAR:
-            places[n], scalars = Place("residual_scalar", scalars), scalars + 1
-        else:
-            places[n], units = Place("residual", units), units + 1
+        kind = "residual_scalar" if n.dims == SCALAR else "residual"
+        places[n] = Place(kind, len(slots[kind]))
+        slots[kind].append(n.dims)
     saving = [(lowering.lower(n), places[n]) for n in saved]
+    held = _held(step) | {kind: tuple(dims) for kind, dims in slots.items()}
+    own = held | {
+        "projection": tuple(p.dims for p in lowering.projections),
+        "vector": tuple(step.parameters[name] for name in lowering.vectors),
+        "scalar_parameter": (SCALAR,) * len(lowering.scalars),
+    }
     return Plan(
         step=step,
         projections=lowering.projections,
         vectors=lowering.vectors,
+        scalars=lowering.scalars,
         residuals=tuple(n for n in given.nodes if new_of[id(n)] in places),
-        residual_units=units,
-        residual_scalars=scalars,
-        inference=arrange(new),
-        training=arrange([*new, *saving]),
+        inference=arrange(new, own),
+        training=arrange([*new, *saving], own),
         row_inputs=tuple(step.leaves("row_input")),
         step_inputs=tuple(step.leaves("step_input")),
-        **_backward_part(step, derived, places, lowering),
+        **_backward_part(step, derived, places, lowering, held),
     )
+
+
+def _axes(step: Step) -> set[str]:
+    """The axes of the values that are computed for a row."""
+    return {axis for n in step.nodes if n.op != "parameter" and not is_projected(n) for axis in n.dims}
+
+
+def _held(step: Step) -> dict[str, tuple[Dims, ...]]:
+    """The axes of what both passes find in memory."""
+    states = tuple(UNITS for _ in step.states)
+    extras = {kind: {str(n.attributes[0]): n.dims for n in step.nodes if n.op == kind} for kind in _EXTRAS}
+    return {
+        **dict.fromkeys(("state", "new"), states),
+        **{kind: tuple(dims.values()) for kind, dims in extras.items()},
+    }
+
+
+_EXTRAS = ("row_input", "step_input")
 
 
 def _leaves(step: Step) -> dict[Node, Node]:
@@ -110,24 +135,24 @@ def _leaves(step: Step) -> dict[Node, Node]:
     }
     for n in step.nodes:
         if n.op in names:
-            known[n] = at(n.op, names[n.op].index(str(n.attributes[0])))
+            known[n] = at(n.op, names[n.op].index(str(n.attributes[0])), n.dims)
     return known
 
 
 def _backward_part(
-    step: Step, derived: Backward, places: dict[Node, Place], forward: Lowering
+    step: Step, derived: Backward, places: dict[Node, Place], forward: Lowering, held: Slots
 ) -> dict[str, Any]:
     """What the plan says of the backward pass."""
     known = _leaves(step)
     for s, n in enumerate(step.outputs):
         if n.inputs:
-            known[n] = at("new", s)
+            known[n] = at("new", s, n.dims)
     for n in step.nodes:
         if n in places and n not in known:
             known[n] = at(places[n].kind, places[n].slot, n.dims)
     for n in derived.nodes:
         if n.op == "cotangent":
-            known[n] = at("cotangent", step.states.index(str(n.attributes[0])))
+            known[n] = at("cotangent", step.states.index(str(n.attributes[0])), n.dims)
     pairs = [(name, left, right) for name, terms in derived.matrices.items() for left, right in terms]
     ends = [*derived.states, *derived.vectors.values(), *(n for _, *both in pairs for n in both)]
     # a product with the input's cotangent happens after the loop, so it does not count as a use
@@ -140,11 +165,11 @@ def _backward_part(
     def slot(n: Node, slots: dict[Node, int]) -> int:
         return slots.setdefault(n, len(slots))
 
-    ordered = sorted(pairs, key=lambda pair: pair[2].op != "input")
+    ordered = sorted(pairs, key=lambda pair: not is_projected(pair[2]))
     outers = []
     for name, left, right in ordered:
         delta = slot(lowering.lower(left), deltas)
-        if right.op == "input":
+        if is_projected(right):
             place = Place("input", 0)
         else:
             operand = lowering.lower(right)
@@ -160,25 +185,38 @@ def _backward_part(
     targets = [(n, Place("delta", k)) for n, k in deltas.items()]
     targets += [(n, Place("operand", k)) for n, k in operands.items()]
     column_sums: list[tuple[str, int]] = []
-    accumulated: list[str] = []
+    accumulated: dict[str, list[str]] = {"vector_gradient": [], "scalar_gradient": []}
     for name, n in derived.vectors.items():
         low = lowering.lower(n)
         if low in deltas:
             column_sums.append((name, deltas[low]))
         else:
-            targets.append((low, Place("vector_gradient", len(accumulated))))
-            accumulated.append(name)
+            kind = "vector_gradient" if n.dims else "scalar_gradient"
+            targets.append((low, Place(kind, len(accumulated[kind]))))
+            accumulated[kind].append(name)
     for s, passed in enumerate(derived.states):
-        value = constant(0.0, UNITS) if passed is None else lowering.lower(passed)
+        value = constant(0.0, held["state"][s]) if passed is None else lowering.lower(passed)
         targets.append((value, Place("passed", s)))
+    slots: Slots = {
+        **held,
+        **dict.fromkeys(("cotangent", "passed"), held["state"]),
+        "vector": tuple(step.parameters[name] for name in lowering.vectors),
+        "scalar_parameter": (SCALAR,) * len(lowering.scalars),
+        "delta": tuple(n.dims for n in deltas),
+        "operand": tuple(n.dims for n in operands),
+        "vector_gradient": tuple(step.parameters[name] for name in accumulated["vector_gradient"]),
+        "scalar_gradient": (SCALAR,) * len(accumulated["scalar_gradient"]),
+    }
     return {
         "backward_vectors": lowering.vectors,
-        "backward": arrange(targets),
+        "backward_scalars": lowering.scalars,
+        "backward": arrange(targets, slots),
         "deltas": len(deltas),
         "input_deltas": len(set(by_kernel.values())),
         "projection_deltas": tuple(by_kernel.get(p.kernels[0]) for p in forward.projections),
         "operands": len(operands),
         "outers": tuple(outers),
         "column_sums": tuple(column_sums),
-        "vector_gradients": tuple(accumulated),
+        "vector_gradients": tuple(accumulated["vector_gradient"]),
+        "scalar_gradients": tuple(accumulated["scalar_gradient"]),
     }

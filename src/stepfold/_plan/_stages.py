@@ -1,30 +1,36 @@
-"""From plan nodes to stages: what can be computed in one walk over the units, and what must wait for a whole
+"""From plan nodes to stages: what can be computed in one walk over an axis, and what must wait for a whole
 row.
 
 A product needs its whole operand row, a reduction gives its scalar at the end of a row: each begins a new
-stage, and so does the operation after very many. A stage is one walk over blocks of units (products into
-accumulators, then elementwise operations), followed by operations on per-row scalars."""
+level, and so does the operation after very many. A stage is one walk over blocks of one axis (products into
+accumulators, then elementwise operations), followed by operations on per-row scalars. A level has a stage for
+each axis, one after the other, and behind them, where there are several, one for the scalars that need more
+than one of them."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .._graph import SCALAR, Node, topological_order
+from .._graph import SCALAR, UNITS, Dims, Node, topological_order
 from .._ops import REDUCTIONS, TABLE
 from ._lower import Place, matrix_terms, place_of
 from ._trampoline import Task, run
 
-_ACCUMULATING = "vector_gradient"
+_ACCUMULATING = ("vector_gradient", "scalar_gradient")
 _RECOMPUTE = 4  # recomputing up to so many operations takes less time than a store and a load
 _LONGEST = 1024  # operations in a stage: LLVM's time grows with the square of the length of a basic block
 _TRANSCENDENTAL = 8  # one that is not recomputed is a polynomial, and counts as so many
 
 
+Slots = Mapping[str, tuple[Dims, ...]]
+"""For each kind of place the axes of the values in its slots."""
+
+
 @dataclass
 class Stage:
-    """`products`: accumulators; `body`: elementwise nodes in order; `stores`: what is written; `reductions`:
+    """One walk over the axis of `dims` (none: only scalars). `products`: accumulators; `body`: elementwise nodes in order; `stores`: what is written; `reductions`:
     sums and maxima over the row; then, once a row, `scalars` in order and `scalar_stores`."""
 
     products: list[Node] = field(default_factory=list)
@@ -33,53 +39,89 @@ class Stage:
     reductions: list[Node] = field(default_factory=list)
     scalars: list[Node] = field(default_factory=list)
     scalar_stores: list[tuple[Node, Place]] = field(default_factory=list)
+    dims: Dims = UNITS
 
 
 @dataclass
 class Arrangement:
-    """The stages in order, and how many slots of scratch memory they need a row:
-    `scratch` of units, `scalars` of per-row scalars; `homes` says where each stored node lies."""
+    """The stages in order; `homes` says where each stored node lies; `slots` the axes of all kinds of places,
+    among them `scratch` memory and that of per-row scalars, `scalar`."""
 
     stages: list[Stage]
-    scratch: int
-    scalars: int
     homes: dict[Node, Place]
+    slots: Slots
 
 
-def arrange(targets: Sequence[tuple[Node, Place]]) -> Arrangement:
-    """Return the stages that compute each target node and store it at its place."""
-    return _Arranging(targets).result()
+def arrange(targets: Sequence[tuple[Node, Place]], slots: Slots) -> Arrangement:
+    """Return the stages that compute each target node and store it at its place; `slots` of the kinds of
+    places that there are already."""
+    return _Arranging(targets).result(slots)
+
+
+Key = tuple[int, Dims]
+"""A stage: its level and its axes."""
 
 
 class _Arranging:
     def __init__(self, targets: Sequence[tuple[Node, Place]]) -> None:
         self._targets = targets
         self._level: dict[Node, int] = {}
+        self._walk: dict[Node, Dims] = {}
         self._length: Counter[int] = Counter()
         self._static: set[Node] = set()
         self._cost: dict[Node, int] = {}
-        for n in topological_order(n for n, _ in targets):
+        nodes = topological_order(n for n, _ in targets)
+        self._order = list(dict.fromkeys(n.dims for n in nodes if n.dims)) or [UNITS]
+        for n in nodes:
             self._note(n)
-        count = 1 + max(self._level.values(), default=0)
-        self._stages = [Stage() for _ in range(count)]
-        self._present: list[set[Node]] = [set() for _ in range(count)]
+        self._stages: dict[Key, Stage] = {}
+        # what a stage's walk can name, and what its operations on scalars can
+        self._present: dict[Key, set[Node]] = defaultdict(set)
+        self._ready: dict[Key, set[Node]] = defaultdict(set)
         self._homes: dict[Node, Place] = {}
-        self._scratch = self._scalars = 0
+        self._scratch: list[Dims] = []
+        self._scalars: list[Dims] = []
 
-    def result(self) -> Arrangement:
+    def result(self, slots: Slots) -> Arrangement:
+        if len(self._order) == 1:
+            for level in range(1 + max(self._level.values(), default=0)):
+                self._stage((level, self._order[0]))
         for n, place in self._targets:
-            if place.kind != _ACCUMULATING and n.op != "place":
+            if place.kind not in _ACCUMULATING and n.op != "place":
                 self._homes.setdefault(n, place)
         for n, place in self._targets:
             run(self._store(n, place))
-        return Arrangement(self._stages, self._scratch, self._scalars, self._homes)
+        order = {dims: k for k, dims in enumerate([*self._order, SCALAR])}
+        stages = [self._stages[key] for key in sorted(self._stages, key=lambda key: (key[0], order[key[1]]))]
+        own = {"scratch": tuple(self._scratch), "scalar": tuple(self._scalars)}
+        return Arrangement(stages, self._homes, {**slots, **own})
+
+    def _stage(self, key: Key) -> Stage:
+        return self._stages.setdefault(key, Stage(dims=key[1]))
+
+    def _key(self, n: Node) -> Key:
+        """The stage in which a node is computed first."""
+        return self._level[n], self._walk[n]
+
+    def _walk_of(self, n: Node) -> Dims:
+        """The axes of the stage that computes a node of a known level."""
+        if n.dims != SCALAR:
+            return n.dims
+        if n.op in REDUCTIONS:
+            return n.inputs[0].dims
+        if len(self._order) == 1:
+            return self._order[0]
+        computed = (i for i in n.inputs if i.inputs and i not in self._static)
+        here = {self._walk[i] for i in computed if self._level[i] == self._level[n]}
+        return here.pop() if len(here) == 1 else SCALAR
 
     def _note(self, n: Node) -> None:
         """Find the first stage in which a node can be computed, and what recomputing it in a later one would
         cost."""
         if not n.inputs:
             self._level[n], self._cost[n] = 0, 0
-            if n.op in ("constant", "size"):
+            self._walk[n] = self._walk_of(n)
+            if n.op in ("constant", "size") or (n.op == "place" and n.attributes[0] == "scalar_parameter"):
                 self._static.add(n)
             return
         level = 0
@@ -92,6 +134,7 @@ class _Arranging:
                 level += 1
             self._length[level] += _TRANSCENDENTAL if TABLE[n.op].save else 1
         self._level[n] = level
+        self._walk[n] = self._walk_of(n)
         if n.op in TABLE and n.op not in REDUCTIONS and all(i in self._static for i in n.inputs):
             self._static.add(n)
         recomputable = (
@@ -104,67 +147,64 @@ class _Arranging:
 
     def _store(self, n: Node, place: Place) -> Task:
         """Compute a node in its own stage and write it to a place."""
-        stage = self._level[n]
+        key = self._key(n)
         if n.dims == SCALAR:
-            yield self._scalar(n, stage)
-            self._stages[stage].scalar_stores.append((n, place))
+            yield self._scalar(n, key)
+            self._stage(key).scalar_stores.append((n, place))
         else:
-            yield self._use(n, stage)
-            self._stages[stage].stores.append((n, place))
+            yield self._use(n, key)
+            self._stage(key).stores.append((n, place))
 
     def _home(self, n: Node) -> Task:
         """See to it that a node's value is stored where later stages find it."""
         if n.op == "place" or n in self._homes:
             return
-        if n.dims == SCALAR:
-            self._homes[n] = Place("scalar", self._scalars)
-            self._scalars += 1
-        else:
-            self._homes[n] = Place("scratch", self._scratch)
-            self._scratch += 1
+        kind, slots = ("scalar", self._scalars) if n.dims == SCALAR else ("scratch", self._scratch)
+        self._homes[n] = Place(kind, len(slots))
+        slots.append(n.dims)
         yield self._store(n, self._homes[n])
 
-    def _use(self, n: Node, stage: int) -> Task:
-        """See to it that the walk over units of this stage can name this value."""
-        if not n.inputs or n in self._present[stage]:
+    def _use(self, n: Node, key: Key) -> Task:
+        """See to it that the walk of this stage can name this value."""
+        if not n.inputs or n in self._present[key]:
             return
         if n in self._static or n.boolean:
-            yield self._compute(n, stage)
+            yield self._compute(n, key)
         elif n.dims == SCALAR:
             yield self._home(n)
-        elif self._level[n] == stage or (self._cost[n] <= _RECOMPUTE and n not in self._homes):
-            yield self._compute(n, stage)
+        elif self._level[n] == key[0] or (self._cost[n] <= _RECOMPUTE and n not in self._homes):
+            yield self._compute(n, key)
         else:
             yield self._home(n)
 
-    def _compute(self, n: Node, stage: int) -> Task:
-        self._present[stage].add(n)
+    def _compute(self, n: Node, key: Key) -> Task:
+        self._present[key].add(n)
         if n.op == "accumulate":
             for _, _, operand in matrix_terms(n):
                 yield self._home(operand)
             if n.attributes[0]:
-                yield self._use(n.inputs[0], stage)
-            self._stages[stage].products.append(n)
+                yield self._use(n.inputs[0], key)
+            self._stage(key).products.append(n)
             return
         for i in n.inputs:
-            yield self._use(i, stage)
-        self._stages[stage].body.append(n)
+            yield self._use(i, key)
+        self._stage(key).body.append(n)
 
-    def _scalar(self, n: Node, stage: int) -> Task:
+    def _scalar(self, n: Node, key: Key) -> Task:
         """See to it that a per-row scalar is computed at the end of this stage."""
-        if not n.inputs or n in self._present[stage]:
+        if not n.inputs or n in self._ready[key]:
             return
-        if self._level[n] < stage and n not in self._static and not n.boolean:
+        if self._key(n) != key and n not in self._static and not n.boolean:
             yield self._home(n)
             return
-        self._present[stage].add(n)
+        self._ready[key].add(n)
         if n.op in REDUCTIONS:
-            yield self._use(n.inputs[0], stage)
-            self._stages[stage].reductions.append(n)
+            yield self._use(n.inputs[0], key)
+            self._stage(key).reductions.append(n)
             return
         for i in n.inputs:
-            yield self._scalar(i, stage)
-        self._stages[stage].scalars.append(n)
+            yield self._scalar(i, key)
+        self._stage(key).scalars.append(n)
 
 
 def operand_place(arrangement: Arrangement, operand: Node) -> Place:
