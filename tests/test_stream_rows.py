@@ -140,7 +140,7 @@ def test_memory_follows_the_rows_that_are_there() -> None:
     stream.set_state_of(kept, [np.array([[1, 2, 3], [4, 5, 6]])])
     stream.leave(np.setdiff1d(stream.rows, kept))
     assert stream._rows.capacity <= 16
-    assert len(stream._many().states) == stream._rows.capacity
+    assert len(stream._many().states[0]) == stream._rows.capacity
     np.testing.assert_array_equal(stream.state[0], [[1, 2, 3], [4, 5, 6]])
     for _ in range(3000):  # rows that come and go leave nothing behind
         stream.leave(stream.join(3))

@@ -41,7 +41,8 @@ RESIDUALS = {
 def test_residuals(name: str) -> None:
     made = of(name)
     assert sorted(n.op for n in made.residuals) == RESIDUALS[name]
-    assert (made.residual_units, made.residual_scalars) == (len(RESIDUALS[name]), 0)
+    slots = made.training.slots
+    assert (len(slots["residual"]), len(slots["residual_scalar"])) == (len(RESIDUALS[name]), 0)
 
 
 def test_the_residuals_of_the_lstm_are_its_gates_its_candidate_and_tanh_of_c() -> None:
@@ -56,9 +57,10 @@ def test_the_residuals_of_the_lstm_are_its_gates_its_candidate_and_tanh_of_c() -
 
 def test_per_row_scalars_of_layer_norm_are_scalar_residuals() -> None:
     made = of("layer_norm_lstm")
-    assert made.residual_scalars == sum(n.dims == SCALAR for n in made.residuals) > 0
+    scalars = len(made.training.slots["residual_scalar"])
+    assert scalars == sum(n.dims == SCALAR for n in made.residuals) > 0
     # a centred row, its deviation and the gate for each of four gates, and tanh of the normalised carry
-    assert made.residual_units == 9
+    assert len(made.training.slots["residual"]) == 9
 
 
 # ---- enough, and not too much ------------------------------------------------------------------------
@@ -205,7 +207,7 @@ def test_stages(name: str, forward: int, back: int) -> None:
 def test_all_gates_of_one_operand_are_one_walk() -> None:
     (stage,) = of("lstm").inference.stages
     assert len(stage.products) == 4
-    assert of("lstm").inference.scratch == 0
+    assert of("lstm").inference.slots["scratch"] == ()
 
 
 def test_deltas_of_the_input_come_first_and_vectors_are_sums_of_deltas() -> None:

@@ -144,7 +144,7 @@ def test_those_of_another_call_are_refused() -> None:
 def test_those_of_other_vectors_are_refused() -> None:
     made = some()
     narrow, wide = ready(made.step, UNITS, on=PLAINEST), ready(made.step, UNITS)
-    if narrow.layout.shape.lanes == wide.layout.shape.lanes:
+    if narrow.layout.sizes.lanes == wide.layout.sizes.lanes:
         pytest.skip("this machine has no wider vectors")
     _, residuals = made.forward(narrow, OWN, training=True)
     assert residuals is not None

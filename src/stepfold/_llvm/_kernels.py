@@ -102,7 +102,7 @@ def _forward(w: Writer, arrangement: Arrangement, ranks: Ranks | None = None) ->
                 "state": (w.at(w.a["states"], before, layout.state_row), layout.state_row),
                 "new": (w.at(w.a["states"], after, layout.state_row), layout.state_row),
                 **_residuals(w, n),
-                **w.parameters(writer.offsets),
+                "vector": (w.a["vectors"], 0),
                 **_extras(w, n),
             }
             frame = Frame(rows, here, w.a["panels"], inside, projection_row)
@@ -159,8 +159,8 @@ def backward_kernel(layout: Layout) -> Kernel:
                 "passed": (passed, layout.state_row),
                 "delta": (w.at(w.a["deltas"], f.sub(n, first), layout.delta_row), layout.delta_row),
                 "operand": (w.at(w.a["operands"], f.sub(n, first), layout.operand_row), layout.operand_row),
-                **w.parameters(writer.offsets),
-                **_sums(w),
+                "vector": (w.a["vectors"], 0),
+                "vector_gradient": (w.a["vector_gradients"], 0),
                 **_extras(w, n),
             }
             writer.write(Frame(rows, here, w.a["panels"], inside))
@@ -191,14 +191,6 @@ def _residuals(w: Writer, n: Value) -> dict[str, tuple[Value, int]]:
     base = w.at(w.a["residuals"], n, layout.residual_row)
     scalars = w.f.offset(base, layout.forward.row("residual"), w.v.element)
     return {"residual": (base, layout.residual_row), "residual_scalar": (scalars, layout.residual_row)}
-
-
-def _sums(w: Writer) -> dict[str, tuple[Value, int]]:
-    vectors, begin = w.a["vector_gradients"], w.layout.backward.row("vector_gradient")
-    found = {"vector_gradient": (vectors, 0)}
-    if w.plan.scalar_gradients:
-        found["scalar_gradient"] = (w.f.offset(vectors, begin, w.v.element), 0)
-    return found
 
 
 def _extras(w: Writer, n: Value) -> dict[str, tuple[Value, int]]:

@@ -158,6 +158,11 @@ class Layout:
         return max(1, _CHUNK_ROWS // max(1, rows))
 
     @property
+    def most_blocks(self) -> int:
+        """Into how many parts the work on a row can be cut, at most."""
+        return max(self.sizes.blocks(axis) for axis, _ in self.sizes.axes)
+
+    @property
     def divisible(self) -> bool:
         """Whether cooperative threads may share a row: nothing is summed over an axis but in products."""
         return not any(stage.reductions or stage.scalars for stage in self.plan.inference.stages)
@@ -174,12 +179,11 @@ class Layout:
         """Where in one thread's sums of gradients those begin that the kernels' words name; those of the
         input's kernels come last, for their number depends on the features."""
         vectors = self.recurrent_size + self.whole(self._deltas[d] for _, d in self.plan.column_sums)
-        scalars = vectors + self.backward.row("vector_gradient")
         return {
             "recurrent_gradients": 0,
             "column_gradients": self.recurrent_size,
             "vector_gradients": vectors,
-            "kernel_gradients": scalars + self.backward.row("scalar_gradient"),
+            "kernel_gradients": vectors + self.backward.row("vector_gradient"),
         }
 
     def whole(self, slots: Iterable[Dims]) -> int:
@@ -221,6 +225,7 @@ class Layout:
 def layout_for(
     plan: Plan, units: int, bits: int, target: Target, sizes: Iterable[tuple[str, int]] = ()
 ) -> Layout:
-    """The layout of a plan on a target; `sizes`: those of other axes than the units."""
-    axes = tuple(sorted({"units": units, **dict(sizes)}.items()))
+    """The layout of a plan on a target; `sizes`: those of other axes than the units. ValueError if one of the
+    step's axes has no size, or one that has none is not its own."""
+    axes = tuple(plan.step.sizes(units, **dict(sizes)).items())
     return Layout(plan, Sizes(axes, target.lanes(bits), target.registers), bits, target.architecture)

@@ -16,8 +16,7 @@ from ._tiles import Walk, product, tile_rows, tile_shape
 from ._vectors import Vectors
 
 _LONG_BODY = 64  # operations
-_SHARED_BY_ROWS = ("vector", "scalar_parameter", "vector_gradient", "scalar_gradient")
-_SUMS = ("vector_gradient", "scalar_gradient")
+_SHARED_BY_ROWS = ("vector", "vector_gradient")
 
 
 @dataclass
@@ -213,7 +212,7 @@ class StageWriter:
         def store(n: Node) -> None:
             for place in places.pop(n, ()):
                 address, result = memory.address(place, at), value(n)
-                if place.kind in _SUMS:
+                if place.kind == "vector_gradient":
                     result = v.add(v.load(address), result)
                 v.store(result, address)
 
@@ -277,11 +276,7 @@ class StageWriter:
                 values[id(n)] = lower(v, *(value(i) for i in n.inputs))
             for n, place in stage.scalar_stores:
                 first = f.emit(v.element, f"extractelement {value(n)}, i64 0")
-                address = memory.address(place, 0)
-                if place.kind in _SUMS:
-                    old = f.load(v.element, address, v.bits // 8)
-                    first = f.emit(v.element, f"fadd {old}, {first.name}")
-                f.store(first, address, v.bits // 8)
+                f.store(first, memory.address(place, 0), v.bits // 8)
 
 
 class _Rows:

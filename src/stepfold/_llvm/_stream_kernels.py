@@ -74,7 +74,7 @@ def _step(
     here = bases | {
         "state": (w.a["before"], layout.state_row),
         "new": (w.a["after"], layout.state_row),
-        **w.parameters(writer.offsets),
+        "vector": (w.a["vectors"], 0),
     }
     frame = Frame(
         rows, here, w.a["panels"], w.inside(),

@@ -8,7 +8,6 @@ from ._cooperative import Ranks
 from ._layout import INPUT_BLOCKS, Kernel, Layout
 from ._panels import Panel
 from ._signature import Signature
-from ._sizes import Offsets
 from ._stage import StageWriter
 from ._text import Function, Integer, Module, Value
 from ._tiles import Walk, outer, product, store_some, tile_rows
@@ -60,14 +59,6 @@ class Writer:
 
         axes = [axis for axis, _ in self.sizes.axes]
         return {axis: table(f"inside{k}" if k else "inside", axis) for k, axis in enumerate(axes)}
-
-    def parameters(self, offsets: Offsets) -> dict[str, tuple[Value, int]]:
-        """Where the parameters lie that are the same for all rows."""
-        found = {"vector": (self.a["vectors"], 0)}
-        if offsets.row("scalar_parameter"):
-            scalars = self.f.offset(self.a["vectors"], offsets.row("vector"), self.v.element)
-            found["scalar_parameter"] = (scalars, 0)
-        return found
 
     def scratch(
         self, writer: StageWriter, rows: Integer, ranks: Ranks | None = None

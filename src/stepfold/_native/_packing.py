@@ -43,7 +43,7 @@ def forward_sizes(layout: Layout, kernel: Kernel, sources: Sources) -> dict[str,
     return {
         "panels": kernel.panel_size,
         **{panel: _width(columns) * layout.projection_row for panel, columns in sources.items()},
-        "vectors": layout.forward.row("vector") + layout.forward.row("scalar_parameter"),
+        "vectors": layout.forward.row("vector"),
         "input_bias": layout.projection_row,
     }
 
@@ -55,7 +55,7 @@ def backward_sizes(layout: Layout, kernel: Kernel, sources: Sources) -> dict[str
     return {
         "panels": kernel.panel_size,
         **{panel: -(-_width(columns) // wide) * row for panel, columns in sources.items()},
-        "vectors": layout.backward.row("vector") + layout.backward.row("scalar_parameter"),
+        "vectors": layout.backward.row("vector"),
     }
 
 
@@ -105,7 +105,7 @@ class Packing:
         """What packs weights into the arrays of `forward_sizes`."""
         plan, sizes = layout.plan, layout.sizes
         yield from self._panels(layout, kernel, params)
-        yield from self._vectors(layout, plan.vectors, plan.scalars, params)
+        yield from self._vectors(layout, plan.vectors, params)
         wide = layout.projection_blocks[1] * sizes.lanes
         features = max(columns.stop for columns in sources.values())
         begins = [layout.forward.of(Place("projection", k)) for k in range(len(plan.projections))]
@@ -133,7 +133,7 @@ class Packing:
         """What packs weights into the arrays of `backward_sizes`."""
         plan = layout.plan
         yield from self._panels(layout, kernel, params)
-        yield from self._vectors(layout, plan.backward_vectors, plan.backward_scalars, params)
+        yield from self._vectors(layout, plan.backward_vectors, params)
         terms = [(name, _rows_of(layout, name)) for name in _input_matrices(layout)]
         rows = sum(size for _, size in terms)
         wide = INPUT_BLOCKS * layout.sizes.lanes
@@ -173,11 +173,8 @@ class Packing:
 
     # ---- both -----------------------------------------------------------------------------------------
 
-    def _vectors(
-        self, layout: Layout, names: Sequence[str], scalars: Sequence[str], params: Pieces
-    ) -> Iterator[Copy]:
-        """Vectors one behind the other, each in whole vectors, then scalars; padding is 1, so that nothing is
-        divided by zero there."""
+    def _vectors(self, layout: Layout, names: Sequence[str], params: Pieces) -> Iterator[Copy]:
+        """Vectors one behind the other, each padded with 1, so that nothing is divided by zero there."""
         vectors, begin = self.arrays["vectors"].form, 0
         for name in names:
             dims = layout.plan.step.parameters[name]
@@ -186,9 +183,6 @@ class Packing:
             for of, piece in self.pieces(params, name, (size,)):
                 yield Copy("vectors", vector[:size], of, piece)
             yield Copy("vectors", vector[size:], *self.constant(1, (padded - size,)))
-        for k, name in enumerate(scalars):
-            for of, piece in self.pieces(params, name, ()):
-                yield Copy("vectors", vectors[begin + k :][:1].reshape(()), of, piece)
 
     def _panels(self, layout: Layout, kernel: Kernel, params: Pieces) -> Iterator[Copy]:
         """Recurrent matrices as panels [groups][parts · length][terms][blocks · lanes], zeros where an axis
@@ -229,9 +223,6 @@ def _sums_of(layout: Layout, features: int, sums: Array) -> Iterator[tuple[str, 
     for k, name in enumerate(plan.vector_gradients):
         begin = begins["vector_gradients"] + layout.backward.of(Place("vector_gradient", k))
         yield name, sums[begin : begin + sizes.count(plan.step.parameters[name])]
-    for k, name in enumerate(plan.scalar_gradients):
-        begin = begins["vector_gradients"] + layout.backward.row("vector_gradient") + k
-        yield name, sums[begin : begin + 1].reshape(())
 
 
 def _across(to: str, target: Array, of: str, matrix: Array, first: int) -> Iterator[Copy]:

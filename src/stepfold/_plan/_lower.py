@@ -14,6 +14,10 @@ from .._ops import PRODUCTS, apply
 from ._trampoline import Task, run
 
 
+ONE: Dims = ("1",)
+"""The axes of a vector of one element."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a value lies: a kind of memory, and the slot in it (see `Plan` for the kinds)."""
@@ -57,7 +61,6 @@ class Lowering:
     def __init__(self, known: dict[Node, Node], results: Iterable[Node], nodes: Iterable[Node]) -> None:
         self._known = dict(known)
         self._vectors: dict[str, int] = {}
-        self._scalars: dict[str, int] = {}
         self._projections: dict[Projection, int] = {}
         self._uses = Counter(i for n in nodes for i in n.inputs)
         self._uses.update(results)
@@ -66,11 +69,6 @@ class Lowering:
     def vectors(self) -> tuple[str, ...]:
         """The vector parameters that the loop reads, in the order of their slots."""
         return tuple(self._vectors)
-
-    @property
-    def scalars(self) -> tuple[str, ...]:
-        """The scalar parameters that the loop reads, in the order of their slots."""
-        return tuple(self._scalars)
 
     @property
     def projections(self) -> tuple[Projection, ...]:
@@ -96,13 +94,16 @@ class Lowering:
                 return
         for i in n.inputs:
             yield self._lower(i)
+        if n.op == "sum" and n.inputs[0].dims == ONE and self._known[n.inputs[0]].op == "place":
+            # the one element is read from memory as a scalar
+            place = place_of(self._known[n.inputs[0]])
+            self._known[n] = at(place.kind, place.slot, SCALAR)
+            return
         self._known[n] = apply(n.op, *(self._known[i] for i in n.inputs)) if n.inputs else n
 
     def _parameter(self, parameter: Node) -> Node:
-        name = str(parameter.attributes[0])
-        if parameter.dims == SCALAR:
-            return at("scalar_parameter", self._scalars.setdefault(name, len(self._scalars)), SCALAR)
-        return at("vector", self._vectors.setdefault(name, len(self._vectors)), parameter.dims)
+        slot = self._vectors.setdefault(str(parameter.attributes[0]), len(self._vectors))
+        return at("vector", slot, parameter.dims)
 
     def _terms(self, n: Node) -> list[Node]:
         """The terms of a sum; an inner sum is opened if it serves nobody else."""

@@ -32,24 +32,22 @@ class Plan:
 
     Kinds of places, each with slots of their own axes for every row unless said: `state` the states before,
     `new` after; `projection` what left the loop; `residual` and `residual_scalar` (per-row scalars) for the
-    backward pass; `scratch` and `scalar` (per-row scalars) between stages; `vector` and `scalar_parameter`
-    parameters, the same for all rows; `row_input`, `step_input` a layer's extras; in the backward pass
+    backward pass; `scratch` and `scalar` (per-row scalars) between stages; `vector` parameters, the
+    same for all rows; `row_input`, `step_input` a layer's extras; in the backward pass
     `cotangent` of the new states, `passed` to the states before, `delta` what is multiplied with operands
-    into matrix gradients, `operand` operands recomputed, `vector_gradient` and `scalar_gradient` sums over
-    rows and timesteps. An arrangement's `slots` give the axes of all of them.
+    into matrix gradients, `operand` operands recomputed, `vector_gradient` sums over rows and
+    timesteps. An arrangement's `slots` give the axes of all of them.
 
     The first `input_deltas` deltas belong to the input's kernels: `projection_deltas` gives each
-    projection's. A step of one axis reads scalar parameters as vectors."""
+    projection's."""
 
     step: Step
     projections: tuple[Projection, ...]
     vectors: tuple[str, ...]
-    scalars: tuple[str, ...]
     residuals: tuple[Node, ...]
     inference: Arrangement
     training: Arrangement
     backward_vectors: tuple[str, ...]
-    backward_scalars: tuple[str, ...]
     backward: Arrangement
     deltas: int
     input_deltas: int
@@ -58,7 +56,6 @@ class Plan:
     outers: tuple[Outer, ...]
     column_sums: tuple[tuple[str, int], ...]
     vector_gradients: tuple[str, ...]
-    scalar_gradients: tuple[str, ...]
     row_inputs: tuple[str, ...]
     step_inputs: tuple[str, ...]
 
@@ -70,8 +67,9 @@ class Plan:
 
 @functools.lru_cache(maxsize=256)
 def plan(step: Step) -> Plan:
-    """Make the plan of a step; where there is one axis the kernels read a scalar parameter as a vector of
-    equal elements."""
+    """Make the plan of a step; the kernels read a scalar parameter as a vector of equal elements.
+
+    NotImplementedError for what no kernel computes."""
     given = step
     if step.inputs or any(len(dims) != 1 for dims in _value_dims(step)):
         raise NotImplementedError(f"{step.name}: kernels compute vectors and scalars of a row alone, as yet")
@@ -91,13 +89,11 @@ def plan(step: Step) -> Plan:
     own = held | {
         "projection": tuple(p.dims for p in lowering.projections),
         "vector": tuple(step.parameters[name] for name in lowering.vectors),
-        "scalar_parameter": (SCALAR,) * len(lowering.scalars),
     }
     return Plan(
         step=step,
         projections=lowering.projections,
         vectors=lowering.vectors,
-        scalars=lowering.scalars,
         residuals=tuple(n for n in given.nodes if new_of[id(n)] in places),
         inference=arrange(new, own),
         training=arrange([*new, *saving], own),
@@ -107,14 +103,14 @@ def plan(step: Step) -> Plan:
     )
 
 
-def _axes(step: Step) -> set[str]:
-    """The axes of the values that are computed for a row."""
-    return {axis for n in step.nodes if n.op != "parameter" and not is_projected(n) for axis in n.dims}
+def _value_dims(step: Step) -> list[Dims]:
+    """The axes of the step's values that are not scalars."""
+    return [n.dims for n in step.nodes if n.dims and n.op != "parameter" and not is_projected(n)]
 
 
 def _held(step: Step) -> dict[str, tuple[Dims, ...]]:
     """The axes of what both passes find in memory."""
-    states = tuple(UNITS for _ in step.states)
+    states = tuple(map(step.dims_of, step.states))
     extras = {kind: {str(n.attributes[0]): n.dims for n in step.nodes if n.op == kind} for kind in _EXTRAS}
     return {
         **dict.fromkeys(("state", "new"), states),
@@ -185,15 +181,14 @@ def _backward_part(
     targets = [(n, Place("delta", k)) for n, k in deltas.items()]
     targets += [(n, Place("operand", k)) for n, k in operands.items()]
     column_sums: list[tuple[str, int]] = []
-    accumulated: dict[str, list[str]] = {"vector_gradient": [], "scalar_gradient": []}
+    accumulated: list[str] = []
     for name, n in derived.vectors.items():
         low = lowering.lower(n)
         if low in deltas:
             column_sums.append((name, deltas[low]))
         else:
-            kind = "vector_gradient" if n.dims else "scalar_gradient"
-            targets.append((low, Place(kind, len(accumulated[kind]))))
-            accumulated[kind].append(name)
+            targets.append((low, Place("vector_gradient", len(accumulated))))
+            accumulated.append(name)
     for s, passed in enumerate(derived.states):
         value = constant(0.0, held["state"][s]) if passed is None else lowering.lower(passed)
         targets.append((value, Place("passed", s)))
@@ -201,15 +196,12 @@ def _backward_part(
         **held,
         **dict.fromkeys(("cotangent", "passed"), held["state"]),
         "vector": tuple(step.parameters[name] for name in lowering.vectors),
-        "scalar_parameter": (SCALAR,) * len(lowering.scalars),
         "delta": tuple(n.dims for n in deltas),
         "operand": tuple(n.dims for n in operands),
-        "vector_gradient": tuple(step.parameters[name] for name in accumulated["vector_gradient"]),
-        "scalar_gradient": (SCALAR,) * len(accumulated["scalar_gradient"]),
+        "vector_gradient": tuple(step.parameters[name] for name in accumulated),
     }
     return {
         "backward_vectors": lowering.vectors,
-        "backward_scalars": lowering.scalars,
         "backward": arrange(targets, slots),
         "deltas": len(deltas),
         "input_deltas": len(set(by_kernel.values())),
@@ -217,6 +209,5 @@ def _backward_part(
         "operands": len(operands),
         "outers": tuple(outers),
         "column_sums": tuple(column_sums),
-        "vector_gradients": tuple(accumulated["vector_gradient"]),
-        "scalar_gradients": tuple(accumulated["scalar_gradient"]),
+        "vector_gradients": tuple(accumulated),
     }

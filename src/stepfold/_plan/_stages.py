@@ -18,7 +18,7 @@ from .._ops import REDUCTIONS, TABLE
 from ._lower import Place, matrix_terms, place_of
 from ._trampoline import Task, run
 
-_ACCUMULATING = ("vector_gradient", "scalar_gradient")
+_ACCUMULATING = "vector_gradient"
 _RECOMPUTE = 4  # recomputing up to so many operations takes less time than a store and a load
 _LONGEST = 1024  # operations in a stage: LLVM's time grows with the square of the length of a basic block
 _TRANSCENDENTAL = 8  # one that is not recomputed is a polynomial, and counts as so many
@@ -87,7 +87,7 @@ class _Arranging:
             for level in range(1 + max(self._level.values(), default=0)):
                 self._stage((level, self._order[0]))
         for n, place in self._targets:
-            if place.kind not in _ACCUMULATING and n.op != "place":
+            if place.kind != _ACCUMULATING and n.op != "place":
                 self._homes.setdefault(n, place)
         for n, place in self._targets:
             run(self._store(n, place))
@@ -121,7 +121,7 @@ class _Arranging:
         if not n.inputs:
             self._level[n], self._cost[n] = 0, 0
             self._walk[n] = self._walk_of(n)
-            if n.op in ("constant", "size") or (n.op == "place" and n.attributes[0] == "scalar_parameter"):
+            if n.op in ("constant", "size") or (n.op == "place" and n.attributes[0] == "vector" and not n.dims):
                 self._static.add(n)
             return
         level = 0

@@ -9,11 +9,11 @@ NumPy."""
 from ._api import Gradients, Run, record, scan
 from ._backward import BackwardKey, Wanted
 from ._call import Call
-from ._checks import checked_params
+from ._checks import checked_params, checked_sizes
 from ._engine import Engine, engine_for
 from ._forward import ForwardKey
 from ._programs import programs
-from ._recipe import Part, Parts, Recipe
+from ._recipe import Part, Parts, Recipe, other_sizes
 from ._residuals import residuals_size
 from ._run import (
     Operand,
@@ -45,10 +45,12 @@ __all__ = [
     "backward_program",
     "backward_results",
     "checked_params",
+    "checked_sizes",
     "engine_for",
     "error_of",
     "forward_operands",
     "forward_program",
+    "other_sizes",
     "programs",
     "record",
     "residuals_size",

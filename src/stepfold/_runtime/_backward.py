@@ -93,7 +93,7 @@ class _Backward:
         self.most_steps = min(self.rows * self.limit, shape.steps)
         gathers = recipe.masked and recipe.padding == "repeat" and self.output_gradient is not None
         self.row_stride = 1 if recipe.time_major or recipe.active == "packed" else shape.time
-        size = shape.steps * engine.units * engine.itemsize
+        size = shape.steps * engine.layout.output * engine.itemsize
         self.gathered = r.workspace(size) if gathers else None
         self.by_token = recipe.tokens and bool(engine.plan.input_deltas)
 
@@ -187,11 +187,12 @@ class _Backward:
 
     def _rows_of(self, states: Argument, number: int) -> dict[str, Given]:
         layout = self.engine.layout
+        begin, width = layout.states[number]
         return {
-            "width": self.engine.units,
+            "width": width,
             "state_row": layout.state_row,
             "group": self.groups.header,
-            "states": states + number * layout.shape.padded * self.engine.itemsize,
+            "states": states + begin * self.engine.itemsize,
         }
 
     def _group(self, each: Launches, packed: dict[str, Argument], sums: Argument) -> None:
@@ -209,10 +210,10 @@ class _Backward:
         )
         if self.gathered is not None:
             start = self.initial_gradients[0]
-            spare = self.recorder.workspace(self.shape.batch * engine.units * size)
+            spare = self.recorder.workspace(self.shape.batch * layout.output * size)
             each.launch(
                 support(f"gather{bits}"),
-                **padding_arguments(self.recorder, self.recipe, self.shape, group, mask, engine.units),
+                **padding_arguments(self.recorder, self.recipe, self.shape, group, mask, layout.output),
                 gradient=self.output_gradient or 0,
                 gathered=self.gathered,
                 start=start or spare,
@@ -268,7 +269,7 @@ class _Backward:
             gradient = recorder.status.field(_ARRIVING)
         common: dict[str, Given] = {"packed": recorder.workspace(layout.packed_size * size, tasks=tasks)}
         by_step = self._by_step
-        row = engine.plan.input_deltas * layout.shape.padded * size
+        row = layout.input_deltas * size
         behind = into["kernel_gradients"] + shape.width * row
         shares = self.output_gradient is not None and self.recipe.shares
         if table is not None:

@@ -28,7 +28,7 @@ class Checkpoints:
     def __init__(self, call: Call, *, outputs: bool) -> None:
         self._given = call
         shape, recipe, engine = call.shape, call.recipe, call.engine
-        zeros = [np.zeros((shape.batch, engine.units), engine.dtype) for _ in recipe.step.states]
+        zeros = [np.zeros((shape.batch, *of), engine.dtype) for of in recipe.state_shapes]
         states = list(call.initial) or zeros
         self._call = replace(call, recipe=recipe.but(padding="none", initial=True), initial=states)
         size = max(math.isqrt(max(0, shape.time - 1)) + 1, _LEAST // max(1, shape.batch))
@@ -36,7 +36,7 @@ class Checkpoints:
         # one segment at least, which finds whatever is wrong with lengths or tokens; none of an empty batch
         most = max(1, self._most_active()) if shape.batch else 0
         self._begins = range(0, most, self._size)
-        axes = (shape.batch, shape.time, engine.units)
+        axes = (shape.batch, shape.time, *recipe.output_shape)
         self.outputs: Array | None = np.empty(axes, engine.dtype) if outputs else None
         self._starts = [states]
         for begin in self._begins:
@@ -78,8 +78,8 @@ class Checkpoints:
         of_initial: Array | None = None
         if output_gradient is not None:
             output_gradient, of_initial = self._gather(output_gradient)
-        zeros = np.zeros((shape.batch, engine.units), engine.dtype)
-        carried = [zeros if gradient is None else gradient for gradient in last_gradients]
+        zeros = [np.zeros((shape.batch, *of), engine.dtype) for of in recipe.state_shapes]
+        carried = [z if given is None else given for z, given in zip(zeros, last_gradients, strict=True)]
         inputs = np.zeros_like(call.inputs)
         weights = [np.zeros_like(weight) for weight in call.weights]
         residuals = aligned(total_size(engine, recipe, shape.held(self._size)), np.uint8)

@@ -66,7 +66,7 @@ def checked(
         batch, time = vectors.shape[:2]
     beside = None if side is None else _checked_side(side, tokens, single, dtype)
     features = vectors.shape[-1] + (0 if beside is None else beside.shape[-1])
-    weights, _, units = checked_params(cell, params, dtype, features)
+    weights, sizes = checked_sizes(cell, params, dtype, features)
     if lengths is not None and mask is not None:
         raise ValueError("give lengths or mask, not both")
     kind, active = "all", None
@@ -74,8 +74,10 @@ def checked(
         kind, active = "lengths", checked_lengths(np.atleast_1d(lengths) if single else lengths, batch)
     elif mask is not None:
         kind, active = "mask", checked_mask(np.asarray(mask)[None] if single else mask, batch, time)
-    initial = _checked_states(cell, initial_state, (units,) if single else (batch, units), dtype)
-    recipe = Recipe.of(cell.step, units).but(
+    recipe = Recipe.of(cell.step, sizes.pop("units", 1), sizes)
+    shapes = [of if single else (batch, *of) for of in recipe.state_shapes]
+    initial = _checked_states(cell, initial_state, shapes, dtype)
+    recipe = recipe.but(
         reverse=bool(reverse),
         tokens=tokens is not None,
         side=beside is not None,
@@ -83,13 +85,16 @@ def checked(
         initial=bool(initial),
     )
     call = Call(
-        engine_for(cell.step, units, dtype),
+        engine_for(cell.step, recipe.units, dtype, recipe.sizes),
         recipe,
         np.ascontiguousarray(vectors),
         [np.asarray(weight, order="C") for weight in weights.values()],
         tokens,
         active,
-        [np.ascontiguousarray(state.reshape(batch, units)) for state in initial],
+        [
+            np.ascontiguousarray(state.reshape(batch, *of))
+            for state, of in zip(initial, recipe.state_shapes, strict=False)
+        ],
         side=beside,
         threads=Threads.own(threads),
     )
@@ -99,7 +104,16 @@ def checked(
 def checked_params(
     cell: Cell, params: Mapping[str, Any], dtype: np.dtype[Any], features: int | None = None
 ) -> tuple[dict[str, Array], int, int]:
-    """Return a cell's parameters as arrays, and the features and units that they are for.
+    """Return a cell's parameters as arrays, and the features and units that they are for; errors as
+    `checked_sizes`."""
+    arrays, sizes = checked_sizes(cell, params, dtype, features)
+    return arrays, sizes.get("features", 1), sizes.get("units", 1)
+
+
+def checked_sizes(
+    cell: Cell, params: Mapping[str, Any], dtype: np.dtype[Any], features: int | None = None
+) -> tuple[dict[str, Array], dict[str, int]]:
+    """Return a cell's parameters as arrays, and the sizes of all axes of the cell.
 
     ValueError or TypeError, naming the parameter, if one is missing, unknown, or of another shape or dtype.
     """
@@ -119,7 +133,7 @@ def checked_params(
     for name, dims in wanted.items():
         if arrays[name].ndim == len(dims):
             for axis, size in zip(dims, arrays[name].shape, strict=True):
-                sizes.setdefault(axis, size)
+                sizes.setdefault(axis, int(axis) if axis.isdecimal() else size)
     for axis, size in sizes.items():
         if size < 1:
             raise ValueError(
@@ -133,9 +147,11 @@ def checked_params(
             )
         if arrays[name].dtype != dtype:
             raise TypeError(f"{name} is {arrays[name].dtype}, not {dtype}; convert it with .astype")
-    if "units" not in sizes:
-        raise ValueError(f"{cell.name} has no parameter from which the number of units could be known")
-    return arrays, sizes.get("features", 1), sizes["units"]
+    for axis in cell.step.axes:
+        if axis not in sizes and not axis.isdecimal():
+            named = "number of units" if axis == "units" else f"size of the axis {axis}"
+            raise ValueError(f"{cell.name} has no parameter from which the {named} could be known")
+    return arrays, {axis: size for axis, size in sizes.items() if not axis.isdecimal()}
 
 
 def checked_lengths(lengths: Any, batch: int) -> Array:
@@ -160,7 +176,7 @@ def checked_mask(mask: Any, batch: int, time: int) -> Array:
 
 
 def _checked_states(
-    cell: Cell, given: Sequence[Any] | None, shape: tuple[int, ...], dtype: np.dtype[Any]
+    cell: Cell, given: Sequence[Any] | None, shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any]
 ) -> list[Array]:
     if given is None:
         return []
@@ -172,7 +188,7 @@ def _checked_states(
             f"{', '.join(cell.states)}"
         )
     found = []
-    for name, value in zip(cell.states, given, strict=True):
+    for name, value, shape in zip(cell.states, given, shapes, strict=True):
         array = np.asarray(value)
         if array.shape != shape:
             raise ValueError(f"initial state {name!r} has shape {array.shape}, expected {shape}")

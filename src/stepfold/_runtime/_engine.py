@@ -1,4 +1,4 @@
-"""The kernels of one step for one number of units, compiled when first wanted."""
+"""The kernels of one step for certain sizes, compiled when first wanted."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .._locks import ForkSafeLock
 from .._native import CompiledKernel, compiled
 from .._plan import plan
 from .._step import Step
+from ._recipe import Sizes
 
 COOPERATES = sys.platform != "win32"
 """Whether threads may wait for one another inside a kernel: not on Windows, where nobody has tried it."""
@@ -21,15 +22,17 @@ _SMALL = 10_000_000  # multiply-adds below which a second thread costs more than
 
 
 class Engine:
-    """A step's plan, layout and kernels for a number of units and a dtype; knows nothing of how a batch is
-    run."""
+    """A step's plan, layout and kernels for a number of units, sizes of other axes and a dtype; knows nothing
+    of how a batch is run."""
 
-    def __init__(self, step: Step, units: int, dtype: Any, on: Target | None = None) -> None:
-        self.step, self.units, self.dtype = step, units, np.dtype(dtype)
+    def __init__(
+        self, step: Step, units: int, dtype: Any, on: Target | None = None, sizes: Sizes = ()
+    ) -> None:
+        self.step, self.units, self.sizes, self.dtype = step, units, sizes, np.dtype(dtype)
         self.itemsize, self.bits = self.dtype.itemsize, self.dtype.itemsize * 8
         self.plan = plan(step)
         self.target = on or target()
-        self.layout: Layout = layout_for(self.plan, units, self.bits, self.target)
+        self.layout: Layout = layout_for(self.plan, units, self.bits, self.target, sizes)
         self._compiled: dict[str, CompiledKernel] = {}
         self._lock = ForkSafeLock()
 
@@ -44,7 +47,7 @@ class Engine:
         return found
 
     def _load(self, kind: str) -> CompiledKernel:
-        name = f"{self.step.key} {self.units} {self.dtype.name} {kind}"
+        name = f"{self.step.key} {self._told} {self.dtype.name} {kind}"
         return compiled(name, self.target, lambda: KERNELS[kind](self.layout))
 
     @property
@@ -56,24 +59,42 @@ class Engine:
     def form(self) -> str:
         """What decides how residuals lie in memory."""
         layout = self.layout
-        return f"{self.step.key} {self.units} {self.dtype.name} {layout.shape.lanes} {layout.state_row}"
+        return f"{self.step.key} {self._told} {self.dtype.name} {layout.sizes.lanes} {layout.state_row}"
+
+    @property
+    def _told(self) -> str:
+        return " ".join([str(self.units), *(f"{axis}={size}" for axis, size in self.sizes)])
+
+    @functools.cached_property
+    def _matrices(self) -> list[int]:
+        """How many elements each matrix has whose gradient is no product with the input."""
+        dims = (self.plan.step.parameters[o.matrix] for o in self.plan.outers if o.operand.kind != "input")
+        return list(map(self.layout.sizes.count, dims))
+
+    @functools.cached_property
+    def _work(self) -> int:
+        """About how many multiply-adds an active step takes; features count as units do."""
+        sizes, deltas = self.layout.sizes, self.plan.backward.slots["delta"]
+        inputs = [sizes.count(deltas[o.delta]) for o in self.plan.outers if o.operand.kind == "input"]
+        wide = max(count for _, count in self.layout.states)
+        return 8 * wide + max(wide**2, sum(self._matrices) + sum(size * size for size in inputs))
 
     def tasks(self, steps: int, batch: int, threads: int) -> int:
         """How many threads a batch with so many active steps deserves."""
-        if steps * self.units * (8 + self.units * max(1, len(self.plan.outers))) < _SMALL:
+        if steps * self._work < _SMALL:
             return 1
         return max(1, min(threads, batch))
 
     def ranks(self, batch: int, threads: int) -> int:
-        """How many threads are to share the row of a batch of one, each with a part of the units."""
-        matrices = sum(outer.operand.kind != "input" for outer in self.plan.outers)
-        worth = matrices * self.units**2 // _RANK
+        """How many threads are to share the row of a batch of one, each with a part of each axis."""
+        worth = sum(self._matrices) // _RANK
         if batch != 1 or worth < 2 or not self.layout.divisible or not COOPERATES:
             return 1
-        return max(1, min(threads, self.layout.shape.blocks, worth))
+        return max(1, min(threads, self.layout.most_blocks, worth))
 
 
 @functools.lru_cache(maxsize=256)
-def engine_for(step: Step, units: int, dtype: np.dtype[Any]) -> Engine:
-    """Return the engine of a step, made once; `dtype` float32 or float64."""
-    return Engine(step, units, dtype)
+def engine_for(step: Step, units: int, dtype: np.dtype[Any], sizes: Sizes = ()) -> Engine:
+    """Return the engine of a step, made once; `dtype` float32 or float64; `sizes`: those of other axes than
+    the units, as a recipe has them."""
+    return Engine(step, units, dtype, sizes=sizes)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._dims import size_of
 from .._llvm import GROUP, STATUS
 from .._native import (
     Argument,
@@ -42,7 +43,7 @@ def pieces_of(recipe: Recipe, packing: Packing, weights: list[Argument | None], 
     ]
     return {
         name: [
-            (f"weight {part.weight}", part.of(forms[part.weight], recipe.units))
+            (f"weight {part.weight}", part.of(forms[part.weight], recipe.block(name, part)))
             for part in parts
             if forms[part.weight] is not None
         ]
@@ -54,13 +55,15 @@ def check_weights(recipe: Recipe, shape: Shape) -> None:
     """ValueError unless each piece of a weight has the shape of the parameter that it is a piece of."""
     if len(shape.weights) != recipe.weights:
         raise ValueError(f"there are {len(shape.weights)} weights, the recipe has {recipe.weights}")
+    if shape.features != dict(recipe.sizes).get("features", shape.features):
+        raise ValueError(f"there are {shape.features} features, the recipe has {dict(recipe.sizes)['features']}")
     forms = [np.broadcast_to(0, of) for of in shape.weights]
-    sizes = {"features": shape.features, "units": recipe.units}
+    sizes = {"features": shape.features, "units": recipe.units, **dict(recipe.sizes)}
     for name, parts in recipe.parts:
-        expected = tuple(sizes[axis] for axis in recipe.step.parameters[name])
+        expected = tuple(size_of(axis, sizes) for axis in recipe.step.parameters[name])
         for part in parts:
             try:
-                found = part.of(forms[part.weight], recipe.units).shape
+                found = part.of(forms[part.weight], recipe.block(name, part)).shape
             except IndexError:
                 found = None
             if found != expected:
@@ -181,12 +184,13 @@ class _Forward:
         return states
 
     def _rows(self, states: Argument, number: int) -> dict[str, Given]:
-        engine, layout = self.engine, self.engine.layout
+        layout = self.engine.layout
+        begin, width = layout.states[number]
         return {
-            "width": engine.units,
+            "width": width,
             "state_row": layout.state_row,
             "group": self.schedule.groups.header,
-            "states": states + number * layout.shape.padded * engine.itemsize,
+            "states": states + begin * self.engine.itemsize,
         }
 
     def _workspace(self, size: int) -> Argument:
@@ -256,7 +260,7 @@ class _Forward:
         bits, group = engine.bits, schedule.groups.header
         if self.outputs is not None and recipe.masked:
             arguments = padding_arguments(
-                self.recorder, recipe, self.shape, group, schedule.mask, engine.units
+                self.recorder, recipe, self.shape, group, schedule.mask, engine.layout.output
             )
             if recipe.padding == "zero":
                 each.launch(support(f"blank{bits}"), **arguments, target=self.outputs)
@@ -266,7 +270,7 @@ class _Forward:
                     support(f"repeat{bits}"),
                     **arguments,
                     start=start or 0,
-                    start_row=engine.units if start else 0,
+                    start_row=engine.layout.output if start else 0,
                     outputs=self.outputs,
                 )
         for s, target in enumerate(self.last):

@@ -16,7 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from .._graph import UNITS
+import numpy as np
+
+from .._dims import size_of
+from .._graph import UNITS, Dims
 from .._step import Step
 
 VERSION = 2
@@ -27,8 +30,8 @@ _FLAGS = ("reverse", "time_major", "tokens", "side", "active", "padding", "initi
 
 
 class Part(NamedTuple):
-    """A piece of a layer's weight: of the row `row` of its first axis, if given, the block number `block` of
-    `units` along `axis`, if given; `transposed` if what is left is (features, units)."""
+    """A piece of a layer's weight: of the row `row` of its first axis, if given, the block number `block`
+    along `axis`, if given; `transposed` if what is left is the parameter with its axes turned over."""
 
     weight: int
     block: int | None = None
@@ -36,16 +39,18 @@ class Part(NamedTuple):
     row: int | None = None
     transposed: bool = False
 
-    def of(self, weight: Any, units: int) -> Any:
-        """Return the piece as a view of an array or tensor."""
+    def of(self, weight: Any, size: int) -> Any:
+        """Return the piece, of blocks of so many elements, as a view of an array or tensor."""
         if self.row is not None:
             weight = weight[self.row]
         if self.block is not None:
-            cut = slice(self.block * units, (self.block + 1) * units)
+            cut = slice(self.block * size, (self.block + 1) * size)
             weight = weight[cut] if self.axis == 0 else weight[:, cut]
         return weight.T if self.transposed else weight
 
 
+Sizes = tuple[tuple[str, int], ...]
+"""The sizes of axes by name."""
 Parts = tuple[tuple[str, tuple[Part, ...]], ...]
 """For each parameter of the step the pieces whose sum it is; none for a parameter that stays zero."""
 
@@ -54,6 +59,7 @@ Parts = tuple[tuple[str, tuple[Part, ...]], ...]
 class Recipe:
     """A step, its number of units, and how a layer feeds it: all that is fixed before a batch is there.
 
+    * `sizes`: those of the step's other axes, by name.
     * `parts`: where each parameter lies in the `weights` arrays.
     * `active`: which steps are active: "all", or what an operand says: "lengths" (batch,) int64, "mask"
       (batch, time) booleans, "packed" (time,) int64 batch sizes.
@@ -77,17 +83,20 @@ class Recipe:
     padding: str = "repeat"
     initial: bool = False
     extra: tuple[tuple[str, str], ...] = ()
+    sizes: Sizes = ()
 
     def __post_init__(self) -> None:
+        self.step.sizes(self.units, **dict(self.sizes))
         if self.active not in ACTIVE or self.padding not in PADDING:
             raise ValueError(f"active must be one of {ACTIVE} and padding one of {PADDING}")
         if self.side and not self.tokens:
             raise ValueError("side features go with tokens; put them into the inputs")
 
     @classmethod
-    def of(cls, step: Step, units: int, **flags: Any) -> Recipe:
-        """Return the recipe whose weights are the step's parameters themselves, in the step's order."""
-        return replace(_own_parts(step, units), **flags)
+    def of(cls, step: Step, units: int, sizes: Mapping[str, int] | Sizes = (), **flags: Any) -> Recipe:
+        """Return the recipe whose weights are the step's parameters themselves, in the step's order; `sizes`:
+        those of other axes than the units."""
+        return replace(_own_parts(step, units, other_sizes(step, units, sizes)), **flags)
 
     @classmethod
     def from_text(cls, text: str) -> Recipe:
@@ -105,6 +114,35 @@ class Recipe:
         """Whether some steps' outputs are not computed but filled in."""
         return self.active in ("mask", "lengths") and self.padding != "none"
 
+    @functools.cached_property
+    def _sizes(self) -> dict[str, int]:
+        return {"units": self.units, **dict(self.sizes)}
+
+    def size(self, axis: str) -> int:
+        """The size of an axis of the step."""
+        return size_of(axis, self._sizes)
+
+    def shape(self, dims: Dims) -> tuple[int, ...]:
+        """The shape of a value of the step."""
+        return tuple(map(self.size, dims))
+
+    @functools.cached_property
+    def state_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shape of each state of one row."""
+        return tuple(self.shape(self.step.dims_of(state)) for state in self.step.states)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of the output of one row at one timestep."""
+        return self.state_shapes[0]
+
+    def extra_shape(self, kind: str, name: str) -> tuple[int, ...]:
+        """The shape of a vector a row or a step that the step asks for."""
+        dims = next(
+            n.dims for n in self.step.nodes if n.op == kind and n.attributes and n.attributes[0] == name
+        )
+        return self.shape(dims)
+
     def but(self, **flags: Any) -> Recipe:
         """Return the recipe with other flags."""
         return _changed(self, tuple(flags.items()))
@@ -121,7 +159,7 @@ class Recipe:
             "extra": self.extra,
             "cell": json.loads(self.step.to_json()),
         }
-        return json.dumps(told)
+        return json.dumps(told | ({"sizes": self.sizes} if self.sizes else {}))
 
     @functools.cached_property
     def key(self) -> str:
@@ -130,7 +168,8 @@ class Recipe:
 
     @functools.cached_property
     def _hash(self) -> int:
-        return hash((self.step, self.units, self.parts, self.weights, self.extra, self.active, self.reverse))
+        shape = self.units, self.sizes, self.parts, self.weights, self.extra
+        return hash((self.step, *shape, self.active, self.reverse))
 
     def __hash__(self) -> int:
         return self._hash
@@ -141,10 +180,17 @@ class Recipe:
     def pieces(self, weights: Sequence[Any], name: str) -> list[Any]:
         """The pieces of one parameter, as views of arrays or tensors; those of a weight None are left out."""
         return [
-            part.of(weights[part.weight], self.units)
+            part.of(weights[part.weight], self.block(name, part))
             for part in self._parts[name]
             if weights[part.weight] is not None
         ]
+
+    def block(self, name: str, part: Part) -> int:
+        """How many elements of a weight the blocks have in which a parameter lies."""
+        dims = self.step.parameters[name]
+        axis = part.axis if not part.transposed else 1 - part.axis
+        known = axis < len(dims) and dims[axis] != "features"
+        return self.size(dims[axis]) if known else self.units
 
     @functools.cached_property
     def _parts(self) -> Mapping[str, tuple[Part, ...]]:
@@ -161,12 +207,20 @@ class Recipe:
         return values
 
 
+def other_sizes(step: Step, units: int, sizes: Mapping[str, int] | Sizes) -> Sizes:
+    """The sizes of a step's other axes than the units, in the order of its axes; ValueError if one is
+    missing, unknown or no size."""
+    others = {axis: size for axis, size in dict(sizes).items() if axis != "units"}
+    found = step.sizes(units, **others)
+    return tuple((axis, size) for axis, size in found.items() if axis != "units" and not axis.isdecimal())
+
+
 @functools.lru_cache(maxsize=256)
-def _own_parts(step: Step, units: int) -> Recipe:
+def _own_parts(step: Step, units: int, sizes: Sizes) -> Recipe:
     parts = tuple((name, (Part(number),)) for number, name in enumerate(step.parameters))
     extra = [("row_input", n) for n in step.leaves("row_input")]
     extra += [("step_input", n) for n in step.leaves("step_input")]
-    return Recipe(step, units, parts, len(parts), extra=tuple(extra))
+    return Recipe(step, units, parts, len(parts), extra=tuple(extra), sizes=sizes)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -184,11 +238,13 @@ def _read(text: str) -> Recipe:
     if version != VERSION:
         raise ValueError(f"the recipe was written by another version of stepfold ({version}, not {VERSION})")
     parts = tuple((name, tuple(Part(*part) for part in parts)) for name, parts in data["parts"])
+    step, units = Step.from_json(json.dumps(data["cell"])), int(data["units"])
     return Recipe(
-        Step.from_json(json.dumps(data["cell"])),
-        int(data["units"]),
+        step,
+        units,
         parts,
         int(data["weights"]),
         extra=tuple((str(op), str(name)) for op, name in data["extra"]),
+        sizes=other_sizes(step, units, [(str(axis), size) for axis, size in data.get("sizes", ())]),
         **{name: data["flags"][name] for name in _FLAGS},
     )

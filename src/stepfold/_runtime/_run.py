@@ -52,7 +52,9 @@ def _side(recipe: Recipe, shape: Shape) -> list[Operand]:
 
 def _extra(recipe: Recipe, shape: Shape) -> list[Operand]:
     axes = {"row_input": (shape.batch,), "step_input": batch_axes(recipe, shape)}
-    return [Operand(name, (*axes[kind], recipe.units), "float") for kind, name in recipe.extra]
+    return [
+        Operand(name, (*axes[kind], *recipe.extra_shape(kind, name)), "float") for kind, name in recipe.extra
+    ]
 
 
 def _weights(shape: Shape) -> list[Operand]:
@@ -60,7 +62,8 @@ def _weights(shape: Shape) -> list[Operand]:
 
 
 def _states(recipe: Recipe, shape: Shape, what: str) -> list[Operand]:
-    return [Operand(f"{what} {s}", (shape.batch, recipe.units), "float") for s in recipe.step.states]
+    shapes = zip(recipe.step.states, recipe.state_shapes, strict=True)
+    return [Operand(f"{what} {name}", (shape.batch, *of), "float") for name, of in shapes]
 
 
 @functools.lru_cache(maxsize=512)
@@ -92,7 +95,7 @@ def forward_results(
     """The results of a forward program."""
     found = []
     if outputs:
-        found.append(Operand("outputs", (*batch_axes(recipe, shape), recipe.units), "float"))
+        found.append(Operand("outputs", (*batch_axes(recipe, shape), *recipe.output_shape), "float"))
     found += _states(recipe, shape, "last state")
     if training:
         found.append(Operand("residuals", (total_size(engine, recipe, shape),), "bytes"))
@@ -105,7 +108,7 @@ def backward_operands(engine: Engine, recipe: Recipe, shape: Shape, wanted: Want
     found = [_inputs(recipe, shape), *_side(recipe, shape), *_extra(recipe, shape), *_weights(shape)]
     found.append(Operand("residuals", (total_size(engine, recipe, shape),), "bytes"))
     if wanted.outputs:
-        axes = (*batch_axes(recipe, shape), recipe.units)
+        axes = (*batch_axes(recipe, shape), *recipe.output_shape)
         found.append(Operand("the gradient of outputs", axes, "float"))
     states = _states(recipe, shape, "the gradient of last state")
     found += [state for state, given in zip(states, wanted.last, strict=True) if given]

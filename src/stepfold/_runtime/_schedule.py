@@ -244,8 +244,7 @@ def pad_extra(
 ) -> dict[str, Argument | int]:
     """Add copies of what transforms of the step ask for, vectors a row and vectors a step, as the kernels
     read them; returns the kernels' arguments."""
-    layout, units, size = engine.layout, engine.units, engine.itemsize
-    padded = layout.shape.padded
+    layout, size = engine.layout, engine.itemsize
     found: dict[str, Argument | int] = {"row_inputs": 0, "step_inputs": 0}
     for kind, names, count, numbers, most in (
         ("row_input", layout.plan.row_inputs, "rows", "row_numbers", MOST_ROWS),
@@ -253,18 +252,18 @@ def pad_extra(
     ):
         if not names:
             continue
-        row = len(names) * padded
+        row = layout.forward.row(kind)
         memory = recorder.workspace(most * row * size, tasks=tasks)
         found[f"{kind}s"] = memory
-        for k, name in enumerate(names):
+        for name, (begin, width, padded) in zip(names, layout.extras(kind), strict=True):
             launches.launch(
                 support(f"pad_rows{engine.bits}"),
                 count=groups.field(count),
-                width=units,
+                width=width,
                 padded=padded,
                 row=row,
                 row_numbers=groups.field(numbers),
                 source=operands[kind, name],
-                target=memory + k * padded * size,
+                target=memory + begin * size,
             )
     return found

@@ -64,16 +64,16 @@ class Weights:
 
 class Single:
     """One row: a call of `call` with `address` takes `input` (1, features) one timestep on, to `output`
-    (1, units)."""
+    (1, size)."""
 
     def __init__(self, weights: Weights) -> None:
         engine, layout = weights.engine, weights.engine.layout
         kernel = engine.kernel("step")
-        self._units = engine.units
         self.input = aligned(weights.features, engine.dtype).reshape(1, weights.features)
-        self.output = aligned(engine.units, engine.dtype).reshape(1, engine.units)
-        self._memory = layout.states_of(aligned(2 * layout.state_row, engine.dtype))
+        self.output = aligned(layout.output, engine.dtype).reshape(1, layout.output)
+        self._memory = aligned(2 * layout.state_row, engine.dtype).reshape(2, layout.state_row)
         self._memory[...] = 0
+        self._states = [layout.states_of(row) for row in self._memory]
         self._held = {
             "inputs": self.input,
             **weights.arrays,
@@ -89,11 +89,9 @@ class Single:
         self._code = kernel
         self.call = (_LONG_CALL if weights.long(1) else _SHORT_CALL)(kernel.address)
 
-    def states(self) -> Array:
-        """The states before the next timestep, (1, states, units): a view."""
-        at = int(self._block[_BEFORE] != self._memory[0].ctypes.data)
-        found: Array = self._memory[at : at + 1, :, : self._units]
-        return found
+    def states(self) -> list[Array]:
+        """The states before the next timestep, one (1, size) each: views."""
+        return self._states[int(self._block[_BEFORE] != self._memory[0].ctypes.data)]
 
 
 class Table:
@@ -126,7 +124,7 @@ class Table:
         held = {
             "states": memory,
             "inputs": aligned(capacity * self._weights.features, engine.dtype).reshape(capacity, -1),
-            "outputs": aligned(capacity * engine.units, engine.dtype).reshape(capacity, -1),
+            "outputs": aligned(capacity * engine.layout.output, engine.dtype).reshape(capacity, -1),
             **self._weights.arrays,
             **{name: aligned(rows * size, engine.dtype) for name, size in self._scratch().items()},
         }
@@ -137,7 +135,7 @@ class Table:
         self._address = ctypes.c_void_p(self._block.ctypes.data)
         self._memory, self._input, self._output, self._held = memory, held["inputs"], held["outputs"], held
         self._views = self._input[:0], self._output[:0]
-        self.states = engine.layout.states_of(memory)[:, :, : engine.units]
+        self.states = engine.layout.states_of(memory)
 
     def _scratch(self) -> dict[str, int]:
         """The arguments that are memory of a task, and the elements of each a row."""
@@ -207,7 +205,7 @@ class Table:
         return recorder.finish()
 
 
-def write_states(states: Array, at: Any, values: Sequence[Array | None]) -> None:
-    """Write one (n, units) a state, zeros where None, over rows of (slots, states, units)."""
-    for s, value in enumerate(values):
-        states[at, s] = 0 if value is None else value
+def write_states(states: Sequence[Array], at: Any, values: Sequence[Array | None]) -> None:
+    """Write one (n, size) a state, zeros where None, over rows of states, one (slots, size) each."""
+    for state, value in zip(states, values, strict=True):
+        state[at] = 0 if value is None else value

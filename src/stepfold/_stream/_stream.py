@@ -10,7 +10,7 @@ import numpy as np
 from .._cell import Cell
 from .._dtype import checked_dtype
 from .._native import Array, thread_cap
-from .._runtime import checked_params, engine_for
+from .._runtime import checked_sizes, engine_for, other_sizes
 from ._memory import Single, Table, Weights, write_states
 from ._rows import Indices, Rows
 from ._stored import read_state, written_state
@@ -49,8 +49,11 @@ class Stream:
         thread_cap(threads)
         self.cell = cell
         dtype = checked_dtype(np.asarray(next(iter(params.values()))).dtype if params else np.float32)
-        checked, self._features, self._units = checked_params(cell, params, dtype)
-        self._engine, self._threads = engine_for(cell.step, self._units, dtype), threads
+        checked, sizes = checked_sizes(cell, params, dtype)
+        self._features, self._units = sizes.get("features", 1), sizes.get("units", 1)
+        others = other_sizes(cell.step, self._units, sizes)
+        self._engine, self._threads = engine_for(cell.step, self._units, dtype, others), threads
+        self._widths = [width for _, width in self._engine.layout.states]
         self._dtype = self._engine.dtype
         self._kind = "step" if batch == 1 else "rows"
         self._weights = Weights(self._engine, self._kind, self._features, checked)
@@ -73,21 +76,22 @@ class Stream:
             return
         # another thread may be in its kernel, whatever this one does: it lives as long as the stream
         self._single = one = self._single or Single(self._weights)
-        one.states()[...] = 0
+        for state in one.states():
+            state[...] = 0
         self._input, self._call, self._address, self._output = one.input, one.call, one.address, one.output
         self._size = self._features
 
     def _many(self) -> Table:
         """The table of states, made when rows are first chosen, join or leave."""
         if self._is_single:
-            before = self._states().copy()
+            before = [state.copy() for state in self._states()]
             self._prepare(False)
-            self._states()[self._rows.slots] = before
+            write_states(self._states(), self._rows.slots, before)
         assert self._table is not None
         return self._table
 
-    def _states(self) -> Array:
-        """All rows' states, (slots, states, units): a view."""
+    def _states(self) -> list[Array]:
+        """All rows' states, one (slots, size) each: views."""
         if self._is_single:
             assert self._single is not None
             return self._single.states()
@@ -200,13 +204,13 @@ class Stream:
 
     def _reset(self, numbers: Indices) -> None:
         states, slots = self._states(), self._rows.slots_of(numbers)
-        states[slots] = 0
         first = numbers < self._batch
-        for s, value in enumerate(self._start):
+        for state, value in zip(states, self._start, strict=True):
+            state[slots] = 0
             if value is not None:
-                states[slots[first], s] = value[numbers[first]]
+                state[slots[first]] = value[numbers[first]]
         if self._is_single and self._single is not None:
-            self._single.output[...] = states[:, 0]
+            self._single.output[...] = states[0]
 
     @property
     def state(self) -> tuple[Array, ...]:
@@ -231,17 +235,17 @@ class Stream:
             write_states(self._states(), slots, self._checked_state(values, len(slots)))
 
     def _copied(self, slots: Indices) -> tuple[Array, ...]:
-        states = self._states()
-        return tuple(states[slots, s] for s in range(len(self.cell.states)))
+        return tuple(state[slots] for state in self._states())
 
     def _checked_state(self, given: Sequence[Any], rows: int) -> list[Array | None]:
-        shape, names = (rows, self._units), self.cell.states
+        names = self.cell.states
         if len(given) != len(names):
             raise ValueError(
                 f"initial_state has {len(given)} array(s), {self.cell.name} has {len(names)} state(s)"
             )
         found: list[Array | None] = []
-        for name, value in zip(names, given, strict=True):
+        for name, value, width in zip(names, given, self._widths, strict=True):
+            shape = rows, width
             if np.shape(value) != shape:
                 raise ValueError(
                     f"initial state {name!r} has shape {np.shape(value)}, expected (batch, units) = {shape}"
@@ -255,13 +259,21 @@ class Stream:
             "units": self._units,
             "states": list(self.cell.states),
             "dtype": self._dtype.name,
+            **({"sizes": dict(self._engine.sizes)} if self._engine.sizes else {}),
         }
+
+    @property
+    def _stored_shape(self) -> tuple[int, ...]:
+        """How the states of a row are stored: (states, units), or one behind the other where they differ."""
+        widths = self._widths
+        return (len(widths), widths[0]) if len(set(widths)) == 1 else (sum(widths),)
 
     def save_state(self) -> bytes:
         """Return the rows' numbers and states as bytes. A stream of the same cell, units and dtype, here or
         in another process, goes on from them bit for bit with `load_state`."""
         with self._turn.taken():
-            states = self._states()[self._rows.slots]
+            states = np.concatenate([state[self._rows.slots] for state in self._states()], axis=1)
+            states = states.reshape(len(states), *self._stored_shape)
             of = self._described() | {"following": self._rows.following}
             return written_state(of, {"numbers": self._rows.numbers, "states": states})
 
@@ -275,7 +287,7 @@ class Stream:
         stored = read_state(data, self._described())
         numbers, states = stored.arrays.get("numbers"), stored.arrays.get("states")
         following = stored.of.get("following")
-        expected = (None if numbers is None else numbers.size, len(self.cell.states), self._units)
+        expected = (None if numbers is None else numbers.size, *self._stored_shape)
         if (
             numbers is None
             or states is None
@@ -290,7 +302,9 @@ class Stream:
         with self._turn.taken():
             self._rows.restore(numbers, following)
             self._prepare(following == len(numbers) == 1)
-            self._states()[self._rows.slots] = states
+            ends = np.cumsum(self._widths)[:-1]
+            values = np.split(states.reshape(len(numbers), -1), ends, axis=1)
+            write_states(self._states(), self._rows.slots, values)
 
 
 def checked_numbers(value: Any, name: str) -> Array:
