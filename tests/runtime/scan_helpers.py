@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from stepfold import Cell
+from stepfold._dims import size_of
+from stepfold._graph import Dims
 from stepfold._llvm import target
 from stepfold._native import Executor, own_threads
 from stepfold._reference import Reference
@@ -47,9 +49,15 @@ given)."""
 
 
 @functools.cache
-def ready(step: Step, units: int, dtype: str = "float64", on: str = "host") -> Engine:
+def ready(
+    step: Step,
+    units: int,
+    dtype: str = "float64",
+    on: str = "host",
+    sizes: tuple[tuple[str, int], ...] = (),
+) -> Engine:
     """The engine of a step, made once a session."""
-    return Engine(step, units, dtype, target(on))
+    return Engine(step, units, dtype, target(on), sizes)
 
 
 @dataclass(frozen=True)
@@ -74,10 +82,16 @@ class Problem:
     lengths: bool = False
     padding: str = "repeat"
     side: Array | None = None
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def units(self) -> int:
-        return next(a for a in self.last_gradient if a is not None).shape[-1]
+        first = next(a for a in self.last_gradient if a is not None)
+        return self.sizes.get("units", first.shape[-1])
+
+    def zeros(self, state: str, dtype: str | None = None) -> Array:
+        """A state of zeros of the whole batch."""
+        return np.zeros((self.batch, *self.recipe.shape(self.step.dims_of(state))), dtype or self.dtype)
 
     @property
     def batch(self) -> int:
@@ -114,7 +128,7 @@ class Problem:
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe.of(self.step, self.units).but(
+        return Recipe.of(self.step, self.units, self.sizes).but(
             reverse=self.reverse,
             time_major=self.layout == "time",
             tokens=self.tokens is not None,
@@ -155,9 +169,8 @@ class Problem:
                 "mask": self.mask,
                 "batch_sizes": sizes[sizes > 0],
             }
-        zeros = np.zeros((self.batch, self.units), self.dtype)
         for name, state in zip(self.step.states, self.initial, strict=True):
-            found[f"initial state {name}"] = zeros if state is None else state
+            found[f"initial state {name}"] = self.zeros(name) if state is None else state
         for (kind, name), value in self.extra.items():
             found[name] = self.laid(value) if kind == "step_input" else value
         found |= {f"weight {k}": value for k, value in enumerate(self.params.values())}
@@ -178,8 +191,9 @@ class Problem:
     def reference(self, dtype: str = "float64") -> Answer:
         """The answer of the reference; what lies as the batch does is laid as the problem's layout wants."""
 
-        def cast(a: Array | None) -> Array:
-            return np.zeros((self.batch, self.units), dtype) if a is None else a.astype(dtype)
+        def cast(values: Sequence[Array | None]) -> list[Array]:
+            pairs = zip(self.step.states, values, strict=True)
+            return [self.zeros(name, dtype) if a is None else a.astype(dtype) for name, a in pairs]
 
         params = {name: p.astype(dtype) for name, p in self.params.items()}
         inputs = self.inputs.astype(dtype)
@@ -188,7 +202,7 @@ class Problem:
             given = np.concatenate([given, self.side.astype(dtype)], axis=-1)
         scan = Reference(
             self.step, given, params,
-            [cast(s) for s in self.initial], mask=self.mask, reverse=self.reverse,
+            cast(self.initial), mask=self.mask, reverse=self.reverse,
             extra={k: v.astype(dtype) for k, v in self.extra.items()},
         )  # fmt: skip
         gradient = None if self.output_gradient is None else self.output_gradient.astype(dtype)
@@ -197,7 +211,7 @@ class Problem:
         if self.padding != "repeat":
             outputs = np.where(active, outputs, 0 if self.padding == "zero" else np.nan)
             gradient = None if gradient is None else np.where(active, gradient, 0)
-        of_inputs, of_params, of_initial = scan.backward(gradient, [cast(g) for g in self.last_gradient])
+        of_inputs, of_params, of_initial = scan.backward(gradient, cast(self.last_gradient))
         by_step = "gradient of inputs", of_inputs
         more = {}
         if self.tokens is not None:
@@ -278,7 +292,7 @@ class Problem:
         executor: Executor | None = None,
     ) -> Answer:
         """The kernels' answer. No array may be overrun."""
-        made = engine or ready(self.step, self.units, self.dtype, on)
+        made = engine or ready(self.step, self.units, self.dtype, on, self.recipe.sizes)
         executor = executor or own_threads()
         answer, _ = self.forward(made, Threads(executor, threads), training=False)
         trained, residuals = self.forward(made, Threads(executor, threads), training=True)
@@ -349,26 +363,33 @@ def problem(
     dtype: str = "float64",
     *,
     seed: int = 0,
+    sizes: Mapping[str, int] | None = None,
     **more: Any,
 ) -> Problem:
-    """A random batch for a cell."""
+    """A random batch for a cell; `sizes`: those of other axes than units and features."""
     step = cell.step if isinstance(cell, Cell) else cell
     random = np.random.default_rng(seed)
 
     def some(*shape: int) -> Array:
         return random.standard_normal(shape).astype(dtype)
 
+    known = {"units": units, "features": features, **(sizes or {})}
+
+    def of(dims: Dims) -> tuple[int, ...]:
+        return tuple(size_of(axis, known) for axis in dims)
+
     params = {}
     for name, dims in step.parameters.items():
-        shape = tuple({"units": units, "features": features}[d] for d in dims)
+        shape = of(dims)
         value = some(*shape) * (shape[1] ** -0.5 if len(shape) > 1 else 0.5)
         params[name] = np.asarray(value, dtype)
-    extra = {("row_input", name): some(batch, units) for name in step.leaves("row_input")} | {
-        ("step_input", name): some(batch, time, units) for name in step.leaves("step_input")
-    }
+    rows = {"row_input": (batch,), "step_input": (batch, time)}
+    extra = {(n.op, str(n.attributes[0])): some(*rows[n.op], *of(n.dims)) for n in step.nodes if n.op in rows}
+    states = [of(step.dims_of(state)) for state in step.states]
     made = Problem(
-        step, some(batch, time, features), params, [some(batch, units) for _ in step.states],
-        some(batch, time, units), [some(batch, units) for _ in step.states], extra=extra,
+        step, some(batch, time, features), params, [some(batch, *shape) for shape in states],
+        some(batch, time, *states[0]), [some(batch, *shape) for shape in states], extra=extra,
+        sizes={} if sizes is None else {"units": units, **sizes},
     )  # fmt: skip
     return made.but(**more)
 

@@ -122,7 +122,7 @@ class StageWriter:
                 memory = _Rows(self, frame, rows.index)
                 with f.loop(begin, end, v.lanes) as loop:
                     self._body(stage, frame, memory, loop.index, {})
-        if stage.scalars or stage.reductions:
+        if stage.scalars or stage.reductions or stage.scalar_stores:
             self._scalars(stage, frame)
 
     def _plan_panels(self, group: list[Node], groups: int, blocks: int) -> list[tuple[Panel, Operand]]:
@@ -181,9 +181,7 @@ class StageWriter:
                 if name not in rows:
                     rows[name] = frame.projection_row(row)
                 base = rows[name]
-            at = f.offset(
-                f.offset(base, column, v.element), self.offsets.of(place) + b * v.lanes, v.element
-            )
+            at = f.offset(f.offset(base, column, v.element), self.offsets.of(place) + b * v.lanes, v.element)
             return v.load(at)
 
         def finish(row: Value | int, a: int, b: int, value: Value) -> None:

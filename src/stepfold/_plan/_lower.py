@@ -13,7 +13,6 @@ from .._graph import SCALAR, UNITS, Dims, Node, node
 from .._ops import PRODUCTS, apply
 from ._trampoline import Task, run
 
-
 ONE: Dims = ("1",)
 """The axes of a vector of one element."""
 
@@ -44,6 +43,11 @@ def at(kind: str, slot: int, dims: Dims = UNITS) -> Node:
 def is_projected(n: Node) -> bool:
     """Whether a node is the input whose products with kernels leave the time loop."""
     return n.op == "input" and not n.attributes
+
+
+def is_one_element(n: Node) -> bool:
+    """Whether a node is the one element of a vector that lies in memory: it is read as a scalar."""
+    return n.op == "sum" and n.inputs[0].dims == ONE and not n.inputs[0].inputs
 
 
 def place_of(leaf: Node) -> Place:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._gradient import Backward, backward
-from .._graph import SCALAR, UNITS, Dims, Node, constant, topological_order
+from .._graph import SCALAR, Dims, Node, constant, topological_order
 from .._step import Step
 from .._transform import scalars_as_vectors
 from ._lower import Lowering, Place, Projection, at, is_projected

@@ -12,6 +12,7 @@ from .._gradient import Backward
 from .._graph import SCALAR, Node, topological_order
 from .._ops import TABLE
 from .._step import Step
+from ._lower import is_one_element
 from ._minimum_cut import Network
 
 _SOURCE, _SINK = "source", "sink"
@@ -24,7 +25,7 @@ def residuals(step: Step, backward: Backward) -> list[Node]:
     stored = set(step.outputs)
 
     def is_computed(n: Node) -> bool:
-        return bool(n.inputs) and n not in stored
+        return bool(n.inputs) and n not in stored and not is_one_element(n)
 
     def recomputed_from(n: Node) -> list[Node]:
         return [] if TABLE[n.op].save else [i for i in n.inputs if is_computed(i)]

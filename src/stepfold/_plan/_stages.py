@@ -30,7 +30,9 @@ Slots = Mapping[str, tuple[Dims, ...]]
 
 @dataclass
 class Stage:
-    """One walk over the axis of `dims` (none: only scalars). `products`: accumulators; `body`: elementwise nodes in order; `stores`: what is written; `reductions`:
+    """One walk over the axis of `dims` (none: only scalars).
+
+    `products`: accumulators; `body`: elementwise nodes in order; `stores`: what is written; `reductions`:
     sums and maxima over the row; then, once a row, `scalars` in order and `scalar_stores`."""
 
     products: list[Node] = field(default_factory=list)
@@ -121,7 +123,8 @@ class _Arranging:
         if not n.inputs:
             self._level[n], self._cost[n] = 0, 0
             self._walk[n] = self._walk_of(n)
-            if n.op in ("constant", "size") or (n.op == "place" and n.attributes[0] == "vector" and not n.dims):
+            parameter = n.op == "place" and n.attributes[0] == "vector" and n.dims == SCALAR
+            if n.op in ("constant", "size") or parameter:
                 self._static.add(n)
             return
         level = 0

@@ -55,8 +55,9 @@ def check_weights(recipe: Recipe, shape: Shape) -> None:
     """ValueError unless each piece of a weight has the shape of the parameter that it is a piece of."""
     if len(shape.weights) != recipe.weights:
         raise ValueError(f"there are {len(shape.weights)} weights, the recipe has {recipe.weights}")
-    if shape.features != dict(recipe.sizes).get("features", shape.features):
-        raise ValueError(f"there are {shape.features} features, the recipe has {dict(recipe.sizes)['features']}")
+    compiled = dict(recipe.sizes).get("features", shape.features)
+    if shape.features != compiled:
+        raise ValueError(f"there are {shape.features} features, the recipe has {compiled}")
     forms = [np.broadcast_to(0, of) for of in shape.weights]
     sizes = {"features": shape.features, "units": recipe.units, **dict(recipe.sizes)}
     for name, parts in recipe.parts:

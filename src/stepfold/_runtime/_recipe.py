@@ -16,8 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from .._dims import size_of
 from .._graph import UNITS, Dims
 from .._step import Step
@@ -245,6 +243,6 @@ def _read(text: str) -> Recipe:
         parts,
         int(data["weights"]),
         extra=tuple((str(op), str(name)) for op, name in data["extra"]),
-        sizes=other_sizes(step, units, [(str(axis), size) for axis, size in data.get("sizes", ())]),
+        sizes=other_sizes(step, units, {str(axis): size for axis, size in data.get("sizes", ())}),
         **{name: data["flags"][name] for name in _FLAGS},
     )

@@ -1,0 +1,105 @@
+"""Random small cells whose values have several axes, for hypothesis: products between them, scalars, vectors,
+reductions; numerically tame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import strategies as st
+
+import stepfold
+from stepfold import Cell, cell
+
+AXES = ("units", "rank", "wide", "1")
+_ONE: tuple[Callable[[Any], Any], ...] = (
+    stepfold.tanh,
+    stepfold.sigmoid,
+    stepfold.softmax,
+    lambda v: v - stepfold.mean(v),
+    lambda v: v / (1.0 + abs(stepfold.sum(v))),
+    lambda v: v * stepfold.tanh(stepfold.max(v)),
+    lambda v: stepfold.exp(stepfold.tanh(v)),
+    lambda v: stepfold.where(stepfold.sum(v) > 0.0, v, 0.5 * v),
+)
+_TWO: tuple[Callable[[Any, Any], Any], ...] = (
+    lambda a, b: a + b,
+    lambda a, b: a * stepfold.tanh(b),
+    stepfold.maximum,
+    lambda a, b: stepfold.where(a > b, a, 0.5 * b),
+    lambda a, b: a - b,
+)
+_ACROSS: tuple[Callable[[Any, Any], Any], ...] = (
+    lambda a, b: a + 0.1 * stepfold.sum(b),
+    lambda a, b: a * stepfold.tanh(stepfold.mean(b) - stepfold.max(a)),
+    lambda a, b: stepfold.where(stepfold.sum(b) > stepfold.sum(a), a, stepfold.tanh(a)),
+)
+_KINDS = ("kernel", "product", "transposed", "vector", "scalar", "one", "two")
+Line = tuple[str, int, int, int]
+
+
+@st.composite
+def axes_cells(draw: Any) -> Cell:
+    """Return cells of one to three states of axes of their own, perhaps with an output that is no state."""
+    states = draw(st.lists(st.sampled_from(AXES), min_size=1, max_size=3))
+    number = st.integers(0, 7)
+    lines = draw(st.lists(st.tuples(st.sampled_from(_KINDS), number, number, number), min_size=2, max_size=8))
+    return made_of(states, lines, draw(st.sampled_from((None, *AXES))))
+
+
+def made_of(states: list[str], lines: list[Line], output: str | None) -> Cell:
+    """Return the cell of states with these axes, of lines, each making one more value of earlier ones."""
+    axes = list(states)
+    declared: dict[str, str] = {}
+    steps: list[Callable[[dict[str, Any], list[Any]], Any]] = []
+
+    def add(axis: str, step: Callable[[dict[str, Any], list[Any]], Any]) -> None:
+        axes.append(axis)
+        steps.append(step)
+
+    def product(axis: str, i: int, transposed: bool) -> None:
+        name = f"U{len(axes)}"
+        declared[name] = f"{axes[i]} {axis}" if transposed else f"{axis} {axes[i]}"
+        add(axis, lambda p, v: (p[name].T if transposed else p[name]) @ v[i])
+
+    for kind, a, b, c in lines:
+        i, j, name = len(axes) - 1 - a % min(len(axes), 4), b % len(axes), f"{kind[0]}{len(axes)}"
+        if kind == "kernel":
+            declared[name] = f"{AXES[a % 4]} features"
+            add(AXES[a % 4], lambda p, v, name=name: p[name] @ v[-1])
+        elif kind in ("product", "transposed"):
+            product(AXES[c % 4], i, kind == "transposed")
+        elif kind == "vector":
+            declared[name] = axes[i]
+            add(axes[i], lambda p, v, i=i, name=name: v[i] * p[name] + p[name])
+        elif kind == "scalar":
+            declared[name] = ""
+            add(axes[i], lambda p, v, i=i, name=name: v[i] * stepfold.sigmoid(p[name]) + p[name])
+        elif kind == "one":
+            add(axes[i], lambda p, v, i=i, f=_ONE[c % len(_ONE)]: f(v[i]))
+        else:
+            table = _TWO if axes[i] == axes[j] else _ACROSS
+            add(axes[i], lambda p, v, i=i, j=j, f=table[c % len(table)]: f(v[i], v[j]))
+    last = len(axes) - 1
+    ends = [*([output] if output else []), *states]
+    found = []
+    for axis in ends:  # the latest value goes into every end, so that all are used
+        product(axis, last, False)
+        found.append(len(axes) - 1)
+    rest = list(range(len(states), last))
+
+    def body(x: Any, given: list[Any], parameters: dict[str, Any]) -> Any:
+        values: list[Any] = list(given)
+        for step in steps:
+            values.append(step(parameters, [*values, x]))
+        scalar = sum((stepfold.mean(values[k]) for k in rest), 0.0) * 0.1
+        new = [stepfold.tanh(values[k] + scalar) for k in found]
+        return tuple(new) if len(new) > 1 else new[0]
+
+    names = [f"s{k}" for k in range(len(states))]
+    star = "".join(f", {name}: {axes_!r}" for name, axes_ in declared.items())
+    head = ", ".join(f"{name}: {axis!r}" for name, axis in zip(names, states, strict=True))
+    given = ", ".join(f"{name!r}: {name}" for name in declared)
+    space: dict[str, Any] = {"body": body}
+    exec(f"def axes_cell(x, {head}, *{star}):\n    return body(x, [{', '.join(names)}], {{{given}}})", space)
+    return cell(space["axes_cell"])
