@@ -18,8 +18,8 @@ from ._checks import Checked, checked
 @dataclass(frozen=True)
 class Gradients:
     """Gradients of a loss: `inputs` like the inputs (with a table of vectors: like the table), `params` name
-    → array, `initial_state` one (batch, units) a state, none if the call gave no initial state, `side` like
-    the side features, None if the call gave none."""
+    → array, `initial_state` one (batch, units) a state, or as wide as the state is, none if the call gave no
+    initial state, `side` like the side features, None if the call gave none."""
 
     inputs: Array
     params: dict[str, Array]
@@ -54,18 +54,19 @@ def scan(
     `inputs` (batch, time, features), or (time, features) for one sequence; with `table` (vocabulary_size,
     features) integers (batch, time) that choose rows of it, to each of which `side` (batch, time,
     side_features), if given, is appended. `params` as `cell.parameter_shapes` says.
-    `initial_state` one (batch, units) a state, zeros if left out. `lengths` (batch,): the first so many
+    `initial_state` one (batch, units) a state, or as wide as the state is, zeros if left out. `lengths` (batch,): the first so many
     timesteps are active; or `mask` (batch, time) of booleans: those that are true are active; the others keep
     the state and repeat the output. float32 or float64, the same in all of them. `threads`: at most so many
     (as many as the processors that this process may use if left out).
 
     Returns the output after the last timestep (batch, units), or with `return_sequences` after every one
-    (batch, time, units); with `return_state` the tuple (output, *last states). Raises ValueError, TypeError
+    (batch, time, units), where the first state has other sizes of these; with `return_state` the tuple
+    (output, *last states). An output that is no state is zero before the first active timestep. Raises ValueError, TypeError
     or IndexError for what does not fit."""
     call = checked(cell, inputs, params, initial_state, lengths, mask, reverse, table, side, threads)
     found = call.call.forward(outputs=return_sequences, training=False)
     output = call.single_or_batch(found.last[0] if found.outputs is None else found.outputs)
-    return (output, *map(call.single_or_batch, found.last)) if return_state else output
+    return (output, *map(call.single_or_batch, found.last[cell.step.output :])) if return_state else output
 
 
 def record(
@@ -107,22 +108,23 @@ class Run:
             outputs, last, self._residuals = found.outputs, found.last, found.residuals
         shaped = checked_call.single_or_batch
         self.output: Array = shaped(last[0] if outputs is None else outputs)
-        self.states: tuple[Array, ...] = tuple(map(shaped, last))
+        self.states: tuple[Array, ...] = tuple(map(shaped, last[checked_call.cell.step.output :]))
 
     def backward(
         self, output_gradient: Any = None, state_gradients: Sequence[Any] | None = None
     ) -> Gradients:
         """Return the gradients of a loss whose gradient by `output` and by `states` is given (None: zero)."""
         cell, shaped = self._checked.cell, self._checked.single_or_batch
-        given: list[Array | None] = [None] * len(cell.states)
-        if state_gradients is not None and len(state_gradients) > len(given):
+        own = int(cell.step.output)
+        given: list[Array | None] = [None] * len(cell.step.states)
+        if state_gradients is not None and len(state_gradients) > len(cell.states):
             raise ValueError(
                 f"state_gradients has {len(state_gradients)} arrays, "
-                f"{cell.name} has {len(given)} state(s): {', '.join(cell.states)}"
+                f"{cell.name} has {len(cell.states)} state(s): {', '.join(cell.states)}"
             )
         for s, gradient in enumerate(() if state_gradients is None else state_gradients):
             if gradient is not None:
-                given[s] = self._like(gradient, self.states[s], f"state_gradients[{s}]")
+                given[own + s] = self._like(gradient, self.states[s], f"state_gradients[{s}]")
         arriving = None
         if output_gradient is not None:
             arriving = self._like(output_gradient, self.output, "output_gradient")
@@ -140,7 +142,7 @@ class Run:
         return Gradients(
             inputs,
             {n: g for n, g in params.items() if g is not None},
-            tuple(map(shaped, found.initial)),
+            tuple(map(shaped, found.initial[own:])),
             None if found.side is None else shaped(found.side),
         )
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from .._cell import Cell
+from .._dims import size_of
 from .._dtype import checked_dtype
+from .._graph import Dims
 from .._native import Array, Status
 from ._call import Call
 from ._engine import engine_for
@@ -74,9 +76,8 @@ def checked(
         kind, active = "lengths", checked_lengths(np.atleast_1d(lengths) if single else lengths, batch)
     elif mask is not None:
         kind, active = "mask", checked_mask(np.asarray(mask)[None] if single else mask, batch, time)
+    initial = _checked_states(cell, initial_state, () if single else (batch,), sizes, dtype)
     recipe = Recipe.of(cell.step, sizes.pop("units", 1), sizes)
-    shapes = [of if single else (batch, *of) for of in recipe.state_shapes]
-    initial = _checked_states(cell, initial_state, shapes, dtype)
     recipe = recipe.but(
         reverse=bool(reverse),
         tokens=tokens is not None,
@@ -140,7 +141,7 @@ def checked_sizes(
                 f"{cell.name} cannot work with {size} {axis}; inputs and params need at least one"
             )
     for name, dims in wanted.items():
-        expected = tuple(sizes.get(axis, -1) for axis in dims)
+        expected = tuple(int(axis) if axis.isdecimal() else sizes.get(axis, -1) for axis in dims)
         if arrays[name].shape != expected:
             raise ValueError(
                 f"{name} has shape {arrays[name].shape}, expected ({', '.join(dims)}) = {expected}"
@@ -176,8 +177,13 @@ def checked_mask(mask: Any, batch: int, time: int) -> Array:
 
 
 def _checked_states(
-    cell: Cell, given: Sequence[Any] | None, shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any]
+    cell: Cell,
+    given: Sequence[Any] | None,
+    rows: tuple[int, ...],
+    sizes: Mapping[str, int],
+    dtype: np.dtype[Any],
 ) -> list[Array]:
+    """The initial states; before them zeros for an output that is no state."""
     if given is None:
         return []
     if not hasattr(given, "__len__"):
@@ -188,14 +194,21 @@ def _checked_states(
             f"{', '.join(cell.states)}"
         )
     found = []
-    for name, value, shape in zip(cell.states, given, shapes, strict=True):
-        array = np.asarray(value)
+    if cell.step.output:
+        found.append(np.zeros((*rows, *shape_of(cell.step.dims_of(cell.step.states[0]), sizes)), dtype))
+    for name, value in zip(cell.states, given, strict=True):
+        array, shape = np.asarray(value), (*rows, *shape_of(cell.step.dims_of(name), sizes))
         if array.shape != shape:
             raise ValueError(f"initial state {name!r} has shape {array.shape}, expected {shape}")
         if array.dtype != dtype:
             raise TypeError(f"initial state {name!r} is {array.dtype}, not {dtype}; convert it with .astype")
         found.append(array)
     return found
+
+
+def shape_of(dims: Dims, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """The shape of a value of one row."""
+    return tuple(size_of(axis, sizes) for axis in dims)
 
 
 def _checked_side(side: Any, tokens: Array | None, single: bool, dtype: np.dtype[Any]) -> Array:
