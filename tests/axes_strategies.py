@@ -76,10 +76,12 @@ def made_of(states: list[str], lines: list[Line], output: str | None) -> Cell:
             declared[name] = ""
             add(axes[i], lambda p, v, i=i, name=name: v[i] * stepfold.sigmoid(p[name]) + p[name])
         elif kind == "one":
-            add(axes[i], lambda p, v, i=i, f=_ONE[c % len(_ONE)]: f(v[i]))
+            one = _ONE[c % len(_ONE)]
+            add(axes[i], lambda p, v, i=i, one=one: one(v[i]))
         else:
             table = _TWO if axes[i] == axes[j] else _ACROSS
-            add(axes[i], lambda p, v, i=i, j=j, f=table[c % len(table)]: f(v[i], v[j]))
+            two = table[c % len(table)]
+            add(axes[i], lambda p, v, i=i, j=j, two=two: two(v[i], v[j]))
     last = len(axes) - 1
     ends = [*([output] if output else []), *states]
     found = []

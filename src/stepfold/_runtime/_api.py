@@ -54,15 +54,15 @@ def scan(
     `inputs` (batch, time, features), or (time, features) for one sequence; with `table` (vocabulary_size,
     features) integers (batch, time) that choose rows of it, to each of which `side` (batch, time,
     side_features), if given, is appended. `params` as `cell.parameter_shapes` says.
-    `initial_state` one (batch, units) a state, or as wide as the state is, zeros if left out. `lengths` (batch,): the first so many
-    timesteps are active; or `mask` (batch, time) of booleans: those that are true are active; the others keep
-    the state and repeat the output. float32 or float64, the same in all of them. `threads`: at most so many
-    (as many as the processors that this process may use if left out).
+    `initial_state` one (batch, units) a state, or as wide as the state is, zeros if left out. `lengths`
+    (batch,): the first so many timesteps are active; or `mask` (batch, time) of booleans: those that are true
+    are active; the others keep the state and repeat the output. float32 or float64, the same in all of them.
+    `threads`: at most so many (as many as the processors that this process may use if left out).
 
     Returns the output after the last timestep (batch, units), or with `return_sequences` after every one
-    (batch, time, units), where the first state has other sizes of these; with `return_state` the tuple
-    (output, *last states). An output that is no state is zero before the first active timestep. Raises ValueError, TypeError
-    or IndexError for what does not fit."""
+    (batch, time, units), in place of the units what the first state declares; with `return_state` the tuple
+    (output, *last states). An output that is no state is zero before the first active timestep. Raises
+    ValueError, TypeError or IndexError for what does not fit."""
     call = checked(cell, inputs, params, initial_state, lengths, mask, reverse, table, side, threads)
     found = call.call.forward(outputs=return_sequences, training=False)
     output = call.single_or_batch(found.last[0] if found.outputs is None else found.outputs)

@@ -53,7 +53,7 @@ class Stream:
         self._features, self._units = sizes.get("features", 1), sizes.get("units", 1)
         others = other_sizes(cell.step, self._units, sizes)
         self._engine, self._threads = engine_for(cell.step, self._units, dtype, others), threads
-        self._widths = [width for _, width in self._engine.layout.states]
+        self._widths = [width for _, width in self._engine.layout.states[cell.step.output :]]
         self._dtype = self._engine.dtype
         self._kind = "step" if batch == 1 else "rows"
         self._weights = Weights(self._engine, self._kind, self._features, checked)
@@ -91,12 +91,13 @@ class Stream:
         return self._table
 
     def _states(self) -> list[Array]:
-        """All rows' states, one (slots, size) each: views."""
+        """All rows' states, one (slots, size) each: views; without an output that is no state."""
+        own = int(self.cell.step.output)
         if self._is_single:
             assert self._single is not None
-            return self._single.states()
+            return self._single.states()[own:]
         assert self._table is not None
-        return self._table.states
+        return self._table.states[own:]
 
     @property
     def from_cache(self) -> bool:
@@ -210,7 +211,7 @@ class Stream:
             if value is not None:
                 state[slots[first]] = value[numbers[first]]
         if self._is_single and self._single is not None:
-            self._single.output[...] = states[0]
+            self._single.output[...] = 0 if self.cell.step.output else states[0]
 
     @property
     def state(self) -> tuple[Array, ...]:
