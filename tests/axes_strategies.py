@@ -40,16 +40,19 @@ Line = tuple[str, int, int, int]
 
 @st.composite
 def axes_cells(draw: Any) -> Cell:
-    """Return cells of one to three states of axes of their own, perhaps with an output that is no state."""
+    """Return cells of one to three states of axes of their own, perhaps with inputs with a name, and with an
+    output that is no state."""
     states = draw(st.lists(st.sampled_from(AXES), min_size=1, max_size=3))
     number = st.integers(0, 7)
     lines = draw(st.lists(st.tuples(st.sampled_from(_KINDS), number, number, number), min_size=2, max_size=8))
-    return made_of(states, lines, draw(st.sampled_from((None, *AXES))))
+    named = draw(st.lists(st.sampled_from(AXES), max_size=2))
+    return made_of(states, named, lines, draw(st.sampled_from((None, *AXES))))
 
 
-def made_of(states: list[str], lines: list[Line], output: str | None) -> Cell:
-    """Return the cell of states with these axes, of lines, each making one more value of earlier ones."""
-    axes = list(states)
+def made_of(states: list[str], named: list[str], lines: list[Line], output: str | None) -> Cell:
+    """Return the cell of states and of inputs with these axes, of lines, each making one more value of
+    earlier ones."""
+    axes = [*states, *named]
     declared: dict[str, str] = {}
     steps: list[Callable[[dict[str, Any], list[Any]], Any]] = []
 
@@ -89,6 +92,8 @@ def made_of(states: list[str], lines: list[Line], output: str | None) -> Cell:
         product(axis, last, False)
         found.append(len(axes) - 1)
     rest = list(range(len(states), last))
+    given_axes = dict(zip([f"s{k}" for k in range(len(states))], states, strict=True))
+    input_axes = dict(zip([f"n{k}" for k in range(len(named))], named, strict=True))
 
     def body(x: Any, given: list[Any], parameters: dict[str, Any]) -> Any:
         values: list[Any] = list(given)
@@ -98,10 +103,13 @@ def made_of(states: list[str], lines: list[Line], output: str | None) -> Cell:
         new = [stepfold.tanh(values[k] + scalar) for k in found]
         return tuple(new) if len(new) > 1 else new[0]
 
-    names = [f"s{k}" for k in range(len(states))]
-    star = "".join(f", {name}: {axes_!r}" for name, axes_ in declared.items())
-    head = ", ".join(f"{name}: {axis!r}" for name, axis in zip(names, states, strict=True))
+    def arguments(of: dict[str, str]) -> str:
+        return "".join(f", {name}: {axis!r}" for name, axis in of.items())
+
+    slash = ", /" if named else ""
+    head = f"x{arguments(input_axes)}{slash}{arguments(given_axes)}, *{arguments(declared)}"
+    values = ", ".join([*given_axes, *input_axes])
     given = ", ".join(f"{name!r}: {name}" for name in declared)
     space: dict[str, Any] = {"body": body}
-    exec(f"def axes_cell(x, {head}, *{star}):\n    return body(x, [{', '.join(names)}], {{{given}}})", space)
+    exec(f"def axes_cell({head}):\n    return body(x, [{values}], {{{given}}})", space)
     return cell(space["axes_cell"])

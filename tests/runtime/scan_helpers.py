@@ -83,6 +83,7 @@ class Problem:
     padding: str = "repeat"
     side: Array | None = None
     sizes: Mapping[str, int] = field(default_factory=dict)
+    named: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def units(self) -> int:
@@ -104,6 +105,11 @@ class Problem:
     @property
     def dtype(self) -> str:
         return self.inputs.dtype.name
+
+    @property
+    def features(self) -> int:
+        own = self.inputs.shape[-1] if self.step.takes_features else 0
+        return own + (0 if self.side is None else self.side.shape[-1])
 
     def but(self, **changes: Any) -> Problem:
         return replace(self, **changes)
@@ -147,7 +153,7 @@ class Problem:
         return Shape(
             self.batch,
             time,
-            self.inputs.shape[-1] + (0 if self.side is None else self.side.shape[-1]),
+            self.features,
             tuple(p.shape for p in self.params.values()),
             int(self.mask.sum()) if packed and self.mask is not None else None,
             0 if self.tokens is None else len(self.inputs),
@@ -162,6 +168,7 @@ class Problem:
             found = {"the table of vectors": self.inputs, "tokens": self.laid(self.tokens)}
         if self.side is not None:
             found["side features"] = self.laid(self.side)
+        found |= {f"input {name}": self.laid(value) for name, value in self.named.items()}
         if self.mask is not None:
             sizes = self.mask.sum(axis=0)
             found |= {
@@ -183,7 +190,8 @@ class Problem:
 
     def wanted(self) -> Wanted:
         given = tuple(gradient is not None for gradient in self.last_gradient)
-        wishes = True, (True,) * len(self.params), self.side is not None
+        own = self.step.takes_features
+        wishes = own, (True,) * len(self.params), self.side is not None, (True,) * len(self.named)
         return Wanted(self.output_gradient is not None, given, *wishes)
 
     # ---- both passes ----------------------------------------------------------------------------------
@@ -204,6 +212,7 @@ class Problem:
             self.step, given, params,
             cast(self.initial), mask=self.mask, reverse=self.reverse,
             extra={k: v.astype(dtype) for k, v in self.extra.items()},
+            named={k: v.astype(dtype) for k, v in self.named.items()},
         )  # fmt: skip
         gradient = None if self.output_gradient is None else self.output_gradient.astype(dtype)
         outputs = scan.outputs
@@ -220,9 +229,12 @@ class Problem:
             np.add.at(of_table, self.tokens, of_inputs[..., :width])
             more["gradient of inputs"] = of_table
             by_step = "gradient of side features", of_inputs[..., width:]
-        if self.tokens is None or self.side is not None:
+        if self.step.takes_features and (self.tokens is None or self.side is not None):
             name, value = by_step
             more[name] = self.laid(np.where(active, value, np.nan) if self.padding == "none" else value)
+        for name, value in scan.named_gradients.items():
+            value = np.where(active, value, np.nan) if self.padding == "none" else value
+            more[f"gradient of input {name}"] = self.laid(value)
         return {
             "outputs": self.laid(outputs),
             **{f"state {n}": s for n, s in zip(self.step.states, scan.states, strict=True)},
@@ -267,16 +279,14 @@ class Problem:
         for name, array in results.made.items():
             what = name.removeprefix("the gradient of ").replace("initial state", "initial")
             found[f"gradient of {names.get(what, what)}"] = array
-        if (
-            self.padding == "none"
-            and self.mask is not None
-            and self.layout != "packed"
-            and (self.tokens is None or self.side is not None)
-        ):
-            by_step = found[f"gradient of {'inputs' if self.tokens is None else 'side features'}"]
-            rest = by_step[~self.laid(self.mask)]  # not written, or (no input is used) zero
-            assert (np.isnan(rest) | (rest == 0)).all()
-            by_step[~self.laid(self.mask)] = np.nan
+        if self.padding == "none" and self.mask is not None and self.layout != "packed":
+            own = "inputs" if self.tokens is None else "side features"
+            for name in (own, *(f"input {name}" for name in self.named)):
+                by_step = found.get(f"gradient of {name}")
+                if by_step is not None:
+                    rest = by_step[~self.laid(self.mask)]  # not written, or (no input is used) zero
+                    assert (np.isnan(rest) | (rest == 0)).all()
+                    by_step[~self.laid(self.mask)] = np.nan
         for name, state in zip(self.step.states, self.initial, strict=True):
             if state is None:
                 found.pop(f"gradient of initial {name}", None)
@@ -390,6 +400,7 @@ def problem(
         step, some(batch, time, features), params, [some(batch, *shape) for shape in states],
         some(batch, time, *states[0]), [some(batch, *shape) for shape in states], extra=extra,
         sizes={} if sizes is None else {"units": units, **sizes},
+        named={name: some(batch, time, *of(dims)) for name, dims in step.inputs.items()},
     )  # fmt: skip
     return made.but(**more)
 

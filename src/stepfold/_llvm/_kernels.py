@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .._plan import Arrangement
+from .._plan import Arrangement, Place
 from ._cooperative import Ranks
 from ._layout import Kernel, Layout, OuterGroup
-from ._signature import BACKWARD, COOPERATIVE, FORWARD, PROJECT, TABLE
+from ._signature import BACKWARD, COOPERATIVE, FORWARD, PROJECT, TABLE, named_gradients
 from ._stage import Frame, StageWriter
 from ._stream_kernels import rows_kernel, stream_kernel
 from ._text import Integer, Value
@@ -126,7 +126,7 @@ def _forward(w: Writer, arrangement: Arrangement, ranks: Ranks | None = None) ->
 
 def backward_kernel(layout: Layout) -> Kernel:
     """The backward pass, with every gradient summed as it goes."""
-    w = Writer(layout, "backward", BACKWARD)
+    w = Writer(layout, "backward", BACKWARD | named_gradients(len(layout.plan.input_gradients)))
     f, v = w.f, w.v
     writer = StageWriter(v, layout.plan.backward, layout.sizes)
     bases, scratch = w.scratch(writer, w.a["rows"])
@@ -163,6 +163,9 @@ def backward_kernel(layout: Layout) -> Kernel:
                 "vector_gradient": (w.a["vector_gradients"], 0),
                 **_extras(w, n),
             }
+            if layout.input_gradient_row:
+                size = layout.input_gradient_row
+                here["input_gradient"] = (w.at(w.a["input_gradients"], f.sub(n, first), size), size)
             writer.write(Frame(rows, here, w.a["panels"], inside))
             # what the rows that started here would pass on goes to row 0, whose states they took
             earlier = f.select(f.compare("eq", step.index, 0), step.index, f.sub(step.index, 1))
@@ -194,10 +197,13 @@ def _residuals(w: Writer, n: Value) -> dict[str, tuple[Value, int]]:
 
 
 def _extras(w: Writer, n: Value) -> dict[str, tuple[Value, int]]:
-    a_row, a_step = (w.layout.forward.row(kind) for kind in ("row_input", "step_input"))
+    a_row, a_step = w.layout.forward.row("row_input"), w.layout.step_input_row
+    base = w.at(w.a["step_inputs"], n, a_step)
+    named = w.layout.forward.row("named_input")
     return {
         "row_input": (w.a["row_inputs"], a_row),
-        "step_input": (w.at(w.a["step_inputs"], n, a_step), a_step),
+        "named_input": (base, a_step),
+        "step_input": (w.f.offset(base, named, w.v.element), a_step),
     }
 
 
@@ -213,6 +219,8 @@ def _gradients(w: Writer, first: Value, count: Value) -> None:
         def operand(n: Value, g: OuterGroup = g) -> Value:
             if g.operand.kind == "operand":
                 row = w.at(w.a["operands"], n, layout.operand_row)
+            elif g.operand.kind == "named_input":
+                row = w.at(w.a["step_inputs"], f.add(first, n), layout.step_input_row)
             elif g.operand.kind == "residual":
                 row = w.at(w.a["residuals"], f.add(first, n), layout.residual_row)
             else:
@@ -237,6 +245,7 @@ def _gradients(w: Writer, first: Value, count: Value) -> None:
         width = w.sizes.width(plan.backward.slots["delta"][slot])
         column_sums(v, count, lambda n, slot=slot: deltas(layout.delta(slot), n), width // lanes, place)  # type: ignore[misc]
         begin += width
+    _named_gradients(w, first, count)
     if not plan.input_deltas:
         return
     dense = f.compare("ne", w.a["dense"], 0)
@@ -248,6 +257,18 @@ def _gradients(w: Writer, first: Value, count: Value) -> None:
     with f.when(by_token), f.loop(0, count) as row:
         place = w.at(w.a["table_gradient"], w.index("source", f.add(first, row.index)), layout.delta_row)
         copy_row(v, deltas(0, row.index), place, layout.input_deltas, accumulate=True)
+
+
+def _named_gradients(w: Writer, first: Value, count: Value) -> None:
+    """Copy a chunk's gradients of inputs with a name to where the caller wants them."""
+    f, layout = w.f, w.layout
+    for k, dims in enumerate(w.plan.backward.slots["input_gradient"]):
+        target, size = w.a[f"named_gradient{k}"], w.sizes.count(dims)
+        begin = layout.backward.of(Place("input_gradient", k))
+        with f.when(f.emit("i1", f"icmp ne {target}, null")), f.loop(0, count) as row:
+            source = w.at(w.a["input_gradients"], row.index, layout.input_gradient_row)
+            place = w.at(target, w.index("target", f.add(first, row.index)), size)
+            copy_row(w.v, f.offset(source, begin, w.v.element), place, size, accumulate=False)
 
 
 KERNELS: dict[str, Callable[[Layout], Kernel]] = {

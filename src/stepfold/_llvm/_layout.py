@@ -129,6 +129,16 @@ class Layout:
         return self._apart(self.backward.row("operand"))
 
     @functools.cached_property
+    def step_input_row(self) -> int:
+        """What one row is given at one timestep: the inputs with a name, then a layer's vectors a step."""
+        return self.forward.row("named_input") + self.forward.row("step_input")
+
+    @functools.cached_property
+    def input_gradient_row(self) -> int:
+        """All gradients of inputs with a name of one row."""
+        return self.backward.row("input_gradient")
+
+    @functools.cached_property
     def input_deltas(self) -> int:
         """How wide the deltas of the input's kernels are, which come first."""
         return self.sizes.whole(max(self.sizes.ends(self._deltas[: self.plan.input_deltas]), default=0))
@@ -138,10 +148,11 @@ class Layout:
         return self.plan.backward.slots["delta"]
 
     def extras(self, kind: str) -> tuple[tuple[int, int, int], ...]:
-        """For each vector a row or a step ("row_input", "step_input") where it begins in a row of them, how
-        many elements it has, and how many it takes."""
+        """For each vector a row or a step ("row_input", "named_input", "step_input") where it begins in a row
+        of them, how many elements it has, and how many it takes."""
+        first = self.forward.row("named_input") if kind == "step_input" else 0
         return tuple(
-            (self.forward.of(Place(kind, k)), self.sizes.count(dims), self.sizes.width(dims))
+            (first + self.forward.of(Place(kind, k)), self.sizes.count(dims), self.sizes.width(dims))
             for k, dims in enumerate(self.plan.inference.slots[kind])
         )
 

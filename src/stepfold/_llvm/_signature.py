@@ -24,6 +24,15 @@ BACKWARD = _SCAN | _signature(
     ptr="previous cotangents output_gradient deltas packed operands input_panel inputs_gradient "
     "table_gradient kernel_gradients recurrent_gradients column_gradients vector_gradients"
 )
+
+
+def named_gradients(count: int) -> Signature:
+    """What the backward kernel is told besides if so many inputs with a name have gradients."""
+    if not count:
+        return {}
+    return _signature(ptr=" ".join(["input_gradients", *(f"named_gradient{k}" for k in range(count))]))
+
+
 PROJECT = _signature(i64="features", ptr="inputs source distinct_count input_panel input_bias projection")
 TABLE = _signature(
     i64="features",
@@ -34,6 +43,8 @@ STREAM = _signature(
     ptr="inputs panels vectors before after scratch input_panel input_bias projection outputs",
 )
 ROWS = _signature(i64="count block part parts", ptr="slots states") | STREAM
+STEP_INPUTS = _signature(ptr="step_inputs")
+"""What the kernels of a stream are told besides if there are inputs with a name."""
 
 # ---- the schedule of a batch ------------------------------------------------------------------------------
 

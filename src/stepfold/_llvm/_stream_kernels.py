@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ._layout import Kernel, Layout
-from ._signature import ROWS, STREAM
+from ._signature import ROWS, STEP_INPUTS, STREAM
 from ._stage import Frame, StageWriter
 from ._text import Integer, Value
 from ._tiles import copy_row
@@ -14,10 +14,10 @@ from ._writer import Writer
 
 def stream_kernel(layout: Layout) -> Kernel:
     """One timestep of one row; it swaps the arguments `before` and `after`, so that the next call goes on."""
-    w = Writer(layout, "step", STREAM)
+    w = Writer(layout, "step", STREAM | (STEP_INPUTS if layout.step_input_row else {}))
     f = w.f
     writer = StageWriter(w.v, layout.plan.inference, layout.sizes)
-    scratch = _step(w, writer, 1, 1, lambda row: w.at(w.a["inputs"], row, w.a["features"]))
+    scratch = _step(w, writer, 1, 1, lambda row: w.at(w.a["inputs"], row, w.a["features"]), 0)
     copy_row(w.v, w.a["after"], w.a["outputs"], layout.output, accumulate=False)
     for argument, other in (("before", "after"), ("after", "before")):
         f.store(w.a[other], f.offset(f.arguments[0], list(STREAM).index(argument), "i64"), 8)
@@ -29,7 +29,7 @@ def rows_kernel(layout: Layout) -> Kernel:
     that order. A task takes its part of the blocks of `block` rows: their states go to `before`, on to
     `after`, and back. Where a block begins depends on its number alone, so that every number of tasks gives
     the same bits."""
-    w = Writer(layout, "rows", ROWS)
+    w = Writer(layout, "rows", ROWS | (STEP_INPUTS if layout.step_input_row else {}))
     f, v = w.f, w.v
     size, used, units = layout.state_row, layout.states_width, layout.output
     count, block = w.a["count"], w.a["block"]
@@ -53,7 +53,7 @@ def rows_kernel(layout: Layout) -> Kernel:
         def input_row(row: Integer, begin: Value = begin) -> Value:
             return w.at(w.a["inputs"], f.add(begin, row), w.a["features"])
 
-        scratch = _step(w, writer, rows, block, input_row)
+        scratch = _step(w, writer, rows, block, input_row, begin)
         with f.loop(0, rows) as row:
             after = w.at(w.a["after"], row.index, size)
             copy_row(v, after, state(row.index), used, accumulate=False)
@@ -63,10 +63,15 @@ def rows_kernel(layout: Layout) -> Kernel:
 
 
 def _step(
-    w: Writer, writer: StageWriter, rows: Integer, most: Integer, input_row: Callable[[Integer], Value]
+    w: Writer,
+    writer: StageWriter,
+    rows: Integer,
+    most: Integer,
+    input_row: Callable[[Integer], Value],
+    first: Integer,
 ) -> int:
-    """Write one timestep of `rows` rows, at most `most`, from `before` to `after`; return the elements of
-    scratch memory that a row needs."""
+    """Write one timestep of `rows` rows, at most `most`, from `before` to `after`; the inputs with a name are
+    those from the `first` row on. Return the elements of scratch memory that a row needs."""
     layout, plan = w.layout, w.layout.plan
     bases, scratch = w.scratch(writer, most)
     if plan.projections:
@@ -76,6 +81,9 @@ def _step(
         "new": (w.a["after"], layout.state_row),
         "vector": (w.a["vectors"], 0),
     }
+    if layout.step_input_row:
+        row = layout.step_input_row
+        here["named_input"] = (w.at(w.a["step_inputs"], first, row), row)
     frame = Frame(
         rows, here, w.a["panels"], w.inside(),
         lambda row: w.at(w.a["projection"], row, layout.projection_row),

@@ -110,6 +110,8 @@ class Packing:
         features = max(columns.stop for columns in sources.values())
         begins = [layout.forward.of(Place("projection", k)) for k in range(len(plan.projections))]
         for panel, columns in sources.items():  # [groups][features][blocks · lanes] over all projections
+            if not plan.projections:
+                break
             panels = self.arrays[panel].form.reshape(-1, _width(columns), wide)
             for begin, projection in zip(begins, plan.projections, strict=True):
                 size, padded = sizes.count(projection.dims), sizes.width(projection.dims)

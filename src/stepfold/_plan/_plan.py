@@ -15,6 +15,9 @@ from ._lower import Lowering, Place, Projection, at, is_projected
 from ._residuals import residuals
 from ._stages import Arrangement, Slots, arrange
 
+MOST_INPUTS = 16
+"""How many inputs with a name a step may have."""
+
 
 @dataclass(frozen=True)
 class Outer:
@@ -32,11 +35,12 @@ class Plan:
 
     Kinds of places, each with slots of their own axes for every row unless said: `state` the states before,
     `new` after; `projection` what left the loop; `residual` and `residual_scalar` (per-row scalars) for the
-    backward pass; `scratch` and `scalar` (per-row scalars) between stages; `vector` parameters, the
-    same for all rows; `row_input`, `step_input` a layer's extras; in the backward pass
-    `cotangent` of the new states, `passed` to the states before, `delta` what is multiplied with operands
-    into matrix gradients, `operand` operands recomputed, `vector_gradient` sums over rows and
-    timesteps. An arrangement's `slots` give the axes of all of them.
+    backward pass; `scratch` and `scalar` (per-row scalars) between stages; `vector` parameters, the same for
+    all rows; `named_input` the inputs with a name; `row_input`, `step_input` a layer's extras; in the
+    backward pass `cotangent` of the new states, `passed` to the states before, `input_gradient` those of
+    inputs with a name, `delta` what is multiplied with operands into matrix gradients, `operand` operands
+    recomputed, `vector_gradient` sums over rows and timesteps. An arrangement's `slots` give the axes of all
+    of them.
 
     The first `input_deltas` deltas belong to the input's kernels: `projection_deltas` gives each
     projection's."""
@@ -58,6 +62,7 @@ class Plan:
     vector_gradients: tuple[str, ...]
     row_inputs: tuple[str, ...]
     step_inputs: tuple[str, ...]
+    input_gradients: tuple[str, ...]
 
     @property
     def states(self) -> int:
@@ -71,8 +76,12 @@ def plan(step: Step) -> Plan:
 
     NotImplementedError for what no kernel computes."""
     given = step
-    if step.inputs or any(len(dims) != 1 for dims in _value_dims(step)):
+    if any(len(dims) != 1 for dims in _value_dims(step)):
         raise NotImplementedError(f"{step.name}: kernels compute vectors and scalars of a row alone, as yet")
+    if len(step.inputs) > MOST_INPUTS:
+        raise NotImplementedError(
+            f"{step.name} has {len(step.inputs)} inputs with a name, at most {MOST_INPUTS}"
+        )
     step, new_of = scalars_as_vectors(given)
     derived = backward(step)
     saved = residuals(step, derived)
@@ -114,11 +123,14 @@ def _held(step: Step) -> dict[str, tuple[Dims, ...]]:
     extras = {kind: {str(n.attributes[0]): n.dims for n in step.nodes if n.op == kind} for kind in _EXTRAS}
     return {
         **dict.fromkeys(("state", "new"), states),
+        "named_input": tuple(step.inputs.values()),
         **{kind: tuple(dims.values()) for kind, dims in extras.items()},
     }
 
 
 _EXTRAS = ("row_input", "step_input")
+_READABLE = ("state", "residual", "named_input")
+"""Operands of matrix gradients that are read where they lie."""
 
 
 def _leaves(step: Step) -> dict[Node, Node]:
@@ -129,9 +141,12 @@ def _leaves(step: Step) -> dict[Node, Node]:
         "step_input": step.leaves("step_input"),
         "state": list(step.states),
     }
+    named = list(step.inputs)
     for n in step.nodes:
         if n.op in names:
             known[n] = at(n.op, names[n.op].index(str(n.attributes[0])), n.dims)
+        elif n.op == "input" and n.attributes:
+            known[n] = at("named_input", named.index(str(n.attributes[0])), n.dims)
     return known
 
 
@@ -150,7 +165,9 @@ def _backward_part(
         if n.op == "cotangent":
             known[n] = at("cotangent", step.states.index(str(n.attributes[0])), n.dims)
     pairs = [(name, left, right) for name, terms in derived.matrices.items() for left, right in terms]
+    named = derived.inputs
     ends = [*derived.states, *derived.vectors.values(), *(n for _, *both in pairs for n in both)]
+    ends += named.values()
     # a product with the input's cotangent happens after the loop, so it does not count as a use
     nodes = topological_order(n for n in ends if n is not None)
     lowering = Lowering(known, [n for n in ends if n is not None], nodes)
@@ -169,7 +186,7 @@ def _backward_part(
             place = Place("input", 0)
         else:
             operand = lowering.lower(right)
-            readable = operand.op == "place" and operand.attributes[0] in ("state", "residual")
+            readable = operand.op == "place" and operand.attributes[0] in _READABLE
             place = (
                 Place(str(operand.attributes[0]), int(operand.attributes[1]))
                 if readable
@@ -178,6 +195,7 @@ def _backward_part(
         outers.append(Outer(name, delta, place))
     by_kernel = {o.matrix: o.delta for o in outers if o.operand.kind == "input"}
 
+    by_name = {name: lowering.lower(n) for name, n in named.items()}
     targets = [(n, Place("delta", k)) for n, k in deltas.items()]
     targets += [(n, Place("operand", k)) for n, k in operands.items()]
     column_sums: list[tuple[str, int]] = []
@@ -189,6 +207,7 @@ def _backward_part(
         else:
             targets.append((low, Place("vector_gradient", len(accumulated))))
             accumulated.append(name)
+    targets += [(n, Place("input_gradient", k)) for k, n in enumerate(by_name.values())]
     for s, passed in enumerate(derived.states):
         value = constant(0.0, held["state"][s]) if passed is None else lowering.lower(passed)
         targets.append((value, Place("passed", s)))
@@ -196,6 +215,7 @@ def _backward_part(
         **held,
         **dict.fromkeys(("cotangent", "passed"), held["state"]),
         "vector": tuple(step.parameters[name] for name in lowering.vectors),
+        "input_gradient": tuple(step.inputs[name] for name in named),
         "delta": tuple(n.dims for n in deltas),
         "operand": tuple(n.dims for n in operands),
         "vector_gradient": tuple(step.parameters[name] for name in accumulated),
@@ -210,4 +230,5 @@ def _backward_part(
         "outers": tuple(outers),
         "column_sums": tuple(column_sums),
         "vector_gradients": tuple(accumulated),
+        "input_gradients": tuple(named),
     }

@@ -12,6 +12,7 @@ from ._call import Call
 from ._checks import checked_params, checked_sizes
 from ._engine import Engine, engine_for
 from ._forward import ForwardKey
+from ._inputs import input_names, several
 from ._programs import programs
 from ._recipe import Part, Parts, Recipe, other_sizes
 from ._residuals import residuals_size
@@ -50,9 +51,11 @@ __all__ = [
     "error_of",
     "forward_operands",
     "forward_program",
+    "input_names",
     "other_sizes",
     "programs",
     "record",
     "residuals_size",
     "scan",
+    "several",
 ]

@@ -17,11 +17,12 @@ from ._checks import Checked, checked
 
 @dataclass(frozen=True)
 class Gradients:
-    """Gradients of a loss: `inputs` like the inputs (with a table of vectors: like the table), `params` name
-    → array, `initial_state` one (batch, units) a state, or as wide as the state is, none if the call gave no
-    initial state, `side` like the side features, None if the call gave none."""
+    """Gradients of a loss: `inputs` like the inputs (with a table of vectors: like the table; of a cell with
+    several inputs a tuple), `params` name → array, `initial_state` one (batch, units) a state, or as wide as
+    the state is, none if the call gave no initial state, `side` like the side features, None if the call gave
+    none."""
 
-    inputs: Array
+    inputs: Any
     params: dict[str, Array]
     initial_state: tuple[Array, ...]
     side: Array | None = None
@@ -53,7 +54,9 @@ def scan(
 
     `inputs` (batch, time, features), or (time, features) for one sequence; with `table` (vocabulary_size,
     features) integers (batch, time) that choose rows of it, to each of which `side` (batch, time,
-    side_features), if given, is appended. `params` as `cell.parameter_shapes` says.
+    side_features), if given, is appended. A cell with several inputs takes a tuple of them, each (batch,
+    time, …) as the cell declares it, one number a timestep also as (batch, time). `params` as
+    `cell.parameter_shapes` says.
     `initial_state` one (batch, units) a state, or as wide as the state is, zeros if left out. `lengths`
     (batch,): the first so many timesteps are active; or `mask` (batch, time) of booleans: those that are true
     are active; the others keep the state and repeat the output. float32 or float64, the same in all of them.
@@ -136,8 +139,7 @@ class Run:
         else:
             assert self._residuals is not None
             found = self._call.backward(self._residuals, output_gradient=arriving, last_gradients=given)
-        assert found.inputs is not None
-        inputs = found.inputs if self._call.recipe.tokens else shaped(found.inputs)
+        inputs = self._checked.inputs.given_back(found.inputs, found.named)
         params = dict(zip(cell.step.parameters, found.weights, strict=True))
         return Gradients(
             inputs,
@@ -159,7 +161,8 @@ def _with_own_arrays(call: Call, *, everything: bool) -> Call:
     """Copies of what the backward pass reads; `everything` if it runs the forward pass again."""
     own = replace(
         call,
-        inputs=_copied(call.inputs),
+        inputs=None if call.inputs is None else _copied(call.inputs),
+        named=[_copied(array) for array in call.named],
         side=None if call.side is None else _copied(call.side),
         weights=[_copied(weight) for weight in call.weights],
     )

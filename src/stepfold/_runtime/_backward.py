@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,14 +31,15 @@ _ARRIVING, _DISTINCT_COUNT = STATUS.index("arriving"), GROUP.index("distinct_cou
 @dataclass(frozen=True)
 class Wanted:
     """Which gradients there are: those that arrive, of `outputs` and of each of the `last` states, and those
-    that are asked for, of the `inputs`, of each of the `weights`, of the `side` features (those of initial
-    states always)."""
+    that are asked for, of the `inputs`, of each of the `weights`, of the `side` features, of each of the
+    `named` inputs, () for none of them (those of initial states always)."""
 
     outputs: bool
     last: tuple[bool, ...]
     inputs: bool
     weights: tuple[bool, ...]
     side: bool = False
+    named: tuple[bool, ...] = ()
 
 
 class BackwardKey(NamedTuple):
@@ -75,15 +77,21 @@ class _Backward:
         self.engine, self.recipe, self.shape, self.wanted = engine, recipe, shape, wanted
         self.windowed, self.limit = windowed, windowed or shape.time
         self.recorder = r = Recorder()
-        self.inputs = r.operand()
+        step = recipe.step
+        self.inputs = r.operand() if step.takes_features else Argument()
         self.side = r.operand() if recipe.side else None
-        self.extra = {leaf: r.operand() for leaf in recipe.extra}
+        named = {("named_input", name): r.operand() for name in step.inputs}
+        self.extra = named | {leaf: r.operand() for leaf in recipe.extra}
         self.weights: list[Argument | None] = [r.operand() for _ in range(recipe.weights)]
         self.residuals = r.operand()
         self.output_gradient = r.operand() if wanted.outputs else None
         self.last_gradients = [r.operand() if given else None for given in wanted.last]
-        self.inputs_gradient = r.operand() if wanted.inputs else None
+        self.inputs_gradient = r.operand() if wanted.inputs and step.takes_features else None
         self.side_gradient = r.operand() if wanted.side else None
+        wishes = wanted.named or (False,) * len(step.inputs)
+        self.named_gradients = {
+            name: r.operand() if wish else None for name, wish in zip(step.inputs, wishes, strict=True)
+        }
         self.initial_gradients = [r.operand() if recipe.initial else None for _ in recipe.step.states]
         self.weights_gradients = [r.operand() if wish else None for wish in wanted.weights]
         self.tasks = engine.tasks(shape.held(windowed).steps, shape.batch, threads)
@@ -177,9 +185,14 @@ class _Backward:
         launches.launch(clear, target=sums, bytes=size, part=0, parts=1)
         unused = not engine.plan.input_deltas
         rows = shape.vocabulary_size if self.recipe.tokens else shape.steps
+        computed = engine.plan.input_gradients
         for gradient, size, needed in (
             (self.inputs_gradient, rows * shape.width, self.by_token or unused),
             (self.side_gradient, shape.steps * shape.side, unused),
+            *(
+                (gradient, shape.steps * math.prod(self.recipe.named_shapes[name]), name not in computed)
+                for name, gradient in self.named_gradients.items()
+            ),
         ):
             if gradient is not None and needed:
                 size *= engine.itemsize
@@ -219,12 +232,16 @@ class _Backward:
                 start=start or spare,
             )
         by_step = self._by_step
-        if self.recipe.masked and by_step.gradient is not None:
-            each.launch(
-                support(f"blank{bits}"),
-                **padding_arguments(self.recorder, self.recipe, self.shape, group, mask, by_step.features),
-                target=by_step.gradient,
-            )
+        written = [(by_step.gradient, by_step.features)]
+        for name, gradient in self.named_gradients.items():
+            written.append((gradient, math.prod(self.recipe.named_shapes[name])))
+        for gradient, width in written:
+            if self.recipe.masked and gradient is not None:
+                each.launch(
+                    support(f"blank{bits}"),
+                    **padding_arguments(self.recorder, self.recipe, self.shape, group, mask, width),
+                    target=gradient,
+                )
         half = self.rows * layout.state_row * size
         cotangents = self.recorder.workspace(2 * half, tasks=self.tasks)
         each.launch(support("clear_rows"), row=2 * layout.state_row * size, group=group, target=cotangents)
@@ -259,6 +276,11 @@ class _Backward:
         chunk = layout.chunk(expected)
         rows = chunk * self.rows
         distinct = min(self.most_steps, shape.vocabulary_size)
+        named: dict[str, Given] = {
+            f"named_gradient{k}": self.named_gradients[name] or 0
+            for k, name in enumerate(engine.plan.input_gradients)
+        }
+        named["input_gradients"] = recorder.workspace(rows * layout.input_gradient_row * size, tasks=tasks)
         table = recorder.workspace(distinct * layout.delta_row * size, tasks=tasks) if self.by_token else None
         extra = pad_extra(
             each, engine, recorder, self.groups, self.extra, most_steps=self.most_steps, tasks=tasks
@@ -280,6 +302,7 @@ class _Backward:
             self.kernel,
             **common,
             **extra,
+            **named,
             **(into | {"kernel_gradients": behind} if self.side is not None else into),
             inputs=by_step.inputs,
             features=by_step.features,

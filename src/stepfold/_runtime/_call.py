@@ -37,24 +37,26 @@ class Forward:
 @dataclass(frozen=True)
 class Backward:
     """Gradients of the `inputs` and `side` features (None: not asked for), of the `initial` states, of the
-    `weights`."""
+    `weights`, of the `named` inputs (none: not asked for)."""
 
     inputs: Array | None
     side: Array | None
     initial: list[Array]
     weights: list[Array | None]
+    named: list[Array] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Call:
     """An engine, a recipe, and the operands that both passes read, as `_recipe` describes them.
 
-    `active`: the lengths, mask or batch sizes that the recipe speaks of. Arrays of other layouts are copied.
+    `inputs`: None if the step takes no features; `named`: the inputs with a name. `active`: the lengths, mask
+    or batch sizes that the recipe speaks of. Arrays of other layouts are copied.
     """
 
     engine: Engine
     recipe: Recipe
-    inputs: Array
+    inputs: Array | None
     weights: Sequence[Array]
     tokens: Array | None = None
     active: Array | None = None
@@ -62,11 +64,13 @@ class Call:
     extra: Sequence[Array] = field(default_factory=list)
     side: Array | None = None
     threads: Threads = field(default_factory=Threads.own)
+    named: Sequence[Array] = ()
 
     @property
     def shape(self) -> Shape:
         """The sizes of the batch."""
-        recipe, like = self.recipe, self.inputs if self.tokens is None else self.tokens
+        recipe = self.recipe
+        like = next(a for a in (self.tokens, self.inputs, *self.named) if a is not None)
         places = None
         if recipe.active == "packed":
             assert self.active is not None
@@ -80,10 +84,10 @@ class Call:
         return Shape(
             batch,
             time,
-            self.inputs.shape[-1] + side,
+            side if self.inputs is None else self.inputs.shape[-1] + side,
             tuple(weight.shape for weight in self.weights),
             places,
-            0 if self.tokens is None else len(self.inputs),
+            0 if self.tokens is None or self.inputs is None else len(self.inputs),
             64 if self.tokens is None else self.tokens.itemsize * 8,
             side,
         )
@@ -91,7 +95,8 @@ class Call:
     @property
     def sources(self) -> list[Array]:
         """What a forward pass reads first."""
-        return [a for a in (self.inputs, self.tokens, self.side, self.active) if a is not None]
+        own = self.inputs, self.tokens, self.side, *self.named, self.active
+        return [a for a in own if a is not None]
 
     def forward(self, *, outputs: bool, training: bool) -> Forward:
         """Run the forward pass."""
@@ -121,15 +126,17 @@ class Call:
         weights: Sequence[bool] | None = None,
     ) -> Backward:
         """Run the backward pass: from the gradients that arrive to those asked for, those of side features
-        with those of inputs."""
+        and of inputs with a name with those of inputs."""
         engine, recipe, shape = self.engine, self.recipe, self.shape
         wishes = tuple(True for _ in self.weights) if weights is None else tuple(weights)
         given = tuple(gradient is not None for gradient in last_gradients)
-        wanted = Wanted(output_gradient is not None, given, inputs, wishes, inputs and recipe.side)
+        own = inputs and self.inputs is not None
+        named = (inputs,) * len(self.named)
+        wanted = Wanted(output_gradient is not None, given, own, wishes, own and recipe.side, named)
         results = [_new(operand, engine) for operand in backward_results(recipe, shape, wanted)]
         if shape.batch:
             program = backward_program(engine, recipe, shape, wanted, threads=self.threads.most)
-            arrays = [self.inputs, *([] if self.side is None else [self.side])]
+            arrays = [a for a in (self.inputs, self.side, *self.named) if a is not None]
             arrays += [*self.extra, *self.weights, residuals]
             arrays += [g for g in (output_gradient, *last_gradients) if g is not None]
             arrays = [*(np.asarray(a, order="C") for a in arrays), *results]
@@ -139,12 +146,12 @@ class Call:
             for result in results:
                 result[...] = 0
         rest = iter(results)
-        return Backward(
-            next(rest) if inputs else None,
-            next(rest) if wanted.side else None,
-            [next(rest) for _ in recipe.step.states if recipe.initial],
-            [next(rest) if wish else None for wish in wishes],
-        )
+        of_inputs = next(rest) if own else None
+        of_side = next(rest) if wanted.side else None
+        of_named = [next(rest) for wish in named if wish]
+        of_states = [next(rest) for _ in recipe.step.states if recipe.initial]
+        of_weights = [next(rest) if wish else None for wish in wishes]
+        return Backward(of_inputs, of_side, of_states, of_weights, of_named)
 
 
 def _new(operand: Operand, engine: Engine) -> Array:

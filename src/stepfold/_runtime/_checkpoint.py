@@ -80,18 +80,19 @@ class Checkpoints:
             output_gradient, of_initial = self._gather(output_gradient)
         zeros = [np.zeros((shape.batch, *of), engine.dtype) for of in recipe.state_shapes]
         carried = [z if given is None else given for z, given in zip(zeros, last_gradients, strict=True)]
-        inputs = np.zeros_like(call.inputs)
+        inputs = None if call.inputs is None else np.zeros_like(call.inputs)
         weights = [np.zeros_like(weight) for weight in call.weights]
         residuals = aligned(total_size(engine, recipe, shape.held(self._size)), np.uint8)
-        side = [] if call.side is None else [call.side]
-        of_side = [np.zeros_like(array) for array in side]
-        wishes = True, (True,) * len(weights), recipe.side
+        beside = [*([] if call.side is None else [call.side]), *call.named]
+        of_beside = [np.zeros_like(array) for array in beside]
+        named = (True,) * len(call.named)
+        wishes = inputs is not None, (True,) * len(weights), recipe.side, named
         wanted = Wanted(output_gradient is not None, (True,) * len(carried), *wishes)
         operands = [
             operand._replace(shape=residuals.shape) if operand.dtype == "bytes" else operand
             for operand in backward_operands(engine, recipe, shape, wanted)
         ]
-        part = np.empty_like(inputs) if recipe.tokens else inputs
+        part = inputs if inputs is None or not recipe.tokens else np.empty_like(inputs)
         for begin, start in zip(reversed(self._begins), reversed(self._starts[:-1]), strict=True):
             self._forward(begin, start, None, residuals)
             program = backward_program(
@@ -99,19 +100,21 @@ class Checkpoints:
             )
             before = [np.empty_like(state) for state in carried]
             parts = [np.empty_like(weight) for weight in weights]
-            arrays = [call.inputs, *side, *call.weights, residuals]
+            own = [] if call.inputs is None else [call.inputs]
+            arrays = [*own, *beside, *call.weights, residuals]
             arrays += [] if output_gradient is None else [output_gradient]
-            arrays += [*carried, part, *of_side, *before, *parts]
+            arrays += [*carried, *([] if part is None else [part]), *of_beside, *before, *parts]
             run(program, operands, arrays, engine.dtype, call.threads)
             carried = before
             for total, value in zip(weights, parts, strict=True):
                 total += value
-            if recipe.tokens:
+            if inputs is not None and part is not None and recipe.tokens:
                 inputs += part
         if of_initial is not None:
             carried[0] = carried[0] + of_initial
         initial = carried if self._given.recipe.initial else []
-        return Backward(inputs, of_side[0] if of_side else None, initial, list(weights))
+        of_side = of_beside.pop(0) if recipe.side else None
+        return Backward(inputs, of_side, initial, list(weights), of_beside)
 
     # ---- steps that are not active ------------------------------------------------------------------------
 

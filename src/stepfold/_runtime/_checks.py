@@ -10,13 +10,13 @@ import numpy as np
 
 from .._cell import Cell
 from .._dims import size_of
-from .._dtype import checked_dtype
 from .._graph import Dims
-from .._native import Array, Status
+from .._native import Array
 from ._call import Call
 from ._engine import engine_for
+from ._inputs import Inputs, checked_inputs
 from ._recipe import Recipe
-from ._run import INDEX, TOKENS, Threads, error_of
+from ._run import INDEX, Threads
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,11 @@ class Checked:
 
     cell: Cell
     call: Call
-    single: bool
+    inputs: Inputs
+
+    @property
+    def single(self) -> bool:
+        return self.inputs.single
 
     def single_or_batch(self, array: Array) -> Array:
         """Without the batch axis, if the call had none."""
@@ -49,26 +53,13 @@ def checked(
         raise TypeError(
             f"the first argument must be a cell (a function under @cell), not {type(cell).__name__}"
         )
-    values = np.asarray(inputs)
-    vectors = values if table is None else np.asarray(table)
-    dtype = checked_dtype(vectors.dtype)
-    tokens = None
-    if table is not None:
-        tokens, vectors = _checked_tokens(values, vectors)
-        single = tokens.ndim == 1
-        tokens = np.ascontiguousarray(tokens[None] if single else tokens)
-        batch, time = tokens.shape
-    else:
-        if values.ndim not in (2, 3):
-            raise ValueError(
-                f"inputs has shape {values.shape}, expected (batch, time, features) or (time, features)"
-            )
-        single = values.ndim == 2
-        vectors = values[None] if single else values
-        batch, time = vectors.shape[:2]
-    beside = None if side is None else _checked_side(side, tokens, single, dtype)
-    features = vectors.shape[-1] + (0 if beside is None else beside.shape[-1])
-    weights, sizes = checked_sizes(cell, params, dtype, features)
+    given = checked_inputs(cell.step, inputs, table)
+    dtype, single, sizes = given.dtype, given.single, dict(given.sizes)
+    batch, time = given.rows
+    beside = None if side is None else _checked_side(side, given.tokens, single, dtype)
+    if beside is not None:
+        sizes["features"] += beside.shape[-1]
+    weights, sizes = checked_sizes(cell, params, dtype, sizes)
     if lengths is not None and mask is not None:
         raise ValueError("give lengths or mask, not both")
     kind, active = "all", None
@@ -80,7 +71,7 @@ def checked(
     recipe = Recipe.of(cell.step, sizes.pop("units", 1), sizes)
     recipe = recipe.but(
         reverse=bool(reverse),
-        tokens=tokens is not None,
+        tokens=given.tokens is not None,
         side=beside is not None,
         active=kind,
         initial=bool(initial),
@@ -88,9 +79,9 @@ def checked(
     call = Call(
         engine_for(cell.step, recipe.units, dtype, recipe.sizes),
         recipe,
-        np.ascontiguousarray(vectors),
+        given.vectors,
         [np.asarray(weight, order="C") for weight in weights.values()],
-        tokens,
+        given.tokens,
         active,
         [
             np.ascontiguousarray(state.reshape(batch, *of))
@@ -98,8 +89,9 @@ def checked(
         ],
         side=beside,
         threads=Threads.own(threads),
+        named=given.named,
     )
-    return Checked(cell, call, single)
+    return Checked(cell, call, given)
 
 
 def checked_params(
@@ -107,14 +99,16 @@ def checked_params(
 ) -> tuple[dict[str, Array], int, int]:
     """Return a cell's parameters as arrays, and the features and units that they are for; errors as
     `checked_sizes`."""
-    arrays, sizes = checked_sizes(cell, params, dtype, features)
+    known = {} if features is None else {"features": features}
+    arrays, sizes = checked_sizes(cell, params, dtype, known)
     return arrays, sizes.get("features", 1), sizes.get("units", 1)
 
 
 def checked_sizes(
-    cell: Cell, params: Mapping[str, Any], dtype: np.dtype[Any], features: int | None = None
+    cell: Cell, params: Mapping[str, Any], dtype: np.dtype[Any], known: Mapping[str, int] | None = None
 ) -> tuple[dict[str, Array], dict[str, int]]:
-    """Return a cell's parameters as arrays, and the sizes of all axes of the cell.
+    """Return a cell's parameters as arrays, and the sizes of all axes of the cell; `known`: those that are
+    known.
 
     ValueError or TypeError, naming the parameter, if one is missing, unknown, or of another shape or dtype.
     """
@@ -130,7 +124,7 @@ def checked_sizes(
     if extra:
         raise ValueError(f"{cell.name} has no parameter {', '.join(extra)}; it has {', '.join(wanted)}")
     arrays = {name: np.asarray(params[name]) for name in wanted}
-    sizes: dict[str, int] = {} if features is None else {"features": features}
+    sizes = dict(known or {})
     for name, dims in wanted.items():
         if arrays[name].ndim == len(dims):
             for axis, size in zip(dims, arrays[name].shape, strict=True):
@@ -222,16 +216,3 @@ def _checked_side(side: Any, tokens: Array | None, single: bool, dtype: np.dtype
     if found.dtype != dtype:
         raise TypeError(f"side is {found.dtype}, not {dtype}; convert it with .astype")
     return np.ascontiguousarray(found[None] if single else found)
-
-
-def _checked_tokens(tokens: Array, table: Array) -> tuple[Array, Array]:
-    if not np.issubdtype(tokens.dtype, np.integer):
-        raise TypeError(f"with a table, inputs are integers that choose its rows, not {tokens.dtype.name}")
-    if tokens.ndim not in (1, 2) or table.ndim != 2:
-        raise ValueError(
-            f"inputs has shape {tokens.shape} and table {table.shape}, "
-            "expected (batch, time) and (vocabulary_size, features)"
-        )
-    if tokens.dtype == np.uint64 and tokens.size and tokens.max() > np.iinfo(np.int64).max:
-        raise error_of(Status("token", value=int(tokens.max()), limit=len(table)))
-    return tokens if tokens.dtype in TOKENS else tokens.astype(np.int64), table

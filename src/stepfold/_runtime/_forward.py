@@ -56,7 +56,7 @@ def check_weights(recipe: Recipe, shape: Shape) -> None:
     if len(shape.weights) != recipe.weights:
         raise ValueError(f"there are {len(shape.weights)} weights, the recipe has {recipe.weights}")
     compiled = dict(recipe.sizes).get("features", shape.features)
-    if shape.features != compiled:
+    if recipe.step.takes_features and shape.features != compiled:
         raise ValueError(f"there are {shape.features} features, the recipe has {compiled}")
     forms = [np.broadcast_to(0, of) for of in shape.weights]
     sizes = {"features": shape.features, "units": recipe.units, **dict(recipe.sizes)}
@@ -115,12 +115,13 @@ class _Forward:
         self.recorder = r = Recorder()
         step = recipe.step
         window = Window(r.operand(), windowed) if windowed else None
-        self.inputs = r.operand()
+        self.inputs = r.operand() if step.takes_features else Argument()
         self.tokens = r.operand() if recipe.tokens else None
         self.side = r.operand() if recipe.side else None
+        named = {("named_input", name): r.operand() for name in step.inputs}
         self.active = r.operand() if recipe.active != "all" else None
         self.initial = [r.operand() if recipe.initial else None for _ in step.states]
-        self.extra = {leaf: r.operand() for leaf in recipe.extra}
+        self.extra = named | {leaf: r.operand() for leaf in recipe.extra}
         self.weights: list[Argument | None] = [r.operand() for _ in range(recipe.weights)]
         self.outputs = r.operand() if outputs else None
         self.last = [r.operand() for _ in step.states]

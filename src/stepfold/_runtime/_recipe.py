@@ -1,11 +1,15 @@
 """What is scanned and how its operands lie: one description for NumPy, JAX and PyTorch.
 
-    forward:   inputs, [tokens], [side], [active], initial states, extra leaves, weights
+    forward:   [inputs], [tokens], [side], named inputs, [active], initial states, extra leaves, weights
                → [outputs], last states, [residuals]
-    backward:  inputs, [side], extra leaves, weights, residuals, [output gradient], [last gradients]
-               → [inputs' gradient], [side's gradient], [initial states' gradients], [weights' gradients]
+    backward:  [inputs], [side], named inputs, extra leaves, weights, residuals, [output gradient],
+               [last gradients]
+               → [inputs' gradient], [side's gradient], [named inputs' gradients],
+               [initial states' gradients], [weights' gradients]
 
-What stands in brackets is there only if the recipe or the call says so. All operands are C-contiguous."""
+What stands in brackets is there only if the recipe or the call says so: `inputs`, that without a name, if the
+step takes features. Named inputs (batch, time, size) lie as the inputs do. An output that is no state is the
+first of the states. All operands are C-contiguous."""
 
 from __future__ import annotations
 
@@ -87,6 +91,8 @@ class Recipe:
         self.step.sizes(self.units, **dict(self.sizes))
         if self.active not in ACTIVE or self.padding not in PADDING:
             raise ValueError(f"active must be one of {ACTIVE} and padding one of {PADDING}")
+        if self.tokens and not self.step.takes_features:
+            raise ValueError(f"{self.step.name} has no input without a name, so tokens cannot choose it")
         if self.side and not self.tokens:
             raise ValueError("side features go with tokens; put them into the inputs")
 
@@ -104,7 +110,7 @@ class Recipe:
     @property
     def shares(self) -> bool:
         """Whether rows may share a prefix: those that begin with the same tokens from the same zero state."""
-        alike = self.tokens and not (self.side or self.initial or self.extra)
+        alike = self.tokens and not (self.side or self.initial or self.extra or self.step.inputs)
         return alike and self.active != "packed"
 
     @property
@@ -128,6 +134,11 @@ class Recipe:
     def state_shapes(self) -> tuple[tuple[int, ...], ...]:
         """The shape of each state of one row."""
         return tuple(self.shape(self.step.dims_of(state)) for state in self.step.states)
+
+    @functools.cached_property
+    def named_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each input with a name of one row at one timestep."""
+        return {name: self.shape(dims) for name, dims in self.step.inputs.items()}
 
     @property
     def output_shape(self) -> tuple[int, ...]:

@@ -39,15 +39,22 @@ def batch_axes(recipe: Recipe, shape: Shape) -> tuple[int, ...]:
     return (shape.time, shape.batch) if recipe.time_major else (shape.batch, shape.time)
 
 
-def _inputs(recipe: Recipe, shape: Shape) -> Operand:
+def _inputs(recipe: Recipe, shape: Shape) -> list[Operand]:
+    if not recipe.step.takes_features:
+        return []
     if recipe.tokens:
-        return Operand("the table of vectors", (shape.vocabulary_size, shape.width), "float")
-    return Operand("inputs", (*batch_axes(recipe, shape), shape.features), "float")
+        return [Operand("the table of vectors", (shape.vocabulary_size, shape.width), "float")]
+    return [Operand("inputs", (*batch_axes(recipe, shape), shape.features), "float")]
 
 
 def _side(recipe: Recipe, shape: Shape) -> list[Operand]:
     axes = (*batch_axes(recipe, shape), shape.side)
     return [Operand("side features", axes, "float")] if recipe.side else []
+
+
+def _named(recipe: Recipe, shape: Shape) -> list[Operand]:
+    axes = batch_axes(recipe, shape)
+    return [Operand(f"input {name}", (*axes, *of), "float") for name, of in recipe.named_shapes.items()]
 
 
 def _extra(recipe: Recipe, shape: Shape) -> list[Operand]:
@@ -71,10 +78,10 @@ def forward_operands(
     engine: Engine, recipe: Recipe, shape: Shape, outputs: bool, training: bool
 ) -> list[Operand]:
     """The operands of a forward program, then its results."""
-    found = [_inputs(recipe, shape)]
+    found = _inputs(recipe, shape)
     if recipe.tokens:
         found.append(Operand("tokens", batch_axes(recipe, shape), "token"))
-    found += _side(recipe, shape)
+    found += _side(recipe, shape) + _named(recipe, shape)
     if recipe.active != "all":
         found.append(
             {
@@ -105,7 +112,8 @@ def forward_results(
 @functools.lru_cache(maxsize=512)
 def backward_operands(engine: Engine, recipe: Recipe, shape: Shape, wanted: Wanted) -> list[Operand]:
     """The operands of a backward program, then its results."""
-    found = [_inputs(recipe, shape), *_side(recipe, shape), *_extra(recipe, shape), *_weights(shape)]
+    found = _inputs(recipe, shape) + _side(recipe, shape) + _named(recipe, shape)
+    found += _extra(recipe, shape) + _weights(shape)
     found.append(Operand("residuals", (total_size(engine, recipe, shape),), "bytes"))
     if wanted.outputs:
         axes = (*batch_axes(recipe, shape), *recipe.output_shape)
@@ -117,8 +125,10 @@ def backward_operands(engine: Engine, recipe: Recipe, shape: Shape, wanted: Want
 
 def backward_results(recipe: Recipe, shape: Shape, wanted: Wanted) -> list[Operand]:
     """The results of a backward program."""
-    found = [_inputs(recipe, shape)] if wanted.inputs else []
+    found = _inputs(recipe, shape) if wanted.inputs else []
     found += _side(recipe, shape) if wanted.side else []
+    if wanted.named:
+        found += [o for o, wish in zip(_named(recipe, shape), wanted.named, strict=True) if wish]
     if recipe.initial:
         found += _states(recipe, shape, "initial state")
     found += [weight for weight, wish in zip(_weights(shape), wanted.weights, strict=True) if wish]

@@ -242,20 +242,26 @@ def pad_extra(
     most_steps: int,
     tasks: int,
 ) -> dict[str, Argument | int]:
-    """Add copies of what transforms of the step ask for, vectors a row and vectors a step, as the kernels
-    read them; returns the kernels' arguments."""
+    """Add copies of the inputs with a name and of what transforms of the step ask for, vectors a row and
+    vectors a step, as the kernels read them; returns the kernels' arguments."""
     layout, size = engine.layout, engine.itemsize
     found: dict[str, Argument | int] = {"row_inputs": 0, "step_inputs": 0}
-    for kind, names, count, numbers, most in (
-        ("row_input", layout.plan.row_inputs, "rows", "row_numbers", MOST_ROWS),
-        ("step_input", layout.plan.step_inputs, "work", "positions", most_steps),
+    plan = layout.plan
+    named = [("named_input", name) for name in plan.step.inputs]
+    by_step = named + [("step_input", name) for name in plan.step_inputs]
+    by_row = [("row_input", name) for name in plan.row_inputs]
+    for leaves, array, row, count, numbers, most in (
+        (by_row, "row_inputs", layout.forward.row("row_input"), "rows", "row_numbers", MOST_ROWS),
+        (by_step, "step_inputs", layout.step_input_row, "work", "positions", most_steps),
     ):
-        if not names:
+        if not leaves:
             continue
-        row = layout.forward.row(kind)
         memory = recorder.workspace(most * row * size, tasks=tasks)
-        found[f"{kind}s"] = memory
-        for name, (begin, width, padded) in zip(names, layout.extras(kind), strict=True):
+        found[array] = memory
+        places = [
+            place for kind in dict.fromkeys(kind for kind, _ in leaves) for place in layout.extras(kind)
+        ]
+        for leaf, (begin, width, padded) in zip(leaves, places, strict=True):
             launches.launch(
                 support(f"pad_rows{engine.bits}"),
                 count=groups.field(count),
@@ -263,7 +269,7 @@ def pad_extra(
                 padded=padded,
                 row=row,
                 row_numbers=groups.field(numbers),
-                source=operands[kind, name],
+                source=operands[leaf],
                 target=memory + begin * size,
             )
     return found

@@ -28,6 +28,7 @@ from ._rows import Indices
 
 _BEFORE = list(STREAM).index("before")
 _COUNT, _BLOCK, _SLOTS = (list(ROWS).index(name) for name in ("count", "block", "slots"))
+_GIVEN = ("count", "slots", "states", "inputs", "step_inputs", "outputs")
 _LONG = 50_000  # multiply-adds from which on letting other Python threads run is worth its cost
 _ROWS_AT_ONCE = 48
 _TASKS_A_THREAD = 4
@@ -39,6 +40,7 @@ class Weights:
 
     def __init__(self, engine: Engine, kind: str, features: int, params: Mapping[str, Array]) -> None:
         self.engine, self.features = engine, features
+        self.takes_features = engine.step.takes_features
         self.size = sum(value.size for value in params.values())
         layout, kernel, sources = engine.layout, engine.kernel(kind).kernel, sources_of(features)
         sizes = forward_sizes(layout, kernel, sources)
@@ -62,20 +64,29 @@ class Weights:
         return rows * self.size >= _LONG
 
 
+def named_views(engine: Engine, rows: Array) -> list[Array]:
+    """Views of rows of inputs with a name, (n, size) each."""
+    return [rows[:, begin : begin + count] for begin, count, _ in engine.layout.extras("named_input")]
+
+
 class Single:
-    """One row: a call of `call` with `address` takes `input` (1, features) one timestep on, to `output`
-    (1, size)."""
+    """One row: a call of `call` with `address` takes `inputs`, one (1, size) each, one timestep on, to
+    `output` (1, size)."""
 
     def __init__(self, weights: Weights) -> None:
         engine, layout = weights.engine, weights.engine.layout
         kernel = engine.kernel("step")
-        self.input = aligned(weights.features, engine.dtype).reshape(1, weights.features)
+        own = aligned(weights.features, engine.dtype).reshape(1, weights.features)
+        named = aligned(layout.step_input_row, engine.dtype).reshape(1, layout.step_input_row)
+        named[...] = 0
+        self.inputs = [own] * weights.takes_features + named_views(engine, named)
         self.output = aligned(layout.output, engine.dtype).reshape(1, layout.output)
         self._memory = aligned(2 * layout.state_row, engine.dtype).reshape(2, layout.state_row)
         self._memory[...] = 0
         self._states = [layout.states_of(row) for row in self._memory]
         self._held = {
-            "inputs": self.input,
+            "inputs": own,
+            "step_inputs": named,
             **weights.arrays,
             "before": self._memory[0],
             "after": self._memory[1],
@@ -84,7 +95,7 @@ class Single:
             "outputs": self.output,
         }
         block = {"features": weights.features} | {name: a.ctypes.data for name, a in self._held.items()}
-        self._block = np.array([block[name] for name in STREAM], np.int64)
+        self._block = np.array([block[name] for name in kernel.kernel.arguments], np.int64)
         self.address = ctypes.c_void_p(self._block.ctypes.data)
         self._code = kernel
         self.call = (_LONG_CALL if weights.long(1) else _SHORT_CALL)(kernel.address)
@@ -123,7 +134,10 @@ class Table:
         rows = min(capacity, _ROWS_AT_ONCE)
         held = {
             "states": memory,
-            "inputs": aligned(capacity * self._weights.features, engine.dtype).reshape(capacity, -1),
+            "inputs": aligned(capacity * self._weights.features, engine.dtype).reshape(capacity, -1)
+            if self._weights.features
+            else np.empty((capacity, 0), engine.dtype),
+            "step_inputs": aligned(capacity * engine.layout.step_input_row, engine.dtype),
             "outputs": aligned(capacity * engine.layout.output, engine.dtype).reshape(capacity, -1),
             **self._weights.arrays,
             **{name: aligned(rows * size, engine.dtype) for name, size in self._scratch().items()},
@@ -131,10 +145,13 @@ class Table:
         block = {"count": 0, "block": rows, "part": 0, "parts": 1, "slots": 0}
         block |= {"features": self._weights.features} | {name: a.ctypes.data for name, a in held.items()}
         self._ready = None
-        self._block = np.array([block[name] for name in ROWS], np.int64)
+        self._block = np.array([block[name] for name in self._kernel.kernel.arguments], np.int64)
         self._address = ctypes.c_void_p(self._block.ctypes.data)
-        self._memory, self._input, self._output, self._held = memory, held["inputs"], held["outputs"], held
-        self._views = self._input[:0], self._output[:0]
+        self._memory, self._output, self._held = memory, held["outputs"], held
+        held["step_inputs"][...] = 0
+        named = named_views(engine, held["step_inputs"].reshape(capacity, engine.layout.step_input_row))
+        self._inputs = [held["inputs"]] * self._weights.takes_features + named
+        self._views = [array[:0] for array in self._inputs], self._output[:0]
         self.states = engine.layout.states_of(memory)
 
     def _scratch(self) -> dict[str, int]:
@@ -148,10 +165,10 @@ class Table:
             "projection": layout.projection_row,
         }
 
-    def inputs(self, count: int) -> Array:
-        """Where the inputs of so many rows are to be written, (count, features)."""
-        if len(self._views[0]) != count:
-            self._views = self._input[:count], self._output[:count]
+    def inputs(self, count: int) -> list[Array]:
+        """Where the inputs of so many rows are to be written, one (count, size) each."""
+        if len(self._views[1]) != count:
+            self._views = [array[:count] for array in self._inputs], self._output[:count]
         return self._views[0]
 
     def step(self, slots: Indices) -> Array:
@@ -178,14 +195,15 @@ class Table:
         slots, parts = self._slots, _TASKS_A_THREAD * threads
         if self._program is None or self._program.tasks != parts:
             self._program = self._recorded(parts)
-        operands = [len(slots), *map(address, (slots, self._memory, self._input, self._output))]
+        held = self._held["inputs"], self._held["step_inputs"], self._output
+        operands = [len(slots), *map(address, (slots, self._memory, *held))]
         status = self._program.run(operands, own_threads(), threads)
         if status is not None:
             raise MemoryError(f"{len(slots)} rows could not be taken on: {status}")
 
     def _recorded(self, parts: int) -> Program:
         recorder, itemsize = Recorder(), self._engine.dtype.itemsize
-        given = {name: recorder.operand() for name in ("count", "slots", "states", "inputs", "outputs")}
+        given = {name: recorder.operand() for name in _GIVEN}
         memory = {
             name: recorder.workspace(_ROWS_AT_ONCE * size * itemsize, tasks=parts)
             for name, size in self._scratch().items()

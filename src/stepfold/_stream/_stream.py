@@ -10,7 +10,7 @@ import numpy as np
 from .._cell import Cell
 from .._dtype import checked_dtype
 from .._native import Array, thread_cap
-from .._runtime import checked_sizes, engine_for, other_sizes
+from .._runtime import checked_sizes, engine_for, input_names, other_sizes, several
 from ._memory import Single, Table, Weights, write_states
 from ._rows import Indices, Rows
 from ._stored import read_state, written_state
@@ -50,7 +50,8 @@ class Stream:
         self.cell = cell
         dtype = checked_dtype(np.asarray(next(iter(params.values()))).dtype if params else np.float32)
         checked, sizes = checked_sizes(cell, params, dtype)
-        self._features, self._units = sizes.get("features", 1), sizes.get("units", 1)
+        self._features = sizes.get("features", 1) if cell.step.takes_features else 0
+        self._units = sizes.get("units", 1)
         others = other_sizes(cell.step, self._units, sizes)
         self._engine, self._threads = engine_for(cell.step, self._units, dtype, others), threads
         self._widths = [width for _, width in self._engine.layout.states[cell.step.output :]]
@@ -78,8 +79,14 @@ class Stream:
         self._single = one = self._single or Single(self._weights)
         for state in one.states():
             state[...] = 0
-        self._input, self._call, self._address, self._output = one.input, one.call, one.address, one.output
-        self._size = self._features
+        self._input, self._call, self._address, self._output = (
+            one.inputs[0],
+            one.call,
+            one.address,
+            one.output,
+        )
+        if len(one.inputs) == 1:
+            self._size = self._input.size
 
     def _many(self) -> Table:
         """The table of states, made when rows are first chosen, join or leave."""
@@ -109,9 +116,10 @@ class Stream:
     def step(self, x: Any, rows: Any = None) -> Array:
         """Take the next timestep of all rows, in the order of their numbers, or of the chosen ones.
 
-        `x` (n, features), or (features,) for one row; `rows` (n,) the numbers of rows, each at most once: the
-        others stay as they are. Returns the output (n, units). The array returned lies in memory that the
-        next step overwrites, and is the same every time as long as n is: copy it to keep it.
+        `x` (n, features), or (features,) for one row; of a cell with several inputs a tuple of them. `rows`
+        (n,) the numbers of rows, each at most once: the others stay as they are. Returns the output (n,
+        units). The array returned lies in memory that the next step overwrites, and is the same every time as
+        long as n is: copy it to keep it.
 
         Raises:
             TypeError, ValueError: `x` or `rows` have another shape or dtype.
@@ -131,22 +139,35 @@ class Stream:
         with self._turn.taken():
             one = self._single
             if self._is_single and one is not None and rows is None:
-                one.input[...] = self._checked_inputs(x, 1)
+                self._write(one.inputs, x)
                 one.call(one.address)
                 return one.output
             table = self._many()
             slots = self._rows.slots if rows is None else self._rows.slots_of(rows)
             inputs = table.inputs(len(slots))
-            if not (x.__class__ is _ARRAY and x.dtype is self._dtype and x.shape == inputs.shape):
-                x = self._checked_inputs(x, len(slots))
-            inputs[...] = x
+            fits = x.__class__ is _ARRAY and x.dtype is self._dtype and x.shape == inputs[0].shape
+            if fits and len(inputs) == 1:
+                inputs[0][...] = x
+            else:
+                self._write(inputs, x)
             return table.step(slots)
 
-    def _checked_inputs(self, x: Any, count: int) -> Array:
-        found = checked_numbers(x, "x")
-        expected = (count, self._features)
-        if found.shape != expected and (count != 1 or found.shape != expected[1:]):
-            raise ValueError(f"x has shape {found.shape}, expected (batch, features) = {expected}")
+    def _write(self, inputs: Sequence[Array], given: Any) -> None:
+        """Write inputs that are checked here."""
+        step = self.cell.step
+        values = zip(several(step, given), input_names(step), inputs, strict=True)
+        found = [self._checked_input(*each) for each in values]
+        for target, value in zip(inputs, found, strict=True):
+            target[...] = value
+
+    def _checked_input(self, x: Any, name: str, target: Array) -> Array:
+        found = checked_numbers(x, name)
+        expected = target.shape
+        if found.shape == expected[:1] and expected[1] == 1:  # one number a row
+            return found[:, None]
+        if found.shape != expected and (expected[0] != 1 or found.shape != expected[1:]):
+            axes = "features" if name == "x" else self.cell.step.inputs[name][0]
+            raise ValueError(f"{name} has shape {found.shape}, expected (batch, {axes}) = {expected}")
         return found
 
     # ---- rows ---------------------------------------------------------------------------------------------
