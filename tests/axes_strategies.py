@@ -106,10 +106,12 @@ def made_of(states: list[str], named: list[str], lines: list[Line], output: str 
     def arguments(of: dict[str, str]) -> str:
         return "".join(f", {name}: {axis!r}" for name, axis in of.items())
 
+    own = not named or any(kind == "kernel" for kind, *_ in lines)
     slash = ", /" if named else ""
-    head = f"x{arguments(input_axes)}{slash}{arguments(given_axes)}, *{arguments(declared)}"
+    head = f"{arguments(input_axes)}{slash}{arguments(given_axes)}, *{arguments(declared)}"
+    head = f"x{head}" if own else head.removeprefix(", ")
     values = ", ".join([*given_axes, *input_axes])
     given = ", ".join(f"{name!r}: {name}" for name in declared)
     space: dict[str, Any] = {"body": body}
-    exec(f"def axes_cell({head}):\n    return body(x, [{values}], {{{given}}})", space)
+    exec(f"def axes_cell({head}):\n    return body({'x' if own else None}, [{values}], {{{given}}})", space)
     return cell(space["axes_cell"])

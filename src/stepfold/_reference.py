@@ -28,12 +28,18 @@ def evaluate(
         return interpret(nodes, leaves, implementations, lambda v, shape: np.full(shape, v, dtype), sizes)
 
 
-def sizes_of(step: Step, states: Sequence[Array], params: Mapping[str, Array]) -> dict[str, int]:
-    """Return the size of each axis that states and parameters have."""
+def sizes_of(
+    step: Step,
+    states: Sequence[Array],
+    params: Mapping[str, Array],
+    named: Mapping[str, Array] | None = None,
+) -> dict[str, int]:
+    """Return the size of each axis that states, parameters and inputs with a name have."""
     found = dict.fromkeys(step.axes, 1)
-    for name, state in zip(step.states, states, strict=True):
-        dims = step.dims_of(name)
-        found.update(zip(dims, np.shape(state)[np.ndim(state) - len(dims) :], strict=True))
+    values = [(step.dims_of(name), state) for name, state in zip(step.states, states, strict=True)]
+    values += [(step.inputs[name], value) for name, value in (named or {}).items()]
+    for dims, value in values:
+        found.update(zip(dims, np.shape(value)[np.ndim(value) - len(dims) :], strict=True))
     for name, dims in step.parameters.items():
         found.update(zip(dims, np.shape(params[name]), strict=True))
     return found
@@ -59,7 +65,7 @@ def one_step(
     """Compute one timestep: x (…, features), the inputs with a name, states (…, units) → the new states.
 
     `states` are those of the step: an output that is no state is the first of them."""
-    sizes = sizes_of(step, states, params)
+    sizes = sizes_of(step, states, params, named)
     leaves = _leaves(x, named or {}, dict(zip(step.states, states, strict=True)), params)
     values = evaluate(step.nodes, leaves, sizes, states[0].dtype)
     return tuple(np.broadcast_to(values[id(n)], s.shape) for n, s in zip(step.outputs, states, strict=True))
@@ -92,7 +98,7 @@ class Reference:
         self.mask = np.ones((batch, time), bool) if mask is None else mask
         self.order = list(range(time))[::-1] if reverse else list(range(time))
         states = [np.asarray(s) for s in initial_state]
-        self.sizes, self.dtype = sizes_of(step, states, params), states[0].dtype
+        self.sizes, self.dtype = sizes_of(step, states, params, self.named), states[0].dtype
         self.before: dict[int, list[Array]] = {}
         self.outputs = np.zeros((batch, time, *states[0].shape[1:]), self.dtype)
         for t in self.order:

@@ -61,6 +61,8 @@ def axis_sizes(draw: Any, found: Cell) -> dict[str, int]:
 
 def check_random(data: Any, found: Cell, on: str) -> None:
     how, sizes = data.draw(batches()), data.draw(axis_sizes(found))
+    if not found.step.takes_features:
+        how["tokens"] = "none"
     made = made_of(found, how, sizes)
     engine = Engine(found.step, made.units, "float64", target(on), made.recipe.sizes)
     made.check(engine=engine, threads=how["threads"], backward_threads=how["backward_threads"])
