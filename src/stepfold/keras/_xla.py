@@ -78,8 +78,8 @@ def _read_attributes(text: str) -> Attributes:
     data = json.loads(text)
     wanted = data.pop("wanted")
     if wanted is not None:
-        wanted |= {name: tuple(wanted[name]) for name in ("last", "weights")}
-        wanted = Wanted(**wanted)
+        lists = {name: tuple(value) for name, value in wanted.items() if isinstance(value, list)}
+        wanted = Wanted(**(wanted | lists))
     return Attributes(**data, wanted=wanted)
 
 
