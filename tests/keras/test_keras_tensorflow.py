@@ -69,6 +69,14 @@ def test_xla_compiles_keras_s_loop() -> None:
     assert ran.backward
 
 
+def test_a_function_of_one_s_own_holds_the_kernels() -> None:
+    import tensorflow as tf
+
+    _, model = classifiers()
+    function = tf.function(lambda x: model(x), autograph=False)
+    assert "PyFunc" in operations_of(function.get_concrete_function(tf.constant(random(*SHAPE))))
+
+
 def twice(layer: Any, inputs: Any, wrapped: Callable[[Any], Any], **call: Any) -> list[Any]:
     """The gradient of a gradient's square, with regard to inputs and weights."""
     import tensorflow as tf

@@ -177,6 +177,48 @@ def test_both_exporters_refuse_own_cells(module: nn.Module, dynamo: bool) -> Non
         torch.onnx.export(module.eval(), (X,), io.BytesIO(), dynamo=dynamo, verbose=False)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    "module",
+    [
+        stepfold.torch.Recurrent("gru", 3, 4),
+        stepfold.torch.RecurrentCell("gru", 3, 4),
+        stepfold.torch.LSTM(3, 4, zoneout=0.1),
+    ],
+    ids=lambda module: type(module).__name__,
+)
+def test_script_refuses_what_torch_has_not(module: nn.Module) -> None:
+    with pytest.raises(
+        RuntimeError, match=r"cannot compile .*\(.*3, 4.*\), which torch.nn has not; torch.jit.tra"
+    ):
+        torch.jit.script(module)
+
+
+class Encoded(torch.utils.data.Dataset[Tensor]):
+    """Examples that a model makes."""
+
+    def __init__(self) -> None:
+        self.model = stepfold.torch.LSTM(3, 4)
+        self[0]  # kernels, threads and programs are there before workers are made
+
+    def __len__(self) -> int:
+        return 4
+
+    @torch.no_grad()
+    def __getitem__(self, index: int) -> Tensor:
+        return self.model(torch.full((5, 2, 3), float(index)))[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_of_a_data_loader(start: str) -> None:
+    data = Encoded()
+    loader = torch.utils.data.DataLoader(
+        data, batch_size=2, num_workers=2, multiprocessing_context=start, timeout=120
+    )
+    torch.testing.assert_close(torch.cat(list(loader)), torch.stack([data[k] for k in range(4)]))
+
+
 UTILITIES: dict[str, Callable[[nn.Module], Any]] = {
     "weight_norm": lambda m: parametrizations.weight_norm(m, "weight_hh_l0"),
     "spectral_norm": lambda m: parametrizations.spectral_norm(m, "weight_hh_l0"),

@@ -15,7 +15,7 @@ from ._cells import GATES, cell_of, lstm_from_projection, norm_names, parts_of
 from ._noise import Noise
 from ._quantisation import NotQuantised
 from ._scan import HALF, Batch, as_lengths, scan, unsupported_reason, without_autocast
-from ._surface import Form, open_input, run_layers, scan_direction, stand_as_leaf
+from ._surface import Form, open_input, refuse_script, run_layers, scan_direction, stand_as_leaf
 from ._tokens import Tokens
 
 _BEYOND = """
@@ -77,6 +77,8 @@ class DropIn(NotQuantised, nn.RNNBase):  # type: ignore[misc]
 
     def __prepare_scriptable__(self) -> nn.Module:
         """Return what torch.jit.script compiles in place of this: torch.nn's module with these parameters."""
+        if not self.is_plain:
+            refuse_script(self)
         twin = copy.copy(self)
         twin.restore()
         return twin

@@ -15,6 +15,7 @@ from .._step import Step
 from ..cells import by_name
 from ._one_step_kernels import StepKernels
 from ._scan import Batch, scan
+from ._surface import refuse_script
 
 
 class RecurrentCell(nn.Module):  # type: ignore[misc]
@@ -112,6 +113,9 @@ class RecurrentCell(nn.Module):  # type: ignore[misc]
     def extra_repr(self) -> str:
         """Say the cell and the sizes."""
         return f"{self.definition.name}, {self.input_size}, {self.hidden_size}"
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        refuse_script(self)
 
     def __getstate__(self) -> dict[str, Any]:
         # the cell as a graph, not as code; a recipe is that of this version of stepfold

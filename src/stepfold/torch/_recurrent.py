@@ -12,7 +12,7 @@ from .._cell import Cell
 from .._runtime import Recipe
 from ._noise import Noise
 from ._one_step import RecurrentCell, check_sizes, definition_of, start
-from ._surface import Form, open_input, run_layers, scan_direction, stand_as_leaf
+from ._surface import Form, open_input, refuse_script, run_layers, scan_direction, stand_as_leaf
 from ._tokens import Tokens
 
 
@@ -117,6 +117,9 @@ class Recurrent(nn.Module):  # type: ignore[misc]
         for name, value in (given | self.noise._asdict()).items():
             text += f", {name}={value}" if value else ""
         return text
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        refuse_script(self)
 
     def __getstate__(self) -> dict[str, Any]:
         # recipes are those of this version of stepfold; a saved module may be loaded by another

@@ -4,7 +4,7 @@ and lengths."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,14 @@ class Form(NamedTuple):
 def stand_as_leaf(module: nn.Module) -> None:
     """Let torch.fx take a module as one operation, as it takes torch.nn's, which it tells by this name."""
     module.__dict__["__module__"] = nn.RNNBase.__module__
+
+
+def refuse_script(module: nn.Module) -> NoReturn:
+    """RuntimeError for torch.jit.script, which looks into a module's Python."""
+    raise RuntimeError(
+        f"torch.jit.script cannot compile {module!r}, which torch.nn has not; torch.jit.trace, torch.compile "
+        "and torch.export take it as one operation"
+    )
 
 
 def open_input(
