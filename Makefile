@@ -2,7 +2,10 @@
 #   make demo        train on 25,000 film reviews, then judge two sentences
 #   make test        the fast tests, in two processes; WORKERS=0 runs them in one
 #   make test-slow   the slow ones
+#   make test-core   those of the core, which needs NumPy and llvmlite alone
+#   make cross       a part of those on an emulated AArch64 processor, on Debian and its relatives
 #   make lint        style, format and types
+#   make dist        wheel and sdist, checked and tried in an environment of their own
 #   make docs        the documents as a site, in build/site/html
 #   make bench       the benchmarks; QUICK=--quick ends in two minutes
 #   make clean       remove .venv and what runs left behind
@@ -15,7 +18,7 @@ DEMO := runs/demo
 GOOD := A wonderful film: the acting is superb, the story moves you, and I would happily watch it again.
 BAD := What a waste of two hours. The plot makes no sense, the acting is awful, and I was bored from the start.
 
-.PHONY: help demo test test-slow lint docs bench clean announce-demo
+.PHONY: help demo test test-slow test-core cross lint dist docs bench clean announce-demo
 .NOTPARALLEL:
 
 help:
@@ -41,6 +44,18 @@ test: .venv/installed-test
 test-slow: .venv/installed-test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow
 
+test-core: .venv/installed-test-core
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not exhaustive" @tests/core.txt
+
+cross: .venv/bin/python
+	$(BIN)/python tools/cross.py
+
+dist: .venv/installed-dist
+	@rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python tools/try_wheel.py dist
+
 lint: .venv/installed-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -53,7 +68,7 @@ bench: .venv/installed-bench
 	$(BIN)/python -m benchmarks $(QUICK)
 
 clean:
-	rm -rf .venv build runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The environment alone, as `make demo` needs it. A changed pyproject.toml installs again.
 .venv: .venv/installed-app,serve

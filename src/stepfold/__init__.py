@@ -60,7 +60,7 @@ from ._language import (
 from ._runtime import Gradients, Run, record, scan
 from ._stream import Stream
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Cell",
     "CellError",

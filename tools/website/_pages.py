@@ -32,7 +32,7 @@ SECTIONS = (
     Section("Begin", _documents("start", "tutorial", "migration")),
     Section("Write a cell", (*_documents("cells", "cell_errors"), Page("functions"), Page("gallery/index"))),
     Section("Train", _documents("keras", "pytorch", "texts", "accuracy", "memory", "drop_in", "scaling")),
-    Section("Serve and export", _documents("export", "serving", "streams", "format", "onnx")),
+    Section("Serve and export", _documents("export", "serving", "systems", "streams", "format", "onnx")),
     Section(
         "Understand",
         (*_documents("how_it_works"), Page("architecture", "ARCHITECTURE.md"), *_documents("performance")),

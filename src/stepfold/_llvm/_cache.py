@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import warnings
@@ -109,17 +110,19 @@ def _write(folder: Path, key: str, kernel: Kernel, code: bytes) -> None:
         # Windows does not replace a file that another process reads. Where that process has found a valid
         # entry, nothing is lost.
         if not (isinstance(error, PermissionError) and _read(folder, key)):
-            _warn_not_kept(str(folder), error.strerror or str(error))
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            _warn_not_kept(str(folder), error.strerror or str(error), full=full)
 
 
 _warned: set[tuple[str, str]] = set()
 
 
-def _warn_not_kept(where: str, reason: str) -> None:
+def _warn_not_kept(where: str, reason: str, *, full: bool = False) -> None:
+    more = "free some space there, or " if full else ""
     _warn_once(
         (where, reason),
-        f"compiled kernels cannot be kept in {where} ({reason}), so {_EVERY_PROCESS}: free some space there, "
-        f"or let {FOLDER_VARIABLE} name a folder that can be written",
+        f"compiled kernels cannot be kept in {where} ({reason}), so {_EVERY_PROCESS}: {more}let "
+        f"{FOLDER_VARIABLE} name a folder that can be written",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import secrets
 from typing import TYPE_CHECKING
 
 from ._target import Target, binding, system, target, triple
@@ -61,11 +62,8 @@ class Library:
         builder.add_current_process()
         for name in names:
             builder.export_symbol(name)
-        self._tracker = builder.link(self._jit, f"stepfold{next(_numbers)}")
+        self._tracker = builder.link(self._jit, f"stepfold-{secrets.token_hex(8)}")
         self.addresses: dict[str, int] = {name: int(self._tracker[name]) for name in names}
-
-
-_numbers = iter(range(1 << 62))
 
 
 @functools.cache

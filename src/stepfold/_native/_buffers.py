@@ -50,7 +50,7 @@ class _Pool:
     def put_back(self, block: Array) -> None:
         self._free.append(block)
         with contextlib.suppress(IndexError):
-            while sum(free.nbytes for free in list(self._free)) > POOLED:
+            while sum(free.nbytes for free in self._free.copy()) > POOLED:
                 self._free.popleft()
 
     def pass_by(self) -> None:
