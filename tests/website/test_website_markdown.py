@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,6 +125,17 @@ def test_a_page_of_the_gallery(name: str) -> None:
     assert '"""' not in text
     assert ("Hyper-parameters: `step=1.0`" in text) == (name == "lem")
     assert f"[{name}]({name}.md)" in index({})
+
+
+@pytest.mark.slow
+def test_the_code_of_every_page_of_the_gallery_runs() -> None:
+    pytest.importorskip("latex2mathml")
+    for family, members in cells.FAMILIES.items():
+        for one in members:
+            blocks = [p.text for p in pieces(cell_page(one, family, {})) if p.language == "python"]
+            defined: dict[str, Any] = {}
+            exec(next(block for block in blocks if "stepfold.scan" in block), defined)
+            assert defined["outputs"].shape == (8, 100, 128), one.name
 
 
 def test_the_picture_holds_what_show_prints() -> None:

@@ -12,7 +12,7 @@ import stepfold
 from stepfold import _language, _ops
 
 _KINDS = {
-    "Elementwise": "abs exp log sqrt square sin cos erf maximum minimum clip",
+    "Elementwise": "abs exp log sqrt square sin cos erf floor mod maximum minimum clip",
     "Conditions": "where logical_and logical_or logical_not",
     "Over the elements of a row": "sum mean max logsumexp softmax log_softmax layer_norm",
     "Products": "outer",
@@ -20,6 +20,8 @@ _KINDS = {
 """What stands where. Of the others, what a layer takes by name is an activation."""
 
 
+LANGUAGE = ("stepfold._language", "stepfold._noise")
+"""The modules whose functions are those of the cell language."""
 _ACTIVATIONS = {function.__name__ for function in _language.ACTIVATIONS.values()} | {"threshold"}
 
 
@@ -28,7 +30,7 @@ def functions() -> dict[str, Callable[..., Any]]:
     return {
         name: found
         for name in stepfold.__all__
-        if inspect.isfunction(found := getattr(stepfold, name)) and found.__module__ == _language.__name__
+        if inspect.isfunction(found := getattr(stepfold, name)) and found.__module__ in LANGUAGE
     }
 
 

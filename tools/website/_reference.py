@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ._docstrings import described, paragraphs
+from ._functions import LANGUAGE
 
 PACKAGES = (
     "stepfold", "stepfold.cells", "stepfold.keras", "stepfold.torch", "stepfold.estimators", "stepfold.data",
@@ -98,7 +99,7 @@ def _page(path: str, package: Any, members: dict[str, Any], found: Reference) ->
     classes = {name: m for name, m in members.items() if m.kind.value == "class"}
     others = {name: m for name, m in members.items() if name not in functions | classes}
     if path == "stepfold":
-        language = {name: m for name, m in functions.items() if m.module.path.endswith("_language")}
+        language = {name: m for name, m in functions.items() if m.module.path in LANGUAGE}
         functions = {name: m for name, m in functions.items() if name not in language}
     else:
         language = {}
