@@ -1,11 +1,13 @@
-"""The page of figures that `make bench` writes."""
+"""The page of figures that `make bench` writes, and the figures of the gallery."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from benchmarks import _page, _report
 from benchmarks._harness import Times
+from stepfold import cells
 
 
 def test_a_page_of_what_was_measured(tmp_path: Path) -> None:
@@ -24,3 +26,13 @@ def test_a_page_of_what_was_measured(tmp_path: Path) -> None:
         "|  | torch | 3 | 3 | 2.00 |  |\n"
     )
     assert "absent" not in text
+
+
+def test_the_stored_figures_are_of_every_cell() -> None:
+    path = Path(__file__).resolve().parents[2] / "docs/figures/cells.json"
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    assert stored["command"].startswith("python -m benchmarks.gallery")
+    assert stored["machine"]
+    assert stored["cells"].keys() <= set(cells.names())
+    for name, figures in stored["cells"].items():
+        assert figures.keys() == {"milliseconds", "ratio", "stream_microseconds", "gradient", "lag"}, name
