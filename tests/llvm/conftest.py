@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stepfold._llvm import _cache, support_names, target
+from stepfold._llvm import FOLDER_VARIABLE, _cache, support_names, target
 from stepfold._native import support
 
 
@@ -20,6 +20,6 @@ def support_kernels() -> None:
 @pytest.fixture
 def cache(support_kernels: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of an empty cache, which does not exist yet."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     monkeypatch.setattr(_cache, "_warned", set())
     return tmp_path / "stepfold"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cache_helpers import entries, outputs
 
-from stepfold._llvm import _cache, _cache_folder
+from stepfold._llvm import FOLDER_VARIABLE, _cache, _cache_folder
 
 # ---- who may write what is run -----------------------------------------------------------------------
 
@@ -205,7 +205,7 @@ def test_an_unwritable_folder_gets_one_warning_and_results_go_on(
 ) -> None:
     file = cache.parent / "file"
     file.write_text("not a folder")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(file))
+    monkeypatch.setenv(FOLDER_VARIABLE, str(file))
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         assert [outputs()[1] for _ in range(3)] == [False] * 3
@@ -213,7 +213,8 @@ def test_an_unwritable_folder_gets_one_warning_and_results_go_on(
     assert warning.category is RuntimeWarning
     assert str(warning.message) == (
         f"compiled kernels cannot be kept in {file / 'stepfold'} (Not a directory), so every process "
-        "compiles its kernels again, some 0.1 s each: let XDG_CACHE_HOME name a folder that can be written"
+        "compiles its kernels again, some 0.1 s each: let "
+        f"{FOLDER_VARIABLE} name a folder that can be written"
     )
     assert file.read_text() == "not a folder"
 
@@ -234,7 +235,7 @@ def test_a_full_disk_gets_a_warning_and_leaves_no_file(cache: Path, monkeypatch:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(_cache_folder.os, "fdopen", Full)
-    text = r"cannot be kept in .*stepfold \(No space left on device\).*: free some space there, or let XDG"
+    text = r"cannot be kept in .*stepfold \(No space left on device\).*: free some space there, or let "
     with pytest.warns(RuntimeWarning, match=text):
         assert not outputs()[1]
     assert [p for p in cache.rglob("*") if p.is_file()] == []

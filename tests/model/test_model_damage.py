@@ -106,6 +106,7 @@ def _header(raw: bytes) -> bytes:
     return struct.pack("<Q", len(raw)) + raw
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_what_is_no_regular_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero")):

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from stepfold._llvm import FOLDER_VARIABLE
+
 
 @pytest.fixture(autouse=True, scope="module")
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.getbasetemp() / "cache-of-kernels"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder))
+        patch.setenv(FOLDER_VARIABLE, str(folder))
         yield
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from stepfold import _reference as reference_module
 from stepfold import cell, cells, record, scan, tanh
-from stepfold._llvm import Library, Target, _cache, _compile
+from stepfold._llvm import FOLDER_VARIABLE, Library, Target, _cache, _compile
 from stepfold._native import own_threads
 from stepfold._runtime import (
     Call,
@@ -290,7 +290,7 @@ def test_the_reference_takes_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_machine_code_is_compiled_kept_and_called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     problem(cells.simple_rnn, 3, 4, 5, 7).run()  # the support kernels are loaded
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     compiled: list[str] = []
     loaded: list[tuple[str, int]] = []
     plain = _compile.compile_text
