@@ -39,6 +39,10 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
         "--jobs", type=at_least(1), metavar="N", default=None,
         help="processes that train side by side (one a processor)",
     )  # fmt: skip
+    parser.add_argument(
+        "--dask", metavar="ADDRESS",
+        help="train on the workers of this Dask scheduler, such as tcp://10.0.0.1:8786, instead",
+    )  # fmt: skip
     parser.add_argument("--out", metavar="DIR", help="the comparison's folder (runs/DATA-comparison)")
     parser.add_argument("--overwrite", action="store_true", help="begin again with what is in that folder")
     parser.add_argument("--json", action="store_true", help="print the rows of the table as a line of JSON")
@@ -74,6 +78,7 @@ def _compare(options: argparse.Namespace) -> int:
             seeds=options.seeds,
             folder=folder,
             jobs=options.jobs,
+            dask=options.dask,
             overwrite=options.overwrite,
             verbose=1,
         )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..estimators import RunError
+from ..estimators._parent import has_parent
 
 PARENT = "STEPFOLD_PARENT_PROCESS"
 """The variable in which a process that starts others tells them its number."""
@@ -144,7 +145,7 @@ def _watch_parent() -> None:
         return
 
     def watch() -> None:
-        while str(os.getppid()) == parent:
+        while has_parent(int(parent)):
             time.sleep(1.0)
         os._exit(1)
 

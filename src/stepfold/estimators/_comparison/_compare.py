@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ..._processors import processors
 from .._callbacks import interruptible
 from .._run import RunFolder
+from ._cluster import train_on_cluster
 from ._folder import ComparisonFolder, digest_of
 from ._plan import Setting, fingerprint, settings_of
 from ._progress import Progress
@@ -37,6 +38,7 @@ def compare(
     folder: str | Path | None = None,
     validation_data: tuple[Any, Any] | None = None,
     jobs: int | None = None,
+    dask: str | None = None,
     overwrite: bool = False,
     verbose: int = 0,
 ) -> Comparison:
@@ -57,12 +59,14 @@ def compare(
         validation_data: inputs and targets to judge by, instead of held-out examples.
         jobs: processes that train side by side; None for one a processor. Each has its share of the
             processors; with one process everything runs in the caller's.
+        dask: the address of a Dask scheduler, such as "tcp://10.0.0.1:8786", whose workers train instead,
+            each one run at a time. They need stepfold but no file: examples are sent, and runs come back.
         overwrite: begin again with what is in the folder.
         verbose: 0 for silence, 1 for progress on standard error.
 
     Raises:
         TypeError, ValueError: an estimator, a grid, inputs or targets that cannot be used.
-        RunError: a folder that cannot be used, or a process that was killed.
+        RunError: a folder that cannot be used, a process that was killed, or no workers.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; the runs that are done are kept.
     """
     settings = settings_of(estimator, grid, validation_data is not None)
@@ -77,7 +81,7 @@ def compare(
         digest = digest_of(data.inputs, data.targets, *(validation_data or ()))
         home.begin(type(estimator), digest, overwrite=overwrite)
         runs = [_planned(type(estimator), each, seed, home) for seed in chosen for each in settings]
-        outcomes = _train(runs, data, home, jobs, _measure(estimator), verbose)
+        outcomes = _train(runs, data, home, jobs, dask, _measure(estimator), verbose)
     return _comparison(runs, outcomes, settings, _measure(estimator), keep=folder is not None)
 
 
@@ -108,7 +112,13 @@ def _planned(estimator: type[Any], setting: Setting, seed: int, home: Comparison
 
 
 def _train(
-    runs: list[_Run], data: Data, home: ComparisonFolder, jobs: int | None, measure: Measure, verbose: int
+    runs: list[_Run],
+    data: Data,
+    home: ComparisonFolder,
+    jobs: int | None,
+    dask: str | None,
+    measure: Measure,
+    verbose: int,
 ) -> list[Outcome]:
     """Train the runs that are not done; return what became of each."""
     outcomes = [_earlier(run, home, measure) for run in runs]
@@ -121,7 +131,7 @@ def _train(
             for k, outcome in enumerate(outcomes):
                 if outcome is not None:
                     progress.end(k, outcome, _score(outcome, measure), "kept")
-            with contextlib.closing(_each(runs, left, data, jobs)) as events:
+            with contextlib.closing(_each(runs, left, data, jobs, dask)) as events:
                 for k, outcome in events:
                     if outcome is None:
                         progress.begin(k)
@@ -139,15 +149,20 @@ def _train(
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-def _each(runs: list[_Run], left: list[int], data: Data, jobs: int) -> Generator[tuple[int, Outcome | None]]:
+def _each(
+    runs: list[_Run], left: list[int], data: Data, jobs: int, dask: str | None
+) -> Generator[tuple[int, Outcome | None]]:
     """Train runs; yield the index of each that begins, with None, and that ends, with what became of it."""
-    if jobs == 1:
+    if dask is None and jobs == 1:
         for k in left:
             yield k, None
             yield k, train_run(runs[k].order, data)
         return
-    threads = max(1, processors() // jobs)
-    events = train_side_by_side([runs[k].order for k in left], data, jobs, threads)
+    orders = [runs[k].order for k in left]
+    if dask is not None:
+        events = train_on_cluster(orders, data, dask)
+    else:
+        events = train_side_by_side(orders, data, jobs, max(1, processors() // jobs))
     with contextlib.closing(events):
         for k, outcome in events:
             yield left[k], outcome
