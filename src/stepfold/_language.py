@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from . import _ops
+from ._dims import axes_text
+from ._errors import error_here
 from ._trace import Traced, as_node, traced
 
 T = TypeVar("T")
@@ -130,10 +132,15 @@ def logical_not(a: Any) -> Any:
     return _call("logical_not", a)
 
 
-def sum(x: Any) -> Any:
-    """Sum over the elements of a vector, or of a matrix: a per-row scalar."""
+def sum(x: Any, axis: str | None = None) -> Any:
+    """Sum over the elements of a vector, or of a matrix: a per-row scalar; of a matrix over one `axis`, named
+    as it is declared: a vector of the other."""
     if isinstance(x, Traced) and len(x.node.dims) == 2:
-        return Traced(_ops.total(x.node))
+        if axis is None:
+            return Traced(_ops.total(x.node))
+        if axis not in x.node.dims or x.node.dims[0] == x.node.dims[1]:
+            raise error_here(f"axis {axis!r} is not one of two different axes {axes_text(x.node.dims)}")
+        return Traced((_ops.row_sums if axis == x.node.dims[1] else _ops.column_sums)(x.node))
     return _call("sum", x)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import _numpy_ops
-from ._dims import broadcast_dims, matmul_dims, matmul_transposed_dims, outer_dims, reduction_dims
+from ._dims import axes_text, broadcast_dims, matmul_dims, matmul_transposed_dims, outer_dims, reduction_dims
 from ._graph import SCALAR, Dims, Node, constant, leaf, node
 from ._simplify import simplified
 
@@ -88,6 +88,22 @@ def total(value: Node) -> Node:
 def row_sums(matrix: Node) -> Node:
     """The sum of each row of a matrix."""
     return matvec(matrix, constant(1.0, matrix.dims[1:]))
+
+
+def column_sums(matrix: Node) -> Node:
+    """The sum of each column of a matrix."""
+    return matvec_transposed(matrix, constant(1.0, matrix.dims[:1]))
+
+
+def along(vector: Node, matrix: Dims) -> Node:
+    """A vector of one of a matrix's axes, repeated along the other; ValueError where it has neither."""
+    rows, columns = matrix
+    if vector.dims not in ((rows,), (columns,)) or rows == columns:
+        why = "which of both axes it has cannot be told, write outer(…)" if rows == columns else "do not fit"
+        raise ValueError(f"a vector {axes_text(vector.dims)} beside a matrix {axes_text(matrix)}: {why}")
+    if vector.dims == (rows,):
+        return outer(vector, constant(1.0, (columns,)))
+    return outer(constant(1.0, (rows,)), vector)
 
 
 def spread(value: Node, like: Node) -> Node:

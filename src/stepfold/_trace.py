@@ -208,9 +208,11 @@ class Parameter(Traced):
 
     def elementwise(self, axes: Dims) -> Node:
         """The node of the parameter used elementwise: what is declared, or else a vector of these axes."""
-        known = self.declared if self.declared is not None else self.dims
-        fits = known is not None and (len(known) < 2 or known == axes)
-        dims = known if known is not None and fits else axes if len(axes) == 1 else UNITS
+        dims = axes if len(axes) == 1 else UNITS
+        if self.declared is not None:
+            dims = self.declared
+        elif self.dims is not None and len(self.dims) < 2:
+            dims = self.dims
         return self.use(dims, f"elementwise, as {kind_of(dims)}", "elementwise")
 
     def use(self, dims: Dims, how: str, role: str = "product") -> Node:
@@ -344,6 +346,9 @@ def traced(op: str, *inputs: Any) -> Traced:
             "&, | and ~ join comparisons, and bind more strongly than they; write (a > b) & (c > d)"
         )
     try:
+        matrix = next((n.dims for n in nodes if len(n.dims) == 2), None)
+        if matrix is not None and op not in _ops.MATRIX_PRODUCTS:
+            nodes = [_ops.along(n, matrix) if len(n.dims) == 1 else n for n in nodes]
         return Traced(_ops.apply(op, *nodes))
     except ValueError as error:
         raise error_here(str(error)) from None

@@ -69,8 +69,9 @@ def fast_weights(
 @cell(vectors={"A": -0.5})
 def selective(x: "units", S: "units order", *, W_b: "order units", W_c: "order units", A: "units order", D):
     """A parameter of two axes that is used element by element, as in Mamba; the remainder of a division."""
-    S = exp(outer(sigmoid(x), stepfold.mod(W_b @ x, 3.0)) * A) * S + outer(x, W_b @ x)
-    return S @ (W_c @ x) + D * x, S
+    S = exp(sigmoid(x) * A * stepfold.mod(W_b @ x, 3.0)) * S + outer(x, W_b @ x)
+    read = stepfold.sum(S * (W_c @ x), "order")
+    return read + D * x * stepfold.sum(stepfold.sum(S, "units")), S
 
 
 CELLS = (selective, projected, low_rank, read_out, decayed, fast_weights)
@@ -235,6 +236,28 @@ def test_errors_of_axes() -> None:
 
     with pytest.raises(CellError, match="state C is declared as 'a b c'; a state has at most two axes"):
         cell(cubed)
+
+
+def test_vectors_beside_matrices() -> None:
+    def ambiguous(x, C: "units units", *, W):
+        return C * (W @ x)
+
+    with pytest.raises(
+        CellError, match=r"a vector \(units,\) beside a matrix \(units, units\): which of both"
+    ):
+        cell(ambiguous)
+
+    def foreign(x, C: "key units", *, W: "rank features"):
+        return C * (W @ x)
+
+    with pytest.raises(CellError, match=r"a vector \(rank,\) beside a matrix \(key, units\): do not fit"):
+        cell(foreign)
+
+    def unknown(x, C: "key units", *, W):
+        return C + stepfold.sum(C, "rank") * (W @ x)
+
+    with pytest.raises(CellError, match=r"axis 'rank' is not one of two different axes \(key, units\)"):
+        cell(unknown)
 
 
 def test_shapes_that_do_not_fit() -> None:

@@ -1,6 +1,16 @@
 """The built-in cells, each a few lines of maths with its paper. A new one needs nothing but its maths."""
 
 from .._cell import Cell
+from ._associative import (
+    delta_net,
+    fast_weights,
+    gated_delta_net,
+    gated_linear_attention,
+    linear_attention,
+    mlstm,
+    retnet,
+)
+from ._axes import gru_d, low_rank_rnn, ltc, mogrifier_lstm, phased_lstm, projected_lstm
 from ._deep import rhn
 from ._dynamics import cfc, co_rnn, leaky_rnn, lem, unicornn
 from ._fast import fast_grnn, fast_rnn
@@ -11,9 +21,10 @@ from ._lstm_variants import multiplicative_lstm, nas, original_lstm, ran, slstm
 from ._minimal import atr, brc, janet, li_gru, mgu, mi_rnn, minimal_rnn, nbrc, scrn, star
 from ._rotations import antisymmetric_rnn, hgrn, lru
 from ._simple import indrnn, irnn, simple_rnn, simple_rnn_relu, simple_rnn_with, ugrnn
+from ._state_space import mamba, s4d
 
 FAMILIES: dict[str, tuple[Cell, ...]] = {
-    "without gates": (simple_rnn, simple_rnn_relu, irnn, indrnn, mi_rnn, fast_rnn, scrn),
+    "without gates": (simple_rnn, simple_rnn_relu, irnn, indrnn, mi_rnn, fast_rnn, scrn, low_rank_rnn),
     "long short-term memory": (
         lstm,
         original_lstm,
@@ -24,12 +35,26 @@ FAMILIES: dict[str, tuple[Cell, ...]] = {
         carry_lstm,
         ran,
         nas,
+        projected_lstm,
+        mogrifier_lstm,
         slstm,
     ),
     "gated recurrent units": (gru, gru_reset_before, layer_norm_gru, mut3),
     "one or two gates": (ugrnn, mgu, janet, li_gru, minimal_rnn, star, atr, brc, nbrc, fast_grnn),
     "linear in the state": (min_gru, min_lstm, t_rnn, qrnn, sru, rwkv, lru, hgrn),
-    "differential equations": (leaky_rnn, antisymmetric_rnn, co_rnn, unicornn, lem, cfc),
+    "with a matrix as its state": (
+        fast_weights,
+        linear_attention,
+        retnet,
+        gated_linear_attention,
+        delta_net,
+        gated_delta_net,
+        mlstm,
+        s4d,
+        mamba,
+    ),
+    "for missing values and uneven times": (gru_d, phased_lstm),
+    "differential equations": (leaky_rnn, antisymmetric_rnn, co_rnn, unicornn, lem, cfc, ltc),
     "several layers a timestep": (rhn,),
 }
 """The built-in cells by what they have in common."""
@@ -60,9 +85,14 @@ __all__ = [
     "cfc",
     "co_rnn",
     "coupled_lstm",
+    "delta_net",
     "fast_grnn",
     "fast_rnn",
+    "fast_weights",
+    "gated_delta_net",
+    "gated_linear_attention",
     "gru",
+    "gru_d",
     "gru_reset_before",
     "gru_with",
     "hgrn",
@@ -74,14 +104,20 @@ __all__ = [
     "leaky_rnn",
     "lem",
     "li_gru",
+    "linear_attention",
+    "low_rank_rnn",
     "lru",
     "lstm",
     "lstm_with",
+    "ltc",
+    "mamba",
     "mgu",
     "mi_rnn",
     "min_gru",
     "min_lstm",
     "minimal_rnn",
+    "mlstm",
+    "mogrifier_lstm",
     "multiplicative_lstm",
     "mut3",
     "names",
@@ -89,10 +125,14 @@ __all__ = [
     "nbrc",
     "original_lstm",
     "peephole_lstm",
+    "phased_lstm",
+    "projected_lstm",
     "qrnn",
     "ran",
+    "retnet",
     "rhn",
     "rwkv",
+    "s4d",
     "scrn",
     "simple_rnn",
     "simple_rnn_relu",
