@@ -14,7 +14,7 @@ from ._engine import Engine, engine_for
 from ._forward import ForwardKey
 from ._inputs import input_names, several
 from ._programs import programs
-from ._recipe import Part, Parts, Recipe, other_sizes
+from ._recipe import Part, Parts, Recipe, Sizes, other_sizes
 from ._residuals import residuals_size
 from ._run import (
     Operand,
@@ -40,6 +40,7 @@ __all__ = [
     "Recipe",
     "Run",
     "Shape",
+    "Sizes",
     "Threads",
     "Wanted",
     "backward_operands",

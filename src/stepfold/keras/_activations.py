@@ -168,8 +168,9 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
 """The table of operations for the loop that Keras runs where no kernel can."""
 
 
-def evaluate(nodes: Sequence[Node], leaves: Mapping[tuple[str, str], Any], units: int) -> dict[int, Any]:
+def evaluate(
+    nodes: Sequence[Node], leaves: Mapping[tuple[str, str], Any], sizes: Mapping[str, int]
+) -> dict[int, Any]:
     """Compute nodes (each after its inputs) with Keras's operations; returns id(node) → value."""
-    dtype = leaves["input", ""].dtype
-    sizes = {"units": units}
+    dtype = next(value for (kind, _), value in leaves.items() if kind == "input").dtype
     return interpret(nodes, leaves, OPERATIONS, lambda v, shape: ops.full(shape, v, dtype=dtype), sizes)

@@ -22,8 +22,9 @@ from ._chain import refusal
 from ._embedding import Embedding
 from ._layers import GRU, LSTM, SimpleRNN
 from ._pooling import MaskedPooling1D
-from ._recurrent import Recurrent, StepCell, with_expected_zoneout
+from ._recurrent import Recurrent
 from ._rnn import RNN
+from ._step_cell import StepCell, with_expected_zoneout
 from ._with_mask import WithMask
 from ._word_dropout import WordDropout
 

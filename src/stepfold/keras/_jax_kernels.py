@@ -44,12 +44,12 @@ class Scan:
     def results(self, flat: Any, training: bool) -> list[jax.ShapeDtypeStruct]:
         """Return what the forward pass gives: [outputs], last states, [residuals]."""
         given, recipe = self.operands(flat), self.recipe
-        batch, time = (given.inputs if given.tokens is None else given.tokens).shape[:2]
-        found = [_like(given.inputs, batch, recipe.units) for _ in recipe.step.states]
+        batch, time = given.by_step.shape[:2]
+        found = [jax.ShapeDtypeStruct((batch, *shape), given.dtype) for shape in recipe.state_shapes]
         if self.sequences:
-            found.insert(0, _like(given.inputs, batch, time, recipe.units))
+            found.insert(0, jax.ShapeDtypeStruct((batch, time, *recipe.output_shape), given.dtype))
         if training:
-            engine = engine_for(recipe.step, recipe.units, np.dtype(given.inputs.dtype))
+            engine = engine_for(recipe.step, recipe.units, np.dtype(given.dtype), recipe.sizes)
             row = residuals_size(engine, recipe, 1, time)  # by rows, so that a batch can be cut by rows
             found.append(jax.ShapeDtypeStruct((batch, row), np.uint8))
         return found
@@ -60,7 +60,8 @@ class Scan:
         of = self.operands(perturbed)
         last = arrived[1:] if self.sequences else arrived
         side = of.side is True
-        return Wanted(self.sequences and arrived[0], last, bool(of.inputs), tuple(of.weights), side)
+        own = self.sequences and arrived[0], last, bool(of.inputs), tuple(of.weights), side
+        return Wanted(*own, tuple(of.named) if any(of.named) else ())
 
     def gradients(self, flat: Any, perturbed: tuple[bool, ...]) -> list[jax.ShapeDtypeStruct]:
         """Return what the backward pass gives, one for each perturbed array."""
@@ -74,7 +75,8 @@ def _like(array: Any, *shape: Any) -> jax.ShapeDtypeStruct:
 def forward(*flat: Any, scan: Scan, training: bool) -> list[Any]:
     """Run the forward kernel; returns [outputs], last states, [residuals]."""
     given = scan.operands(flat)
-    arrays = [value for value in (given.inputs, given.tokens, given.side, given.mask) if value is not None]
+    own = given.inputs, given.tokens, given.side, *given.named, given.mask
+    arrays = [value for value in own if value is not None]
     arrays += [*given.initial, *given.extra, *given.weights]
     results = scan.results(flat, training)
     return _run(Attributes(scan.recipe.text, scan.sequences, training), results[-1].shape[0], results, arrays)
@@ -88,17 +90,20 @@ def backward(*flat: Any, scan: Scan, perturbed: tuple[bool, ...], arrived: tuple
     batch = residuals.shape[0]
     results = [_like(given.inputs, *given.inputs.shape)] if wanted.inputs else []
     results += [_like(given.side, *given.side.shape)] if wanted.side else []
-    results += [_like(given.inputs, batch, scan.recipe.units) for _ in given.initial]
+    results += [_like(n, *n.shape) for n, each in zip(given.named, wish.named, strict=True) if each]
+    results += [_like(state, batch, *state.shape[1:]) for state in given.initial]
     results += [_like(w, *w.shape) for w, each in zip(given.weights, wish.weights, strict=True) if each]
-    arrays = [given.inputs, *([] if given.side is None else [given.side]), *given.extra, *given.weights]
+    arrays = [value for value in (given.inputs, given.side, *given.named) if value is not None]
+    arrays += [*given.extra, *given.weights]
     attributes = Attributes(scan.recipe.text, wanted=wanted)
     found = iter(_run(attributes, batch, results, [*arrays, residuals, *cotangents]))
-    # the kernel's order: inputs, side, initial states (always all of them), weights
+    # the kernel's order: inputs, side, named inputs, initial states (always all of them), weights
     to_inputs = [next(found)] if wanted.inputs else []
     to_side = [next(found)] if wanted.side else []
+    to_named = [next(found) for each in wish.named if each]
     to_initial = [next(found) for _ in given.initial]
     asked = [value for value, each in zip(to_initial, wish.initial, strict=True) if each]
-    return [*to_inputs, *to_side, *asked, *found]
+    return [*to_inputs, *to_side, *to_named, *asked, *found]
 
 
 def _run(attributes: Attributes, batch: Any, results: list[Any], arguments: list[Any]) -> list[Any]:

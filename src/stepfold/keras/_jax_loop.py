@@ -53,25 +53,30 @@ JAX: dict[str, Callable[..., Any]] = {
 
 
 def loop(recipe: Recipe, sequences: bool, given: Operands) -> list[Any]:
-    """Return [outputs (batch, time, units), if `sequences`] and the last states (batch, units)."""
-    step, inputs = recipe.step, given.inputs
+    """Return [outputs (batch, time, units), if `sequences`] and the last states (batch, units), or as their
+    axes say."""
+    step, inputs, dtype = recipe.step, given.inputs, given.dtype
     if given.tokens is not None:
         inputs = inputs[given.tokens]
     if given.side is not None:
         inputs = jnp.concatenate([inputs, given.side], -1)
-    rows = (inputs.shape[0], recipe.units)
-    states = given.initial or tuple(jnp.zeros(rows, inputs.dtype) for _ in step.states)
-    fixed = recipe.parameters(given.weights, lambda: jnp.zeros(recipe.units, inputs.dtype))
+    batch = given.by_step.shape[0]
+    shapes = [(batch, *shape) for shape in recipe.state_shapes]
+    states = given.initial or tuple(jnp.zeros(shape, dtype) for shape in shapes)
+    fixed = recipe.parameters(given.weights, lambda: jnp.zeros(recipe.units, dtype))
     leaves = {("parameter", name): value for name, value in fixed.items()}
     extra = dict(zip(recipe.extra, given.extra, strict=True))
     leaves |= {name: value for name, value in extra.items() if name[0] == "row_input"}
     each = {name: jnp.swapaxes(v, 0, 1) for name, v in extra.items() if name[0] == "step_input"}
-    leaves["input", ""] = jnp.swapaxes(inputs, 0, 1)  # (T, B, F)
-    active = None if given.mask is None else jnp.swapaxes(given.mask, 0, 1)[:, :, None]  # (T, B, 1)
+    named = zip(step.inputs, given.named, strict=True)
+    leaves |= {("input", name): jnp.swapaxes(value, 0, 1) for name, value in named}  # (T, B, …)
+    if inputs is not None:
+        leaves["input", ""] = jnp.swapaxes(inputs, 0, 1)  # (T, B, F)
+    active = None if given.mask is None else jnp.swapaxes(given.mask, 0, 1)  # (T, B)
+    sizes = {"units": recipe.units, **dict(recipe.sizes)}
 
     def evaluate(nodes: Any, leaves: Any, known: Any = None) -> dict[int, Any]:
-        sizes = {"units": recipe.units}
-        return interpret(nodes, leaves, JAX, lambda v, shape: jnp.full(shape, v, inputs.dtype), sizes, known)
+        return interpret(nodes, leaves, JAX, lambda v, shape: jnp.full(shape, v, dtype), sizes, known)
 
     constant, early, late = stages(step)
     ready = evaluate([*constant, *early], leaves)
@@ -83,9 +88,12 @@ def loop(recipe: Recipe, sequences: bool, given: Operands) -> list[Any]:
         now = {**leaves, **of_leaves}
         now |= {("state", name): value for name, value in zip(step.states, states, strict=True)}
         values = evaluate(late, now, {**ready, **{int(key): value for key, value in of_early.items()}})
-        new = tuple(jnp.broadcast_to(values[id(n)], rows) for n in step.outputs)
+        new = tuple(
+            jnp.broadcast_to(values[id(n)], shape) for n, shape in zip(step.outputs, shapes, strict=True)
+        )
         if active is not None:
-            new = tuple(jnp.where(active, a, b) for a, b in zip(new, states, strict=True))
+            masks = (active.reshape(-1, *[1] * (old.ndim - 1)) for old in states)
+            new = tuple(jnp.where(m, a, b) for m, a, b in zip(masks, new, states, strict=True))
         return new, new[0] if sequences else None
 
     last, outputs = jax.lax.scan(advance, states, (each, arriving, active), reverse=recipe.reverse)

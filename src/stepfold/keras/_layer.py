@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 from .._notes import note_of
-from .._runtime import Parts, Recipe
+from .._runtime import Parts, Recipe, Sizes
 from .._step import Step
 from .._warn import SlowPathWarning
 from ._tokens import Operands, Tokens, is_training
@@ -23,13 +23,16 @@ _from_zero: ContextVar[bool] = ContextVar("from_zero", default=False)
 
 
 class Feed(NamedTuple):
-    """What a layer hands to the scan: the step, weights and where parameters lie in them, extra leaves."""
+    """What a layer hands to the scan: the step, weights and where parameters lie in them, the input without
+    a name (None: there is none), extra leaves, inputs with a name, the sizes of other axes than the units."""
 
     step: Step
     parts: Parts
     weights: tuple[Any, ...]
     inputs: Any
     extra: dict[tuple[str, str], Any]
+    named: tuple[Any, ...] = ()
+    sizes: Sizes = ()
 
 
 class CompiledRNN(keras.layers.RNN):  # type: ignore[misc]
@@ -122,14 +125,16 @@ class CompiledRNN(keras.layers.RNN):  # type: ignore[misc]
             active="all" if mask is None else "mask",
             initial=not _from_zero.get(),
             extra=tuple(feed.extra),
+            sizes=feed.sizes,
         )
         found: tuple[Any, tuple[Any, ...]] = self._backend().scan(
             recipe,
             all_outputs,
             Operands(
-                ops.cast(inputs, dtype),
+                None if inputs is None else ops.cast(inputs, dtype),
                 ids,
                 None if side is None else ops.cast(side, dtype),
+                tuple(ops.cast(value, dtype) for value in feed.named),
                 None if mask is None else ops.cast(mask, "bool"),
                 tuple(ops.cast(state, dtype) for state in initial_state if recipe.initial),
                 tuple(ops.cast(value, dtype) for value in feed.extra.values()),

@@ -10,11 +10,10 @@ from ._tokens import Operands
 
 def scan(recipe: Recipe, sequences: bool, given: Operands) -> tuple[Any, tuple[Any, ...]]:
     """Run a recipe over a batch; returns (outputs or None, last states)."""
-    inputs, tokens, side, mask, initial, extra, weights = given
-    engine = engine_for(recipe.step, recipe.units, inputs.dtype)
-    found = Call(engine, recipe, inputs, weights, tokens, mask, initial, extra, side).forward(
-        outputs=sequences, training=False
-    )
+    inputs, tokens, side, named, mask, initial, extra, weights = given
+    engine = engine_for(recipe.step, recipe.units, given.dtype, recipe.sizes)
+    call = Call(engine, recipe, inputs, weights, tokens, mask, initial, extra, side, named=named)
+    found = call.forward(outputs=sequences, training=False)
     return found.outputs, tuple(found.last)
 
 

@@ -2,203 +2,34 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import keras
 from keras import ops
 
-from .. import cells
 from .._cell import Cell
-from .._graph import KERNEL, RECURRENT_KERNEL, Dims
 from .._runtime import Part
-from .._step import Step
-from .._transform import (
-    expected_zoneout,
-    recurrent_dropout,
-    recurrent_dropout_leaf,
-    recurrent_kernels,
-    zoneout,
-    zoneout_leaf,
-)
-from ._activations import evaluate
+from .._transform import zoneout_leaf
 from ._layer import CompiledRNN, Feed
-
-_register = keras.saving.register_keras_serializable(package="stepfold")
-_KINDS: tuple[tuple[Dims, str], ...] = ((KERNEL, "kernel"), (RECURRENT_KERNEL, "recurrent"))
-
-
-def _kind(dims: Dims) -> str:
-    return next((kind for of, kind in _KINDS if of == dims), "bias")
-
-
-def _read(cell: Cell | str) -> Cell:
-    """A cell, one by its name, or one from the JSON text of its graph."""
-    if isinstance(cell, Cell):
-        return cell
-    if not isinstance(cell, str):
-        raise TypeError(
-            f"cell must be a stepfold cell, the name of one, or its JSON text, not {type(cell).__name__}; "
-            "put @stepfold.cell before the function"
-        )
-    return Cell.from_json(cell) if cell.lstrip().startswith("{") else cells.by_name(cell)
+from ._step_cell import (
+    StepCell,
+    popped_sizes,
+    read_cell,
+    with_expected_zoneout,
+    with_recurrent_dropout,
+    with_zoneout,
+)
 
 
-class _Fixed(keras.initializers.Initializer):  # type: ignore[misc]
-    """What the cell says that a vector begins with."""
-
-    def __init__(self, value: float) -> None:
-        self.value = value
-
-    def __call__(self, shape: Any, dtype: Any = None) -> Any:
-        return ops.full(shape, self.value, dtype=dtype)
-
-
-def _initializer(step: Step, name: str) -> Any:
-    """What a parameter begins with where the layer does not say: as in `Cell.init`."""
-    dims = step.parameters[name]
-    kind, number = step.kernels.get(name, ("", 0.0))
-    if kind == "identity":
-        return keras.initializers.Identity(number)
-    if kind == "normal":
-        return keras.initializers.RandomNormal(0.0, number)
-    if dims == KERNEL:
-        return keras.initializers.GlorotUniform()
-    if dims == RECURRENT_KERNEL:
-        return keras.initializers.Orthogonal()
-    return _Fixed(step.vectors.get(name, 0.0))
-
-
-@_register
-class StepCell(keras.layers.Layer):  # type: ignore[misc]
-    """A stepfold cell as a cell of Keras: it holds the weights, and can step with Keras's operations."""
-
-    def __init__(
-        self,
-        cell: Cell | str,
-        units: int,
-        *,
-        kernel_initializer: Any = None,
-        recurrent_initializer: Any = None,
-        bias_initializer: Any = None,
-        kernel_regularizer: Any = None,
-        recurrent_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        recurrent_constraint: Any = None,
-        bias_constraint: Any = None,
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        zoneout: float = 0.0,
-        seed: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        if not isinstance(units, int) or isinstance(units, bool) or units < 1:
-            raise ValueError(f"units must be an integer of at least 1, not {units!r}")
-        for name, rate in (
-            ("dropout", dropout),
-            ("recurrent_dropout", recurrent_dropout),
-            ("zoneout", zoneout),
-        ):
-            if not 0.0 <= rate < 1.0:
-                raise ValueError(f"{name} must lie in 0…1, below 1, not {rate!r}")
-        self.definition, self.units, self.seed = _read(cell), units, seed
-        self.dropout, self.recurrent_dropout, self.zoneout = dropout, recurrent_dropout, zoneout
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        self.initializers = {
-            "kernel": keras.initializers.get(kernel_initializer),
-            "recurrent": keras.initializers.get(recurrent_initializer),
-            "bias": keras.initializers.get(bias_initializer),
-        }
-        self.regularizers = {
-            "kernel": keras.regularizers.get(kernel_regularizer),
-            "recurrent": keras.regularizers.get(recurrent_regularizer),
-            "bias": keras.regularizers.get(bias_regularizer),
-        }
-        self.constraints = {
-            "kernel": keras.constraints.get(kernel_constraint),
-            "recurrent": keras.constraints.get(recurrent_constraint),
-            "bias": keras.constraints.get(bias_constraint),
-        }
-        self.state_size = [units for _ in self.definition.states]
-        self.output_size = units
-        self._masks: dict[tuple[str, str], Any] = {}
-
-    def build(self, input_shape: Any) -> None:
-        """Make one weight for each parameter of the cell, with its name and shape."""
-        step = self.definition.step
-        shapes = self.definition.parameter_shapes(features=int(input_shape[-1]), units=self.units)
-        self.parameters = []
-        for name, shape in shapes.items():
-            kind = _kind(step.parameters[name])
-            given = self.initializers[kind]
-            if given is None:
-                initializer = _initializer(step, name)
-            else:  # one instance gives the same values at each call, and all gates would begin alike
-                initializer = given.clone() if isinstance(given, keras.initializers.Initializer) else given
-            self.parameters.append(
-                self.add_weight(
-                    shape=shape,
-                    name=name,
-                    initializer=initializer,
-                    regularizer=self.regularizers[kind],
-                    constraint=self.constraints[kind],
-                )
-            )
-
-    def values(self) -> tuple[Any, ...]:
-        """Return the weights, in the order of the cell's parameters."""
-        return tuple(ops.convert_to_tensor(weight) for weight in self.parameters)
-
-    def masks(self, like: Any) -> dict[tuple[str, str], Any]:
-        """Draw the masks of recurrent dropout for one call: for each recurrent kernel (batch, units)."""
-        ones = ops.ones_like(like)
-        drawn = functools.partial(
-            keras.random.dropout, ones, self.recurrent_dropout, seed=self.seed_generator
-        )
-        return {recurrent_dropout_leaf(name): drawn() for name in recurrent_kernels(self.definition.step)}
-
-    def call(self, inputs: Any, states: Any, training: bool = False) -> Any:
-        """Compute one step: inputs (batch, features), states (batch, units) each → (output, new states)."""
-        step = with_recurrent_dropout(self.definition.step) if self._masks else self.definition.step
-        if self.zoneout:
-            step = with_expected_zoneout(step, self.zoneout)
-        leaves = {("input", ""): inputs, **self._masks}
-        leaves.update({("state", name): state for name, state in zip(step.states, states, strict=True)})
-        leaves.update({("parameter", n): v for n, v in zip(step.parameters, self.values(), strict=True)})
-        values = evaluate(step.nodes, leaves, self.units)
-        new = [
-            ops.broadcast_to(values[id(n)], ops.shape(s)) for n, s in zip(step.outputs, states, strict=True)
-        ]
-        return new[0], new
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments; the cell as the JSON text of its graph, no code."""
-        config = {"cell": self.definition.to_json(), "units": self.units, "seed": self.seed}
-        config.update(dropout=self.dropout, recurrent_dropout=self.recurrent_dropout, zoneout=self.zoneout)
-        for what, found, module in (
-            ("initializer", self.initializers, keras.initializers),
-            ("regularizer", self.regularizers, keras.regularizers),
-            ("constraint", self.constraints, keras.constraints),
-        ):
-            for kind, value in found.items():
-                config[f"{kind}_{what}"] = None if value is None else module.serialize(value)
-        return {**super().get_config(), **config}
-
-
-with_recurrent_dropout = functools.cache(recurrent_dropout)
-with_zoneout = functools.cache(zoneout)
-with_expected_zoneout = functools.cache(expected_zoneout)
-
-
-@_register
+@keras.saving.register_keras_serializable(package="stepfold")
 class Recurrent(CompiledRNN):
     """Any cell as a Keras layer, run by kernels compiled from its maths.
 
-    Input (batch, time, features), output (batch, units), or (batch, time, units) with `return_sequences`. One
-    weight for each parameter of the cell, with its name and the shape that `cell.parameter_shapes` gives:
-    kernels (units, features), recurrent kernels (units, units), vectors (units,).
+    Input (batch, time, features), output (batch, units), or (batch, time, units) with `return_sequences`; in
+    place of the units what the cell declares. One weight for each parameter of the cell, with its name and
+    the shape that `cell.parameter_shapes` gives: kernels (units, features), recurrent kernels (units, units),
+    vectors (units,). A cell with several inputs finds them one after the other on the last axis, in its
+    order (`keras.layers.Concatenate`). A state that is a matrix is carried as (batch, elements).
 
     Args:
         cell: a `stepfold.cell`, the name of a built-in one ("layer_norm_lstm"), or a cell's JSON text.
@@ -214,7 +45,8 @@ class Recurrent(CompiledRNN):
             sequence and kernel.
         zoneout: the share of units that keep their old state at each timestep, in training at random, else on
             average.
-        seed: for the three above.
+        seed: for the three above. The sizes of other axes of the cell are keywords by their names
+        (`projection=32`).
         return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as in
             `keras.layers.RNN`.
         activity_regularizer, name, dtype, trainable: as in `keras.layers.RNN`.
@@ -242,9 +74,11 @@ class Recurrent(CompiledRNN):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
+        cell = read_cell(cell)
         step_cell = StepCell(
             cell,
             units,
+            **popped_sizes(cell.step, kwargs),
             kernel_initializer=kernel_initializer,
             recurrent_initializer=recurrent_initializer,
             bias_initializer=bias_initializer,
@@ -265,6 +99,12 @@ class Recurrent(CompiledRNN):
         super().__init__(step_cell, **kwargs)
         self.input_spec = keras.layers.InputSpec(ndim=3)
 
+    def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
+        """Make the weights; how wide the states are may follow from the features."""
+        self.cell.build((sequences_shape[0], *sequences_shape[2:]))
+        self.state_size = list(self.cell.state_size)
+        super().build(sequences_shape, initial_state_shape)
+
     @property
     def definition(self) -> Cell:
         """The cell."""
@@ -273,28 +113,39 @@ class Recurrent(CompiledRNN):
 
     @property
     def units(self) -> int:
-        """The number of units of every state."""
+        """The size of the axis units."""
         return int(self.cell.units)
+
+    def units_of_state(self) -> int:
+        """The size of the axis units."""
+        return self.units
 
     def feed(self, sequences: Any, initial_state: list[Any], training: bool) -> Feed:
         """Return what the scan needs, with what the layer adds to the cell."""
         cell, step = self.cell, self.definition.step
         extra: dict[tuple[str, str], Any] = {}
-        inputs = self._dropped(sequences) if training and cell.dropout else sequences
+        first, named = cell.split(self._dropped(sequences) if training and cell.dropout else sequences)
         if training and cell.recurrent_dropout:
             step = with_recurrent_dropout(step)
             extra.update(cell.masks(initial_state[0]))
         if cell.zoneout and training:
             step = with_zoneout(step)
-            shape = (*ops.shape(sequences)[:2], cell.units)
-            for state in step.states:
+            for state, size in zip(self.definition.states, cell.state_size, strict=True):
+                shape = (*ops.shape(sequences)[:2], size)
                 chance = keras.random.uniform(shape, dtype="float32", seed=cell.seed_generator)
                 extra[zoneout_leaf(state)] = ops.cast(chance < cell.zoneout, "float32")
         elif cell.zoneout:
             step = with_expected_zoneout(step, cell.zoneout)
         weights = cell.values()
         parts = tuple((name, (Part(number),)) for number, name in enumerate(step.parameters))
-        return Feed(step, parts, weights, inputs, extra)
+        return Feed(step, parts, weights, first, extra, tuple(named.values()), cell.other_sizes)
+
+    def run_kernels(self, sequences: Any, initial_state: list[Any], mask: Any, training: bool) -> Any:
+        """Run the kernels; returns what `inner_loop` does."""
+        last, outputs, states = super().run_kernels(
+            sequences, self.cell.shaped(initial_state), mask, training
+        )
+        return last, outputs, self.cell.flat(states)
 
     def keras_loop(self, sequences: Any, initial_state: list[Any], mask: Any, training: bool) -> Any:
         """Run Keras's own loop over the cell's graph in Keras's operations."""

@@ -57,6 +57,7 @@ class _Scan:
     def __init__(self, recipe: Recipe, sequences: bool, training: bool, given: Operands) -> None:
         self._recipe, self._sequences, self._training = recipe, sequences, training
         flat = tf.nest.flatten(given)
+<<<<<<< HEAD
         self._template: Template = tf.nest.map_structure(
             lambda value: None if value is None else bool(value.dtype.is_floating), given
         )
@@ -66,8 +67,20 @@ class _Scan:
         time = given.inputs if given.tokens is None else given.tokens
         batch, units = time.shape[0], recipe.units
         self._shapes: list[tuple[Any, ...]] = [(batch, units) for _ in recipe.step.states]
+=======
+        self._floating = [value is not None and value.dtype.is_floating for value in flat]
+        self.floats = [value for value, floating in zip(flat, self._floating, strict=True) if floating]
+        self._others = [
+            value
+            for value, floating in zip(flat, self._floating, strict=True)
+            if value is not None and not floating
+        ]
+        self._dtype = given.dtype
+        batch, time = given.by_step.shape[:2]
+        self._shapes: list[tuple[Any, ...]] = [(batch, *shape) for shape in recipe.state_shapes]
+>>>>>>> ce5e410 (Keras: Recurrent around cells with axes of their own, several inputs, outputs that are no state)
         if sequences:
-            self._shapes.insert(0, (batch, time.shape[1], units))
+            self._shapes.insert(0, (batch, time, *recipe.output_shape))
 
     def __call__(self, *floats: Any) -> Any:
         """Return [outputs] and last states, which can be derived as often as wanted."""
@@ -121,12 +134,22 @@ class _Scan:
 
     def _call(self, arrays: Any) -> Call:
         """The call of the kernels for the arrays of the floats and of the others."""
+<<<<<<< HEAD
         count = len(self.floats)
         given = operands_of(self._template, arrays[:count], arrays[count:])
         engine = engine_for(self._recipe.step, self._recipe.units, given.inputs.dtype)
+=======
+        floats, others = iter(arrays[: len(self.floats)]), iter(arrays[len(self.floats) :])
+        flat = [
+            None if value is None else next(floats if floating else others)
+            for value, floating in zip(tf.nest.flatten(self._structure), self._floating, strict=True)
+        ]
+        given = Operands(*tf.nest.pack_sequence_as(self._structure, flat))
+        engine = engine_for(self._recipe.step, self._recipe.units, given.dtype, self._recipe.sizes)
+>>>>>>> ce5e410 (Keras: Recurrent around cells with axes of their own, several inputs, outputs that are no state)
         return Call(
             engine, self._recipe, given.inputs, given.weights, given.tokens, given.mask, given.initial,
-            given.extra, given.side,
+            given.extra, given.side, named=given.named,
         )  # fmt: skip
 
     def _run_backward(self, residuals: Any, *arrays: Any) -> list[Any]:
@@ -139,8 +162,8 @@ class _Scan:
         )
         no_extra = [np.zeros_like(value) for value in call.extra]
         initial = found.initial if self._recipe.initial else []
-        side = [] if found.side is None else [found.side]
-        return [found.inputs, *side, *initial, *no_extra, *found.weights]
+        own = [value for value in (found.inputs, found.side) if value is not None]
+        return [*own, *found.named, *initial, *no_extra, *found.weights]
 
 
 def _called(function: Callable[..., list[Any]], arrays: list[Any], dtypes: list[Any]) -> list[Any]:

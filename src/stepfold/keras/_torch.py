@@ -13,7 +13,7 @@ from ._tokens import Operands
 
 def scan(recipe: Recipe, sequences: bool, given: Operands) -> tuple[Any, tuple[Any, ...]]:
     """Run a recipe over a batch; returns (outputs or None, last states)."""
-    inputs, tokens, side, mask, initial, extra, weights = given
+    inputs, tokens, side, _, mask, initial, extra, weights = given
     floats = (inputs, *initial, *extra, *weights, *([] if side is None else [side]))
     training = torch.is_grad_enabled() and any(value.requires_grad for value in floats)
     lists = [list(values) for values in (weights, initial, extra)]

@@ -122,10 +122,12 @@ def _text(frame: int) -> str:
 
 def _shape_of(recipe: Recipe, attributes: Attributes, given: list[_Buffer]) -> Shape:
     """The sizes of a call; what does not fit is found out when they are compared with the operands."""
+    forward, step = attributes.wanted is None, recipe.step
+    own = int(step.takes_features)
     inputs = given[0].shape
-    states = len(recipe.step.states) if recipe.initial and attributes.wanted is None else 0
-    first = 1 + (attributes.wanted is None) * (recipe.tokens + (recipe.active != "all")) + states
-    first += recipe.side + len(recipe.extra)
+    before = own + forward * recipe.tokens + recipe.side + len(step.inputs)
+    states = len(step.states) if recipe.initial and forward else 0
+    first = before + forward * (recipe.active != "all") + states + len(recipe.extra)
     weights = tuple(buffer.shape for buffer in given[first : first + recipe.weights])
     bits = 64
     if attributes.wanted is not None:  # residuals know the batch that they are of
@@ -139,9 +141,9 @@ def _shape_of(recipe: Recipe, attributes: Attributes, given: list[_Buffer]) -> S
         batch, time = inputs[:2]
     side = 0
     if recipe.side:
-        side = (given[1 + (attributes.wanted is None)].shape or (0,))[-1]
+        side = (given[1 + forward].shape or (0,))[-1]
     rows = inputs[0] if recipe.tokens else 0
-    return Shape(batch, time, inputs[-1] + side, weights, None, rows, bits, side)
+    return Shape(batch, time, own * inputs[-1] + side, weights, None, rows, bits, side)
 
 
 def _check(operands: list[Operand], buffers: list[_Buffer], dtype: str) -> None:
@@ -165,7 +167,7 @@ def _recorded(frame: int, threads: int) -> tuple[Program, list[_Buffer]]:
     dtype = _DTYPES.get(given[0].code, "unknown")
     if dtype not in ("float32", "float64"):
         raise TypeError(f"inputs have XLA's dtype {given[0].code}, expected float32 or float64")
-    engine: Engine = engine_for(recipe.step, recipe.units, np.dtype(dtype))
+    engine: Engine = engine_for(recipe.step, recipe.units, np.dtype(dtype), recipe.sizes)
     shape = _shape_of(recipe, attributes, given)
     if attributes.wanted is not None:
         operands = backward_operands(engine, recipe, shape, attributes.wanted)

@@ -1,0 +1,54 @@
+"""Several inputs of a cell, which stand one after the other on the last axis of a layer's input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from .._dims import axes_text, size_of
+from .._graph import FEATURES, Dims
+from .._step import Step
+
+
+def count(dims: Dims, sizes: Mapping[str, int]) -> int:
+    """Return how many elements a value has."""
+    return math.prod(size_of(axis, sizes) for axis in dims)
+
+
+def split(step: Step, inputs: Any, sizes: Mapping[str, int]) -> tuple[Any, dict[str, Any]]:
+    """Cut the last axis into the inputs of a step: that without a name (None: there is none), and those with
+    one, in their order."""
+    if not step.inputs:
+        return inputs, {}
+    first, found, begin = None, {}, 0
+    for name, dims in _inputs(step).items():
+        end = begin + count(dims, sizes)
+        part, begin = inputs[..., begin:end], end
+        if name:
+            found[name] = part
+        else:
+            first = part
+    return first, found
+
+
+def features_of(step: Step, width: int, sizes: Mapping[str, int]) -> int:
+    """Return how many features an input of so many elements has beside the others of a step; ValueError if
+    that is no number."""
+    inputs = _inputs(step)
+    wide = sum(dims == FEATURES for dims in inputs.values())
+    fixed = sum(count(dims, sizes) for dims in inputs.values() if dims != FEATURES)
+    if not wide and width == fixed:
+        return 1
+    if not wide or width <= fixed or (width - fixed) % wide:
+        told = ", ".join(f"{name or 'x'} {axes_text(dims)}" for name, dims in inputs.items())
+        raise ValueError(
+            f"{step.name} takes {told} one after the other on the last axis of the input, which has {width} "
+            "elements"
+        )
+    return (width - fixed) // wide
+
+
+def _inputs(step: Step) -> dict[str, Dims]:
+    """The axes of all inputs by their names, "" of the one without."""
+    return {**({"": FEATURES} if step.takes_features else {}), **step.inputs}
