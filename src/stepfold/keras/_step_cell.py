@@ -137,8 +137,8 @@ class StepCell(keras.layers.Layer):  # type: ignore[misc]
         }
         if len(step.dims_of(step.states[0])) > 1:
             raise ValueError(
-                f"the output of {step.name} is its state {step.states[0]}, a matrix, and that of a layer is a "
-                "vector; return an output before the states"
+                f"{step.name} has a matrix as its output, the state {step.states[0]}, and a layer's output is "
+                "a vector; return an output before the states"
             )
         matrices = [name for name in self.definition.states if len(step.dims_of(name)) > 1]
         if zoneout and matrices:
