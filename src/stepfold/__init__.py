@@ -57,6 +57,7 @@ from ._language import (
     threshold,
     where,
 )
+from ._noise import dropout, noise
 from ._runtime import Gradients, Run, record, scan
 from ._stream import Stream
 
@@ -74,6 +75,7 @@ __all__ = [
     "celu",
     "clip",
     "cos",
+    "dropout",
     "elu",
     "erf",
     "exp",
@@ -102,6 +104,7 @@ __all__ = [
     "minimum",
     "mish",
     "mod",
+    "noise",
     "outer",
     "record",
     "relu",

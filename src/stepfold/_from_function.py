@@ -16,6 +16,7 @@ from ._dims import axes_text
 from ._errors import CellError, line_of
 from ._graph import FEATURES, SCALAR, UNITS, Dims, Node, constant, leaf, topological_order
 from ._hyperparameters import Number, checked_number
+from ._noise import numbered
 from ._step import Step
 from ._step_json import checked_kernels
 from ._trace import Parameter, Traced, as_node
@@ -119,7 +120,7 @@ def trace(
             raise CellError(
                 f"{signature.where}: {step.name} computes something else each time it is called; a random "
                 "number (random, numpy.random) would be drawn once, when the step is traced, and stay the "
-                "same at every timestep; make it an input or a parameter, or give the layer dropout="
+                "same at every timestep; write dropout(v, rate) or noise(v, std), or make it an input"
             )
     return step
 
@@ -140,7 +141,8 @@ def _traced(
     ]
     values += [_value("state", s, UNITS if dims is None else dims) for s, dims in signature.states.items()]
     try:
-        result = signature.function(*values, **parameters, **hyperparameters)
+        with numbered():
+            result = signature.function(*values, **parameters, **hyperparameters)
     except TypeError as error:  # of a function that knows no values of a step
         if isinstance(error, CellError) or not _NAMES.search(str(error)):
             raise

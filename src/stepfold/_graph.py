@@ -29,10 +29,20 @@ FEATURES: Dims = ("features",)
 RECURRENT_KERNEL: Dims = ("units", "units")
 KERNEL: Dims = ("units", "features")
 
-LEAVES = ("input", "state", "parameter", "constant", "size", "cotangent", "row_input", "step_input")
+LEAVES = (
+    "input",
+    "state",
+    "parameter",
+    "constant",
+    "size",
+    "noise",
+    "cotangent",
+    "row_input",
+    "step_input",
+)
 """Nodes without inputs: the inputs of this timestep (one without a name, which only stands behind kernels,
-and those with names), states, parameters, constants, the size of an axis; in a backward step the cotangents
-of the new states; added by a layer, a vector per sequence or per timestep."""
+and those with names), states, parameters, constants, the size of an axis, noise; in a backward step the
+cotangents of the new states; added by a layer, a vector per sequence or per timestep."""
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)

@@ -37,6 +37,9 @@ def interpret(
         elif n.op == "constant":
             shape = tuple(size_of(axis, sizes) for axis in n.dims)
             values[id(n)] = constant(float(n.attributes[0]), shape or (1,))
+        elif n.op == "noise":  # nothing is drawn outside of a layer's training
+            shape = tuple(size_of(axis, sizes) for axis in n.dims)
+            values[id(n)] = constant(1.0 if n.attributes[0] == "dropout" else 0.0, shape)
         elif n.op == "size":
             values[id(n)] = constant(float(size_of(str(n.attributes[0]), sizes)), (1,))
         else:

@@ -39,6 +39,7 @@ _LEAF_AXES: dict[str, tuple[int, ...]] = {
     "parameter": (0, 1, 2),
     "constant": (0, 1, 2),
     "size": (0,),
+    "noise": (1,),
     "row_input": (1, 2),
     "step_input": (1, 2),
 }
@@ -270,6 +271,15 @@ def _number(value: Any) -> float:
         raise ValueError(f"{_repr.repr(value)} is outside the range of a float") from None
 
 
+def _noise(attributes: list[Any], dims: Dims) -> Node:
+    if len(attributes) != 3 or attributes[0] not in ("dropout", "normal") or type(attributes[2]) is not int:
+        raise ValueError(f"noise cannot have the attributes {_repr.repr(attributes)}")
+    kind, value, number = attributes[0], _number(attributes[1]), attributes[2]
+    if not 0.0 <= value < (1.0 if kind == "dropout" else math.inf) or not 0 <= number < MAX_NODES:
+        raise ValueError(f"noise cannot have the attributes {_repr.repr(attributes)}")
+    return leaf("noise", kind, value, number, dims=dims)
+
+
 class _Nodes:
     """The nodes read so far; `declared`: the axes of the states and parameters that leaves may name."""
 
@@ -316,6 +326,8 @@ class _Nodes:
         if op not in _LEAF_AXES:
             raise ValueError(f"the leaf {_repr.repr(op)} is unknown")
         dims = _axes(op, op, axes)
+        if op == "noise":
+            return _noise(attributes, dims)
         if len(attributes) != 1 and (op != "input" or attributes):
             raise ValueError(f"{op} cannot have the attributes {_repr.repr(attributes)}")
         if not attributes:

@@ -18,12 +18,16 @@ Rule = Callable[[str, tuple[Node, ...]], Node | None]
 
 def rewritten(step: Step, rule: Rule) -> tuple[Node, ...]:
     """Return the step's outputs with every operation replaced for which `rule(op, inputs)` returns a node."""
-    new = _rebuilt(step, {}, rule)
+    new = rebuilt(step, {}, rule)
     return tuple(new[id(output)] for output in step.outputs)
 
 
-def _rebuilt(step: Step, known: Mapping[int, Node], rule: Rule) -> dict[int, Node]:
-    """The new node of every node, by its id; `known`: those of some leaves."""
+def _none(op: str, inputs: tuple[Node, ...]) -> None:
+    return None
+
+
+def rebuilt(step: Step, known: Mapping[int, Node], rule: Rule = _none) -> dict[int, Node]:
+    """Return the new node of every node, by its id; `known`: those of some leaves."""
     new = dict(known)
     for node in step.nodes:
         if node.op in LEAVES:
@@ -50,7 +54,7 @@ def scalars_as_vectors(step: Step) -> tuple[Step, dict[int, Node]]:
         else _ops.sum_over_units(leaf("parameter", name, dims=("1",)))
         for name, dims in axes.items()
     }
-    new = _rebuilt(step, vectors, lambda op, inputs: None)
+    new = rebuilt(step, vectors)
     outputs = tuple(new[id(output)] for output in step.outputs)
     parameters = {name: dims or axes[name] or ("1",) for name, dims in step.parameters.items()}
     return replace(step, parameters=parameters, outputs=outputs), new

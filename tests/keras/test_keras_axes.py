@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+import stepfold
 from stepfold import Cell, cells
 from stepfold._reference import Reference
 from stepfold.keras import Recurrent
@@ -135,3 +136,17 @@ def test_errors() -> None:
     with pytest.raises(ValueError, match=r"Unrecognized keyword|unexpected|rank"):
         Recurrent("lstm", UNITS, rank=3)
     assert cells.by_name("gru_d").step.inputs
+
+
+def test_noise_of_a_step_is_drawn_in_training() -> None:
+    @stepfold.cell
+    def rough(x, h, *, W, U):
+        return stepfold.noise(stepfold.tanh(W @ x + U @ stepfold.dropout(h, 0.5)), 0.1)
+
+    x = np.random.default_rng(0).standard_normal((BATCH, TIME, FEATURES)).astype(np.float32)
+    layer = Recurrent(rough, UNITS, seed=1)
+    calm = [ops.convert_to_numpy(layer(x)) for _ in range(2)]
+    np.testing.assert_array_equal(*calm)
+    drawn = [ops.convert_to_numpy(layer(x, training=True)) for _ in range(2)]
+    assert np.abs(drawn[0] - drawn[1]).min() > 1e-4
+    assert np.abs(drawn[0] - calm[0]).max() < 2.0

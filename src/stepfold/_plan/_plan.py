@@ -9,6 +9,7 @@ from typing import Any
 
 from .._gradient import Backward, backward
 from .._graph import SCALAR, Dims, Node, constant, topological_order
+from .._noise import quiet
 from .._step import Step
 from .._transform import scalars_as_vectors
 from ._lower import Lowering, Place, Projection, at, is_projected
@@ -75,7 +76,7 @@ def plan(step: Step) -> Plan:
     """Make the plan of a step; the kernels read a scalar parameter as a vector of equal elements.
 
     NotImplementedError for what no kernel computes."""
-    given = step
+    given = step = quiet(step)
     if any(len(dims) != 1 for dims in _value_dims(step)):
         raise NotImplementedError(f"{step.name}: kernels compute vectors and scalars of a row alone, as yet")
     if len(step.inputs) > MOST_INPUTS:

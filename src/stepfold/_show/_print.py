@@ -49,6 +49,9 @@ class Printer:
             return _number(float(node.attributes[0]))
         if node.op == "input":
             return self.name(str(node.attributes[0]) if node.attributes else "x")
+        if node.op == "noise":
+            kind, value, _ = node.attributes
+            return f"dropout({value:g})" if kind == "dropout" else f"normal({value:g})"
         name = str(node.attributes[0])
         if self.style == "latex":
             return latex_name(name, "t-1" if node.op == "state" and self.timed else "")

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from .._cell import Cell
+from .._noise import noise_of, noisy
 from .._runtime import Part
 from .._transform import zoneout_leaf
 from ._layer import CompiledRNN, Feed
@@ -136,6 +137,11 @@ class Recurrent(CompiledRNN):
                 extra[zoneout_leaf(state)] = ops.cast(chance < cell.zoneout, "float32")
         elif cell.zoneout:
             step = with_expected_zoneout(step, cell.zoneout)
+        if training:
+            for drawn in noise_of(step):
+                shape = (*ops.shape(sequences)[:2], cell.count(drawn.dims))
+                extra[drawn.key] = cell.drawn(drawn, shape)
+            step = noisy(step)
         weights = cell.values()
         parts = tuple((name, (Part(number),)) for number, name in enumerate(step.parameters))
         return Feed(step, parts, weights, first, extra, tuple(named.values()), cell.other_sizes)

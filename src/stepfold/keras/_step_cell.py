@@ -13,6 +13,7 @@ from .. import cells
 from .._cell import Cell
 from .._dims import size_of
 from .._graph import Dims
+from .._noise import Noise
 from .._runtime import Sizes
 from .._step import Step
 from .._transform import (
@@ -137,17 +138,17 @@ class StepCell(keras.layers.Layer):  # type: ignore[misc]
         }
         if len(step.dims_of(step.states[0])) > 1:
             raise ValueError(
-                f"{step.name} has a matrix as its output, the state {step.states[0]}, and a layer's output is "
-                "a vector; return an output before the states"
+                f"{step.name} has a matrix as its output, the state {step.states[0]}, a layer only a vector; "
+                "return an output before the states"
             )
         matrices = [name for name in self.definition.states if len(step.dims_of(name)) > 1]
         if zoneout and matrices:
             raise ValueError(f"zoneout keeps units of vectors, and the state {matrices[0]} is a matrix")
-        self.state_size = [self._count(step.dims_of(state)) for state in self.definition.states]
-        self.output_size = self._count(step.dims_of(step.states[0]))
+        self.state_size = [self.count(step.dims_of(state)) for state in self.definition.states]
+        self.output_size = self.count(step.dims_of(step.states[0]))
         self._masks: dict[tuple[str, str], Any] = {}
 
-    def _count(self, dims: Dims) -> int | None:
+    def count(self, dims: Dims) -> int | None:
         """How many elements a value has; None while the number of features is not known."""
         if "features" in dims and self._features is None:
             return None
@@ -175,8 +176,8 @@ class StepCell(keras.layers.Layer):  # type: ignore[misc]
         step = self.definition.step
         features = features_of(step, int(input_shape[-1]), self.all_sizes)
         self._features = features
-        self.state_size = [self._count(step.dims_of(state)) for state in self.definition.states]
-        self.output_size = self._count(step.dims_of(step.states[0]))
+        self.state_size = [self.count(step.dims_of(state)) for state in self.definition.states]
+        self.output_size = self.count(step.dims_of(step.states[0]))
         shapes = self.definition.parameter_shapes(features=features, units=self.units, **self.sizes)
         self.parameters = []
         for name, shape in shapes.items():
@@ -208,11 +209,17 @@ class StepCell(keras.layers.Layer):  # type: ignore[misc]
         ones = ops.ones_like(like[:, :1])
 
         def drawn(dims: Dims) -> Any:
-            wide = ops.repeat(ones, self._count(dims), axis=1)
+            wide = ops.repeat(ones, self.count(dims), axis=1)
             return keras.random.dropout(wide, self.recurrent_dropout, seed=self.seed_generator)
 
         kernels = recurrent_kernels(self.definition.step)
         return {recurrent_dropout_leaf(name): drawn(dims) for name, dims in kernels.items()}
+
+    def drawn(self, noise: Noise, shape: Any) -> Any:
+        """Draw the noise of a step: a mask of dropout, already divided, or normal numbers."""
+        if noise.kind == "dropout":
+            return keras.random.dropout(ops.ones(shape), noise.value, seed=self.seed_generator)
+        return keras.random.normal(shape, stddev=noise.value, seed=self.seed_generator)
 
     def shaped(self, states: Sequence[Any]) -> list[Any]:
         """Return states as the cell has them, a matrix with two axes, from those that Keras carries; before
