@@ -96,7 +96,8 @@ def write_page(path: Path, figures: dict[str, Any], report: _report.Report, budg
 
 def main() -> int:
     parser = _report.options(__doc__)
-    parser.add_argument("--cells", nargs="+", choices=cells.names(), default=cells.names(), metavar="NAME")
+    names = [name for name in cells.names() if cells.by_name(name).step.uniform]
+    parser.add_argument("--cells", nargs="+", choices=names, default=names, metavar="NAME")
     parser.add_argument("--page", type=Path, help="a file for the figures that the documents show")
     chosen = parser.parse_args()
     budget = Budget(

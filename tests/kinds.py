@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from stepfold import cells
+
 KINDS = (
     *("simple_rnn", "simple_rnn_relu", "lstm", "gru", "gru_reset_before", "carry_lstm", "peephole_lstm"),
     *(
@@ -17,3 +19,6 @@ KINDS = (
     ),
 )
 """Every number of states, activation and kind of parameter; reductions; gates within gates; comparisons."""
+
+UNIFORM = [name for name in cells.names() if cells.by_name(name).step.uniform]
+"""The built-in cells without sizes of their own; the others are in `tests/axes_cells.py`."""

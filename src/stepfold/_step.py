@@ -75,6 +75,12 @@ class Step:
         """The parameters that stand before an @; all others, matrices too, are used element by element."""
         return frozenset(str(n.inputs[0].attributes[0]) for n in self.nodes if n.op in PRODUCTS)
 
+    @property
+    def uniform(self) -> bool:
+        """Whether all values are vectors of units or scalars, and the only input is that without a name."""
+        plain = not (self.state_dims or self.inputs or self.output)
+        return plain and self.axes in ((), UNITS)
+
     @functools.cached_property
     def takes_features(self) -> bool:
         """Whether there is an input without a name, (features,), which only stands behind kernels."""

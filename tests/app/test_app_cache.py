@@ -10,6 +10,7 @@ import pytest
 from stepfold import cells
 from stepfold._llvm import _cache, _cache_folder
 from stepfold.app.cli import main
+from tests.kinds import UNIFORM
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes to look at")
 
@@ -149,7 +150,7 @@ def test_fill_takes_all_cells_three_sizes_and_a_dtype(cache, capsys, monkeypatch
     monkeypatch.setattr(module, "_load_support", lambda: iter([True]))
     monkeypatch.setattr(module, "_load_kernels", lambda *layer: asked.append(layer) or iter([False, True]))
     out, err = run(capsys, "fill")
-    assert asked == [(cells.by_name(n), u, "float32") for n in cells.names() for u in (32, 64, 128)]
+    assert asked == [(cells.by_name(n), u, "float32") for n in UNIFORM for u in (32, 64, 128)]
     assert len(err.splitlines()) == 1 + len(asked)
     assert out.startswith(f"{1 + 2 * len(asked)} kernels are in {cache}; {len(asked)} of them")
     asked.clear()

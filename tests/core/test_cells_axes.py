@@ -171,7 +171,7 @@ PAPERS: dict[str, Callable[..., tuple[Array, ...]]] = {
 
 def problem(name: str) -> tuple[Cell, Array, dict[str, Array], dict[str, Array], list[Array]]:
     """Inputs, inputs with a name, parameters and initial states of a cell."""
-    cell, random = cells.by_name(name), np.random.default_rng(7)
+    cell, random = getattr(cells, name), np.random.default_rng(7)
     step = cell.step
 
     def drawn(dims: tuple[str, ...], *before: int) -> Array:

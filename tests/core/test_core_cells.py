@@ -13,6 +13,7 @@ import stepfold
 from stepfold import Cell, cell, softmax, tanh
 from stepfold._graph import KERNEL, RECURRENT_KERNEL, UNITS
 from stepfold._reference import Reference
+from tests.kinds import UNIFORM
 from tests.strategies import cells, parameters
 
 
@@ -47,7 +48,7 @@ def test_sizes_that_are_refused(size: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", np.float64])
-@pytest.mark.parametrize("name", stepfold.cells.names())
+@pytest.mark.parametrize("name", UNIFORM)
 def test_init(name: str, dtype: Any) -> None:
     cell = stepfold.cells.by_name(name)
     features, units = 7, 19
@@ -118,7 +119,7 @@ def called(cell: Cell, x: Any, states: list[Any], params: dict[str, Any]) -> tup
 
 
 @pytest.mark.parametrize("loaded", [False, True], ids=["written", "loaded"])
-@pytest.mark.parametrize("name", stepfold.cells.names())
+@pytest.mark.parametrize("name", UNIFORM)
 def test_a_call_computes_one_step(name: str, loaded: bool) -> None:
     cell = stepfold.cells.by_name(name)
     if loaded:
@@ -217,7 +218,7 @@ def test_cells_by_name() -> None:
         stepfold.cells.by_name("gru2")
 
 
-@pytest.mark.parametrize("name", stepfold.cells.names())
+@pytest.mark.parametrize("name", UNIFORM)
 def test_every_built_in_cell_names_its_source_and_shapes(name: str) -> None:
     about = stepfold.cells.by_name(name).__doc__
     assert about is not None

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import stepfold
 from stepfold import Cell
 from stepfold._reference import Reference
+from tests.kinds import UNIFORM
 from tests.strategies import cells, masks, parameters
 
 MASK = np.array([[1, 1, 0, 1, 0], [0, 0, 0, 0, 0], [0, 1, 1, 0, 1]], bool)
@@ -20,7 +21,7 @@ MASK = np.array([[1, 1, 0, 1, 0], [0, 0, 0, 0, 0], [0, 1, 1, 0, 1]], bool)
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("mask", [None, MASK], ids=["whole", "holes"])
-@pytest.mark.parametrize("name", stepfold.cells.names())
+@pytest.mark.parametrize("name", UNIFORM)
 def test_gradients_of_built_in_cells(name: str, mask: Any, reverse: bool) -> None:
     cell = stepfold.cells.by_name(name)
     problem = Problem(cell, parameters(cell, 4, 3, seed=1), batch=3, time=5, features=4, units=3, seed=2,
@@ -64,7 +65,7 @@ def halves(problem: Problem, cut: int) -> tuple[Reference, Reference]:
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("cut", [0, 2, 5])
-@pytest.mark.parametrize("name", stepfold.cells.names())
+@pytest.mark.parametrize("name", UNIFORM)
 def test_a_sequence_cut_in_two_is_the_whole(name: str, cut: int, reverse: bool) -> None:
     cell = stepfold.cells.by_name(name)
     problem = Problem(cell, parameters(cell, 2, 3, seed=1), batch=3, time=5, features=2, units=3, seed=4,
@@ -87,7 +88,7 @@ def test_a_sequence_cut_in_two_is_the_whole(name: str, cut: int, reverse: bool) 
         close(a, b, 1e-13)
 
 
-@pytest.mark.parametrize("name", stepfold.cells.names())
+@pytest.mark.parametrize("name", UNIFORM)
 def test_a_masked_step_keeps_the_states_and_takes_no_gradient(name: str) -> None:
     cell = stepfold.cells.by_name(name)
     problem = Problem(

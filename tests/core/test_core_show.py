@@ -16,6 +16,7 @@ from stepfold._show._maths import equations
 from stepfold._show._names import forward_names
 from stepfold._show._patterns import Matcher
 from stepfold._show._print import Printer
+from tests.kinds import UNIFORM
 from tests.strategies import cells, parameters
 from tests.targets import PLAINEST
 
@@ -276,7 +277,7 @@ def test_what_cannot_be_shown(what: str, options: dict[str, Any], error: type[Ex
     assert str(caught.value) == text
 
 
-@pytest.mark.parametrize("name", stepfold.cells.names())
+@pytest.mark.parametrize("name", UNIFORM)
 def test_every_built_in_cell_fits_on_a_page(name: str) -> None:
     cell = stepfold.cells.by_name(name)
     for what in ("maths", "gradient"):
@@ -306,7 +307,7 @@ def check_equations(cell: Cell) -> None:
         np.testing.assert_allclose(a, b[0], rtol=1e-4, atol=1e-5)  # constants are printed with six digits
 
 
-@pytest.mark.parametrize("name", stepfold.cells.names())
+@pytest.mark.parametrize("name", UNIFORM)
 def test_the_equations_of_built_in_cells_are_true(name: str) -> None:
     check_equations(stepfold.cells.by_name(name))
 

@@ -13,8 +13,18 @@ import stepfold
 from stepfold import Cell, cells
 from stepfold._reference import Reference
 from stepfold.keras import Recurrent
-from tests.axes_cells import VECTOR_CELLS
+from tests.core import test_core_axes as examples
 
+VECTOR_CELLS = (
+    examples.projected,
+    examples.low_rank,
+    examples.read_out,
+    examples.decayed,
+    cells.projected_lstm,
+    cells.mogrifier_lstm,
+    cells.phased_lstm,
+    cells.gru_d,
+)
 SIZES = {"projection": 3, "rank": 2, "key": 3, "order": 2, "value": 6}
 BATCH, TIME, UNITS, FEATURES = 3, 5, 6, 4
 

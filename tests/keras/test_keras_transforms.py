@@ -17,6 +17,7 @@ import stepfold.keras
 from stepfold import _warn
 from stepfold._ops import TABLE
 from stepfold.keras import SlowPathWarning
+from tests.kinds import UNIFORM
 
 if BACKEND == "jax":
     import jax
@@ -78,7 +79,7 @@ def test_derivatives_of_every_kind(name: str) -> None:
 
 @slower
 @pytest.mark.slow
-@pytest.mark.parametrize("name", stepfold.cells.names())
+@pytest.mark.parametrize("name", UNIFORM)
 def test_the_loop_is_the_kernels_derivative_for_every_cell(name: str) -> None:
     layer = stepfold.keras.Recurrent(name, 3, zoneout=0.1)
     layer.build(SHAPE)

@@ -32,6 +32,7 @@ from stepfold.model import (
 )
 from stepfold.model._header import tensors
 from stepfold.model._weights import restored, stored
+from tests.kinds import UNIFORM
 
 
 def again(model: Model, folder: Path, **options: Any) -> Model:
@@ -63,7 +64,7 @@ def test_who_may_read_the_file_is_as_the_umask_says(mask: int, tmp_path: Path) -
 
 
 def test_every_built_in_cell_both_ways(tmp_path: Path) -> None:
-    every = [cells.by_name(name) for name in cells.names()]
+    every = [cells.by_name(name) for name in UNIFORM]
     layers = [
         BidirectionalLayer(
             recurrent(cell, 4, 2, return_sequences=True),
@@ -218,6 +219,7 @@ def test_loading_needs_numpy_llvmlite_and_safetensors_alone(tmp_path: Path) -> N
 
 START = """
 import stepfold, sys, time
+from tests.kinds import UNIFORM
 stepfold.load(sys.argv[1]).predict(["the film was good"])
 print(time.process_time())
 """

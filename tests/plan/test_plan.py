@@ -14,7 +14,7 @@ from stepfold._graph import SCALAR, Node
 from stepfold._ops import TABLE
 from stepfold._plan import Plan, matrix_terms, plan
 from stepfold._step import Step
-from tests.kinds import KINDS
+from tests.kinds import KINDS, UNIFORM
 
 
 def of(name: str) -> Plan:
@@ -108,7 +108,7 @@ def only_reads(x, h, c, *, W, V):
     return tanh(W @ x), h * c + V @ (c * c)
 
 
-CELLS = [cells.by_name(name) for name in cells.names()] + [sharp, only_reads]
+CELLS = [cells.by_name(name) for name in UNIFORM] + [sharp, only_reads]
 
 
 @pytest.mark.parametrize("cell_", CELLS, ids=lambda c: c.name)
@@ -141,7 +141,7 @@ def products(made: Plan) -> list[str]:
     return [name for s in stages for n in s.products for name, _, _ in matrix_terms(n)]
 
 
-@pytest.mark.parametrize("name", cells.names())
+@pytest.mark.parametrize("name", UNIFORM)
 def test_kernels_leave_the_loop_and_recurrent_kernels_stay(name: str) -> None:
     made = of(name)
     dims = made.step.parameters

@@ -9,7 +9,7 @@ import pytest
 
 import stepfold
 from stepfold import Cell, cell, cells, tanh, where
-from tests.kinds import KINDS
+from tests.kinds import KINDS, UNIFORM
 from tests.runtime.scan_helpers import problem
 from tests.targets import TARGETS
 
@@ -32,7 +32,7 @@ STEADY = [name for name in KINDS if name not in ("slstm", "fast_rnn")]
 sLSTM magnify it, and the gradient of a scalar is a sum over the units, too, in which much cancels."""
 
 
-@pytest.mark.parametrize("name", cells.names())
+@pytest.mark.parametrize("name", UNIFORM)
 def test_a_cell_is_its_reference(name: str) -> None:
     units, features, batch, time = PLAIN
     problem(cells.by_name(name), batch, time, features, units, "float64").check()

@@ -86,7 +86,8 @@ def _clear(options: argparse.Namespace) -> None:
 def _fill(options: argparse.Namespace) -> None:
     folder, began = _folder(), time.perf_counter()
     parts = [("for every cell", _load_support())]
-    for cell in options.cells or map(cells.by_name, cells.names()):
+    uniform = [cell for cell in map(cells.by_name, cells.names()) if cell.step.uniform]
+    for cell in options.cells or uniform:
         for units in options.units:
             name = f"{cell.name}, {units} units, {options.dtype}"
             parts.append((name, _load_kernels(cell, units, options.dtype)))

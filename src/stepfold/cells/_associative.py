@@ -14,7 +14,10 @@ def _unit(v: Any) -> Any:
 
 @cell
 def fast_weights(x, h, A: "units units", *, W, U, g, b, decay=0.95, rate=0.5):
-    """A matrix that associates past states (Ba et al. 2016, arXiv:1610.06258; Schmidhuber 1992)."""
+    """A matrix that associates past states (Ba et al. 2016, arXiv:1610.06258; Schmidhuber 1992).
+
+    x (features,), h (units,), A (units, units).
+    """
     A = decay * A + rate * outer(h, h)
     both = W @ x + U @ h
     return relu(layer_norm(both + A @ relu(both), g, b)), A
@@ -24,7 +27,10 @@ def fast_weights(x, h, A: "units units", *, W, U, g, b, decay=0.95, rate=0.5):
 def linear_attention(
     x, S: "units key", z: "key", *, W_q: "key features", W_k: "key features", W_v: "units features"
 ):
-    """Attention with elu + 1 in place of the softmax (Katharopoulos et al. 2020, arXiv:2006.16236)."""
+    """Attention with elu + 1 in place of the softmax (Katharopoulos et al. 2020, arXiv:2006.16236).
+
+    x (features,), S (units, key), z (key,); the output (units,).
+    """
     q, k, v = elu(W_q @ x) + 1, elu(W_k @ x) + 1, W_v @ x
     S, z = S + outer(v, k), z + k
     return S @ q / (sum(z * q) + 1e-6), S, z
@@ -32,7 +38,10 @@ def linear_attention(
 
 @cell
 def retnet(x, S: "units key", *, W_q: "key features", W_k: "key features", W_v: "units features", decay=0.97):
-    """Retention, its rotations and its norm left out (Sun et al. 2023, arXiv:2307.08621)."""
+    """Retention, its rotations and its norm left out (Sun et al. 2023, arXiv:2307.08621).
+
+    x (features,), S (units, key); the output (units,).
+    """
     S = decay * S + outer(W_v @ x, W_k @ x)
     return S @ (W_q @ x), S
 
@@ -50,7 +59,10 @@ def gated_linear_attention(
     W_r: "units features",
     b_r,
 ):
-    """A decay of its own for each key, from the input (Yang et al. 2024, arXiv:2312.06635)."""
+    """A decay of its own for each key, from the input (Yang et al. 2024, arXiv:2312.06635).
+
+    x (features,), S (units, key); the output (units,).
+    """
     S = sigmoid(W_a @ x + b_a) * S + outer(W_v @ x, W_k @ x)
     r = W_r @ x + b_r
     return r * sigmoid(r) * (S @ (W_q @ x)), S
@@ -67,7 +79,10 @@ def delta_net(
     W_b: "1 features",
     b_b: Scalar,
 ):
-    """The delta rule: what a key returned is replaced (Schlag et al. 2021, arXiv:2102.11174)."""
+    """The delta rule: what a key returned is replaced (Schlag et al. 2021, arXiv:2102.11174).
+
+    x (features,), S (units, key); the output (units,).
+    """
     q, k, v = _unit(W_q @ x), _unit(W_k @ x), W_v @ x
     rate = sigmoid(sum(W_b @ x) + b_b)
     S = S + outer(rate * (v - S @ k), k)
@@ -87,7 +102,10 @@ def gated_delta_net(
     W_b: "1 features",
     b_b: Scalar,
 ):
-    """The delta rule on a state that decays (Yang, Kautz & Hatamizadeh 2024, arXiv:2412.06464)."""
+    """The delta rule on a state that decays (Yang, Kautz & Hatamizadeh 2024, arXiv:2412.06464).
+
+    x (features,), S (units, key); the output (units,).
+    """
     q, k, v = _unit(W_q @ x), _unit(W_k @ x), W_v @ x
     S = sigmoid(sum(W_a @ x) + b_a) * S
     rate = sigmoid(sum(W_b @ x) + b_b)
@@ -115,7 +133,10 @@ def mlstm(
     W_o: "units features",
     b_o,
 ):
-    """mLSTM of xLSTM: a matrix memory behind exponential gates (Beck et al. 2024, arXiv:2405.04517)."""
+    """mLSTM of xLSTM: a matrix memory behind exponential gates (Beck et al. 2024, arXiv:2405.04517).
+
+    x (features,), C (units, key), n (key,), m one number; the output (units,).
+    """
     q, k, v = W_q @ x + b_q, W_k @ x + b_k, W_v @ x + b_v
     k = k / sqrt(sum(0.0 * k + 1.0))
     i, f = sum(W_i @ x) + b_i, log_sigmoid(sum(W_f @ x) + b_f)

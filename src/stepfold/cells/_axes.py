@@ -25,7 +25,10 @@ def projected_lstm(
     b_o,
     P: "projection units",
 ):
-    """LSTM whose output is projected to fewer units (Sak, Senior & Beaufays 2014, arXiv:1402.1128)."""
+    """LSTM whose output is projected to fewer units (Sak, Senior & Beaufays 2014, arXiv:1402.1128).
+
+    x (features,), h (projection,), c (units,).
+    """
     i = sigmoid(W_i @ x + U_i @ h + b_i)
     f = sigmoid(W_f @ x + U_f @ h + b_f)
     c = f * c + i * tanh(W_c @ x + U_c @ h + b_c)
@@ -34,7 +37,10 @@ def projected_lstm(
 
 @cell
 def low_rank_rnn(x, h, *, W, P: "units rank", Q: "rank units", b):
-    """A plain network of low rank (Mastrogiuseppe & Ostojic 2018, arXiv:1711.09672)."""
+    """A plain network of low rank (Mastrogiuseppe & Ostojic 2018, arXiv:1711.09672).
+
+    x (features,), h (units,); the recurrent kernel is P Q of the rank `rank`.
+    """
     return tanh(W @ x + P @ (Q @ h) + b)
 
 
@@ -61,7 +67,10 @@ def mogrifier_lstm(
     U_o,
     b_o,
 ):
-    """LSTM whose input and state gate each other first, four rounds (Melis et al. 2020, arXiv:1909.01792)."""
+    """LSTM whose input and state gate each other first, four rounds (Melis et al. 2020, arXiv:1909.01792).
+
+    x (features,), h (units,), c (units,).
+    """
     for Q, R in ((Q_1, R_1), (Q_2, R_2)):
         x = 2 * sigmoid(Q @ h) * x
         h = 2 * sigmoid(R @ x) * h
@@ -99,7 +108,10 @@ def phased_lstm(
     open,
     leak=0.001,
 ):
-    """LSTM whose units are open in a part of their period alone (Neil et al. 2016, arXiv:1610.09513)."""
+    """LSTM whose units are open in a part of their period alone (Neil et al. 2016, arXiv:1610.09513).
+
+    x (features,), time_now one number, h (units,), c (units,); the period of a unit is exp(period).
+    """
     phase = mod(time_now - shift, exp(period)) / exp(period)
     rising, falling = 2 * phase / open, 2 - 2 * phase / open
     k = where(phase < 0.5 * open, rising, where(phase < open, falling, leak * phase))
@@ -137,7 +149,11 @@ def gru_d(
     V_h: "units features",
     b_h,
 ):
-    """GRU for missing values: the last one seen decays to the usual (Che et al. 2018, arXiv:1606.01865)."""
+    """GRU for missing values: the last one seen decays to the usual (Che et al. 2018, arXiv:1606.01865).
+
+    x (features,), observed (features,) of 0 and 1, gap (features,) the time since the last observation,
+    h (units,), last (features,).
+    """
     fade = exp(-maximum(w_x * gap + b_x, 0.0))
     filled = observed * x + (1 - observed) * (fade * last + (1 - fade) * usual)
     last = observed * x + (1 - observed) * last
@@ -150,7 +166,10 @@ def gru_d(
 
 @cell(vectors={"tau": 1.0})
 def ltc(x, h, *, W, U, b, tau, A, steps=6):
-    """Liquid time constants, in fused steps of a solver (Hasani et al. 2021, arXiv:2006.04439)."""
+    """Liquid time constants, in fused steps of a solver (Hasani et al. 2021, arXiv:2006.04439).
+
+    x (features,), h (units,).
+    """
     share = 1.0 / steps
     for _ in range(steps):
         f = sigmoid(W @ x + U @ h + b)

@@ -8,7 +8,10 @@ from .._language import cos, exp, outer, sin, softplus, sum
 def mamba(
     x, S: "units order", *, W, W_d, b_d, W_b: "order features", W_c: "order features", A_log: "units order", D
 ):
-    """The selective state space of Mamba, from the input's features (Gu & Dao 2023, arXiv:2312.00752)."""
+    """The selective state space of Mamba, from the input's features (Gu & Dao 2023, arXiv:2312.00752).
+
+    x (features,), S (units, order); the output (units,).
+    """
     u, delta = W @ x, softplus(W_d @ x + b_d)
     S = exp(-delta * exp(A_log)) * S + outer(delta * u, W_b @ x)
     return sum(S * (W_c @ x), "order") + D * u, S
@@ -28,7 +31,10 @@ def s4d(
     C_im: "units order",
     D,
 ):
-    """A diagonal complex state space, zero-order hold, B one (Gu et al. 2022, arXiv:2206.11893)."""
+    """A diagonal complex state space, zero-order hold, B one (Gu et al. 2022, arXiv:2206.11893).
+
+    x (features,), S_re and S_im (units, order), the parts of a complex state; the output (units,).
+    """
     u, step = W @ x, exp(log_step)
     decay, angle = -exp(A_log), step * frequency
     size = exp(step * decay)

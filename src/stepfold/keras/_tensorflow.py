@@ -57,28 +57,14 @@ class _Scan:
     def __init__(self, recipe: Recipe, sequences: bool, training: bool, given: Operands) -> None:
         self._recipe, self._sequences, self._training = recipe, sequences, training
         flat = tf.nest.flatten(given)
-<<<<<<< HEAD
         self._template: Template = tf.nest.map_structure(
             lambda value: None if value is None else bool(value.dtype.is_floating), given
         )
         self.floats = [value for value in flat if value is not None and value.dtype.is_floating]
         self._others = [value for value in flat if value is not None and not value.dtype.is_floating]
-        self._dtype = given.inputs.dtype
-        time = given.inputs if given.tokens is None else given.tokens
-        batch, units = time.shape[0], recipe.units
-        self._shapes: list[tuple[Any, ...]] = [(batch, units) for _ in recipe.step.states]
-=======
-        self._floating = [value is not None and value.dtype.is_floating for value in flat]
-        self.floats = [value for value, floating in zip(flat, self._floating, strict=True) if floating]
-        self._others = [
-            value
-            for value, floating in zip(flat, self._floating, strict=True)
-            if value is not None and not floating
-        ]
         self._dtype = given.dtype
         batch, time = given.by_step.shape[:2]
         self._shapes: list[tuple[Any, ...]] = [(batch, *shape) for shape in recipe.state_shapes]
->>>>>>> ce5e410 (Keras: Recurrent around cells with axes of their own, several inputs, outputs that are no state)
         if sequences:
             self._shapes.insert(0, (batch, time, *recipe.output_shape))
 
@@ -134,19 +120,9 @@ class _Scan:
 
     def _call(self, arrays: Any) -> Call:
         """The call of the kernels for the arrays of the floats and of the others."""
-<<<<<<< HEAD
         count = len(self.floats)
         given = operands_of(self._template, arrays[:count], arrays[count:])
-        engine = engine_for(self._recipe.step, self._recipe.units, given.inputs.dtype)
-=======
-        floats, others = iter(arrays[: len(self.floats)]), iter(arrays[len(self.floats) :])
-        flat = [
-            None if value is None else next(floats if floating else others)
-            for value, floating in zip(tf.nest.flatten(self._structure), self._floating, strict=True)
-        ]
-        given = Operands(*tf.nest.pack_sequence_as(self._structure, flat))
         engine = engine_for(self._recipe.step, self._recipe.units, given.dtype, self._recipe.sizes)
->>>>>>> ce5e410 (Keras: Recurrent around cells with axes of their own, several inputs, outputs that are no state)
         return Call(
             engine, self._recipe, given.inputs, given.weights, given.tokens, given.mask, given.initial,
             given.extra, given.side, named=given.named,
