@@ -21,6 +21,7 @@ FIGURES = Path("docs/figures/cells.json")
 _KERAS = {"simple_rnn": "SimpleRNN", "lstm": "LSTM", "gru": "GRU"}
 _TORCH = {"simple_rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
 _FEATURES, _UNITS = 64, 128
+_SIZES = {"projection": 32, "rank": 16, "key": 32, "order": 16}
 _ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5}(?:v\d+)?)")
 
 
@@ -128,13 +129,27 @@ def _short(first: str) -> str:
 
 
 def _parameters(cell: Cell) -> str:
-    shapes = cell.parameter_shapes(features=_FEATURES, units=_UNITS)
+    shapes = cell.parameter_shapes(features=_FEATURES, units=_UNITS, **_sizes(cell))
     text = cell.show("maths")
     table = re.search(r"^Parameters\n(.*?)\n\n", text, re.DOTALL | re.MULTILINE)
     total = sum(math.prod(shape) for shape in shapes.values())
+    told = [f"{_FEATURES} features", f"{_UNITS} units", *(f"{a} {size}" for a, size in _sizes(cell).items())]
     return (
         fenced(textwrap.dedent(table[1])) if table else ""
-    ) + f"\nWith {_FEATURES} features and {_UNITS} units: {total:,} numbers.\n"
+    ) + f"\nWith {', '.join(told[:-1])} and {told[-1]}: {total:,} numbers.\n"
+
+
+def _sizes(cell: Cell) -> dict[str, int]:
+    """Sizes of the axes that a cell has besides units and features, for examples."""
+    own = (axis for axis in cell.step.axes if axis not in ("units", "features") and not axis.isdecimal())
+    return {axis: _SIZES.get(axis, 32) for axis in own}
+
+
+def _inputs(cell: Cell) -> dict[str, int]:
+    """How many elements each input has in an example, by its name."""
+    every = {"units": _UNITS, "features": _FEATURES, "1": 1, **_sizes(cell)}
+    named = {name: math.prod(every[axis] for axis in dims) for name, dims in cell.step.inputs.items()}
+    return ({"inputs": _FEATURES} if cell.step.takes_features else {}) | named
 
 
 def _hyperparameters(cell: Cell) -> list[str]:
@@ -190,17 +205,28 @@ def _lag(value: int, most: int) -> str:
 
 def _use(cell: Cell) -> str:
     name = cell.name
-    keras = f"{_KERAS[name]}(32)" if name in _KERAS else f'Recurrent("{name}", 32)'
-    torch = f"{_TORCH[name]}(64, 128)" if name in _TORCH else f'Recurrent("{name}", 64, 128)'
+    sizes = "".join(f", {axis}={size}" for axis, size in _sizes(cell).items())
+    keras = f"{_KERAS[name]}(32)" if name in _KERAS else f'Recurrent("{name}", 32{sizes})'
+    torch = f"{_TORCH[name]}(64, 128)" if name in _TORCH else f'Recurrent("{name}", 64, 128{sizes})'
     first = "h" if len(cell.states) == 1 else "states"
+    inputs = _inputs(cell)
+    arrays = "\n".join(
+        f'{each} = np.zeros((8, 100, {size}), "float32")  # (batch, time, {size})'
+        for each, size in inputs.items()
+    )
+    given = f"({', '.join(inputs)})" if len(inputs) > 1 else next(iter(inputs))
+    if list(inputs) == ["inputs"]:
+        arrays = arrays.replace(f"time, {_FEATURES})", "time, features)")
+    every = {"units": _UNITS, "features": _FEATURES, "1": 1, **_sizes(cell)}
+    width = math.prod(every[axis] for axis in cell.step.dims_of(cell.step.states[0]))
     code = f"""
 import numpy as np
 import stepfold
 
 cell = stepfold.cells.{name}
-params = cell.init(features=64, units=128, seed=0)
-inputs = np.zeros((8, 100, 64), "float32")  # (batch, time, features)
-outputs = stepfold.scan(cell, inputs, params, return_sequences=True)  # (8, 100, 128)
+params = cell.init(features=64, units=128{sizes}, seed=0)
+{arrays}
+outputs = stepfold.scan(cell, {given}, params, return_sequences=True)  # (8, 100, {width})
 """
     keras_code = f"""
 from stepfold.keras import {keras.partition("(")[0]}
@@ -210,9 +236,10 @@ layer = {keras}  # in a Keras model
     torch_code = f"""
 from stepfold.torch import {torch.partition("(")[0]}
 
-module = {torch}  # output, {first} = module(input)
+module = {torch}  # output, {first} = module({given if len(inputs) > 1 else "input"})
 """
-    shell = f"stepfold train imdb --cell {name}\nstepfold show {name} gradient\n"
+    train = f"stepfold train imdb --cell {name}\n" if cell.step.uniform else ""
+    shell = f"{train}stepfold show {name} gradient\n"
     return "\n".join(
         [
             fenced(code.strip(), "python"),
