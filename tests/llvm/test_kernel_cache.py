@@ -43,6 +43,23 @@ def test_a_kernel_is_compiled_once(cache: Path) -> None:
     assert list(cache.rglob("*.part")) == []
 
 
+def test_a_long_step_says_that_it_is_compiled(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    outputs()
+    assert not caplog.records
+    for path in entries(cache):
+        path.unlink()
+    monkeypatch.setattr(_cache, "_LONG", 1_000)
+    outputs()
+    (record,) = caplog.records
+    assert record.name == "stepfold"
+    assert "compiling the kernel infer of a long step, which takes some" in record.getMessage()
+    assert f"once: it is kept in {cache}" in record.getMessage()
+    outputs()  # from the cache
+    assert len(caplog.records) == 1
+
+
 def test_what_is_read_says_the_same_as_what_was_made(cache: Path) -> None:
     layout = layout_for(plan(cells.carry_lstm.step), 5, 32, target())
     made = []

@@ -24,6 +24,8 @@ from ._compile import Library, compile_text
 from ._layout import Kernel
 from ._target import Target, triple
 
+_LONG = 2_000_000
+"""Characters of a kernel's text, about as many as are compiled in a second."""
 _EVERY_PROCESS = "every process compiles its kernels again, some 0.1 s each"
 
 
@@ -51,6 +53,15 @@ def load(what: str, target: Target, make: Callable[[], Kernel]) -> tuple[Kernel,
         if found is not None:
             return *found, True
     kernel = make()
+    if len(kernel.text) > _LONG:
+        import logging  # only here: it is as long to import as much of this package
+
+        logging.getLogger("stepfold").warning(
+            "compiling the kernel %s of a long step, which takes some %.0f seconds, once: it is kept in %s",
+            kernel.name,
+            len(kernel.text) / _LONG,
+            folder or "memory alone",
+        )
     code = compile_text(kernel.text, target)
     if folder is not None:
         _write(folder, key, kernel, code)
