@@ -200,7 +200,7 @@ def _power(value: float) -> str:
 
 
 def _lag(value: int, most: int) -> str:
-    return "none" if value == 0 else f"≥ {value:,}" if value >= most else f"{value:,}"
+    return "none" if value == 0 else f"≥\N{NO-BREAK SPACE}{value:,}" if value >= most else f"{value:,}"
 
 
 def _use(cell: Cell) -> str:
