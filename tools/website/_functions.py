@@ -16,6 +16,7 @@ _KINDS = {
     "Conditions": "where logical_and logical_or logical_not",
     "Over the elements of a row": "sum mean max logsumexp softmax log_softmax layer_norm",
     "Products": "outer",
+    "Chance, in training alone": "dropout noise",
 }
 """What stands where. Of the others, what a layer takes by name is an activation."""
 
@@ -81,7 +82,7 @@ def _table(chosen: list[Callable[..., Any]], *, values: bool = False) -> str:
 
 def _short_signature(function: Callable[..., Any]) -> str:
     parameters = [
-        parameter.name if parameter.default is parameter.empty else f"{parameter.name}={parameter.default:g}"
+        parameter.name if parameter.default is parameter.empty else f"{parameter.name}={parameter.default!r}"
         for parameter in inspect.signature(function).parameters.values()
     ]
     return f"({', '.join(parameters)})"
