@@ -72,21 +72,23 @@ def loop(
     leaves: dict[tuple[str, str], Tensor] = {("input", ""): inputs}
     leaves |= {("parameter", name): value for name, value in params.items()}
     leaves |= {name: value for name, value in extra.items() if name[0] == "row_input"}
-    steps = {name: value for name, value in extra.items() if name[0] == "step_input"}
 
     def evaluate(nodes: Sequence[Node], known: Mapping[int, Tensor] | None = None) -> dict[int, Tensor]:
         sizes = {"units": units}
         return interpret(nodes, leaves, TORCH, lambda v, shape: inputs.new_full(shape, v), sizes, known)
 
     ready = evaluate([*fixed, *early])
-    # what the late nodes read of each timestep's own
-    arriving = {id(n) for n in early}
     time = inputs.shape[0]
+    # what each timestep has of its own, taken apart at once: an index a timestep would derive to as many
+    # sequences of zeros
+    read = {id(n) for n in (*step.outputs, *(i for n in late for i in n.inputs))}
+    each = {id(n): ready.pop(id(n)).unbind(0) for n in early if id(n) in read}
+    steps = {name: value.unbind(0) for name, value in extra.items() if name[0] == "step_input"}
     outputs: list[Tensor] = [states[0]] * time
     for t in range(time - 1, -1, -1) if reverse else range(time):
         leaves |= {("state", name): value for name, value in zip(step.states, states, strict=True)}
         leaves |= {name: value[t] for name, value in steps.items()}
-        values = evaluate(late, {key: v[t] if key in arriving else v for key, v in ready.items()})
+        values = evaluate(late, {**ready, **{key: values[t] for key, values in each.items()}})
         new = [values[id(n)].expand_as(s) for n, s in zip(step.outputs, states, strict=True)]
         if mask is not None:
             new = [torch.where(mask[t, :, None], a, b) for a, b in zip(new, states, strict=True)]
