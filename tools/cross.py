@@ -150,6 +150,9 @@ def _debian(root: Path) -> None:
     )
     for package in (state / "cache/archives").glob("*.deb"):
         _fetch(["dpkg-deb", "-x", str(package), str(root)], "dpkg-deb")
+    for name in ("bin", "lib"):  # which newer releases leave to a package that is not among these
+        if not (root / name).exists():
+            (root / name).symlink_to(f"usr/{name}")
 
 
 def _emulator() -> str:
