@@ -43,7 +43,7 @@ def page(cell: Cell, family: str, figures: dict[str, Any]) -> str:
             f"*{family.capitalize()}; {states} state{'s' * (states > 1)}: {', '.join(cell.states)}.*\n",
             "## One timestep\n",
             equations(cell.show("latex")),
-            f"`{cell.states[0]}` after the timestep is also the output; `⊙` multiplies element by element.\n",
+            f"{_output(cell)}; `⊙` multiplies element by element.\n",
             fenced(source(cell), "python"),
             "## Parameters\n",
             _parameters(cell),
@@ -121,6 +121,12 @@ def _about(cell: Cell) -> list[str]:
 
 def _linked(text: str) -> str:
     return _ARXIV.sub(lambda match: f"[arXiv:{match[1]}](https://arxiv.org/abs/{match[1]})", text)
+
+
+def _output(cell: Cell) -> str:
+    if cell.step.output:
+        return "The output is no state"
+    return f"`{cell.states[0]}` after the timestep is also the output"
 
 
 def _short(first: str) -> str:
