@@ -386,7 +386,7 @@ TABLE: dict[str, Operation] = {
     "matmul_transposed": _product(
         matmul_transposed_dims, _numpy_ops.matmul_transposed, _matmul_transposed_rule, None,
         _onnx_matmul_transposed, "{}.T @ {}", r"{}^\top {}"),
-    "outer": _product(
+    "outer": _row(  # as cheap as a product of two numbers, so not saved
         outer_dims, _numpy_ops.outer, _outer_rule, None, _onnx_outer, "outer({}, {})", r"{} {}^\top"),
     "matvec": _product(matmul_dims, _numpy_ops.matvec, _matvec_rule, None, _onnx_matvec, "{} @ {}", "{} {}"),
     "matvec_transposed": _product(

@@ -119,7 +119,7 @@ def _forward(w: Writer, arrangement: Arrangement, ranks: Ranks | None = None) ->
                 with f.loop(0, rows) as row:
                     target = w.at(w.a["outputs"], w.index("target", f.add(n, row.index)), layout.output)
                     source = w.at(new, row.index, layout.state_row)
-                    copy_row(v, source, target, layout.output, accumulate=False)
+                    w.copy_output(source, target)
                 _pending(w, step.index, rows, "outputs", new, accumulate=False)
     return w.finish(writer.panels, writer.panel_size, scratch)
 
@@ -146,9 +146,7 @@ def backward_kernel(layout: Layout) -> Kernel:
                 with f.loop(0, rows) as row:
                     place = w.index("target", f.add(n, row.index))
                     source = w.at(w.a["output_gradient"], place, layout.output)
-                    copy_row(
-                        v, source, w.at(arriving, row.index, layout.state_row), layout.output, accumulate=True
-                    )
+                    w.add_output(source, w.at(arriving, row.index, layout.state_row))
                 _pending(w, step.index, rows, "output_gradient", arriving, accumulate=True)
             before, after = w.index("slots", step.index), w.index("slots", f.add(step.index, 1))
             here = bases | {
@@ -180,13 +178,15 @@ def backward_kernel(layout: Layout) -> Kernel:
 
 def _pending(w: Writer, step: Value, rows: Value, array: str, state: Value, *, accumulate: bool) -> None:
     """The rows that have not started yet: row 0's output is theirs too, and their gradients belong to it."""
-    f, v, units = w.f, w.v, w.layout.output
+    f, units = w.f, w.layout.output
     with f.when(f.emit("i1", f"icmp ne {w.a['prefix_offsets']}, null")), f.loop(rows, w.a["rows"]) as row:
         begin = f.mul(w.index("row_numbers", row.index), w.a["row_stride"])
         position = f.add(begin, w.index("prefix_offsets", step))
         theirs = w.at(w.a[array], position, units)
-        source, target = (theirs, state) if accumulate else (state, theirs)
-        copy_row(v, source, target, units, accumulate=accumulate)
+        if accumulate:
+            w.add_output(theirs, state)
+        else:
+            w.copy_output(state, theirs)
 
 
 def _residuals(w: Writer, n: Value) -> dict[str, tuple[Value, int]]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .._graph import Dims
 from .._plan import Outer, Place, Plan
 from ._panels import Panel
-from ._sizes import Offsets, Sizes
+from ._sizes import Offsets, Pieces, Sizes
 from ._target import Target
 from ._tiles import packed_size, tile_shape
 
@@ -81,22 +81,37 @@ class Layout:
         return Offsets(self.sizes, self.plan.backward.slots)
 
     @functools.cached_property
-    def states(self) -> tuple[tuple[int, int], ...]:
-        """For each state where it begins in a row of states, and how many elements it has."""
+    def states(self) -> tuple[tuple[int, Pieces], ...]:
+        """For each state where it begins in a row of states, and how it lies there."""
         slots = self.plan.inference.slots["state"]
         return tuple(
-            (self.forward.of(Place("state", s)), self.sizes.count(dims)) for s, dims in enumerate(slots)
+            (self.forward.of(Place("state", s)), self.sizes.pieces(dims)) for s, dims in enumerate(slots)
         )
 
     @property
-    def output(self) -> int:
-        """How many elements an output, the first state, has."""
+    def output_pieces(self) -> Pieces:
+        """How an output, the first state, lies in its row."""
         return self.states[0][1]
 
+    @property
+    def output(self) -> int:
+        """How many elements an output has."""
+        return self.output_pieces.number * self.output_pieces.width
+
     def states_of(self, memory: NDArray[Any]) -> list[NDArray[Any]]:
-        """Views of memory of whole rows of states, (… · state_row,): one (rows, size) a state."""
+        """Views of memory of whole rows of states, (… · state_row,): one (rows, …) a state."""
         rows = memory.reshape(-1, self.state_row)
-        return [rows[:, begin : begin + count] for begin, count in self.states]
+        return [
+            self.view(rows, begin, dims)
+            for (begin, _), dims in zip(self.states, self.plan.inference.slots["state"], strict=True)
+        ]
+
+    def view(self, rows: NDArray[Any], begin: int, dims: Dims) -> NDArray[Any]:
+        """The view of a value in rows of memory, (rows, …)."""
+        found = rows[:, begin : begin + self.sizes.width(dims)]
+        if len(dims) == 2:
+            found = found.reshape(len(rows), self.sizes.size(dims[0]), self.sizes.padded(dims[1]))
+        return found[..., : self.sizes.size(dims[-1])]
 
     @functools.cached_property
     def states_width(self) -> int:
@@ -147,12 +162,12 @@ class Layout:
     def _deltas(self) -> tuple[Dims, ...]:
         return self.plan.backward.slots["delta"]
 
-    def extras(self, kind: str) -> tuple[tuple[int, int, int], ...]:
-        """For each vector a row or a step ("row_input", "named_input", "step_input") where it begins in a row
-        of them, how many elements it has, and how many it takes."""
+    def extras(self, kind: str) -> tuple[tuple[int, Pieces], ...]:
+        """For each value a row or a step ("row_input", "named_input", "step_input") where it begins in a row
+        of them, and how it lies there."""
         first = self.forward.row("named_input") if kind == "step_input" else 0
         return tuple(
-            (first + self.forward.of(Place(kind, k)), self.sizes.count(dims), self.sizes.width(dims))
+            (first + self.forward.of(Place(kind, k)), self.sizes.pieces(dims))
             for k, dims in enumerate(self.plan.inference.slots[kind])
         )
 
@@ -175,8 +190,10 @@ class Layout:
 
     @property
     def divisible(self) -> bool:
-        """Whether cooperative threads may share a row: nothing is summed over an axis but in products."""
-        return not any(stage.reductions or stage.scalars for stage in self.plan.inference.stages)
+        """Whether cooperative threads may share a row: nothing is summed over an axis but in products of
+        parameters."""
+        stages = self.plan.inference.stages
+        return not any(s.reductions or s.scalars or len(s.dims) != 1 for s in stages)
 
     @property
     def packed_size(self) -> int:

@@ -39,6 +39,20 @@ class _Rows(SupportKernel):
         at = self.f.mul(number, self.a["width"] if width is None else width)
         return self.f.offset(self.array(array), at, self.v.element)
 
+    def in_pieces(self, array: str | Value, number: Integer) -> Value:
+        """The address of a row of an array whose rows are all pieces side by side."""
+        return self.row(array, number, self.f.mul(self.a["width"], self.a["pieces"]))
+
+    @contextmanager
+    def pieces(self, padded: Value, plain: Value) -> Iterator[tuple[Value, Value]]:
+        """`with kernel.pieces(padded, plain) as (p, q):` over the pieces of a value, where they lie apart and
+        where they lie side by side."""
+        with self.f.loop(0, self.a["pieces"]) as loop:
+            yield (
+                self.row(padded, loop.index, self.a["piece_stride"]),
+                self.row(plain, loop.index, self.a["width"]),
+            )
+
     def copy(self, source: Value, target: Value) -> None:
         """Copy a row."""
         copy_row(self.v, source, target, self.a["width"], accumulate=False)
@@ -74,11 +88,12 @@ def load_states_kernel(bits: int, lanes: int) -> Kernel:
         f.loop(0, k.a["copies"]) as copies,
         k.row_loop(rows, group.get("row_numbers", "ptr")) as (row, number),
     ):
-        source, first = k.row("source", number), f.mul(copies.index, rows)
-        k.copy(source, k.state(f.add(first, row)))
+        source, first = k.in_pieces("source", number), f.mul(copies.index, rows)
+        with k.pieces(k.state(f.add(first, row)), source) as (state, piece):
+            k.copy(piece, state)
         without = f.compare("eq", k.read(counts, row), 0)
-        with f.when(k.both(shared, without)):
-            k.add(source, k.state(first))
+        with f.when(k.both(shared, without)), k.pieces(k.state(first), source) as (state, piece):
+            k.add(piece, state)
     return k.finish()
 
 
@@ -96,7 +111,9 @@ def store_states_kernel(bits: int, lanes: int) -> Kernel:
         source = f.select(k.both(shared, f.compare("eq", count, 0)), f.integer(0), row)
         odd = f.emit("i64", f"and {ended}, 1")
         first = f.select(k.is_set("ring"), f.mul(odd, rows), k.read(slots, ended))
-        k.copy(k.state(f.add(first, source)), k.row("target", number))
+        ending = k.state(f.add(first, source))
+        with k.pieces(ending, k.in_pieces("target", number)) as (state, piece):
+            k.copy(state, piece)
     return k.finish()
 
 
@@ -106,10 +123,11 @@ def store_gradient_kernel(bits: int, lanes: int) -> Kernel:
     f, group = k.f, k.group()
     accumulate = k.is_set("accumulate")
     with k.row_loop(group.get("rows"), group.get("row_numbers", "ptr")) as (row, number):
-        target = k.row("target", number)
-        with f.when(k.no(accumulate)):
-            k.clear(target)
-        k.add(k.state(row), target)
+        target = k.in_pieces("target", number)
+        with k.pieces(k.state(row), target) as (state, piece):
+            with f.when(k.no(accumulate)):
+                k.clear(piece)
+            k.add(state, piece)
     return k.finish()
 
 
@@ -209,12 +227,13 @@ def add_rows_kernel(bits: int, lanes: int) -> Kernel:
 
 
 def pad_rows_kernel(bits: int, lanes: int) -> Kernel:
-    """Copy chosen rows to rows of `row` elements, each as `padded` ones with zeros behind its end."""
+    """Copy chosen rows to rows of `row` elements, each piece with zeros behind its end."""
     k = _Rows("pad_rows", PAD_ROWS, bits, lanes)
     with k.row_loop(k.a["count"], k.a["row_numbers"]) as (row, number):
         target = k.row("target", row, k.a["row"])
-        _clear(k, target, k.f.mul(k.a["padded"], bits // 8))
-        k.copy(k.row("source", number), target)
+        with k.pieces(target, k.in_pieces("source", number)) as (padded, piece):
+            _clear(k, padded, k.f.mul(k.a["piece_stride"], bits // 8))
+            k.copy(piece, padded)
     return k.finish()
 
 

@@ -75,7 +75,9 @@ OPEN = _EXPECTED | _signature(
 
 # ---- rows of states and outputs ---------------------------------------------------------------------------
 
-_ROWS = _signature(i64="width state_row", ptr="group states")
+_PIECES = _signature(i64="pieces piece_stride")
+"""A value in so many pieces of `width` elements, `piece_stride` apart where rows are padded."""
+_ROWS = _signature(i64="width state_row", ptr="group states") | _PIECES
 LOAD_STATES = _ROWS | _signature(i64="copies", ptr="source")
 STORE_STATES = _ROWS | _signature(i64="ring", ptr="target")
 STORE_GRADIENT = _ROWS | _signature(i64="accumulate", ptr="target")
@@ -84,7 +86,7 @@ REPEAT = _PADDING | _signature(i64="start_row", ptr="start outputs")
 GATHER = _PADDING | _signature(ptr="gradient gathered start")
 BLANK = _PADDING | _signature(ptr="target")
 ADD_ROWS = _signature(i64="width", ptr="group target")
-PAD_ROWS = _signature(i64="count width padded row", ptr="row_numbers source target")
+PAD_ROWS = _signature(i64="count width row", ptr="row_numbers source target") | _PIECES
 
 # ---- memory -----------------------------------------------------------------------------------------------
 

@@ -6,9 +6,18 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .._graph import Dims
 from .._plan import Place, Slots
+
+
+class Pieces(NamedTuple):
+    """A value in memory: so many pieces of `width` elements, `stride` from one to the next."""
+
+    number: int
+    width: int
+    stride: int
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,12 @@ class Sizes:
     def width(self, dims: Dims) -> int:
         """How many elements of memory a value takes: whole vectors, one element if it is a scalar."""
         return math.prod(map(self.size, dims[:-1])) * self.padded(dims[-1]) if dims else 1
+
+    def pieces(self, dims: Dims) -> Pieces:
+        """How a value lies in memory: in one piece, or, a matrix whose rows are padded, in one a row."""
+        if len(dims) == 2 and self.size(dims[1]) % self.lanes:
+            return Pieces(self.size(dims[0]), self.size(dims[1]), self.padded(dims[1]))
+        return Pieces(1, self.count(dims), self.width(dims))
 
     def ends(self, slots: Sequence[Dims]) -> list[int]:
         """Where each of some values that lie one behind the other ends; vectors begin at whole vectors."""

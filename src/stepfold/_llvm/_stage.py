@@ -9,6 +9,7 @@ from .._graph import SCALAR, Node
 from .._ops import TABLE
 from .._plan import Arrangement, Place, Stage, place_of, start_of
 from ._cooperative import Ranks
+from ._matrices import Walker, walk_matrices
 from ._panels import Operand, Panel, accumulator_groups, operands_of
 from ._sizes import Offsets, Sizes
 from ._text import Integer, Value
@@ -87,6 +88,11 @@ class StageWriter:
 
     def _write(self, stage: Stage, frame: Frame) -> None:
         f, v = self._f, self._v
+        if len(stage.dims) == 2:
+            with f.loop(0, frame.rows) as rows:
+                memory = _Rows(self, frame, rows.index)
+                inside = frame.inside[stage.dims[1]]
+                walk_matrices(Walker(v, self._sizes, self._arrangement, inside, memory.address), stage)
         if stage.reductions:
             with f.loop(0, frame.rows) as rows:
                 for k, reduction in enumerate(stage.reductions):
@@ -116,7 +122,7 @@ class StageWriter:
                         }
                         at = f.add(f.mul(loop.index, v.lanes), b * v.lanes)
                         self._body(stage, frame, memory, at, sums)
-        elif stage.stores or stage.reductions:
+        elif len(stage.dims) == 1 and (stage.stores or stage.reductions):
             begin, end = self._part(self._all(stage), v.lanes)
             with f.loop(0, frame.rows) as rows:
                 memory = _Rows(self, frame, rows.index)

@@ -18,7 +18,7 @@ def stream_kernel(layout: Layout) -> Kernel:
     f = w.f
     writer = StageWriter(w.v, layout.plan.inference, layout.sizes)
     scratch = _step(w, writer, 1, 1, lambda row: w.at(w.a["inputs"], row, w.a["features"]), 0)
-    copy_row(w.v, w.a["after"], w.a["outputs"], layout.output, accumulate=False)
+    w.copy_output(w.a["after"], w.a["outputs"])
     for argument, other in (("before", "after"), ("after", "before")):
         f.store(w.a[other], f.offset(f.arguments[0], list(STREAM).index(argument), "i64"), 8)
     return w.finish(writer.panels, writer.panel_size, scratch)
@@ -58,7 +58,7 @@ def rows_kernel(layout: Layout) -> Kernel:
             after = w.at(w.a["after"], row.index, size)
             copy_row(v, after, state(row.index), used, accumulate=False)
             output = f.offset(w.a["outputs"], f.mul(f.add(begin, row.index), units), v.element)
-            copy_row(v, after, output, units, accumulate=False)
+            w.copy_output(after, output)
     return w.finish(writer.panels, writer.panel_size, scratch)
 
 

@@ -10,7 +10,7 @@ from ._panels import Panel
 from ._signature import Signature
 from ._stage import StageWriter
 from ._text import Function, Integer, Module, Value
-from ._tiles import Walk, outer, product, store_some, tile_rows
+from ._tiles import Walk, copy_row, outer, product, store_some, tile_rows
 from ._vectors import Vectors
 
 
@@ -79,6 +79,27 @@ class Writer:
             bases[kind] = (self.at(shared if kind == "scratch" else mine, rows, before), size)
             before += size
         return bases, before
+
+    def copy_output(self, state: Value, output: Value) -> None:
+        """Copy the first state of a row to an output, in which its elements lie side by side."""
+        self._output(state, output, accumulate=False)
+
+    def add_output(self, gradient: Value, cotangent: Value) -> None:
+        """Add an output's gradient to the cotangent of the first state of a row."""
+        self._output(cotangent, gradient, accumulate=True)
+
+    def _output(self, state: Value, output: Value, *, accumulate: bool) -> None:
+        count, width, stride = self.layout.output_pieces
+
+        def piece(state: Value, output: Value) -> None:
+            source, target = (output, state) if accumulate else (state, output)
+            copy_row(self.v, source, target, width, accumulate=accumulate)
+
+        if count == 1:
+            piece(state, output)
+            return
+        with self.f.loop(0, count) as loop:
+            piece(self.at(state, loop.index, stride), self.at(output, loop.index, width))
 
     # ---- parts --------------------------------------------------------------------------------------------
 

@@ -176,15 +176,18 @@ class Packing:
     # ---- both -----------------------------------------------------------------------------------------
 
     def _vectors(self, layout: Layout, names: Sequence[str], params: Pieces) -> Iterator[Copy]:
-        """Vectors one behind the other, each padded with 1, so that nothing is divided by zero there."""
+        """Parameters that are used element by element, one behind the other, their last axes padded with 1,
+        so that nothing is divided by zero there."""
         vectors, begin = self.arrays["vectors"].form, 0
         for name in names:
             dims = layout.plan.step.parameters[name]
-            size, padded = layout.sizes.count(dims), layout.sizes.width(dims)
-            vector, begin = vectors[begin : begin + padded], begin + padded
-            for of, piece in self.pieces(params, name, (size,)):
-                yield Copy("vectors", vector[:size], of, piece)
-            yield Copy("vectors", vector[size:], *self.constant(1, (padded - size,)))
+            shape, width = layout.sizes.shape(dims), layout.sizes.width(dims)
+            vector, begin = vectors[begin : begin + width], begin + width
+            vector = vector.reshape(*shape[:-1], -1)
+            for of, piece in self.pieces(params, name, shape):
+                yield Copy("vectors", vector[..., : shape[-1]], of, piece)
+            rest = vector[..., shape[-1] :]
+            yield Copy("vectors", rest, *self.constant(1, rest.shape))
 
     def _panels(self, layout: Layout, kernel: Kernel, params: Pieces) -> Iterator[Copy]:
         """Recurrent matrices as panels [groups][parts · length][terms][blocks · lanes], zeros where an axis
@@ -223,8 +226,9 @@ def _sums_of(layout: Layout, features: int, sums: Array) -> Iterator[tuple[str, 
         yield name, sums[begin : begin + sizes.count(deltas[delta])]
         begin += sizes.width(deltas[delta])
     for k, name in enumerate(plan.vector_gradients):
-        begin = begins["vector_gradients"] + layout.backward.of(Place("vector_gradient", k))
-        yield name, sums[begin : begin + sizes.count(plan.step.parameters[name])]
+        dims, begin = plan.step.parameters[name], begins["vector_gradients"]
+        begin += layout.backward.of(Place("vector_gradient", k))
+        yield name, layout.view(sums[None], begin, dims)[0]
 
 
 def _across(to: str, target: Array, of: str, matrix: Array, first: int) -> Iterator[Copy]:

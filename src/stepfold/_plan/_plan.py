@@ -77,8 +77,8 @@ def plan(step: Step) -> Plan:
 
     NotImplementedError for what no kernel computes."""
     given = step = quiet(step)
-    if any(len(dims) != 1 for dims in _value_dims(step)):
-        raise NotImplementedError(f"{step.name}: kernels compute vectors and scalars of a row alone, as yet")
+    if any(len(n.dims) > 2 for n in step.nodes):
+        raise NotImplementedError(f"{step.name}: kernels compute values of at most two axes")
     if len(step.inputs) > MOST_INPUTS:
         raise NotImplementedError(
             f"{step.name} has {len(step.inputs)} inputs with a name, at most {MOST_INPUTS}"
@@ -111,11 +111,6 @@ def plan(step: Step) -> Plan:
         step_inputs=tuple(step.leaves("step_input")),
         **_backward_part(step, derived, places, lowering, held),
     )
-
-
-def _value_dims(step: Step) -> list[Dims]:
-    """The axes of the step's values that are not scalars."""
-    return [n.dims for n in step.nodes if n.dims and n.op != "parameter" and not is_projected(n)]
 
 
 def _held(step: Step) -> dict[str, tuple[Dims, ...]]:

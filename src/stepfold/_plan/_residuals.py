@@ -9,7 +9,7 @@ the backward step reads."""
 from __future__ import annotations
 
 from .._gradient import Backward
-from .._graph import SCALAR, Node, topological_order
+from .._graph import Node, topological_order
 from .._ops import TABLE
 from .._step import Step
 from ._lower import is_one_element
@@ -17,7 +17,7 @@ from ._minimum_cut import Network
 
 _SOURCE, _SINK = "source", "sink"
 _UNLIMITED = float("inf")
-_SCALAR_COST = 1 / 16  # of the cost of a vector of units
+_COSTS = (1 / 16, 1.0, 32.0)  # of a scalar, a vector, a matrix
 
 
 def residuals(step: Step, backward: Backward) -> list[Node]:
@@ -33,7 +33,7 @@ def residuals(step: Step, backward: Backward) -> list[Node]:
     network = Network()
     wanted = [n for n in _read_by(backward, step) if is_computed(n)]
     for n in topological_order(wanted, recomputed_from):
-        cost = _UNLIMITED if n.boolean else _SCALAR_COST if n.dims == SCALAR else 1.0
+        cost = _UNLIMITED if n.boolean else _COSTS[len(n.dims)]
         network.add((n, "in"), (n, "out"), cost)
         if TABLE[n.op].save:
             network.add(_SOURCE, (n, "in"), _UNLIMITED)

@@ -3,9 +3,10 @@ row.
 
 A product needs its whole operand row, a reduction gives its scalar at the end of a row: each begins a new
 level, and so does the operation after very many. A stage is one walk over blocks of one axis (products into
-accumulators, then elementwise operations), followed by operations on per-row scalars. A level has a stage for
-each axis, one after the other, and behind them, where there are several, one for the scalars that need more
-than one of them."""
+accumulators, then elementwise operations), followed by operations on per-row scalars; or a walk over the
+matrices of a row, along which their products with vectors (`matvec`, `matvec_transposed`) are summed. A level
+has a stage for all values of the same axes, one after the other, and behind them, where there are several,
+one for the scalars that need more than one of them."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ from ._lower import Place, matrix_terms, place_of
 from ._trampoline import Task, run
 
 _ACCUMULATING = "vector_gradient"
+_CONTRACTIONS = ("matvec", "matvec_transposed")
 _RECOMPUTE = 4  # recomputing up to so many operations takes less time than a store and a load
+_RECOMPUTE_MATRIX = 8  # which is less likely to be in the nearest cache
 _LONGEST = 1024  # operations in a stage: LLVM's time grows with the square of the length of a basic block
 _TRANSCENDENTAL = 8  # one that is not recomputed is a polynomial, and counts as so many
 
@@ -30,10 +33,11 @@ Slots = Mapping[str, tuple[Dims, ...]]
 
 @dataclass
 class Stage:
-    """One walk over the axis of `dims` (none: only scalars).
+    """One walk over the axis, or the two axes, of `dims` (none: only scalars).
 
     `products`: accumulators; `body`: elementwise nodes in order; `stores`: what is written; `reductions`:
-    sums and maxima over the row; then, once a row, `scalars` in order and `scalar_stores`."""
+    sums and maxima over the row; then, once a row, `scalars` in order and `scalar_stores`. `contractions`:
+    in a walk over two axes, products with vectors, whose results lie at their homes at its end."""
 
     products: list[Node] = field(default_factory=list)
     body: list[Node] = field(default_factory=list)
@@ -41,6 +45,7 @@ class Stage:
     reductions: list[Node] = field(default_factory=list)
     scalars: list[Node] = field(default_factory=list)
     scalar_stores: list[tuple[Node, Place]] = field(default_factory=list)
+    contractions: list[Node] = field(default_factory=list)
     dims: Dims = UNITS
 
 
@@ -80,6 +85,7 @@ class _Arranging:
         # what a stage's walk can name, and what its operations on scalars can
         self._present: dict[Key, set[Node]] = defaultdict(set)
         self._ready: dict[Key, set[Node]] = defaultdict(set)
+        self._contracted: set[Node] = set()
         self._homes: dict[Node, Place] = {}
         self._scratch: list[Dims] = []
         self._scalars: list[Dims] = []
@@ -107,10 +113,10 @@ class _Arranging:
 
     def _walk_of(self, n: Node) -> Dims:
         """The axes of the stage that computes a node of a known level."""
+        if n.op in REDUCTIONS or n.op in _CONTRACTIONS:
+            return n.inputs[0].dims
         if n.dims != SCALAR:
             return n.dims
-        if n.op in REDUCTIONS:
-            return n.inputs[0].dims
         if len(self._order) == 1:
             return self._order[0]
         computed = (i for i in n.inputs if i.inputs and i not in self._static)
@@ -129,8 +135,7 @@ class _Arranging:
             return
         level = 0
         for i in n.inputs:
-            waits = n.op == "accumulate" and i.op != "place"
-            waits |= n.dims != SCALAR and i.dims == SCALAR and i not in self._static and i.op != "place"
+            waits = i.op != "place" and self._waits(n, i)
             level = max(level, self._level[i] + waits)
         if n.op != "accumulate":
             while self._length[level] >= _LONGEST:
@@ -138,19 +143,40 @@ class _Arranging:
             self._length[level] += _TRANSCENDENTAL if TABLE[n.op].save else 1
         self._level[n] = level
         self._walk[n] = self._walk_of(n)
-        if n.op in TABLE and n.op not in REDUCTIONS and all(i in self._static for i in n.inputs):
+        elementwise = n.op in TABLE and n.op not in REDUCTIONS and n.op not in _CONTRACTIONS
+        if elementwise and all(i in self._static for i in n.inputs):
             self._static.add(n)
-        recomputable = (
-            n.op in TABLE
-            and not TABLE[n.op].save
-            and all(i.dims != SCALAR or i in self._static or i.op == "place" for i in n.inputs)
+        # a matrix is much to store: scalars that it takes are stored instead
+        plain = len(n.dims) == 2 or all(
+            i.dims != SCALAR or i in self._static or i.op == "place" for i in n.inputs
         )
-        cost = 1 + sum(self._cost[i] for i in n.inputs)
-        self._cost[n] = min(cost, _RECOMPUTE + 1) if recomputable else _RECOMPUTE + 1
+        recomputable = n.op in TABLE and not TABLE[n.op].save and plain
+        most = self._most(n)
+        cost = 1 + sum(self._cost[i] for i in n.inputs if i.dims == n.dims or i in self._static)
+        self._cost[n] = min(cost, most + 1) if recomputable else most + 1
+
+    def _most(self, n: Node) -> int:
+        """How many operations a value is computed again by, at most."""
+        return _RECOMPUTE_MATRIX if len(n.dims) == 2 else _RECOMPUTE
+
+    def _waits(self, n: Node, i: Node) -> bool:
+        """Whether a node can be computed only after the walk that computes its input."""
+        if n.op == "accumulate" or i in self._static:
+            return n.op == "accumulate"
+        if i.dims == SCALAR:
+            return n.dims != SCALAR
+        walk = i.dims if n.op in REDUCTIONS else n.inputs[0].dims if n.op in _CONTRACTIONS else n.dims
+        return i.dims != walk or self._walk[i] != walk
 
     def _store(self, n: Node, place: Place) -> Task:
         """Compute a node in its own stage and write it to a place."""
         key = self._key(n)
+        if n.op in _CONTRACTIONS:
+            self._settle(n)
+            yield self._contract(n)
+            if self._homes[n] != place:  # a copy, by a walk over its own axis
+                self._stage((key[0] + 1, n.dims)).stores.append((n, place))
+            return
         if n.dims == SCALAR:
             yield self._scalar(n, key)
             self._stage(key).scalar_stores.append((n, place))
@@ -162,10 +188,32 @@ class _Arranging:
         """See to it that a node's value is stored where later stages find it."""
         if n.op == "place" or n in self._homes:
             return
-        kind, slots = ("scalar", self._scalars) if n.dims == SCALAR else ("scratch", self._scratch)
-        self._homes[n] = Place(kind, len(slots))
-        slots.append(n.dims)
+        self._settle(n)
         yield self._store(n, self._homes[n])
+
+    def _settle(self, n: Node) -> None:
+        """Give a node a home in scratch memory, if it has none."""
+        if n not in self._homes:
+            kind, slots = ("scalar", self._scalars) if n.dims == SCALAR else ("scratch", self._scratch)
+            self._homes[n] = Place(kind, len(slots))
+            slots.append(n.dims)
+
+    def _contract(self, n: Node) -> Task:
+        """See to it that a product of a row's own matrix with a vector is computed."""
+        if n in self._contracted:
+            return
+        self._contracted.add(n)
+        key, (matrix, vector) = self._key(n), n.inputs
+        yield self._use(matrix, key)
+        yield self._operand(vector, key)
+        self._stage(key).contractions.append(n)
+
+    def _operand(self, n: Node, key: Key) -> Task:
+        """See to it that a walk over two axes finds a vector of one of them in memory."""
+        if n in self._static:
+            yield self._use(n, key)
+        else:
+            yield self._home(n)
 
     def _use(self, n: Node, key: Key) -> Task:
         """See to it that the walk of this stage can name this value."""
@@ -173,9 +221,9 @@ class _Arranging:
             return
         if n in self._static or n.boolean:
             yield self._compute(n, key)
-        elif n.dims == SCALAR:
+        elif n.dims == SCALAR or n.op in _CONTRACTIONS:
             yield self._home(n)
-        elif self._level[n] == key[0] or (self._cost[n] <= _RECOMPUTE and n not in self._homes):
+        elif self._level[n] == key[0] or (self._cost[n] <= self._most(n) and n not in self._homes):
             yield self._compute(n, key)
         else:
             yield self._home(n)
@@ -190,7 +238,7 @@ class _Arranging:
             self._stage(key).products.append(n)
             return
         for i in n.inputs:
-            yield self._use(i, key)
+            yield self._operand(i, key) if n.op == "outer" else self._use(i, key)
         self._stage(key).body.append(n)
 
     def _scalar(self, n: Node, key: Key) -> Task:

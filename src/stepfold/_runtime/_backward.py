@@ -200,9 +200,11 @@ class _Backward:
 
     def _rows_of(self, states: Argument, number: int) -> dict[str, Given]:
         layout = self.engine.layout
-        begin, width = layout.states[number]
+        begin, (count, width, stride) = layout.states[number]
         return {
             "width": width,
+            "pieces": count,
+            "piece_stride": stride,
             "state_row": layout.state_row,
             "group": self.groups.header,
             "states": states + begin * self.engine.itemsize,

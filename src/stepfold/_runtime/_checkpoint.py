@@ -139,9 +139,8 @@ class Checkpoints:
         for row, (last, active) in enumerate(zip(latest, mask, strict=True)):
             before = np.flatnonzero(~active)
             source = last[before]
-            running[row, before] = np.where(
-                (source >= 0)[:, None], running[row, np.maximum(source, 0)], initial[row]
-            )
+            known = (source >= 0).reshape(-1, *[1] * (outputs.ndim - 2))
+            running[row, before] = np.where(known, running[row, np.maximum(source, 0)], initial[row])
 
     def _gather(self, gradient: Array) -> tuple[Array, Array | None]:
         """Sum gradients over runs of equal outputs: at the active steps, and for the initial state."""
@@ -149,7 +148,7 @@ class Checkpoints:
         if mask is None:
             return gradient, None
         gathered = np.zeros_like(gradient)
-        of_initial = np.zeros((gradient.shape[0], gradient.shape[2]), gradient.dtype)
+        of_initial = np.zeros((gradient.shape[0], *gradient.shape[2:]), gradient.dtype)
         reverse = self._given.recipe.reverse
         given, found = (a[:, ::-1] if reverse else a for a in (gradient, gathered))
         for row, active in enumerate(mask):

@@ -76,8 +76,11 @@ class Engine:
         """About how many multiply-adds an active step takes; features count as units do."""
         sizes, deltas = self.layout.sizes, self.plan.backward.slots["delta"]
         inputs = [sizes.count(deltas[o.delta]) for o in self.plan.outers if o.operand.kind == "input"]
-        wide = max(count for _, count in self.layout.states)
-        return 8 * wide + max(wide**2, sum(self._matrices) + sum(size * size for size in inputs))
+        own = [sizes.count(n.dims) for n in self.plan.step.nodes if len(n.dims) == 2 and n.op != "parameter"]
+        vectors = [sizes.count(dims) for dims in map(self.step.dims_of, self.step.states) if len(dims) == 1]
+        wide = max(vectors, default=1)
+        products = sum(self._matrices) + sum(size * size for size in inputs)
+        return 8 * wide + max(wide**2, products) + sum(own)
 
     def tasks(self, steps: int, batch: int, threads: int) -> int:
         """How many threads a batch with so many active steps deserves."""

@@ -187,9 +187,11 @@ class _Forward:
 
     def _rows(self, states: Argument, number: int) -> dict[str, Given]:
         layout = self.engine.layout
-        begin, width = layout.states[number]
+        begin, (count, width, stride) = layout.states[number]
         return {
             "width": width,
+            "pieces": count,
+            "piece_stride": stride,
             "state_row": layout.state_row,
             "group": self.schedule.groups.header,
             "states": states + begin * self.engine.itemsize,

@@ -261,12 +261,13 @@ def pad_extra(
         places = [
             place for kind in dict.fromkeys(kind for kind, _ in leaves) for place in layout.extras(kind)
         ]
-        for leaf, (begin, width, padded) in zip(leaves, places, strict=True):
+        for leaf, (begin, (pieces, width, stride)) in zip(leaves, places, strict=True):
             launches.launch(
                 support(f"pad_rows{engine.bits}"),
                 count=groups.field(count),
                 width=width,
-                padded=padded,
+                pieces=pieces,
+                piece_stride=stride,
                 row=row,
                 row_numbers=groups.field(numbers),
                 source=operands[leaf],

@@ -66,7 +66,7 @@ class Weights:
 
 def named_views(engine: Engine, rows: Array) -> list[Array]:
     """Views of rows of inputs with a name, (n, size) each."""
-    return [rows[:, begin : begin + count] for begin, count, _ in engine.layout.extras("named_input")]
+    return [rows[:, begin : begin + size] for begin, (_, size, _) in engine.layout.extras("named_input")]
 
 
 class Single:
@@ -101,7 +101,7 @@ class Single:
         self.call = (_LONG_CALL if weights.long(1) else _SHORT_CALL)(kernel.address)
 
     def states(self) -> list[Array]:
-        """The states before the next timestep, one (1, size) each: views."""
+        """The states before the next timestep, one (1, …) each: views."""
         return self._states[int(self._block[_BEFORE] != self._memory[0].ctypes.data)]
 
 
@@ -224,6 +224,6 @@ class Table:
 
 
 def write_states(states: Sequence[Array], at: Any, values: Sequence[Array | None]) -> None:
-    """Write one (n, size) a state, zeros where None, over rows of states, one (slots, size) each."""
+    """Write one (n, …) a state, zeros where None, over rows of states, one (slots, …) each."""
     for state, value in zip(states, values, strict=True):
         state[at] = 0 if value is None else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,7 +55,8 @@ class Stream:
         self._units = sizes.get("units", 1)
         others = other_sizes(cell.step, self._units, sizes)
         self._engine, self._threads = engine_for(cell.step, self._units, dtype, others), threads
-        self._widths = [width for _, width in self._engine.layout.states[cell.step.output :]]
+        layout, own = self._engine.layout, cell.step.states[cell.step.output :]
+        self._shapes = [layout.sizes.shape(cell.step.dims_of(state)) for state in own]
         self._dtype = self._engine.dtype
         self._kind = "step" if batch == 1 else "rows"
         self._weights = Weights(self._engine, self._kind, self._features, checked)
@@ -232,7 +234,8 @@ class Stream:
             if value is not None:
                 state[slots[first]] = value[numbers[first]]
         if self._is_single and self._single is not None:
-            self._single.output[...] = 0 if self.cell.step.output else states[0]
+            output = self._single.output
+            output[...] = 0 if self.cell.step.output else states[0].reshape(output.shape)
 
     @property
     def state(self) -> tuple[Array, ...]:
@@ -266,8 +269,8 @@ class Stream:
                 f"initial_state has {len(given)} array(s), {self.cell.name} has {len(names)} state(s)"
             )
         found: list[Array | None] = []
-        for name, value, width in zip(names, given, self._widths, strict=True):
-            shape = rows, width
+        for name, value, own in zip(names, given, self._shapes, strict=True):
+            shape = rows, *own
             if np.shape(value) != shape:
                 raise ValueError(
                     f"initial state {name!r} has shape {np.shape(value)}, expected (batch, units) = {shape}"
@@ -287,14 +290,16 @@ class Stream:
     @property
     def _stored_shape(self) -> tuple[int, ...]:
         """How the states of a row are stored: (states, units), or one behind the other where they differ."""
-        widths = self._widths
-        return (len(widths), widths[0]) if len(set(widths)) == 1 else (sum(widths),)
+        shapes = self._shapes
+        alike = len(set(shapes)) == 1 and len(shapes[0]) == 1
+        return (len(shapes), *shapes[0]) if alike else (sum(map(math.prod, shapes)),)
 
     def save_state(self) -> bytes:
         """Return the rows' numbers and states as bytes. A stream of the same cell, units and dtype, here or
         in another process, goes on from them bit for bit with `load_state`."""
         with self._turn.taken():
-            states = np.concatenate([state[self._rows.slots] for state in self._states()], axis=1)
+            slots = self._rows.slots
+            states = np.concatenate([s[slots].reshape(len(slots), -1) for s in self._states()], axis=1)
             states = states.reshape(len(states), *self._stored_shape)
             of = self._described() | {"following": self._rows.following}
             return written_state(of, {"numbers": self._rows.numbers, "states": states})
@@ -324,8 +329,9 @@ class Stream:
         with self._turn.taken():
             self._rows.restore(numbers, following)
             self._prepare(following == len(numbers) == 1)
-            ends = np.cumsum(self._widths)[:-1]
-            values = np.split(states.reshape(len(numbers), -1), ends, axis=1)
+            ends = np.cumsum([math.prod(shape) for shape in self._shapes])[:-1]
+            parts = np.split(states.reshape(len(numbers), -1), ends, axis=1)
+            values = [p.reshape(-1, *shape) for p, shape in zip(parts, self._shapes, strict=True)]
             write_states(self._states(), self._rows.slots, values)
 
 
