@@ -226,6 +226,40 @@ class Arithmetic:
         start = f"{self.element} {self._literal(-0.0)}"
         return self.function.emit(self.element, f"call reassoc {self.element} @{name}({start}, {value})")
 
+    @property
+    def group(self) -> int:
+        """How many vectors `horizontal_sums` takes: as many as 128 bits have elements."""
+        return 128 // self.bits
+
+    def horizontal_sums(self, values: Sequence[Value]) -> Value:
+        """The sums of the lanes of each of a `group` of vectors, as one short vector of them."""
+        f, lanes, found = self.function, self.lanes, list(values)
+
+        def shuffled(a: Value, b: Value, picked: Sequence[int]) -> Value:
+            mask = ", ".join(f"i32 {i}" for i in picked)
+            type_, count = f"<{len(picked)} x {self.element}>", len(picked)
+            return f.emit(type_, f"shufflevector {a}, {b}, <{count} x i32> <{mask}>")
+
+        def added(a: Value, b: Value) -> Value:
+            return f.emit(a.type, f"fadd {a}, {b.name}")
+
+        def halved(a: Value, lanes: int) -> Value:
+            half = lanes // 2
+            return added(*(shuffled(a, a, range(begin, begin + half)) for begin in (0, half)))
+
+        while lanes > 2 * self.group:
+            found, lanes = [halved(value, lanes) for value in found], lanes // 2
+        while len(found) > 1:  # neighbours are added, of two vectors at once, within each 128 bits
+            pairs = zip(found[::2], found[1::2], strict=True)
+            groups = range(0, lanes, self.group)
+            inner = range(0, self.group, 2)
+            first = [g + side + i for g in groups for side in (0, lanes) for i in inner]
+            second = [i + 1 for i in first]
+            found = [added(shuffled(a, b, first), shuffled(a, b, second)) for a, b in pairs]
+        while lanes > self.group:
+            found, lanes = [halved(found[0], lanes)], lanes // 2
+        return found[0]
+
     def horizontal_max(self, value: Value) -> Value:
         """The greatest of the lanes as one value; NaN if any is NaN."""
         half = self.lanes

@@ -6,7 +6,7 @@ one element at its end; `matvec_transposed` down the columns, in registers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .._graph import SCALAR, Node
@@ -48,17 +48,25 @@ def walk_matrices(w: Walker, stage: Stage) -> None:
     def columns(first: Value) -> None:
         walk = _Walk(w, stage, first, many)
         walk.prepare()
-        zeros = [w.v.constant(0.0)] * (len(down) * many)
-        with f.loop(0, sizes.size(height), 1, zeros) as rows:
-            walk.begin_row(rows.index)
-            walk.body()
-            for n in across:
-                walk.finish_row(n, add=not whole)
-            pairs = [(n, k) for n in down for k in range(many)]
-            rows.next([walk.sum(n, k, sum_) for (n, k), sum_ in zip(pairs, rows.carried, strict=True)])
-        for (n, k), sum_ in zip(pairs, rows.results, strict=True):
+        pairs = [(n, k) for n in down for k in range(many)]
+        sums = [w.v.constant(0.0)] * len(pairs)
+        size, group = sizes.size(height), w.v.group
+        for begin, end, step in ((0, size // group * group, group), (size // group * group, size, 1)):
+            if begin == end:
+                continue
+            with f.loop(begin, end, step, sums) as loop:
+                rows = [_MatrixRow(walk, f.add(loop.index, h) if h else loop.index) for h in range(step)]
+                following = loop.carried
+                for row in rows:
+                    row.compute()
+                    following = [row.sum(n, k, s) for (n, k), s in zip(pairs, following, strict=True)]
+                for n in across:
+                    walk.finish(rows, n, add=not whole)
+                loop.next(following)
+            sums = loop.results
+        for (n, k), total in zip(pairs, sums, strict=True):
             at = f.add(first, k * w.v.lanes)
-            w.v.store(sum_, w.address(w.arrangement.homes[n], at))
+            w.v.store(total, w.address(w.arrangement.homes[n], at))
 
     if whole:
         columns(Value("0", "i64"))
@@ -71,74 +79,82 @@ def walk_matrices(w: Walker, stage: Stage) -> None:
 
 
 class _Walk:
-    """A walk down some columns of a row's matrices being written."""
+    """A walk down some columns of a row's matrices being written, and what does not change on the way."""
 
     def __init__(self, w: Walker, stage: Stage, first: Value, many: int) -> None:
-        self._w, self._v, self._f = w, w.v, w.v.function
-        self._stage, self._first, self._many = stage, first, many
-        self._height, self._width = stage.dims
-        self._fixed: dict[tuple[int, int], Value] = {}  # by node and vector
-        self._lefts: dict[int, Value] = {}
-        self._values: list[dict[int, Value]] = []
-        self._row: Value = first
-        self._start: Value = first
+        self.w, self.stage, self.first, self.many = w, stage, first, many
+        self.width = stage.dims[1]
+        self.fixed: dict[tuple[int, int], Value] = {}  # by node and vector
+        self.places: dict[Node, list[Place]] = {}
+        for n, place in stage.stores:
+            self.places.setdefault(n, []).append(place)
 
-    def _column(self, k: int) -> Value:
-        return self._f.add(self._first, k * self._v.lanes)
+    def column(self, k: int) -> Value:
+        """Where the k-th vector begins in a matrix row."""
+        return self.w.v.function.add(self.first, k * self.w.v.lanes)
 
-    # ---- what does not change from matrix row to matrix row -----------------------------------------------
+    def place(self, n: Node) -> Place:
+        """Where a value lies."""
+        return place_of(n) if n.op == "place" else self.w.arrangement.homes[n]
 
     def prepare(self) -> None:
         """Load scalars, and vectors along the second axis."""
-        for n in self._stage.body:
+        for n in self.stage.body:
             for position, i in enumerate(n.inputs):
                 if i.dims == SCALAR or (n.op == "outer" and position == 1):
                     self._fix(i)
-        for n in self._stage.contractions:
+        for n in self.stage.contractions:
             if n.op == "matvec":
                 self._fix(n.inputs[1])
 
     def _fix(self, n: Node) -> None:
         """Load a scalar or a vector along the second axis, unless it is computed in the walk."""
-        if n in self._stage.body or (id(n), 0) in self._fixed:
+        if n in self.stage.body or (id(n), 0) in self.fixed:
             return
-        for k in range(self._many):
-            if n.op in ("constant", "size") or n.dims == SCALAR:
-                self._fixed[id(n), k] = self._fixed.get((id(n), 0)) or self._uniform(n)
-            else:
-                self._fixed[id(n), k] = self._v.load(self._w.address(self._place(n), self._column(k)))
+        uniform = self.uniform(n) if n.op in ("constant", "size") or n.dims == SCALAR else None
+        for k in range(self.many):
+            address = None if uniform else self.w.address(self.place(n), self.column(k))
+            self.fixed[id(n), k] = uniform or self.w.v.load(address)  # type: ignore[arg-type]
 
-    def _uniform(self, n: Node) -> Value:
+    def uniform(self, n: Node) -> Value:
         """A value that is the same everywhere: a literal, or a scalar from its place."""
         if n.op == "constant":
-            return self._v.constant(float(n.attributes[0]))
+            return self.w.v.constant(float(n.attributes[0]))
         if n.op == "size":
-            return self._v.constant(float(self._w.sizes.size(str(n.attributes[0]))))
-        return self._v.splat(self._w.address(self._place(n), 0))
+            return self.w.v.constant(float(self.w.sizes.size(str(n.attributes[0]))))
+        return self.w.v.splat(self.w.address(self.place(n), 0))
 
-    def _place(self, n: Node) -> Place:
-        return place_of(n) if n.op == "place" else self._w.arrangement.homes[n]
+    def finish(self, rows: Sequence[_MatrixRow], n: Node, *, add: bool) -> None:
+        """Sum matrix rows times a vector, and write the elements; `add` them to what is there."""
+        v, f = self.w.v, self.w.v.function
+        products = [row.product(n) for row in rows]
+        found = v.horizontal_sums(products) if len(rows) > 1 else v.horizontal_sum(products[0])
+        address = self.w.address(self.w.arrangement.homes[n], rows[0].index)
+        if add:
+            old = f.load(found.type, address, v.bits // 8)
+            found = f.emit(found.type, f"fadd {old}, {found.name}")
+        f.store(found, address, v.bits // 8)
 
-    # ---- one matrix row -----------------------------------------------------------------------------------
 
-    def begin_row(self, row: Value) -> None:
-        """Go on to a matrix row."""
-        self._row = row
-        self._start = self._f.mul(row, self._w.sizes.padded(self._width))
-        self._lefts = {}
-        self._values = [{} for _ in range(self._many)]
+class _MatrixRow:
+    """One row of a row's matrices: what was computed of it."""
 
-    def body(self) -> None:
+    def __init__(self, walk: _Walk, index: Value) -> None:
+        self._walk, self._w, self._v, self._f = walk, walk.w, walk.w.v, walk.w.v.function
+        self.index = index
+        self._start = self._f.mul(index, walk.w.sizes.padded(walk.width))
+        self._lefts: dict[int, Value] = {}
+        self._values: list[dict[int, Value]] = [{} for _ in range(walk.many)]
+
+    def compute(self) -> None:
         """Compute and store the values of the matrix row."""
-        places: dict[Node, list[Place]] = {}
-        for n, place in self._stage.stores:
-            places.setdefault(n, []).append(place)
-        for n in self._stage.body:
-            for k in range(self._many):
+        left = dict(self._walk.places)
+        for n in self._walk.stage.body:
+            for k in range(self._walk.many):
                 self._values[k][id(n)] = self._computed(n, k)
-            self._store(n, places.pop(n, ()))
-        for n in list(places):
-            self._store(n, places.pop(n))
+            self._store(n, left.pop(n, []))
+        for n, places in left.items():
+            self._store(n, places)
 
     def _computed(self, n: Node, k: int) -> Value:
         if n.op == "outer":
@@ -148,23 +164,25 @@ class _Walk:
         found: Value = lower(self._v, *(self.value(i, k) for i in n.inputs))
         return found
 
-    def _store(self, n: Node, places: tuple[Place, ...] | list[Place]) -> None:
+    def _store(self, n: Node, places: Sequence[Place]) -> None:
         for place in places:
-            for k in range(self._many):
+            for k in range(self._walk.many):
                 address, value = self._element(place, k), self.value(n, k)
                 if place.kind == "vector_gradient":
                     value = self._v.add(self._v.load(address), value)
                 self._v.store(value, address)
 
     def _element(self, place: Place, k: int) -> Value:
-        return self._w.address(place, self._f.add(self._start, self._column(k)))
+        return self._w.address(place, self._f.add(self._start, self._walk.column(k)))
 
     def value(self, n: Node, k: int) -> Value:
         """The k-th vector of a value: a matrix at this row, a vector along it, or a scalar."""
-        found = self._values[k].get(id(n)) or self._fixed.get((id(n), k))
+        found = self._values[k].get(id(n)) or self._walk.fixed.get((id(n), k))
         if found is None:
-            literal = n.op in ("constant", "size")
-            found = self._uniform(n) if literal else self._v.load(self._element(self._place(n), k))
+            if n.op in ("constant", "size"):
+                found = self._walk.uniform(n)
+            else:
+                found = self._v.load(self._element(self._walk.place(n), k))
             self._values[k][id(n)] = found
         return found
 
@@ -173,36 +191,30 @@ class _Walk:
         if id(n) in self._values[k]:  # the same everywhere
             return self._values[k][id(n)]
         if n.op in ("constant", "size"):
-            return self._uniform(n)
+            return self._walk.uniform(n)
         if id(n) not in self._lefts:
-            self._lefts[id(n)] = self._v.splat(self._w.address(self._place(n), self._row))
+            self._lefts[id(n)] = self._v.splat(self._w.address(self._walk.place(n), self.index))
         return self._lefts[id(n)]
 
-    # ---- products with vectors ----------------------------------------------------------------------------
-
-    def finish_row(self, n: Node, *, add: bool) -> None:
-        """Sum a matrix row times a vector, and write the element; `add` it to what is there."""
+    def product(self, n: Node) -> Value:
+        """The matrix row times a vector, not yet summed over the lanes."""
         matrix, vector = n.inputs
-        v, f, size = self._v, self._f, self._w.sizes.size(self._width)
+        v, walk = self._v, self._walk
+        size = self._w.sizes.size(walk.width)
         total: Value | None = None
-        for k in range(self._many):
+        for k in range(walk.many):
             a, b = self.value(matrix, k), self.value(vector, k)
-            last = self._first.name != "0" or (k + 1) * v.lanes > size
+            last = walk.first.name != "0" or (k + 1) * v.lanes > size
             if size % v.lanes and last:
-                inside = v.load(f.offset(self._w.inside, self._column(k), v.element), constant=True)
+                inside = v.load(self._f.offset(self._w.inside, walk.column(k), v.element), constant=True)
                 product = v.where(v.equal(inside, v.constant(1.0)), v.multiply(a, b), v.constant(0.0))
                 total = product if total is None else v.add(total, product)
             else:
                 total = v.multiply(a, b) if total is None else v.fma(a, b, total)
         assert total is not None
-        element = v.horizontal_sum(total)
-        address = self._w.address(self._w.arrangement.homes[n], self._row)
-        if add:
-            old = f.load(v.element, address, v.bits // 8)
-            element = f.emit(v.element, f"fadd {old}, {element.name}")
-        f.store(element, address, v.bits // 8)
+        return total
 
     def sum(self, n: Node, k: int, before: Value) -> Value:
-        """Add a matrix row times an element of a vector to a sum down the columns."""
+        """Add the matrix row times an element of a vector to a sum down the columns."""
         matrix, vector = n.inputs
         return self._v.fma(self.value(matrix, k), self._left(vector, k), before)
