@@ -37,7 +37,7 @@ def copies(source: Argument, at: Argument, recorder: Recorder, tasks: int = 1) -
     phase = recorder.phase(tasks)
     for launches in phase.once:
         launches.launch(
-            support("pad_rows64"), count=1, width=1, padded=1, row=1,
+            support("pad_rows64"), count=1, width=1, pieces=1, piece_stride=1, row=1,
             row_numbers=np.zeros(1, np.int64), source=source, target=at,
         )  # fmt: skip
     return recorder.finish()
@@ -82,7 +82,8 @@ def test_groups_are_dealt_to_tasks() -> None:
         recorder = Recorder()
         target = recorder.operand()
         recorder.phase().once[0].launch(
-            support("pad_rows64"), count=1, width=1, padded=1, row=1, row_numbers=np.zeros(1, np.int64),
+            support("pad_rows64"), count=1, width=1, pieces=1, piece_stride=1, row=1,
+            row_numbers=np.zeros(1, np.int64),
             source=np.array([groups], np.int64), target=recorder.status + 8 * STATUS.index("groups"),
         )  # fmt: skip
         phase = recorder.phase(tasks)

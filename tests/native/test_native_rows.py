@@ -25,18 +25,21 @@ def bits(dtype: str) -> int:
 
 @dataclass
 class Rows:
-    """A random group of rows of a batch, with slots for its states."""
+    """A random group of rows of a batch, with slots for its states, which lie there in `pieces`."""
 
     seed: int
     rows: int
     width: int
     dtype: str
     shared: bool
+    pieces: int
 
     def __post_init__(self) -> None:
         self.random = np.random.default_rng(self.seed)
         self.memory = Memory()
-        self.batch, self.state_row = self.rows + 3, self.width + 5
+        self.stride, self.size = self.width + 2, self.width * self.pieces
+        self.own = np.concatenate([p * self.stride + np.arange(self.width) for p in range(self.pieces)])
+        self.batch, self.state_row = self.rows + 3, self.pieces * self.stride + 5
         self.numbers = self.random.permutation(self.batch)[: self.rows]
         self.counts = np.sort(self.random.integers(0, 5, self.rows))[::-1].copy()
         if self.shared:
@@ -49,35 +52,43 @@ class Rows:
             slots=self.memory.given(self.slots),
         )  # fmt: skip
 
+    def told(self) -> dict[str, int]:
+        return {
+            "width": self.width, "pieces": self.pieces, "piece_stride": self.stride,
+            "state_row": self.state_row, "group": self.group,
+        }  # fmt: skip
+
     def some(self, *shape: int) -> Array:
         return self.random.standard_normal(shape).astype(self.dtype)
 
 
-GROUPS = st.builds(Rows, st.integers(0, 99), st.integers(1, 7), WIDTHS, DTYPES, st.booleans())
+GROUPS = st.builds(
+    Rows, st.integers(0, 99), st.integers(1, 7), WIDTHS, DTYPES, st.booleans(), st.integers(1, 3)
+)
 
 
 @given(GROUPS, st.sampled_from([1, 2]))
 def test_load_states(g: Rows, copies: int) -> None:
-    source, states = g.some(g.batch, g.width), g.memory.floats("states", (2 * g.rows, g.state_row), g.dtype)
+    source, states = g.some(g.batch, g.size), g.memory.floats("states", (2 * g.rows, g.state_row), g.dtype)
     g.memory.call(
-        f"load_states{bits(g.dtype)}", width=g.width, state_row=g.state_row, group=g.group, states=states,
+        f"load_states{bits(g.dtype)}", **g.told(), states=states,
         copies=copies, source=g.memory.given(source),
     )  # fmt: skip
     expected = np.full_like(states, np.nan)
     for copy in range(copies):
-        expected[copy * g.rows : (copy + 1) * g.rows, : g.width] = source[g.numbers]
+        expected[copy * g.rows : (copy + 1) * g.rows, g.own] = source[g.numbers]
         for row in range(g.rows):
             if g.shared and g.counts[row] == 0:
-                expected[copy * g.rows, : g.width] += source[g.numbers[row]]
+                expected[copy * g.rows, g.own] += source[g.numbers[row]]
     np.testing.assert_array_equal(states, expected)
 
 
 @given(GROUPS, st.booleans())
 def test_store_states(g: Rows, ring: bool) -> None:
     states = g.some((2 if ring else g.steps + 1) * g.rows, g.state_row)
-    target = g.memory.floats("target", (g.batch, g.width), g.dtype)
+    target = g.memory.floats("target", (g.batch, g.size), g.dtype)
     g.memory.call(
-        f"store_states{bits(g.dtype)}", width=g.width, state_row=g.state_row, group=g.group,
+        f"store_states{bits(g.dtype)}", **g.told(),
         states=g.memory.given(states), ring=int(ring), target=target,
     )  # fmt: skip
     expected = np.full_like(target, np.nan)
@@ -85,22 +96,22 @@ def test_store_states(g: Rows, ring: bool) -> None:
         ended = g.steps if g.shared else count
         source = 0 if g.shared and count == 0 else row
         first = (ended % 2) * g.rows if ring else g.slots[ended]
-        expected[g.numbers[row]] = states[first + source, : g.width]
+        expected[g.numbers[row]] = states[first + source, g.own]
     np.testing.assert_array_equal(target, expected)
 
 
 @given(GROUPS, st.booleans())
 def test_store_gradient(g: Rows, accumulate: bool) -> None:
-    states, target = g.some(g.rows, g.state_row), g.memory.floats("target", (g.batch, g.width), g.dtype)
-    before = g.some(g.batch, g.width)
+    states, target = g.some(g.rows, g.state_row), g.memory.floats("target", (g.batch, g.size), g.dtype)
+    before = g.some(g.batch, g.size)
     target[...] = before
     g.memory.call(
-        f"store_gradient{bits(g.dtype)}", width=g.width, state_row=g.state_row, group=g.group,
+        f"store_gradient{bits(g.dtype)}", **g.told(),
         states=g.memory.given(states), accumulate=int(accumulate), target=target,
     )  # fmt: skip
     expected = before.copy()
     for row, number in enumerate(g.numbers):
-        expected[number] = states[row, : g.width] + (before[number] if accumulate else 0)
+        expected[number] = states[row, g.own] + (before[number] if accumulate else 0)
     np.testing.assert_array_equal(target, expected)
 
 
@@ -242,20 +253,22 @@ def test_add_rows(seed: int, rows: int, width: int, dtype: str) -> None:
     np.testing.assert_array_equal(target, expected)
 
 
-@given(st.integers(0, 99), st.integers(0, 9), WIDTHS, DTYPES)
-def test_pad_rows(seed: int, count: int, width: int, dtype: str) -> None:
+@given(st.integers(0, 99), st.integers(0, 9), WIDTHS, DTYPES, st.integers(1, 3))
+def test_pad_rows(seed: int, count: int, width: int, dtype: str, pieces: int) -> None:
     random, memory = np.random.default_rng(seed), Memory()
     padded = -(-width // 8) * 8
-    row = 2 * padded
-    source, numbers = random.standard_normal((20, width)).astype(dtype), random.integers(0, 20, count)
+    row = pieces * padded + 8
+    source = random.standard_normal((20, pieces, width)).astype(dtype)
+    numbers = random.integers(0, 20, count)
     target = memory.floats("target", (count, row), dtype)
     memory.call(
-        f"pad_rows{bits(dtype)}", count=count, width=width, padded=padded, row=row,
+        f"pad_rows{bits(dtype)}", count=count, width=width, pieces=pieces, piece_stride=padded, row=row,
         row_numbers=memory.given(numbers), source=memory.given(source), target=target,
     )  # fmt: skip
     expected = np.full((count, row), np.nan, dtype)
-    expected[:, :padded] = 0
-    expected[:, :width] = source[numbers]
+    lying = expected[:, : pieces * padded].reshape(count, pieces, padded)
+    lying[...] = 0
+    lying[:, :, :width] = source[numbers]
     np.testing.assert_array_equal(target, expected)
 
 

@@ -216,10 +216,15 @@ class Problem:
         )  # fmt: skip
         gradient = None if self.output_gradient is None else self.output_gradient.astype(dtype)
         outputs = scan.outputs
-        active = True if self.mask is None else self.mask[:, :, None]
+
+        def where_active(value: Array, other: float) -> Array:
+            if self.mask is None:
+                return value
+            return np.where(self.mask.reshape(*self.mask.shape, *[1] * (value.ndim - 2)), value, other)
+
         if self.padding != "repeat":
-            outputs = np.where(active, outputs, 0 if self.padding == "zero" else np.nan)
-            gradient = None if gradient is None else np.where(active, gradient, 0)
+            outputs = where_active(outputs, 0 if self.padding == "zero" else np.nan)
+            gradient = None if gradient is None else where_active(gradient, 0)
         of_inputs, of_params, of_initial = scan.backward(gradient, cast(self.last_gradient))
         by_step = "gradient of inputs", of_inputs
         more = {}
@@ -231,9 +236,9 @@ class Problem:
             by_step = "gradient of side features", of_inputs[..., width:]
         if self.step.takes_features and (self.tokens is None or self.side is not None):
             name, value = by_step
-            more[name] = self.laid(np.where(active, value, np.nan) if self.padding == "none" else value)
+            more[name] = self.laid(where_active(value, np.nan) if self.padding == "none" else value)
         for name, value in scan.named_gradients.items():
-            value = np.where(active, value, np.nan) if self.padding == "none" else value
+            value = where_active(value, np.nan) if self.padding == "none" else value
             more[f"gradient of input {name}"] = self.laid(value)
         return {
             "outputs": self.laid(outputs),

@@ -98,6 +98,11 @@ class Layout:
         """How many elements an output has."""
         return self.output_pieces.number * self.output_pieces.width
 
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of an output of one row."""
+        return self.sizes.shape(self.plan.inference.slots["state"][0])
+
     def states_of(self, memory: NDArray[Any]) -> list[NDArray[Any]]:
         """Views of memory of whole rows of states, (… · state_row,): one (rows, …) a state."""
         rows = memory.reshape(-1, self.state_row)

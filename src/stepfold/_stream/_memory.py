@@ -80,7 +80,7 @@ class Single:
         named = aligned(layout.step_input_row, engine.dtype).reshape(1, layout.step_input_row)
         named[...] = 0
         self.inputs = [own] * weights.takes_features + named_views(engine, named)
-        self.output = aligned(layout.output, engine.dtype).reshape(1, layout.output)
+        self.output = aligned(layout.output, engine.dtype).reshape(1, *layout.output_shape)
         self._memory = aligned(2 * layout.state_row, engine.dtype).reshape(2, layout.state_row)
         self._memory[...] = 0
         self._states = [layout.states_of(row) for row in self._memory]
@@ -138,7 +138,9 @@ class Table:
             if self._weights.features
             else np.empty((capacity, 0), engine.dtype),
             "step_inputs": aligned(capacity * engine.layout.step_input_row, engine.dtype),
-            "outputs": aligned(capacity * engine.layout.output, engine.dtype).reshape(capacity, -1),
+            "outputs": aligned(capacity * engine.layout.output, engine.dtype).reshape(
+                capacity, *engine.layout.output_shape
+            ),
             **self._weights.arrays,
             **{name: aligned(rows * size, engine.dtype) for name, size in self._scratch().items()},
         }

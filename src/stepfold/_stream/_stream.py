@@ -234,8 +234,7 @@ class Stream:
             if value is not None:
                 state[slots[first]] = value[numbers[first]]
         if self._is_single and self._single is not None:
-            output = self._single.output
-            output[...] = 0 if self.cell.step.output else states[0].reshape(output.shape)
+            self._single.output[...] = 0 if self.cell.step.output else states[0]
 
     @property
     def state(self) -> tuple[Array, ...]:
