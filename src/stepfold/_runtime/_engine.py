@@ -14,10 +14,12 @@ from .._native import CompiledKernel, compiled
 from .._plan import plan
 from .._step import Step
 from ._recipe import Sizes
+from ._shape import MOST_ROWS
 
 COOPERATES = sys.platform != "win32"
 """Whether threads may wait for one another inside a kernel: not on Windows, where nobody has tried it."""
 _RANK = 20_000  # multiply-adds a timestep for which one more rank saves what its barriers cost
+_NEAR = 1 << 20  # bytes that stay in a core's own cache
 _SMALL = 10_000_000  # multiply-adds below which a second thread costs more than it saves
 
 
@@ -81,6 +83,14 @@ class Engine:
         wide = max(vectors, default=1)
         products = sum(self._matrices) + sum(size * size for size in inputs)
         return 8 * wide + max(wide**2, products) + sum(own)
+
+    @functools.cached_property
+    def rows(self) -> int:
+        """How many rows a group of an inference should have: of matrix states only so many as stay in a
+        cache, before and after a timestep, with room for what else there is."""
+        if all(len(self.step.dims_of(state)) < 2 for state in self.step.states):
+            return MOST_ROWS
+        return int(max(1, min(MOST_ROWS, _NEAR // (4 * self.layout.state_row * self.itemsize))))
 
     def tasks(self, steps: int, batch: int, threads: int) -> int:
         """How many threads a batch with so many active steps deserves."""

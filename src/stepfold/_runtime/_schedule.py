@@ -52,7 +52,8 @@ class Schedule:
     ) -> None:
         self.recorder, self.engine, self.recipe, self.shape = recorder, engine, recipe, shape
         self.window = window or Window(Argument(), shape.time)
-        self.tasks, self.count = tasks, shape.groups(tasks)
+        rows = engine.rows if residuals is None else MOST_ROWS
+        self.tasks, self.count = tasks, shape.groups(tasks, rows)
         self.regions: Regions | None = None
         if residuals is not None:
             held = shape.held(self.window.limit if window else 0)

@@ -42,6 +42,8 @@ class Shape:
         """The shape of residuals of a window of so many active steps of each row; 0: of all."""
         return replace(self, time=windowed, places=None) if windowed else self
 
-    def groups(self, tasks: int) -> int:
-        """Into how many groups the rows are cut: each task has as many of at most `MOST_ROWS` rows."""
-        return min(self.batch, tasks * max(1, -(-self.batch // (tasks * MOST_ROWS))))
+    def groups(self, tasks: int, rows: int = MOST_ROWS) -> int:
+        """Into how many groups the rows are cut: each task has as many of at most so many rows, but for very
+        many groups."""
+        wanted = tasks * max(1, -(-self.batch // (tasks * rows)))
+        return min(self.batch, wanted, max(self.most_groups, tasks * -(-self.batch // (tasks * MOST_ROWS))))
