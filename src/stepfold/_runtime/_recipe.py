@@ -100,7 +100,9 @@ class Recipe:
     def of(cls, step: Step, units: int, sizes: Mapping[str, int] | Sizes = (), **flags: Any) -> Recipe:
         """Return the recipe whose weights are the step's parameters themselves, in the step's order; `sizes`:
         those of other axes than the units."""
-        return replace(_own_parts(step, units, other_sizes(step, units, sizes)), **flags)
+        given = tuple(sizes.items()) if isinstance(sizes, Mapping) else tuple(sizes)
+        found = _of(step, units, given)
+        return replace(found, **flags) if flags else found
 
     @classmethod
     def from_text(cls, text: str) -> Recipe:
@@ -222,6 +224,11 @@ def other_sizes(step: Step, units: int, sizes: Mapping[str, int] | Sizes) -> Siz
     others = {axis: size for axis, size in dict(sizes).items() if axis != "units"}
     found = step.sizes(units, **others)
     return tuple((axis, size) for axis, size in found.items() if axis != "units" and not axis.isdecimal())
+
+
+@functools.lru_cache(maxsize=256, typed=True)
+def _of(step: Step, units: int, sizes: Sizes) -> Recipe:
+    return _own_parts(step, units, other_sizes(step, units, sizes))
 
 
 @functools.lru_cache(maxsize=256)
