@@ -135,7 +135,7 @@ class Cell:
 
         `what` is "maths" (equations, sizes, what is computed outside the time loop, residuals), "latex",
         "graph" (Mermaid), "gradient" (the derived backward step), "llvm" or "asm" (the code; options `units`,
-        `dtype`, `target`, `kernel`).
+        the cell's other axes, `dtype`, `target`, `kernel`).
         """
         return show(self.step, self.__doc__ or "", what, **options)
 

@@ -140,6 +140,16 @@ def test_states_and_parameters_of_other_shapes_are_refused() -> None:
         stepfold.scan(projected, inputs, wrong)
 
 
+def test_the_code_of_sizes_is_shown() -> None:
+    assert "define void @backward" in projected.show("llvm", units=5, projection=7, kernel="backward")
+    with pytest.raises(
+        TypeError, match="has no option rank; it takes units, dtype, target, kernel, projection"
+    ):
+        projected.show("llvm", units=5, projection=7, rank=3)
+    with pytest.raises(ValueError, match="projected needs the size of projection; give projection=…"):
+        projected.show("asm", units=5)
+
+
 def test_a_recipe_travels_with_its_sizes() -> None:
     recipe = Recipe.of(projected.step, 5, {"projection": 7}, reverse=True)
     again = Recipe.from_text(recipe.text)

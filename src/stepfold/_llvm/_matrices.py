@@ -16,6 +16,9 @@ from ._sizes import Sizes
 from ._text import Value
 from ._vectors import Vectors
 
+_TRANSCENDENTAL = 8  # a polynomial counts as so many operations
+_MOST = 512  # operations that a walk repeats in one go: LLVM's time grows faster than their number
+
 
 @dataclass(frozen=True)
 class Walker:
@@ -40,7 +43,9 @@ def walk_matrices(w: Walker, stage: Stage) -> None:
     height, width = stage.dims
     f, sizes = w.v.function, w.sizes
     blocks = sizes.blocks(width)
-    many = vectors_at_once(blocks, sizes.registers)
+    cost = sum(_TRANSCENDENTAL if TABLE[n.op].save else 1 for n in stage.body)
+    many = vectors_at_once(blocks, sizes.registers) if cost <= _MOST else 1
+    group = w.v.group if cost * many * w.v.group <= _MOST else 1
     across = [n for n in stage.contractions if n.op == "matvec"]
     down = [n for n in stage.contractions if n.op == "matvec_transposed"]
     whole = many == blocks
@@ -50,8 +55,9 @@ def walk_matrices(w: Walker, stage: Stage) -> None:
         walk.prepare()
         pairs = [(n, k) for n in down for k in range(many)]
         sums = [w.v.constant(0.0)] * len(pairs)
-        size, group = sizes.size(height), w.v.group
-        for begin, end, step in ((0, size // group * group, group), (size // group * group, size, 1)):
+        size = sizes.size(height)
+        full = size // group * group
+        for begin, end, step in ((0, full, group), (full, size, 1)):
             if begin == end:
                 continue
             with f.loop(begin, end, step, sums) as loop:

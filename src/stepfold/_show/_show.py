@@ -32,6 +32,9 @@ def show(step: Step, about: str, what: str = "maths", /, **options: Any) -> str:
     if view is None:
         raise ValueError(f"there is no view {what!r}; choose from {', '.join(_VIEWS)}")
     known = list(inspect.signature(view).parameters)[1:]
+    if "sizes" in known:
+        known.remove("sizes")
+        known += [axis for axis in step.axes if axis != "units" and not axis.isdecimal()]
     unknown = [name for name in options if name not in known]
     if unknown:
         takes = f"takes {', '.join(known)}" if known else "has no options"
