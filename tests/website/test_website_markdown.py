@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,15 @@ def test_a_page_of_the_gallery(name: str) -> None:
     assert f"def {name}(x, " in text
     assert '"""' not in text
     assert ("Hyper-parameters: `step=1.0`" in text) == (name == "lem")
+    assert "## What it costs and what it remembers\n\n" in text
     assert f"[{name}]({name}.md)" in index({})
+
+
+def test_a_cell_that_was_not_measured_has_no_empty_part() -> None:
+    pytest.importorskip("latex2mathml")
+    for name in ("gru_d", "lstm"):
+        text = cell_page(cells.by_name(name), "family", {})
+        assert re.search(r"^## [^\n]*\n\s*(?=## |\Z)", text, re.MULTILINE) is None
 
 
 @pytest.mark.slow

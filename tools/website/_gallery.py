@@ -48,8 +48,7 @@ def page(cell: Cell, family: str, figures: dict[str, Any]) -> str:
             "## Parameters\n",
             _parameters(cell),
             *_hyperparameters(cell),
-            "## What it costs and what it remembers\n",
-            _figures(cell, figures),
+            *_figures(cell, figures),
             "## Use it\n",
             _use(cell),
             "## The backward pass\n",
@@ -169,7 +168,7 @@ def _hyperparameters(cell: Cell) -> list[str]:
     ]
 
 
-def _figures(cell: Cell, figures: dict[str, Any]) -> str:
+def _figures(cell: Cell, figures: dict[str, Any]) -> list[str]:
     outside = re.search(r"Computed outside the time loop.*?(?=\n\n|\Z)", cell.show("maths"), re.DOTALL)
     lines = []
     if outside:
@@ -198,7 +197,7 @@ def _figures(cell: Cell, figures: dict[str, Any]) -> str:
                 ]
             )
         )
-    return "\n".join(lines)
+    return ["## What it costs and what it remembers\n", *lines] if lines else []
 
 
 def _power(value: float) -> str:
