@@ -143,7 +143,8 @@ def _debian(root: Path) -> None:
         "Debug::NoLocking": 1,
     }
     apt = ["apt-get", "-qq", *(f"-o{name}={value}" for name, value in settings.items())]
-    _fetch([*apt, "update"], "apt-get and Debian's archive for arm64")
+    # A list of some other source may be missing; if Debian's is, the next command says so.
+    subprocess.run([*apt, "update"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     _fetch(
         [*apt, "--yes", "--no-install-recommends", "--download-only", "install", *DEBIAN],
         "apt-get and Debian's archive for arm64",
