@@ -69,7 +69,11 @@ def test_the_environment_says_how_many_processes_there_are(environment, expected
         {},
         {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "8"},  # a batch script, outside of srun
         {**SLURM, "SLURM_NTASKS": "1", "SLURM_PROCID": "0"},
-        {"NUM_PROCESSES": "2", "PROCESS_ID": "0"},  # names that others may use
+        {
+            "NUM_PROCESSES": "2",
+            "PROCESS_ID": "0",
+            "COORDINATOR_ADDRESS": "other",
+        },  # names that others may use
     ],
 )
 def test_an_environment_of_one_process_says_nothing(environment):
@@ -85,6 +89,10 @@ def test_an_environment_of_one_process_says_nothing(environment):
             "JAX_PROCESS_ID is not set; give an integer",
         ),
         (JOB | {"PROCESS_ID": "3"}, "PROCESS_ID is 3, but NUM_PROCESSES is 3; .* counted from 0"),
+        (
+            {"KERAS_DISTRIBUTION_NUM_PROCESSES": "2"},
+            "JOB_ADDRESSES is not set; give the first process's HOST:P",
+        ),
         (JAX | {"JAX_COORDINATOR_ADDRESS": "first"}, "is 'first'; give the first process's HOST:PORT"),
     ],
 )

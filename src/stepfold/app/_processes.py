@@ -14,6 +14,7 @@ from ..estimators._parent import has_parent
 
 PARENT = "STEPFOLD_PARENT_PROCESS"
 """The variable in which a process that starts others tells them its number."""
+_JOB = ("COORDINATOR_ADDRESS", "COORDINATOR_PORT", "NUM_PROCESSES", "PROCESS_ID")
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 _joined = False
 
@@ -38,36 +39,38 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
     Raises:
         RunError: variables that are missing or no numbers.
     """
-    for prefix, address in (
-        ("KERAS_DISTRIBUTION_", "KERAS_DISTRIBUTION_JOB_ADDRESSES"),
-        ("JAX_", "JAX_COORDINATOR_ADDRESS"),
-        ("", "COORDINATOR_ADDRESS"),
-    ):
-        if not environment.get(address):
-            continue
-        first = environment[address].split(",")[0].strip()
-        if not prefix and "COORDINATOR_PORT" in environment:
-            first = f"{first}:{environment['COORDINATOR_PORT']}"
-        if not first.rpartition(":")[2].isdecimal():
-            raise RunError(f"{address} is {environment[address]!r}; give the first process's HOST:PORT")
-        return _several(environment, first, f"{prefix}NUM_PROCESSES", f"{prefix}PROCESS_ID")
+    for prefix, address in (("KERAS_DISTRIBUTION_", "JOB_ADDRESSES"), ("JAX_", "COORDINATOR_ADDRESS")):
+        names = [f"{prefix}{name}" for name in (address, "NUM_PROCESSES", "PROCESS_ID")]
+        if any(environment.get(name) for name in names):
+            return _several(environment, environment.get(names[0], "").split(",")[0], *names)
+    if all(environment.get(name) for name in _JOB):  # names that others may use, too
+        name, port, count, number = _JOB
+        return _several(environment, f"{environment[name]}:{environment[port]}", name, count, number)
     if all(environment.get(name) for name in _SLURM):
-        return _several(environment, "", "SLURM_NTASKS", "SLURM_PROCID")
+        return _several(environment, "", "", "SLURM_NTASKS", "SLURM_PROCID")
     return None
 
 
-def _several(environment: Mapping[str, str], address: str, count: str, number: str) -> Launched | None:
-    for name in (count, number):
-        if not environment.get(name, "").isdecimal():
-            found = environment.get(name)
+def _several(
+    environment: Mapping[str, str], address: str, name: str, count: str, number: str
+) -> Launched | None:
+    """Return what these variables say; `name` is that of the address, "" if there is none."""
+    if name and not address.strip().rpartition(":")[2].isdecimal():
+        found = environment.get(name)
+        raise RunError(
+            f"{name} is {'not set' if found is None else repr(found)}; give the first process's HOST:PORT"
+        )
+    for each in (count, number):
+        if not environment.get(each, "").isdecimal():
+            found = environment.get(each)
             raise RunError(
-                f"{name} is {'not set' if found is None else repr(found)}; give an integer: how many "
+                f"{each} is {'not set' if found is None else repr(found)}; give an integer: how many "
                 f"processes there are in {count}, and this one's number from 0 in {number}"
             )
     processes, process = int(environment[count]), int(environment[number])
     if process >= processes:
         raise RunError(f"{number} is {process}, but {count} is {processes}; processes are counted from 0")
-    return Launched(address, processes, process, count) if processes > 1 else None
+    return Launched(address.strip(), processes, process, count) if processes > 1 else None
 
 
 def join() -> Launched | None:
