@@ -1,5 +1,6 @@
 """The plan: what leaves the loop, the residuals and that fewer would not do, what waits for what."""
 
+# ruff: noqa: F722
 from __future__ import annotations
 
 import functools
@@ -226,3 +227,28 @@ def test_only_operands_that_lie_nowhere_are_recomputed() -> None:
 
 def test_the_plan_of_equal_steps_is_made_once() -> None:
     assert plan(cells.lstm.step) is plan(Cell.from_json(cells.lstm.to_json()).step)
+
+
+# ---- values of several axes --------------------------------------------------------------------------
+
+
+@cell
+def associative(x, C: "value key", *, W_q: "key features", W_k: "key features", W_v: "value features"):
+    k = tanh(W_k @ x)
+    C = sigmoid(stepfold.sum(k)) * C + stepfold.outer(W_v @ x, k)
+    return C @ (W_q @ x), C
+
+
+def test_a_pass_walks_once_over_matrices_and_stores_none_besides_states() -> None:
+    made = plan(associative.step)
+    assert all(len(n.dims) < 2 for n in made.residuals)
+    for arrangement, walks in ((made.inference, 1), (made.training, 1), (made.backward, 1)):
+        assert sum(len(stage.dims) == 2 for stage in arrangement.stages) == walks
+        assert all(len(dims) < 2 for dims in arrangement.slots["scratch"])
+
+
+def test_each_stage_has_values_of_its_own_axes() -> None:
+    for arrangement in (plan(associative.step).backward, plan(cells.by_name("projected_lstm").step).backward):
+        for stage in arrangement.stages:
+            assert all(n.dims in (stage.dims, SCALAR) for n in (*stage.body, *stage.products))
+            assert all(n.inputs[0].dims == stage.dims for n in (*stage.reductions, *stage.contractions))
