@@ -13,7 +13,12 @@ from keras_helpers import arrays, quiet, random, weights_of
 
 import stepfold.keras
 
-pytestmark = [pytest.mark.slow, quiet, pytest.mark.filterwarnings("ignore::stepfold.keras.SlowPathWarning")]
+pytestmark = [
+    pytest.mark.slow,
+    quiet,
+    pytest.mark.filterwarnings("ignore::stepfold.keras.SlowPathWarning"),
+    pytest.mark.filterwarnings("ignore:Gradients do not exist"),  # Keras's on TensorFlow, of stop_gradient
+]
 X, Y = random(6, 5, 8), np.zeros((6, 4), np.float32)
 
 

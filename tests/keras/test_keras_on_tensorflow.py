@@ -14,7 +14,12 @@ from keras_helpers import BACKEND
 
 MODULES = (
     *("test_keras_layers.py", "test_keras_models.py", "test_keras_accelerate.py"),
-    *("test_keras_slow_path.py", "test_keras_tensorflow.py"),
+    *(
+        "test_keras_slow_path.py",
+        "test_keras_tensorflow.py",
+        "test_keras_habits.py",
+        "test_keras_own_tests.py",
+    ),
 )
 
 
