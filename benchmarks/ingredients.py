@@ -28,7 +28,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "--pooling last": {"pooling": "last"},
     "--pooling max": {"pooling": "max"},
     "--clip-norm 0": {"clip_norm": 0.0},
-    "--schedule constant": {"schedule": "constant"},
+    "--schedule linear": {"schedule": "linear"},
     "--weight-averaging 0": {"weight_averaging": 0.0},
     "--embedding-dropout 0": {"embedding_dropout": 0.0},
     "--output-dropout 0": {"output_dropout": 0.0},

@@ -238,6 +238,14 @@ def test_dollars_in_labels_are_no_maths() -> None:
     assert {r"$\frac$", "$a_b$"} <= {e.text for e in p.all("text")}
 
 
+def test_long_names_of_settings_are_whole_in_charts() -> None:
+    names = [f"simple_rnn, schedule {schedule}, units 32" for schedule in ("linear", "constant")]
+    rows = [ComparisonRow(name=name, scores=[0.5, 0.6]) for name in names]
+    p = Page(comparison_page(ComparisonReport(title="x", rows=rows)))
+    found = [e.text for e in p.all("text")]
+    assert [found.count(name) for name in names] == [2, 2]  # for wide screens and for narrow ones
+
+
 def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "report.html"
     report.write_training_report(target, training(reading=None, notes=[HOSTILE]))

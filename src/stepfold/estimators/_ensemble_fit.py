@@ -19,6 +19,7 @@ from ._base import RecurrentEstimator
 from ._batches import Examples
 from ._callbacks import interruptible
 from ._checked_texts import CheckedTexts
+from ._classes import Classifying
 from ._ensemble import MEMBERS, EvidenceEnsemble, Member
 from ._forked import check_process
 from ._processes import share
@@ -69,7 +70,7 @@ def _new_ensemble(settings: EnsembleSettings, seed: int) -> EvidenceEnsemble:
     return EvidenceEnsemble(members, seed=seed, **sizes)
 
 
-class EnsembleFitting(RecurrentEstimator):
+class EnsembleFitting(Classifying, RecurrentEstimator):
     """The part of a ``TextClassifier`` that knows the preset "best"."""
 
     def fit(

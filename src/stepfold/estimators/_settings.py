@@ -148,7 +148,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 3,
         "optimizer": "adam",
         "learning_rate": 0.003,
-        "schedule": "linear",
         "clip_norm": 1.0,
         "weight_averaging": 0.5,
     },
@@ -178,6 +177,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 SEQUENCES: dict[str, Any] = {
     **PRESETS["standard"],
+    "schedule": "linear",
     "units": 64,
     "bidirectional": True,
     "epochs": 10,

@@ -15,10 +15,8 @@ from sklearn.utils import Tags
 from ..data import FIRST_WORD, START, UNKNOWN, VOCABULARIES, Ragged, Vocabulary, unknown_share
 from ..keras import to_model
 from ..model import Model
-from ._base import RecurrentEstimator
 from ._batches import Examples
 from ._checked_texts import CheckedTexts
-from ._classes import Classifying
 from ._ensemble_fit import EnsembleFitting
 from ._network import text_network
 from ._run import RunError, RunFolder
@@ -26,7 +24,7 @@ from ._settings import PRESETS, EnsembleSettings, Settings, TextSettings
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class TextClassifier(EnsembleFitting, Classifying, RecurrentEstimator):
+class TextClassifier(EnsembleFitting):
     """A recurrent classifier of texts, with scikit-learn's methods.
 
     ``fit(texts, labels)`` takes a list of strings (or anything else that can be iterated over again and

@@ -25,17 +25,17 @@ def spread_chart(content: ComparisonReport) -> Drawing:
     if len(rows) < len(content.rows):
         remark += f" The best {len(rows)} of {len(content.rows)} settings are drawn."
     with style():
-        wide = _spread(content, rows, 640, 34, "middle has-narrow")
-        return Drawing(wide, "", (), remark, narrow=_spread(content, rows, 380, 18, "narrow"))
+        wide = _spread(content, rows, 640, "middle has-narrow")
+        return Drawing(wide, "", (), remark, narrow=_spread(content, rows, 380, "narrow"))
 
 
-def _spread(
-    content: ComparisonReport, rows: Sequence[ComparisonRow], width: int, letters: int, kind: str
-) -> str:
-    names = [shorten(row.name, letters) for row in rows]
+def _spread(content: ComparisonReport, rows: Sequence[ComparisonRow], width: int, kind: str) -> str:
+    beside = max(len(row.name) for row in rows) <= width // 19  # else the names stand above their rows
+    names = [shorten(row.name, width // 7) for row in rows]
+    height = 34 if beside else 48
     measure = MEASURES[content.measure]
-    figure = canvas(width, 24 + 34 * len(rows) + 44)
-    axes = panel(figure, 20 + 6.4 * max(len(name) for name in names), 12, 16, 48)
+    figure = canvas(width, 24 + height * len(rows) + 44)
+    axes = panel(figure, 20 + 6.4 * max(len(name) for name in names) if beside else 16, 12, 16, 48)
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x")
     for k, row in enumerate(rows):
@@ -51,7 +51,9 @@ def _spread(
         axes.plot(scores, [k] * len(scores), "o", color=tone, markersize=6, alpha=0.75, markeredgewidth=0)
         axes.plot([mean], [k], "|", color=INK, markersize=18, markeredgewidth=2)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_yticks(range(len(rows)), names, color=INK)
+    axes.set_yticks(range(len(rows)), names if beside else [], color=INK)
+    for k, name in enumerate([] if beside else names):
+        axes.text(0, k - 0.28, name, transform=axes.get_yaxis_transform(), va="bottom", color=INK)
     axes.margins(x=0.08)
     plain_ticks(axes.xaxis, 6 if width > 400 else 4)
     axes.set_xlabel(f"{measure} on held-out examples")
