@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -120,6 +122,15 @@ def test_seconds_end_a_training() -> None:
     assert found.lag == 0
     assert {a.stopped_by for a in found.attempts} == {"seconds"}
     assert time.perf_counter() - began < 20
+
+
+def test_a_busy_machine_shortens_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    wall = itertools.count(0.0, 1000.0)  # an hour of the wall clock goes by in four steps
+    clocks = SimpleNamespace(perf_counter=wall.__next__, process_time=time.process_time)
+    monkeypatch.setattr("stepfold.probe._lag.time", clocks)
+    found = longest_lag(cells.gru, tasks.adding, units=4, budget=replace(TINY, steps=5))
+    assert [attempt.stopped_by for attempt in found.attempts] == ["steps"]
+    assert 0 < found.attempts[0].seconds < 20
 
 
 def test_a_curriculum_begins_with_the_weights_of_the_lag_before() -> None:

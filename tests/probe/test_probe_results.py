@@ -173,6 +173,7 @@ def test_the_command(tmp_path: Path, capsys: Any) -> None:
     assert "After training on adding" in page
     assert page.count("seed 0, rate 0.01") == 2  # a row for each training
     assert "the median over the seeds" not in page
+    assert "the seconds were over" not in page
     out, err = command(
         capsys, *small, "--budget", 5, "--threads", 1, "--seeds", 2, "--out", tmp_path, "--json"
     )
@@ -199,6 +200,13 @@ def test_the_command_s_errors(tmp_path: Path, capsys: Any) -> None:
     file.write_text("")
     _, err = command(capsys, "--out", file, status=2)
     assert err == f"stepfold: error: {file}: File exists\n"
+
+
+def test_a_page_says_that_the_seconds_were_over(tmp_path: Path, capsys: Any) -> None:
+    small = ["--cells", "simple_rnn", "--tasks", "adding", "--units", 4, "--longest", 8, "--threads", 1]
+    command(capsys, *small, "--budget", 0.001, "--out", tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "In 1 of 1 searches the seconds were over before the steps" in page
 
 
 def test_the_interrupted_command(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,7 +178,8 @@ def _report(
         },
         notes=[
             "Gradient flow: by how much ∂s_T/∂s_t stretches a vector, in root mean square; s is the whole "
-            f"state, the inputs are those of {task}, the trained weights those of the longest lag solved."
+            f"state, the inputs are those of {task}, the trained weights those of the longest lag solved.",
+            *_note_of_seconds(result),
         ],
         flows=flows,
         lags=lags,
@@ -187,6 +188,17 @@ def _report(
         trained_on=task,
         attempts=attempts,
     )
+
+
+def _note_of_seconds(result: ProbeResult) -> list[str]:
+    """Return a note if searches ended because their seconds were over."""
+    ended = sum(piece.attempts[-1].stopped_by == "seconds" for piece in result.pieces)
+    if not ended:
+        return []
+    return [
+        f"In {ended} of {len(result.pieces)} searches the seconds were over before the steps: more of them "
+        "(--budget) may find longer lags."
+    ]
 
 
 def _figures(result: ProbeResult, seconds: float) -> dict[str, object]:

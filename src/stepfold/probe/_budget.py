@@ -10,7 +10,8 @@ class Budget:
     """What a cell may use.
 
     Attributes:
-        seconds: for one cell on one task with one seed, all lags together.
+        seconds: for one cell on one task with one seed, all lags together; those of the wall clock or of the
+            processor, whichever are fewer, so that a busy machine shortens no training.
         steps: training steps for one lag and learning rate.
         shortest, longest: the first lag, which is then doubled, and the last one that is tried.
         batch: sequences a training step.
