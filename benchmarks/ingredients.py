@@ -50,11 +50,18 @@ def accuracy(texts: list[str], labels: Any, cell: str, seed: int, changes: dict[
     return {**found, "epoch": model.results_["best_epoch"]}
 
 
+def _row(name: str) -> str:
+    return "--" + name.removeprefix("--")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--cells", nargs="+", default=["simple_rnn", "lstm"])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS, metavar="ROW")
+    parser.add_argument(
+        "--rows", nargs="+", type=_row, default=list(ROWS), choices=ROWS, metavar="ROW",
+        help="rows of the table by their names, which may stand without dashes: no-mask",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("runs/ingredients.json"))
     options = parser.parse_args()
     from stepfold.data import imdb_texts

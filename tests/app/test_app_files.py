@@ -138,6 +138,8 @@ def test_sequences_with_classes(tmp_path, capsys):
     assert set(answers[0]["probabilities"]) == {"down", "up"}
     assert main(["predict", run, "a text"]) == 2
     assert "predicts from a file of sequences" in capsys.readouterr().err
+    assert main(["evaluate", run, str(file), "--json"]) == 2
+    assert "is read as texts: name the columns of its sequences (--id and --time)" in capsys.readouterr().err
 
 
 def test_sequences_with_numbers_and_a_missing_value(tmp_path, capsys):

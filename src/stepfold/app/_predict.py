@@ -208,7 +208,11 @@ def _evaluate(options: argparse.Namespace) -> None:
     kind = run.read_config()["estimator"]
     columns = columns_of(options)
     if (kind == "TextClassifier") == is_sequences(options.file, columns):
-        raise RunError(f"the run holds a {kind}, which cannot judge {options.file}; give a file of its kind")
+        if kind == "TextClassifier":
+            cure = "sequences: leave out --id and --time, or give a table of texts"
+        else:
+            cure = "texts: name the columns of its sequences (--id and --time), or give a .ts file"
+        raise RunError(f"the run holds a {kind}, but {options.file} is read as {cure}")
 
     from ..estimators import evaluate, evaluate_regression, evaluation_report, load
     from ..report import write_evaluation_report
