@@ -44,7 +44,7 @@ def _arguments(call: Call) -> tuple[Any, ...]:
         told = json.loads(text)
         text = json.dumps(told | {"flags": told["flags"] | flags})
     active = call[given[0]] if given else None
-    return call["inputs"], call["weights"], call["initial"], call["extra"], active, None, None, text
+    return call["inputs"], call["weights"], call["initial"], call["extra"], active, None, None, [], text
 
 
 def operator_scan(call: Call, keep: bool = True) -> tuple[Tensor, Tensor, Tensor]:
@@ -63,7 +63,7 @@ def operator_backward(
     """Run the operator of the backward pass: gradients of inputs, weights, initial states; `wanted` of the
     inputs and of each weight."""
     wishes = [True] * (1 + len(call["weights"])) if wanted is None else list(wanted)
-    inputs, of_weights, initial, _ = torch.ops.stepfold.scan_backward(
+    inputs, of_weights, initial, *_ = torch.ops.stepfold.scan_backward(
         *_arguments(call), residuals, output_gradient, last_gradient, wishes
     )
     return inputs, of_weights, initial

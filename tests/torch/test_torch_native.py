@@ -90,6 +90,7 @@ def arguments(**changed: Any) -> list[Any]:
         "active": None,
         "tokens": None,
         "side": None,
+        "named": [],
         "recipe": Recipe.of(CELL.step, UNITS, **flags).text,
         "sequences": True,
         "training": False,
@@ -275,6 +276,6 @@ def test_masks_of_dropout_have_no_gradient() -> None:
     recipe = module._recipes[0]
     params = [p.detach() for p in module.parameters()]
     mask = torch.ones(2, 4, requires_grad=True)
-    outputs = torch.ops.stepfold.scan(X, params, [], [mask], None, None, None, recipe.text, True, True)[0]
+    outputs = torch.ops.stepfold.scan(X, params, [], [mask], None, None, None, [], recipe.text, True, True)[0]
     with pytest.raises(NotImplementedError, match="the masks of dropout and zoneout have no gradient"):
         outputs.sum().backward()

@@ -132,7 +132,7 @@ def test_opcheck(training: bool, packed: bool, monkeypatch: pytest.MonkeyPatch) 
     x.requires_grad_(training)
     sizes = torch.tensor([3, 3, 2, 1]) if packed else None
     recipe = Recipe.of(step_cell.step, UNITS, active="packed" if packed else "all", initial=True)
-    call = (x, weights, given, [], sizes, None, None, recipe.text)
+    call = (x, weights, given, [], sizes, None, None, [], recipe.text)
     torch.library.opcheck(torch.ops.stepfold.scan, (*call, True, training))
     if training:
         outputs, last, residuals = torch.ops.stepfold.scan(*call, True, True)
@@ -171,7 +171,7 @@ def test_kernel_and_loop_and_reference_agree(step_cell: Cell, reverse: bool) -> 
         for op, _ in recipe.extra
     ]
     params, given, x = parameters(step_cell), states(step_cell), inputs()
-    call = Arguments(x, list(params.values()), given, extra, mask, None, None, recipe.text)
+    call = Arguments(x, list(params.values()), given, extra, mask, None, None, [], recipe.text)
     outputs, last, _ = torch.ops.stepfold.scan(*call, True, False)
     by_loop, last_by_loop = call.by_loop()
     expected = Reference(
@@ -262,7 +262,7 @@ def test_behind_the_end_of_a_row_there_is_nothing(reverse: bool) -> None:
     leaves = (x, *given, *params.values())
 
     def scan(x: Tensor, start: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
-        call = (x, list(weights), [start], [], lengths, None, None, recipe.text)
+        call = (x, list(weights), [start], [], lengths, None, None, [], recipe.text)
         outputs, last, _ = torch.ops.stepfold.scan(*call, True, True)
         return outputs, last
 

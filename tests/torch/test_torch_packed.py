@@ -25,7 +25,7 @@ def packed(data: Tensor, batch_sizes: Tensor, rows: int, reverse: bool = False) 
     weights = [torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)]
     initial = [torch.zeros(rows, 1, dtype=torch.float64)]
     return torch.ops.stepfold.scan(
-        data, weights, initial, [], batch_sizes, None, None, recipe.text, True, False
+        data, weights, initial, [], batch_sizes, None, None, [], recipe.text, True, False
     )[:2]
 
 

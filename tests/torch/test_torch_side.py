@@ -89,5 +89,15 @@ def test_side_features_that_do_not_fit() -> None:
     recipe = Recipe.of(cells.gru.step, UNITS, tokens=True)
     with pytest.raises(ValueError, match="side has 1 tensors, expected 0"):
         torch.ops.stepfold.scan(
-            other.weight, [torch.zeros(1)] * 10, [], [], None, IDS, torch.zeros(1), recipe.text, True, False
+            other.weight,
+            [torch.zeros(1)] * 10,
+            [],
+            [],
+            None,
+            IDS,
+            torch.zeros(1),
+            [],
+            recipe.text,
+            True,
+            False,
         )

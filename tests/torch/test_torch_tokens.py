@@ -270,7 +270,7 @@ def test_opcheck_with_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
         weights = [torch.randn(s, generator=random, dtype=torch.float64).requires_grad_() for s in shapes]
         states = [torch.zeros(BATCH, UNITS, dtype=torch.float64)] if kind == "packed" else []
         table = torch.randn(VOCABULARY, FEATURES, generator=random, dtype=torch.float64).requires_grad_()
-        call = (table, weights, states, [], active, ids, side, recipe.text, True, True)
+        call = (table, weights, states, [], active, ids, side, [], recipe.text, True, True)
         torch.library.opcheck(torch.ops.stepfold.scan.default, call)
 
 

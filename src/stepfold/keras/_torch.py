@@ -18,7 +18,7 @@ def scan(recipe: Recipe, sequences: bool, given: Operands) -> tuple[Any, tuple[A
     training = torch.is_grad_enabled() and any(value.requires_grad for value in floats)
     lists = [list(values) for values in (weights, initial, extra)]
     outputs, last, _ = torch.ops.stepfold.scan(
-        inputs, *lists, mask, tokens, side, recipe.text, sequences, training
+        inputs, *lists, mask, tokens, side, [], recipe.text, sequences, training
     )  # fmt: skip
     return outputs if sequences else None, last.unbind(0)
 

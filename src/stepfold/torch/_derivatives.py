@@ -16,6 +16,7 @@ from .._warn import warn_once
 from ._arguments import Arguments
 from ._fold import each_example
 from ._operator import Untraced
+from ._states import split_states
 
 scan_operator = torch.ops.stepfold.scan.default
 backward_operator = torch.ops.stepfold.scan_backward.default
@@ -37,8 +38,9 @@ def _backward(*call: Any) -> Any:
         given, residuals, output_gradient, last_gradient, wanted = Arguments.split(call)
         flat = [output_gradient, last_gradient, *given.flat]
         if _any_requires_grad(flat):
-            to_inputs, to_side, to_initial, *to_weights = _ScanBackward.apply(given, residuals, wanted, *flat)
-            return to_inputs, to_weights, to_initial, to_side
+            to_inputs, to_side, to_initial, *rest = _ScanBackward.apply(given, residuals, wanted, *flat)
+            named, weights = rest[: len(given.named)], rest[len(given.named) :]
+            return to_inputs, weights, to_initial, to_side, named
     with torch._C._AutoDispatchBelowAutograd():
         return backward_operator(*call)
 
@@ -73,14 +75,14 @@ class _Scan(torch.autograd.Function):  # type: ignore[misc]
             raise NotImplementedError("the masks of dropout and zoneout have no gradient; detach them")
         if output_gradient is None and last_gradient is None:
             return (None,) * (3 + len(flat))
-        wanted = [need.inputs, *need.weights, *([] if given.side is None else [need.side])]
+        wanted = need.wishes
 
         def gradients(*arriving: Tensor | None) -> list[Tensor | None]:
-            to_inputs, to_weights, to_initial, to_side = backward_operator(
+            to_inputs, to_weights, to_initial, to_side, to_named = backward_operator(
                 *given, residuals, *arriving, wanted
             )
-            states = to_initial.unbind(0) if given.initial else ()
-            return given.gradients(to_inputs, to_side, to_weights, states)
+            states = split_states(given.recipe, to_initial) if given.initial else ()
+            return given.gradients(to_inputs, to_side, to_named, to_weights, states)
 
         # autograd drops those of tensors that need none
         return None, None, None, *each_example(gradients, [output_gradient, last_gradient])
@@ -106,13 +108,13 @@ class _ScanBackward(torch.autograd.Function):  # type: ignore[misc]
     ) -> tuple[Tensor, ...]:
         """Call the operator; autograd sees the tensors of `given` as `flat`."""
         with torch._C._AutoDispatchBelowAutograd():
-            to_inputs, to_weights, to_initial, to_side = backward_operator(
+            to_inputs, to_weights, to_initial, to_side, to_named = backward_operator(
                 *given, residuals, output_gradient, last_gradient, wanted
             )
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(output_gradient, last_gradient, *flat)
         ctx.wanted, ctx.counts, ctx.text = wanted, given.counts, given.text
-        return to_inputs, to_side, to_initial, *to_weights
+        return to_inputs, to_side, to_initial, *to_named, *to_weights
 
     @staticmethod
     def backward(
@@ -120,7 +122,7 @@ class _ScanBackward(torch.autograd.Function):  # type: ignore[misc]
         d_inputs: Tensor | None,
         d_side: Tensor | None,
         d_initial: Tensor | None,
-        *d_weights: Tensor | None,
+        *d_rest: Tensor | None,
     ) -> tuple[Any, ...]:
         """Gradients of the arguments of `scan_backward`: the scan as torch operations, derived twice."""
         warn_once(
@@ -131,21 +133,29 @@ class _ScanBackward(torch.autograd.Function):  # type: ignore[misc]
         with torch.enable_grad():
             arriving = [_alias(tensor) for tensor in ctx.saved_tensors[:2]]
             given = Arguments.of(ctx.saved_tensors[2:], ctx.counts, ctx.text)
-            variables = [_alias(t) for t in (given.inputs, given.side, *given.weights, *given.initial)]
+            one = len(given.named)
+            two = one + len(given.weights)
+            variables = [
+                _alias(t) for t in (given.inputs, given.side, *given.named, *given.weights, *given.initial)
+            ]
             inputs, side, *rest = variables
-            weights, initial = rest[: len(given.weights)], rest[len(given.weights) :]
-            given = given._replace(inputs=inputs, side=side, weights=weights, initial=initial)
+            named, weights, initial = rest[:one], rest[one:two], rest[two:]
+            given = given._replace(inputs=inputs, side=side, named=named, weights=weights, initial=initial)
             outputs = given.by_loop()
             gradients = _gradients(outputs, arriving, variables, create_graph=True)
-            count = len(given.weights)
-            wishes = ctx.wanted[0], any(ctx.wanted[1 + count :]), *ctx.wanted[1 : 1 + count]
-            given_back = zip((d_inputs, d_side, *d_weights), wishes, strict=True)
+            count, last = len(weights), len(ctx.wanted) - one
+            wishes = [ctx.wanted[0], any(ctx.wanted[1 + count : last])]
+            wishes += [*ctx.wanted[last:], *ctx.wanted[1 : 1 + count]]
+            given_back = zip((d_inputs, d_side, *d_rest), wishes, strict=True)
             cotangents = [cotangent if wish else None for cotangent, wish in given_back]
-            cotangents += [None] * len(initial) if d_initial is None else d_initial.unbind(0)
+            if d_initial is None:
+                cotangents += [None] * len(initial)
+            else:
+                cotangents += split_states(given.recipe, d_initial) if initial else []
             found = _gradients(gradients, cotangents, [*arriving, *variables], create_graph=again)
         to_output, to_last, to_inputs, to_side, *rest = found
-        weights, initial = rest[: len(weights)], rest[len(weights) :]
-        return None, None, None, to_output, to_last, *given.gradients(to_inputs, to_side, weights, initial)
+        of = rest[:one], rest[one:two], rest[two:]
+        return None, None, None, to_output, to_last, *given.gradients(to_inputs, to_side, *of)
 
 
 def _gradients(

@@ -116,7 +116,7 @@ class DropIn(NotQuantised, nn.RNNBase):  # type: ignore[misc]
         form = Form(
             type(self).__name__,
             self.input_size,
-            (self.proj_size or self.hidden_size, self.hidden_size) if lstm else (self.hidden_size,),
+            ((self.proj_size or self.hidden_size,), (self.hidden_size,)) if lstm else ((self.hidden_size,),),
             self.num_layers,
             2 if self.bidirectional else 1,
             self.batch_first,
@@ -137,12 +137,13 @@ class DropIn(NotQuantised, nn.RNNBase):  # type: ignore[misc]
         inputs: Tensor | Tokens,
         initial: list[Tensor] | None,
         reverse: bool,
+        layer: int,
     ) -> tuple[Tensor, list[Tensor]]:
         """The projection multiplied into the recurrent weights; see `lstm_from_projection`."""
         own = weights[0].dtype
         if own in HALF:
             wide = [weight.float() for weight in weights]
-            outputs, last = self._projected(wide, batch, inputs, initial, reverse)
+            outputs, last = self._projected(wide, batch, inputs, initial, reverse, layer)
             return outputs.to(own), [state.to(own) for state in last]
         w_ih, w_hh, *biases, w_hr = weights
         with without_autocast(w_hr.device):

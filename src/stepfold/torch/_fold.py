@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch._C._functorch import is_legacy_batchedtensor
 
-from ._arguments import Arguments
+from ._arguments import Arguments, Counts
+from ._states import joined_states, split_states
 
 Axes = Sequence[int | None]
 """For each tensor the axis that `vmap` maps over; None for a tensor that is the same for all examples."""
@@ -21,7 +22,7 @@ class Fold:
     `size`: how many examples; `axes`: which axis of each tensor they lie on."""
 
     def __init__(
-        self, size: int, axes: Axes, flat: Sequence[Tensor | None], counts: tuple[int, int], text: str
+        self, size: int, axes: Axes, flat: Sequence[Tensor | None], counts: Counts, text: str
     ) -> None:
         given = Arguments.of(flat, counts, text)
         self.size, self._recipe = size, given.recipe
@@ -29,7 +30,7 @@ class Fold:
         at = Arguments.of([self._rows] * len(flat), counts, text)
         extra = [self._rows if kind == "step_input" else 0 for kind, _ in given.recipe.extra]
         rows = at._replace(
-            active=0, initial=[0] * counts[0], extra=extra, weights=[None] * len(given.weights)
+            active=0, initial=[0] * counts[1], extra=extra, weights=[None] * len(given.weights)
         )
         if given.recipe.tokens:
             rows = rows._replace(inputs=None)
@@ -39,7 +40,7 @@ class Fold:
         ]
 
     @staticmethod
-    def serves(axes: Axes, counts: tuple[int, int], text: str) -> bool:
+    def serves(axes: Axes, counts: Counts, text: str) -> bool:
         """Whether the examples can be rows of one batch: not packed, with the same weights and table."""
         over = Arguments.of(axes, counts, text)
         shared = [*over.weights, *([over.inputs] if over.recipe.tokens else [])]
@@ -55,31 +56,47 @@ class Fold:
         """Return what `vmap` wants of a forward pass: (outputs, last, residuals) and the axis of each.
 
         The residuals belong to the whole batch."""
-        found = self._unfolded(outputs, self._rows), self._unfolded(last, 1), residuals
-        return found, (self._rows, 1, None)
+        found = self._unfolded(outputs, self._rows), self._unfolded_states(last), residuals
+        return found, (self._rows, 0, None)
 
     def arriving(
         self, output_gradient: Tensor, last_gradient: Tensor, axes: Sequence[int | None]
     ) -> tuple[Tensor, Tensor]:
         """Return the gradients of outputs and last states for the larger batch."""
         of_output, of_last = axes
-        return self._folded(output_gradient, of_output, self._rows), self._folded(last_gradient, of_last, 1)
+        examples = leading(last_gradient, of_last, self.size)
+        each = [split_states(self._recipe, examples[k]) for k in range(self.size)]
+        last = joined_states(self._recipe, [torch.cat(states) for states in zip(*each, strict=True)])
+        return self._folded(output_gradient, of_output, self._rows), last
+
+    def _unfolded_states(self, together: Tensor) -> Tensor:
+        """The states of each example, the examples' axis first."""
+        states = [self._unfolded(state, 0) for state in split_states(self._recipe, together)]
+        return torch.stack(
+            [joined_states(self._recipe, [state[k] for state in states]) for k in range(self.size)]
+        )
 
     def gradients(self, found: Sequence[Tensor], wanted: Sequence[bool]) -> tuple[Any, Any]:
-        """Return what `vmap` wants of a backward pass: the gradients of inputs, side, initial states and of
-        the weights, which are without elements."""
-        to_inputs, to_side, to_initial, *to_weights = found
-        side = self._recipe.side and wanted[-1]
+        """Return what `vmap` wants of a backward pass: the gradients of inputs, side, initial states, named
+        inputs and of the weights, which are without elements."""
+        count = len(self._recipe.step.inputs)
+        to_inputs, to_side, to_initial, *rest = found
+        to_named, to_weights = rest[:count], rest[count:]
+        own = self._recipe.step.takes_features and wanted[0]
+        side = self._recipe.side and wanted[1 + self._recipe.weights]
+        named = wanted[len(wanted) - count :]
         values = [
-            self._unfolded(to_inputs, self._rows) if wanted[0] else to_inputs,
+            self._unfolded(to_inputs, self._rows) if own else to_inputs,
             self._unfolded(to_side, self._rows) if side else to_side,
-            self._unfolded(to_initial, 1) if self._recipe.initial else to_initial,
+            self._unfolded_states(to_initial) if self._recipe.initial else to_initial,
+            *[self._unfolded(v, self._rows) if wish else v for v, wish in zip(to_named, named, strict=True)],
             *to_weights,
         ]
         axes = [
-            self._rows if wanted[0] else None,
+            self._rows if own else None,
             self._rows if side else None,
-            1 if self._recipe.initial else None,
+            0 if self._recipe.initial else None,
+            *[self._rows if wish else None for wish in named],
         ]
         return tuple(values), (*axes, *[None for _ in to_weights])
 

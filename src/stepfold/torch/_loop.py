@@ -10,7 +10,7 @@ from torch import Tensor
 from .._graph import Node
 from .._interpret import interpret, stages
 from .._numpy_ops import MATRIX_PRODUCTS
-from .._step import Step
+from .._runtime import Recipe
 
 TORCH: dict[str, Callable[..., Tensor]] = {
     "add": torch.add,
@@ -52,33 +52,38 @@ TORCH: dict[str, Callable[..., Tensor]] = {
 
 
 def loop(
-    step: Step,
-    inputs: Tensor,
+    recipe: Recipe,
+    inputs: Tensor | None,
     params: Mapping[str, Tensor],
     initial: Sequence[Tensor],
     *,
     mask: Tensor | None = None,
     extra: Mapping[tuple[str, str], Tensor] | None = None,
     reverse: bool = False,
+    named: Mapping[str, Tensor] | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Scan `inputs` (time, batch, features): outputs (time, batch, units) and the last states.
+    """Scan `inputs` (time, batch, features): outputs (time, batch, units) and the last states, in place of
+    the units what they declare.
 
-    `mask` (time, batch) of booleans: where it is false a row keeps its state. `initial` (batch, units) each;
-    `extra` the leaves that a transformed step asks for, time first.
+    `mask` (time, batch) of booleans: where it is false a row keeps its state. `initial` (batch, units) each,
+    or as wide as the state is; `extra` the leaves that a transformed step asks for, and `named` the inputs
+    with a name, time first.
     """
-    states, units = list(initial), initial[0].shape[-1]
+    step, states = recipe.step, list(initial)
+    sizes = {axis: recipe.size(axis) for axis in step.axes} | {"units": recipe.units}
+    like, named = states[0], named or {}
     fixed, early, late = stages(step)
     extra = extra or {}
-    leaves: dict[tuple[str, str], Tensor] = {("input", ""): inputs}
+    leaves: dict[tuple[str, str], Tensor] = {} if inputs is None else {("input", ""): inputs}
+    leaves |= {("input", name): value for name, value in named.items()}
     leaves |= {("parameter", name): value for name, value in params.items()}
     leaves |= {name: value for name, value in extra.items() if name[0] == "row_input"}
 
     def evaluate(nodes: Sequence[Node], known: Mapping[int, Tensor] | None = None) -> dict[int, Tensor]:
-        sizes = {"units": units}
-        return interpret(nodes, leaves, TORCH, lambda v, shape: inputs.new_full(shape, v), sizes, known)
+        return interpret(nodes, leaves, TORCH, lambda v, shape: like.new_full(shape, v), sizes, known)
 
     ready = evaluate([*fixed, *early])
-    time = inputs.shape[0]
+    time = (next(iter(named.values())) if inputs is None else inputs).shape[0]
     # what each timestep has of its own, taken apart at once: an index a timestep would derive to as many
     # sequences of zeros
     read = {id(n) for n in (*step.outputs, *(i for n in late for i in n.inputs))}
@@ -91,7 +96,12 @@ def loop(
         values = evaluate(late, {**ready, **{key: values[t] for key, values in each.items()}})
         new = [values[id(n)].expand_as(s) for n, s in zip(step.outputs, states, strict=True)]
         if mask is not None:
-            new = [torch.where(mask[t, :, None], a, b) for a, b in zip(new, states, strict=True)]
+            new = [torch.where(beside(mask[t], b), a, b) for a, b in zip(new, states, strict=True)]
         states = new
         outputs[t] = states[0]
-    return torch.stack(outputs) if time else inputs.new_empty((0, *states[0].shape)), states
+    return torch.stack(outputs) if time else like.new_empty((0, *like.shape)), states
+
+
+def beside(mask: Tensor, values: Tensor) -> Tensor:
+    """Return a mask with as many axes as the values that it chooses of."""
+    return mask.reshape(*mask.shape, *[1] * (values.dim() - mask.dim()))

@@ -13,6 +13,7 @@ from .._runtime import Recipe
 from .._step import Step
 from .._transform import expected_zoneout, recurrent_dropout, zoneout
 from ._scan import Batch
+from ._several import Several
 from ._tokens import Tokens
 
 
@@ -37,14 +38,23 @@ class Noise(NamedTuple):
             return train, step
         return zoneout(train), expected_zoneout(step, float(self.zoneout))
 
-    def draw(self, recipe: Recipe, batch: Batch, inputs: Tensor | Tokens) -> list[Tensor]:
+    def draw(self, recipe: Recipe, batch: Batch, inputs: Tensor | Tokens | Several) -> list[Tensor]:
         """The random values of one pass: a mask a sequence for dropout, one a timestep for zoneout."""
         drawn = []
-        for kind, _ in recipe.extra:
+        for kind, name in recipe.extra:
+            shape = _shape_of(recipe, kind, name)
             if kind == "row_input":
-                ones = inputs.new_ones((batch.rows, recipe.units))
+                ones = inputs.new_ones((batch.rows, *shape))
                 drawn.append(functional.dropout(ones, self.recurrent_dropout))
             else:
-                chance = inputs.new_full((*inputs.shape[:-1], recipe.units), self.zoneout)
+                chance = inputs.new_full((*inputs.shape[:-1], *shape), self.zoneout)
                 drawn.append(torch.bernoulli(chance))
         return drawn
+
+
+def _shape_of(recipe: Recipe, kind: str, name: str) -> tuple[int, ...]:
+    return recipe.extra_shape(kind, name)
+
+
+# What torch.compiler.assume_constant_result does; that imports the compiler, which takes seconds.
+_shape_of._dynamo_marked_constant = True  # type: ignore[attr-defined]

@@ -34,7 +34,7 @@ _Key = tuple[bool, bool, int]
 
 
 class StepKernels:
-    """Runs one timestep of a recipe that has no flags, whose weights have these names."""
+    """Runs one timestep of a recipe that has no flags, of one input, and of states of the units alone."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
@@ -42,10 +42,14 @@ class StepKernels:
         self._states = len(recipe.step.states)
         self._calls: dict[_Key, list[_Call]] = {}
         self._loop: Loop | None = None
+        plain = not recipe.step.inputs and not recipe.step.output
+        self._serves = plain and set(recipe.state_shapes) == {(recipe.units,)}
 
     def __call__(self, x: Tensor, hx: Any, parameters: Mapping[str, Tensor | None]) -> Any:
         """Return what the module's forward gives; None where that is not a call on plain tensors with the
         module's own parameters."""
+        if not self._serves or isinstance(x, tuple):
+            return None
         if is_compiling() or dispatch_modes() or is_tracing() or forward_ad._current_level >= 0:
             return None
         if hx is None:
@@ -151,7 +155,7 @@ class _Call:
         """The operands as `stepfold::scan` takes them."""
         rows = x.reshape(-1, 1, x.shape[-1])
         initial = [state.reshape(-1, state.shape[-1]) for state in states]
-        return Arguments(rows, list(weights), initial, [], None, None, None, self.text)
+        return Arguments(rows, list(weights), initial, [], None, None, None, [], self.text)
 
     def forward(self, x: Tensor, states: tuple[Tensor, ...], weights: list[int]) -> tuple[Any, Tensor | None]:
         """Return the new states, as the module gives them, and the residuals."""
@@ -273,7 +277,7 @@ def _by_operator(
     def run(*arriving: Tensor | None) -> list[Tensor | None]:
         last = [torch.zeros_like(like) if each is None else each for each in arriving]
         stacked = torch.stack([each.reshape(-1, each.shape[-1]) for each in last])
-        to_inputs, to_weights, to_initial, _ = backward_operator(*given, residuals, None, stacked, wanted)
+        to_inputs, to_weights, to_initial, *_ = backward_operator(*given, residuals, None, stacked, wanted)
         to_states = [each.reshape(like.shape) for each in to_initial.unbind(0)] if states else []
         to_x = to_inputs.reshape(x.shape) if call.to_inputs else None
         to_weights = [each if wish else None for each, wish in zip(to_weights, call.wanted, strict=True)]

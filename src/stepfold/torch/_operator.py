@@ -18,10 +18,11 @@ from torch import Tensor
 from .._native import FRESH, acquire, openmp_of, thread_cap
 from .._runtime import error_of
 from ._arguments import Arguments
-from ._prepare import Prepared, forward_shapes, prepared_backward, prepared_forward, spec_of
+from ._prepare import Prepared, forward_shapes, prepared_backward, prepared_forward, spec_of, wishes_of
+from ._states import state_addresses, states_shape
 
-_SHARED = "Tensor inputs, Tensor[] weights, Tensor[] initial, Tensor[] extra, Tensor? active, "
-_SHARED += "Tensor? tokens, Tensor? side, str recipe"
+_SHARED = "Tensor? inputs, Tensor[] weights, Tensor[] initial, Tensor[] extra, Tensor? active, "
+_SHARED += "Tensor? tokens, Tensor? side, Tensor[] named, str recipe"
 _NAMES = {"darwin": "libtorch_cpu.dylib", "win32": "torch_cpu.dll"}
 LIBRARY = str(Path(torch.__file__).parent / "lib" / _NAMES.get(sys.platform, "libtorch_cpu.so"))
 """PyTorch's library of CPU kernels: its OpenMP threads are awake when ours would have to be woken."""
@@ -53,18 +54,20 @@ torch.library.define(
 torch.library.define(
     "stepfold::scan_backward",
     f"({_SHARED}, Tensor residuals, Tensor? output_gradient, Tensor? last_gradient, bool[] wanted) -> "
-    "(Tensor inputs_gradient, Tensor[] weights_gradients, Tensor initial_gradient, Tensor side_gradient)",
+    "(Tensor inputs_gradient, Tensor[] weights_gradients, Tensor initial_gradient, Tensor side_gradient, "
+    "Tensor[] named_gradients)",
 )
 
 
 class Gradients(NamedTuple):
-    """What `stepfold::scan_backward` returns; `wanted` says it of the inputs, of each of the weights, and of
-    side features, if there are any."""
+    """What `stepfold::scan_backward` returns; `wanted` says it of the inputs, of each of the weights, of
+    side features, if there are any, and of each of the inputs with a name."""
 
     inputs: Tensor
     weights: list[Tensor]
     initial: Tensor
     side: Tensor
+    named: list[Tensor]
 
 
 def refuse_onnx(name: str) -> None:
@@ -80,17 +83,17 @@ def _scan_results(*call: Any) -> tuple[Tensor, Tensor, Tensor]:
     given, sequences, training = Arguments.split(call)
     refuse_onnx(given.recipe.step.name)
     outputs, last, residuals = forward_shapes(given, sequences, training)
-    new = given.inputs.new_empty
+    new = given.like.new_empty
     return new(outputs), new(last), new(residuals, dtype=torch.uint8)
 
 
 def _scan(*call: Any) -> tuple[Tensor, Tensor, Tensor]:
     given, sequences, training = Arguments.split(call)
     prepared = prepared_forward(given.each(spec_of), sequences, training)
-    shapes, new = prepared.shapes, given.inputs.new_empty
+    shapes, new = prepared.shapes, given.like.new_empty
     outputs, last, residuals = new(shapes.outputs), new(shapes.last), residual_memory(*shapes.residuals)
     if prepared.batch:
-        results = [outputs.data_ptr(), *_states(last)] if sequences else [*_states(last)]
+        results = [outputs.data_ptr(), *_states(given, last)] if sequences else [*_states(given, last)]
         results += [residuals.data_ptr()] if training else []
         _run(prepared, [tensor for tensor in given.flat if tensor is not None], results)
     return outputs, last, residuals
@@ -104,12 +107,16 @@ def _backward_results(*call: Any) -> Gradients:
 def _new_gradients(given: Arguments, wanted: list[bool]) -> Gradients:
     """Memory for the gradients, without elements where they are not wanted or there is nothing that they are
     of."""
-    inputs, side, initial = given.inputs, given.side, given.initial
+    inputs, side, initial, new = given.inputs, given.side, given.initial, given.like.new_empty
+    first = 1 + len(given.weights)
+    own, of_side = inputs is not None and wanted[0], side is not None and wanted[first]
+    of_named = wanted[first + (side is not None) :]
     return Gradients(
-        inputs.new_empty(inputs.shape if wanted[0] else (0,)),
+        new(inputs.shape if inputs is not None and own else (0,)),
         [w.new_empty(w.shape if wish else (0,)) for w, wish in zip(given.weights, wanted[1:], strict=False)],
-        inputs.new_empty((len(initial), given.sizes[0], given.recipe.units) if initial else (0,)),
-        inputs.new_empty(side.shape if side is not None and wanted[-1] else (0,)),
+        new(states_shape(given.recipe, given.sizes[0]) if initial else (0,)),
+        new(side.shape if side is not None and of_side else (0,)),
+        [new(each.shape if wish else (0,)) for each, wish in zip(given.named, of_named, strict=False)],
     )
 
 
@@ -122,21 +129,24 @@ def _scan_backward(*call: Any) -> Gradients:
         None if last_gradient is None else spec_of(last_gradient),
         tuple(wanted),
     )
-    found = to_inputs, to_weights, to_initial, to_side = _new_gradients(given, wanted)
+    found = _new_gradients(given, wanted)
+    to_inputs, to_weights, to_initial, to_side, to_named = found
     if not prepared.batch:
         for gradient in to_weights:
             gradient.zero_()
         return found
     if residuals.data_ptr() % 64:  # a copy from elsewhere; the regions inside are aligned
         residuals = residuals.clone()
-    tensors = [given.inputs, *([] if given.side is None else [given.side])]
+    tensors = [each for each in (given.inputs, given.side, *given.named) if each is not None]
     tensors += [*given.extra, *given.weights, residuals]
     tensors += [] if output_gradient is None else [output_gradient]
     stacked = None if last_gradient is None else last_gradient.contiguous()
-    addresses = [] if stacked is None else [*_states(stacked)]
-    addresses += [to_inputs.data_ptr()] if wanted[0] else []
-    addresses += [to_side.data_ptr()] if given.side is not None and wanted[-1] else []
-    addresses += _states(to_initial) if given.initial else []
+    addresses = [] if stacked is None else [*_states(given, stacked)]
+    wishes = wishes_of(given, False, (), tuple(wanted))
+    addresses += [to_inputs.data_ptr()] if wishes.inputs else []
+    addresses += [to_side.data_ptr()] if wishes.side else []
+    addresses += [each.data_ptr() for each, wish in zip(to_named, wishes.named, strict=True) if wish]
+    addresses += _states(given, to_initial) if given.initial else []
     addresses += [gradient.data_ptr() for gradient, wish in zip(to_weights, wanted[1:], strict=False) if wish]
     _run(prepared, tensors, addresses)
     return found
@@ -149,12 +159,11 @@ def residual_memory(size: int) -> Tensor:
     return torch.from_numpy(acquire(size))
 
 
-def _states(stacked: Tensor) -> range:
-    """Where each state of a contiguous tensor (states, batch, units) lies."""
-    first, size = stacked.data_ptr(), stacked.nbytes
-    if not first:
-        check_memory([stacked])
-    return range(first, first + size, size // stacked.shape[0])
+def _states(given: Arguments, together: Tensor) -> list[int]:
+    """Where each state of a contiguous tensor of states lies."""
+    if not together.data_ptr():
+        check_memory([together])
+    return state_addresses(given.recipe, together)
 
 
 def _run(prepared: Prepared, tensors: list[Tensor], others: list[int]) -> None:

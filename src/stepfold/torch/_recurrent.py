@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
 from .._cell import Cell
 from .._runtime import Recipe
 from ._noise import Noise
 from ._one_step import RecurrentCell, check_sizes, definition_of, start
-from ._surface import Form, open_input, refuse_script, run_layers, scan_direction, stand_as_leaf
-from ._tokens import Tokens
+from ._scan import Batch, scan
+from ._several import all_layer_sizes, several_of
+from ._surface import Form, Given, open_input, refuse_script, run_layers, stand_as_leaf
 
 
 class Recurrent(nn.Module):  # type: ignore[misc]
@@ -26,6 +26,13 @@ class Recurrent(nn.Module):  # type: ignore[misc]
     or a PackedSequence; `hx` one tensor (layers * directions, batch, hidden_size), or a tuple of one a state
     for cells with several. With `lengths` (batch,) outputs behind a sequence's end are zero.
     `recurrent_dropout` and `zoneout` as in `LSTM`.
+
+    `sizes` are those of the cell's other axes, by their names (`projection=32`). States are then (layers *
+    directions, batch, …), each as the cell declares it, in its order; the output is as wide as what the step
+    returns first. A cell with several inputs takes a tuple of them, in its order, of the same batch and time,
+    one number a timestep also without its last axis; for PackedSequences a tuple of these, packed with the
+    same lengths. Layers above the first read the output below in place of the first input, and the other
+    inputs as they are. `input_size` is that of the first input.
 
     float32 and float64 on the CPU run fused; elsewhere the cell runs as a loop of torch operations, which is
     said once. A saved module carries its cell as a graph, not as code.
@@ -45,10 +52,12 @@ class Recurrent(nn.Module):  # type: ignore[misc]
         *,
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
+        **sizes: int,
     ) -> None:
         super().__init__()
         self.definition = definition_of(cell)
-        check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers, **sizes)
+        self.sizes = sizes
         if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
             raise ValueError(
                 "dropout should be a number in range [0, 1] representing the probability of an element "
@@ -58,10 +67,9 @@ class Recurrent(nn.Module):  # type: ignore[misc]
         self.batch_first, self.dropout, self.bidirectional = batch_first, float(dropout), bidirectional
         self.noise = Noise(recurrent_dropout, zoneout).checked()
         self._all_weights: list[list[str]] = []
-        for layer in range(num_layers):
+        for layer, of in enumerate(self._layer_sizes()):
             for suffix in ("", "_reverse")[: self._directions]:
-                width = input_size if layer == 0 else hidden_size * self._directions
-                shapes = self.definition.parameter_shapes(features=width, units=hidden_size)
+                shapes = self.definition.parameter_shapes(units=hidden_size, **of)
                 self._all_weights.append([f"{name}_l{layer}{suffix}" for name in shapes])
                 for full, shape in zip(self._all_weights[-1], shapes.values(), strict=True):
                     self.register_parameter(
@@ -76,9 +84,16 @@ class Recurrent(nn.Module):  # type: ignore[misc]
     def _directions(self) -> int:
         return 2 if self.bidirectional else 1
 
+    def _layer_sizes(self) -> list[dict[str, int]]:
+        shape = self.num_layers, self._directions
+        return all_layer_sizes(self.definition.step, self.input_size, self.hidden_size, self.sizes, *shape)
+
     def _prepare(self) -> None:
         stand_as_leaf(self)
-        self._recipes = [Recipe.of(step, self.hidden_size) for step in self.noise.steps(self.definition.step)]
+        steps = self.noise.steps(self.definition.step)
+        sizes = self._layer_sizes()
+        self._recipes = [[Recipe.of(step, self.hidden_size, of) for step in steps] for of in sizes]
+        self._state_shapes = self._recipes[0][1].state_shapes[self.definition.step.output :]
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew: as the cell says, else kernels Glorot-uniform, recurrent kernels
@@ -89,21 +104,35 @@ class Recurrent(nn.Module):  # type: ignore[misc]
     def flatten_parameters(self) -> None:
         """Do nothing: the parameters are used where they lie."""
 
-    def forward(self, input: Tensor | Tokens | PackedSequence, hx: Any = None, lengths: Any = None) -> Any:
-        """Run the layers over `input`, vectors or `Tokens`; returns (output, hx)."""
-        states = len(self.definition.states)
+    def forward(self, input: Any, hx: Any = None, lengths: Any = None) -> Any:
+        """Run the layers over `input`, vectors or `Tokens`, or a tuple of the cell's inputs; returns (output,
+        hx)."""
         form = Form(
             type(self).__name__,
             self.input_size,
-            (self.hidden_size,) * states,
+            self._state_shapes,
             self.num_layers,
             self._directions,
             self.batch_first,
-            states > 1,
+            len(self._state_shapes) > 1,
             self._like,
         )
-        inputs, batch, initial, close = open_input(form, input, hx, lengths)
-        return close(*run_layers(self, form.directions, batch, inputs, initial, scan_direction))
+        given = several_of(form.name, self._recipes[0][1], input)
+        inputs, batch, initial, close = open_input(form, given, hx, lengths)
+        return close(*run_layers(self, form.directions, batch, inputs, initial, Recurrent._scan))
+
+    def _scan(
+        self,
+        weights: list[Tensor],
+        batch: Batch,
+        inputs: Given,
+        initial: list[Tensor] | None,
+        reverse: bool,
+        layer: int,
+    ) -> tuple[Tensor, list[Tensor]]:
+        recipe = self._recipes[layer][0 if self.training else 1]
+        extra = self.noise.draw(recipe, batch, inputs)
+        return scan(recipe, batch, inputs, weights, initial, extra=extra, reverse=reverse)
 
     def extra_repr(self) -> str:
         """Say the arguments that differ from their defaults."""
@@ -114,7 +143,7 @@ class Recurrent(nn.Module):  # type: ignore[misc]
             "dropout": self.dropout,
             "bidirectional": self.bidirectional,
         }
-        for name, value in (given | self.noise._asdict()).items():
+        for name, value in (given | self.noise._asdict() | self.sizes).items():
             text += f", {name}={value}" if value else ""
         return text
 
@@ -123,13 +152,13 @@ class Recurrent(nn.Module):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         # recipes are those of this version of stepfold; a saved module may be loaded by another
-        own = ("_recipes", "__module__", "definition")
+        own = ("_recipes", "_state_shapes", "__module__", "definition")
         state = {name: value for name, value in self.__dict__.items() if name not in own}
         return state | {"cell": self.definition.to_json()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         saved = {name: value for name, value in state.items() if name != "cell"}
-        super().__setstate__(saved | {"definition": Cell.from_json(state["cell"])})
+        super().__setstate__({"sizes": {}} | saved | {"definition": Cell.from_json(state["cell"])})
         self._prepare()
 
     @property
@@ -143,4 +172,5 @@ class Recurrent(nn.Module):  # type: ignore[misc]
             self.input_size,
             self.hidden_size,
             [getattr(self, name) for name in self._all_weights[0]],
+            self.sizes,
         )

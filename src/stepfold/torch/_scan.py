@@ -10,12 +10,16 @@ import torch
 from torch import Tensor
 
 from .._cell import Cell
+from .._dims import size_of
 from .._runtime import Recipe
+from .._step import Step
 from .._warn import warn_once
 from ..cells import by_name
 from ._arguments import Arguments
 from ._derivatives import scan_operator
 from ._operator import refuse_onnx
+from ._several import Several, several_of
+from ._states import split_states, state_shapes
 from ._tokens import Tokens, tokens_of
 from ._transforms import is_transformed, transformed_scan
 
@@ -63,7 +67,7 @@ def unsupported_reason(device: torch.device, dtype: torch.dtype) -> str | None:
 def scan(
     recipe: Recipe,
     batch: Batch,
-    inputs: Tensor | Tokens,
+    inputs: Tensor | Tokens | Several,
     weights: Sequence[Tensor],
     initial: Sequence[Tensor] | None = None,
     *,
@@ -71,9 +75,11 @@ def scan(
     reverse: bool = False,
     sequences: bool = True,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Scan a batch with a recipe: the outputs, laid out as the inputs, and the last states (batch, units).
+    """Scan a batch with a recipe: the outputs, laid out as the inputs, and the last states (batch, units), or
+    as wide as each is; an output that is no state is neither among these nor among the initial ones.
 
-    Without `sequences` the outputs need not be there.
+    Without `sequences` the outputs need not be there; an output that is no state is then the first of the
+    last states.
 
     Under autocast everything runs in the dtype of the weights; half precision runs in float32, and the
     results are rounded. The recipe's flags are filled in here.
@@ -85,31 +91,41 @@ def scan(
         inputs = inputs.to(dtype)
         initial = None if initial is None else [state.to(dtype) for state in initial]
         weights, extra = [w.to(dtype) for w in weights], [leaf.to(dtype) for leaf in extra]
+    own_output, shapes = int(recipe.step.output), state_shapes(recipe)
     if initial is None and batch.kind == "packed":
-        initial = [inputs.new_zeros((batch.rows, recipe.units)) for _ in recipe.step.states]
+        initial = [inputs.new_zeros((batch.rows, *shape)) for shape in shapes]
+    elif initial is not None and own_output:
+        initial = [inputs.new_zeros((batch.rows, *shapes[0])), *initial]
     tokens = side = None
-    if isinstance(inputs, Tokens):
-        tokens, inputs, side = inputs
+    named: list[Tensor] = []
+    given: Any = inputs
+    device = inputs.device
+    if isinstance(given, Several):
+        given, named = given.own, list(given.named)
+    if isinstance(given, Tokens):
+        tokens, given, side = given
     flags = reverse, batch.time_major, tokens is not None, side is not None
     states = list(initial or [])
     text = _text(recipe, *flags, batch.kind, batch.padding, initial is not None)
-    arguments = Arguments(inputs, list(weights), states, list(extra), batch.active, tokens, side, text)
-    reason = unsupported_reason(inputs.device, dtype)
+    arguments = Arguments(given, list(weights), states, list(extra), batch.active, tokens, side, named, text)
+    reason = unsupported_reason(device, dtype)
     if reason is None and is_transformed():
         outputs, last = transformed_scan(arguments)
     elif reason is None:
-        given = [inputs, *weights, *states, *([] if side is None else [side])]
+        values = [each for each in (given, side, *named, *weights, *states) if each is not None]
         # a traced program may run with gradients or without: torch.jit.trace tries both
-        training = (torch.is_grad_enabled() or torch.jit.is_tracing()) and any(t.requires_grad for t in given)
+        training = torch.is_grad_enabled() or torch.jit.is_tracing()
+        training = training and any(value.requires_grad for value in values)
         outputs, last, _ = scan_operator(*arguments, sequences, training)
     else:
         warn_once(
             f"stepfold runs the cell {recipe.step.name} as a loop of torch operations, a timestep at a time: "
             f"{reason}"
         )
-        with without_autocast(inputs.device):
+        with without_autocast(device):
             outputs, last = arguments.by_loop()
-    return outputs.to(own), list(last.to(own).unbind(0))
+    found = list(split_states(recipe, last.to(own)))
+    return outputs.to(own), found[own_output if sequences else 0 :]
 
 
 def _text(
@@ -132,7 +148,7 @@ _text._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 def run(
     cell: Cell | str,
-    inputs: Tensor | Tokens,
+    inputs: Any,
     params: Mapping[str, Tensor],
     initial_state: Sequence[Tensor] | None = None,
     *,
@@ -144,12 +160,13 @@ def run(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Scan a batch of sequences with a cell, with gradients: a function of tensors, without a module.
 
-    `inputs` (batch, time, features), or (time, batch, features) with `time_major`, or `Tokens`; `params` name
-    → tensor, shaped as `cell.parameter_shapes` says; `initial_state` one (batch, units) a state, None for
-    zeros; `lengths` (batch,) or `mask` (batch, time) of booleans say which timesteps are active: at the
-    others a row keeps its state, and its output is that state. `extra` holds the leaves that a transformed
-    step asks for. All tensors float32, or all float64. Returns the first state after each timestep, laid out
-    as the inputs, and the last states. Raises ValueError, RuntimeError or TypeError that name the shapes.
+    `inputs` (batch, time, features), or (time, batch, features) with `time_major`, or `Tokens`, for a cell
+    with several inputs a tuple in its order; `params` name → tensor, shaped as `cell.parameter_shapes` says;
+    `initial_state` one (batch, units) a state, or as wide as the state is, None for zeros; `lengths` (batch,)
+    or `mask` (batch, time) of booleans say which timesteps are active: at the others a row keeps its state,
+    and its output is that state. `extra` holds the leaves that a transformed step asks for. All tensors
+    float32, or all float64. Returns the output after each timestep, laid out as the inputs, and the last
+    states. Raises ValueError, RuntimeError or TypeError that name the shapes.
     """
     step = by_name(cell).step if isinstance(cell, str) else cell.step
     missing = [name for name in step.parameters if name not in params]
@@ -157,20 +174,25 @@ def run(
         raise ValueError(
             f"{step.name} has the parameters {', '.join(step.parameters)}; got {', '.join(params)}"
         )
-    inputs = tokens_of(inputs)
+    weights = [params[name] for name in step.parameters]
+    recipe, extra = _recipe_of(step, weights, inputs), extra or {}
+    inputs = several_of(step.name, recipe, inputs)
+    inputs = inputs if isinstance(inputs, Several) else tokens_of(inputs)
     if isinstance(inputs, Tokens):
         inputs.check(step.name)
     if inputs.dim() != 3:
         raise ValueError(f"inputs must have 3 axes, (batch, time, features), not shape {tuple(inputs.shape)}")
-    weights = [params[name] for name in step.parameters]
-    units = _units(step.parameters, weights, inputs.shape[-1])
     time, rows = inputs.shape[:2] if time_major else (inputs.shape[1], inputs.shape[0])
-    _check_alike([inputs.table if isinstance(inputs, Tokens) else inputs, *weights, *(initial_state or [])])
-    expected = [(rows, units)] * len(step.states)
+    first = inputs.first if isinstance(inputs, Several) else inputs
+    _check_alike([first.table if isinstance(first, Tokens) else first, *weights, *(initial_state or [])])
+    expected = [(rows, *shape) for shape in recipe.state_shapes[step.output :]]
     if initial_state is not None and [tuple(s.shape) for s in initial_state] != expected:
         shapes = ", ".join(str(tuple(s.shape)) for s in initial_state)
-        raise ValueError(f"initial_state must be {len(step.states)} of shape {(rows, units)}, not {shapes}")
-    recipe, extra = Recipe.of(step, units), extra or {}
+        if len(set(expected)) > 1:
+            raise ValueError(
+                f"initial_state must be of the shapes {', '.join(map(str, expected))}, not {shapes}"
+            )
+        raise ValueError(f"initial_state must be {len(expected)} of shape {expected[0]}, not {shapes}")
     absent = [name for name in recipe.extra if name not in extra]
     if absent:
         raise ValueError(f"{step.name} needs extra={{{absent[0]!r}: …}}")
@@ -206,16 +228,23 @@ def _checked_mask(mask: Tensor, rows: int, time: int) -> Tensor:
     return mask.cpu()
 
 
-def _units(dims: Mapping[str, tuple[str, ...]], weights: Sequence[Tensor], features: int) -> int:
-    """The number of units, from the parameters' shapes, all of which must fit."""
-    first = next((w for w, axes in zip(weights, dims.values(), strict=True) if axes), None)
-    units = 0 if first is None or not first.dim() else int(first.shape[0])
-    sizes = {"units": units, "features": features}
-    for (name, axes), weight in zip(dims.items(), weights, strict=True):
-        expected = tuple(sizes[axis] for axis in axes)
+def _recipe_of(step: Step, weights: Sequence[Tensor], inputs: Any) -> Recipe:
+    """The recipe of parameters of these shapes, all of which must fit, and of inputs."""
+    found: dict[str, int] = {}
+    given = list(inputs) if isinstance(inputs, (tuple, list)) and not isinstance(inputs, Tokens) else [inputs]
+    axes = [("features",)] * step.takes_features + list(step.inputs.values())
+    for (axis, *_), each in zip(axes, given, strict=False):
+        if each.dim() == 3:
+            found.setdefault(axis, int(each.shape[-1]))
+    for dims, weight in zip(step.parameters.values(), weights, strict=True):
+        for axis, size in zip(dims, weight.shape, strict=False):
+            found.setdefault(axis, int(size))
+    for (name, dims), weight in zip(step.parameters.items(), weights, strict=True):
+        expected = tuple(size_of(axis, found) if axis in found or axis.isdecimal() else 0 for axis in dims)
         if tuple(weight.shape) != expected:
             raise ValueError(f"parameter {name!r} must have shape {expected}, not {tuple(weight.shape)}")
-    return units
+    others = {axis: size for axis, size in found.items() if axis in step.axes and not axis.isdecimal()}
+    return Recipe.of(step, found.get("units", 1), others)
 
 
 def _check_alike(tensors: Sequence[Tensor]) -> None:

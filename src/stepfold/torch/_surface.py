@@ -4,7 +4,7 @@ and lengths."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -12,22 +12,25 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from ._scan import Batch, as_lengths, scan, under_autocast
+from ._several import Several
 from ._tokens import Tokens, tokens_of
 
+Given: TypeAlias = Tensor | Tokens | Several
+"""What a layer reads."""
 Direction = Callable[
-    [nn.Module, list[Tensor], Batch, "Tensor | Tokens", "list[Tensor] | None", bool],
+    [nn.Module, list[Tensor], Batch, Any, "list[Tensor] | None", bool, int],
     tuple[Tensor, list[Tensor]],
 ]
-"""One layer in one direction: (module, weights, batch, inputs, initial states, reverse) → (outputs, last
-states)."""
+"""One layer in one direction: (module, weights, batch, inputs, initial states, reverse, number of the layer)
+→ (outputs, last states)."""
 
 
 class Form(NamedTuple):
-    """What a module's messages and shapes need to know of it."""
+    """What a module's messages and shapes need to know of it; `shapes`: those of the states of one row."""
 
     name: str
     input_size: int
-    widths: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
     layers: int
     directions: int
     batch_first: bool
@@ -36,11 +39,11 @@ class Form(NamedTuple):
     as_input: bool = False
     """Whether autocast leaves the results in the input's dtype, as torch's GRU does."""
 
-    def states(self, rows: int) -> list[tuple[int, int, int]]:
+    def states(self, rows: int) -> list[tuple[int, ...]]:
         """The shape of each state."""
-        return [(self.layers * self.directions, rows, width) for width in self.widths]
+        return [(self.layers * self.directions, rows, *shape) for shape in self.shapes]
 
-    def under_autocast(self, value: Tensor | Tokens) -> Callable[[Tensor], Tensor]:
+    def under_autocast(self, value: Given) -> Callable[[Tensor], Tensor]:
         """Return what gives a result the dtype that torch's module gives it under autocast."""
         if not under_autocast(self.weight.device) or self.weight.dtype == torch.float64:
             return lambda result: result
@@ -64,25 +67,23 @@ def refuse_script(module: nn.Module) -> NoReturn:
 
 def open_input(
     form: Form, value: Any, hx: Any, lengths: Any
-) -> tuple[Tensor | Tokens, Batch, list[Tensor] | None, Callable[[Tensor, list[Tensor]], Any]]:
+) -> tuple[Given, Batch, list[Tensor] | None, Callable[[Tensor, list[Tensor]], Any]]:
     """Check what `forward` was given, and return (inputs, batch, states, how the result is handed back)."""
     states = None if hx is None else list(hx) if form.many else [hx]
-    if states is not None and len(states) != len(form.widths):
-        raise RuntimeError(f"{form.name}: Expected {len(form.widths)} initial states, got {len(states)}")
+    if states is not None and len(states) != len(form.shapes):
+        raise RuntimeError(f"{form.name}: Expected {len(form.shapes)} initial states, got {len(states)}")
     if isinstance(value, PackedSequence):
         if lengths is not None:
             raise ValueError("a PackedSequence has its lengths inside: leave lengths= out")
         return _open_packed(form, value, states)
-    value = tokens_of(value)
-    if isinstance(value, Tokens):
-        value.check(form.name)
+    value = _checked_tokens(form, value)
     if value.dim() not in (2, 3):
         raise ValueError(f"{form.name}: Expected input to be 2D or 3D, got {value.dim()}D tensor instead")
     unbatched = value.dim() == 2
     if unbatched and lengths is not None:
         raise ValueError("lengths= needs a batch, input of 3 axes; cut an unbatched sequence to its length")
-    if states is not None and any(s.dim() != value.dim() for s in states):
-        _wrong_axes(form, states, value.dim())
+    if states is not None:
+        _check_axes(form, states, value.dim())
     if unbatched:
         value = value.unsqueeze(0 if form.batch_first else 1)
         states = None if states is None else [s.unsqueeze(1) for s in states]
@@ -108,13 +109,11 @@ def open_input(
 
 def _open_packed(
     form: Form, packed: PackedSequence, states: list[Tensor] | None
-) -> tuple[Tensor | Tokens, Batch, list[Tensor] | None, Callable[[Tensor, list[Tensor]], Any]]:
+) -> tuple[Given, Batch, list[Tensor] | None, Callable[[Tensor, list[Tensor]], Any]]:
     data, batch_sizes, order, back = packed
     if batch_sizes.numel() == 0:
         raise IndexError("the packed batch is empty: batch_sizes has no timestep; pack at least one sequence")
-    data, rows = tokens_of(data), int(batch_sizes[0])
-    if isinstance(data, Tokens):
-        data.check(form.name)
+    data, rows = _checked_tokens(form, data), int(batch_sizes[0])
     _check_input(form, data, axes=2)
     if int(batch_sizes.sum()) != data.shape[0]:
         raise RuntimeError(
@@ -139,7 +138,7 @@ def run_layers(
     module: nn.Module,
     directions: int,
     batch: Batch,
-    inputs: Tensor | Tokens,
+    inputs: Given,
     states: list[Tensor] | None,
     direction: Direction,
 ) -> tuple[Tensor, list[Tensor]]:
@@ -147,30 +146,34 @@ def run_layers(
     all of them."""
     last: list[list[Tensor]] = []
     outputs: list[Tensor] = []
+    output: Tensor | None = None
     for number, names in enumerate(module._all_weights):
         weights = [getattr(module, name) for name in names]
         initial = None if states is None else [state[number] for state in states]
-        given, final = direction(module, weights, batch, inputs, initial, len(outputs) == 1)
+        reverse, layer = len(outputs) == 1, number // directions
+        given, final = direction(module, weights, batch, inputs, initial, reverse, layer)
         outputs.append(given)
         last.append(final)
         if len(outputs) == directions:
-            inputs = given if directions == 1 else torch.cat(outputs, -1)
+            output = given if directions == 1 else torch.cat(outputs, -1)
             outputs = []
             if module.training and module.dropout and number + 1 < len(module._all_weights):
-                inputs = functional.dropout(inputs, module.dropout)
-    assert isinstance(inputs, Tensor)  # there is a layer
+                output = functional.dropout(output, module.dropout)
+            inputs = inputs.after(output) if isinstance(inputs, Several) else output
+    assert output is not None  # there is a layer
     if len(last) == 1:
-        return inputs, [state.unsqueeze(0) for state in last[0]]
-    return inputs, [torch.stack(each) for each in zip(*last, strict=True)]
+        return output, [state.unsqueeze(0) for state in last[0]]
+    return output, [torch.stack(each) for each in zip(*last, strict=True)]
 
 
 def scan_direction(
     module: nn.Module,
     weights: list[Tensor],
     batch: Batch,
-    inputs: Tensor | Tokens,
+    inputs: Given,
     initial: list[Tensor] | None,
     reverse: bool,
+    layer: int,
 ) -> tuple[Tensor, list[Tensor]]:
     """Scan with a module's recipe and noise, for training or for inference."""
     recipe = module._recipes[0 if module.training else 1]
@@ -178,7 +181,15 @@ def scan_direction(
     return scan(recipe, batch, inputs, weights, initial, extra=extra, reverse=reverse)
 
 
-def _check_input(form: Form, value: Tensor | Tokens, axes: int = 3) -> None:
+def _checked_tokens(form: Form, value: Any) -> Given:
+    value = tokens_of(value)
+    own = value.own if isinstance(value, Several) else value
+    if isinstance(own, Tokens):
+        own.check(form.name)
+    return value
+
+
+def _check_input(form: Form, value: Given, axes: int = 3) -> None:
     if value.device != form.weight.device:
         raise RuntimeError(
             "Input and parameter tensors are not at the same device, found input tensor at "
@@ -197,7 +208,7 @@ def _check_input(form: Form, value: Tensor | Tokens, axes: int = 3) -> None:
         )
 
 
-def _check_states(form: Form, states: list[Tensor] | None, value: Tensor | Tokens, rows: int) -> None:
+def _check_states(form: Form, states: list[Tensor] | None, value: Given, rows: int) -> None:
     for number, (state, shape) in enumerate(zip(states or [], form.states(rows), strict=False)):
         which = f"hidden[{number}]" if form.many else "hidden"
         if tuple(state.shape) != shape:
@@ -214,7 +225,16 @@ def _check_states(form: Form, states: list[Tensor] | None, value: Tensor | Token
             )
 
 
-def _wrong_axes(form: Form, states: list[Tensor], axes: int) -> None:
+def _check_axes(form: Form, states: list[Tensor], axes: int) -> None:
+    more = [len(shape) - 1 for shape in form.shapes]
+    if all(state.dim() == axes + beside for state, beside in zip(states, more, strict=True)):
+        return
+    if any(more):
+        shapes = ", ".join(str(shape) for shape in form.states(1))
+        raise RuntimeError(
+            f"{form.name}: the states for one row are of shapes {shapes}, unbatched without the second axis; "
+            f"got {', '.join(str(tuple(state.shape)) for state in states)}"
+        )
     kind = "For batched 3-D" if axes == 3 else "For unbatched 2-D"
     if not form.many:
         raise RuntimeError(f"{kind} input, hx should also be {axes}-D but got {states[0].dim()}-D tensor")

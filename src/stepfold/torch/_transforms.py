@@ -15,11 +15,10 @@ from torch._C import _functorch
 from torch.autograd import forward_ad
 
 from .._warn import warn_once
-from ._arguments import Arguments
+from ._arguments import Arguments, Counts
 from ._derivatives import backward_operator, scan_operator
 from ._fold import Axes, Fold, example, stacked
-
-Counts = tuple[int, int]
+from ._states import split_states
 
 
 def is_transformed() -> bool:
@@ -67,12 +66,12 @@ class _Scan(torch.autograd.Function):  # type: ignore[misc]
         need = Arguments.of(ctx.needs_input_grad[3:], ctx.counts, ctx.text)
         if any(need.extra):
             raise NotImplementedError("the masks of dropout and zoneout have no gradient; detach them")
-        wanted = [need.inputs, *need.weights, *([] if given.side is None else [need.side])]
-        to_inputs, to_side, to_initial, *to_weights = _ScanBackward.apply(
-            ctx.counts, ctx.text, wanted, residuals, output_gradient, last_gradient, *flat
+        to_inputs, to_side, to_initial, *rest = _ScanBackward.apply(
+            ctx.counts, ctx.text, need.wishes, residuals, output_gradient, last_gradient, *flat
         )
-        states = to_initial.unbind(0) if given.initial else ()
-        return None, None, None, *given.gradients(to_inputs, to_side, to_weights, states)
+        states = split_states(given.recipe, to_initial) if given.initial else ()
+        named, weights = rest[: len(given.named)], rest[len(given.named) :]
+        return None, None, None, *given.gradients(to_inputs, to_side, named, weights, states)
 
     @staticmethod
     def vmap(
@@ -89,8 +88,8 @@ class _Scan(torch.autograd.Function):  # type: ignore[misc]
 
 
 class _ScanBackward(torch.autograd.Function):  # type: ignore[misc]
-    """`stepfold::scan_backward` as a function of tensors: gradients of inputs, side, initial states and
-    weights."""
+    """`stepfold::scan_backward` as a function of tensors: gradients of inputs, side, initial states, named
+    inputs and weights."""
 
     @staticmethod
     def forward(
@@ -103,10 +102,10 @@ class _ScanBackward(torch.autograd.Function):  # type: ignore[misc]
         *flat: Tensor | None,
     ) -> tuple[Tensor, ...]:
         """Call the operator."""
-        to_inputs, to_weights, to_initial, to_side = backward_operator(
+        to_inputs, to_weights, to_initial, to_side, to_named = backward_operator(
             *Arguments.of(flat, counts, text), residuals, output_gradient, last_gradient, wanted
         )
-        return to_inputs, to_side, to_initial, *to_weights
+        return to_inputs, to_side, to_initial, *to_named, *to_weights
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -169,9 +168,10 @@ def _second_derivatives(
 ) -> tuple[Any, ...]:
     """Return the cotangents of `arriving`, the gradients of the outputs and last states, and of the flat
     tensors, from those of what the backward pass returned."""
-    variables = {"inputs": given.inputs, "weights": list(given.weights), "initial": list(given.initial)}
-    if given.side is not None:
-        variables["side"] = given.side
+    variables: dict[str, Any] = {"weights": list(given.weights), "initial": list(given.initial)}
+    variables["named"] = list(given.named)
+    own = {"inputs": given.inputs, "side": given.side}
+    variables |= {name: tensor for name, tensor in own.items() if tensor is not None}
 
     def backward(arriving: tuple[Tensor, Tensor], variables: dict[str, Any]) -> dict[str, Any]:
         _, pull = torch.func.vjp(lambda changed: given._replace(**changed).by_loop(), variables)
@@ -179,19 +179,23 @@ def _second_derivatives(
         return dict(found)
 
     gradients, pull = torch.func.vjp(backward, arriving, variables)
-    to_inputs, to_side, to_initial, *to_weights = cotangents
-    count = len(given.weights)
-    given_back = {
-        "inputs": to_inputs if wanted[0] else torch.zeros_like(gradients["inputs"]),
-        "weights": [
-            cotangent if wish else torch.zeros_like(gradient)
-            for cotangent, gradient, wish in zip(
-                to_weights, gradients["weights"], wanted[1 : 1 + count], strict=True
-            )
-        ],
-        "initial": list(to_initial.unbind(0)) if given.initial else [],
+    to_inputs, to_side, to_initial, *rest = cotangents
+    count, many = len(given.weights), len(given.named)
+    to_named, to_weights = rest[:many], rest[many:]
+
+    def or_zeros(cotangent: Tensor, wish: bool, gradient: Tensor) -> Tensor:
+        return cotangent if wish else torch.zeros_like(gradient)
+
+    named = wanted[len(wanted) - many :]
+    given_back: dict[str, Any] = {
+        "weights": [*map(or_zeros, to_weights, wanted[1 : 1 + count], gradients["weights"])],
+        "initial": list(split_states(given.recipe, to_initial)) if given.initial else [],
+        "named": [*map(or_zeros, to_named, named, gradients["named"])],
     }
+    if given.inputs is not None:
+        given_back["inputs"] = or_zeros(to_inputs, wanted[0], gradients["inputs"])
     if given.side is not None:
-        given_back["side"] = to_side if wanted[-1] else torch.zeros_like(gradients["side"])
+        given_back["side"] = or_zeros(to_side, wanted[1 + count], gradients["side"])
     found, of = pull(given_back)
-    return *found, *given.gradients(of["inputs"], of.get("side"), of["weights"], of["initial"])
+    of_named, of_weights, of_initial = of["named"], of["weights"], of["initial"]
+    return *found, *given.gradients(of.get("inputs"), of.get("side"), of_named, of_weights, of_initial)
