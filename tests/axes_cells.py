@@ -20,7 +20,7 @@ BUILT_IN = (
     "linear_attention", "delta_net", "mlstm", "s4d", "mamba",
 )  # fmt: skip
 """Built-in cells with sizes, inputs or matrices of their own."""
-ALL: tuple[Cell, ...] = (*CELLS, *(cells.by_name(name) for name in BUILT_IN if name in cells.names()))
+ALL: tuple[Cell, ...] = (*CELLS, *(cells.by_name(name) for name in BUILT_IN))
 Array = np.ndarray[Any, Any]
 
 

@@ -19,20 +19,23 @@ def interpret(
     constant: Callable[[float, tuple[int, ...]], V],
     sizes: Mapping[str, int],
     known: Mapping[int, V] | None = None,
+    beside_matrix: Callable[[V], V] | None = None,
 ) -> dict[int, V]:
     """Compute nodes, each after its inputs; return `known` and the new values, id(node) → value.
 
     `leaves`: the values of the leaves by (op, name), ("input", "") for the input without a name.
     `implementations`: a function for each operation. `constant(value, shape)` returns an array of equal
-    elements. `sizes`: those of the axes. A scalar has one axis of one element, beside a matrix two.
+    elements. `sizes`: those of the axes. A scalar has one axis of one element; `beside_matrix` gives it a
+    second one, for values that are no arrays.
     """
     values = dict(known or {})
+    widened = beside_matrix or _of_a_matrix
     for n in nodes:
         if n.inputs:
             given = [values[id(i)] for i in n.inputs]
             if len(n.dims) == 2:
                 wide = [i.dims == SCALAR and i.op != "constant" for i in n.inputs]
-                given = [_of_a_matrix(v) if w else v for v, w in zip(given, wide, strict=True)]
+                given = [widened(v) if w else v for v, w in zip(given, wide, strict=True)]
             values[id(n)] = implementations[n.op](*given)
         elif n.op == "constant":
             shape = tuple(size_of(axis, sizes) for axis in n.dims)

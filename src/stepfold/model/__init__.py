@@ -3,6 +3,7 @@
 from .._language import ACTIVATIONS
 from ._assemble import assemble
 from ._batches import Sequences, Texts
+from ._cell_sizes import CellSizes
 from ._check import kind_of
 from ._errors import ModelError
 from ._evidence_layers import EnsembleLayer, EvidenceLayer, JoinEvidenceLayer
@@ -36,6 +37,7 @@ __all__ = [
     "ActivationLayer",
     "AffineLayer",
     "BidirectionalLayer",
+    "CellSizes",
     "DenseLayer",
     "EmbeddingLayer",
     "EnsembleLayer",

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._runtime import scan
 from .._stream import Stream
 from ..data import Ragged
 from ._arrays import Array
@@ -39,7 +38,9 @@ class Trace:
         name: of the layer.
         layer: the layer, of two directions the forward one.
         inputs: (beginnings, features), what goes in at that timestep.
-        before, after: (beginnings, units) for each state, before and after that timestep.
+        before, after: (beginnings, units) for each state, or as wide as the state is, before and after that
+            timestep.
+        output: (beginnings, width), after that timestep.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Trace:
     inputs: Array
     before: tuple[Array, ...]
     after: tuple[Array, ...]
+    output: Array
 
 
 Beginnings = tuple[Array, list[Trace]]
@@ -86,7 +88,7 @@ def one_pass(model: Model, sequence: Array, shortest: int) -> Beginnings:
     for k, layer in enumerate(model.layers):
         if isinstance(layer, RecurrentLayer):
             traces.append(_stepped(names[f"layer {k}"][0], layer, signal))
-            signal = Signal(traces[-1].after[0][None], signal.mask)
+            signal = Signal(traces[-1].output[None], signal.mask)
         elif isinstance(layer, PoolingLayer):
             signal = Signal(_pooled(layer, signal)[None])
         else:
@@ -98,19 +100,24 @@ def _stepped(name: str, layer: RecurrentLayer, signal: Signal) -> Trace:
     """Step through the only row of a batch."""
     inputs = signal.vectors()[0]
     stream = Stream(layer.cell, layer.params)
-    states = [np.zeros((len(inputs) + 1, layer.units), inputs.dtype) for _ in layer.cell.states]
+    count = len(inputs) + 1
+    states = [np.zeros((count, *shape), inputs.dtype) for shape in layer.sizes.states.values()]
+    output = np.zeros((count, layer.width), inputs.dtype)
     for t, values in enumerate(inputs):
+        output[t + 1] = output[t]
         if signal.mask is None or signal.mask[0, t]:
-            stream.step(values)
+            output[t + 1] = stream.step(layer.sizes.split(values))
         for steps, state in zip(states, stream.state, strict=True):
             steps[t + 1] = state[0]
     before, after = (tuple(steps[part] for steps in states) for part in (slice(-1), slice(1, None)))
-    return Trace(name, layer, inputs, before, after)
+    return Trace(name, layer, inputs, before, after, output[1:])
 
 
 def _but_first(trace: Trace, count: int) -> Trace:
     before, after = (tuple(each[count:] for each in states) for states in (trace.before, trace.after))
-    return replace(trace, inputs=trace.inputs[count:], before=before, after=after)
+    return replace(
+        trace, inputs=trace.inputs[count:], before=before, after=after, output=trace.output[count:]
+    )
 
 
 def _pooled(layer: PoolingLayer, signal: Signal) -> Array:
@@ -181,20 +188,11 @@ def _last(name: str, layer: RecurrentLayer, signal: Signal) -> Trace:
     mask = np.ones(signal.values.shape[:2], bool) if signal.mask is None else signal.mask.copy()
 
     def states() -> tuple[Array, ...]:
-        _, *found = scan(
-            layer.cell,
-            signal.values,
-            layer.params,
-            mask=mask,
-            table=signal.table,
-            side=signal.side,
-            return_state=True,
-        )
-        return tuple(found)
+        return tuple(layer.scan(signal, mask=mask, return_state=True))
 
-    after = states()
+    output, *after = states()
     mask[:, -1] = False
-    return Trace(name, layer, signal.last_vectors(), states(), after)
+    return Trace(name, layer, signal.last_vectors(), states()[1:], tuple(after), output)
 
 
 def _joined(traces: tuple[Trace, ...]) -> Trace:
@@ -202,6 +200,7 @@ def _joined(traces: tuple[Trace, ...]) -> Trace:
         tuple(np.concatenate(parts) for parts in zip(*states, strict=True))
         for states in ([each.before for each in traces], [each.after for each in traces])
     )
-    return replace(
-        traces[0], inputs=np.concatenate([each.inputs for each in traces]), before=before, after=after
+    inputs, output = (
+        np.concatenate(parts) for parts in zip(*((each.inputs, each.output) for each in traces), strict=True)
     )
+    return replace(traces[0], inputs=inputs, before=before, after=after, output=output)

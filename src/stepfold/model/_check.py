@@ -149,13 +149,13 @@ def _after(layer: Layer, flow: Flow, where: str, *, first: bool) -> Flow:
             return _taken(flow, len(layer.scale), where)
         case RecurrentLayer():
             _taken(flow, layer.features, where)
-            return replace(flow, features=layer.units, time=layer.return_sequences)
+            return replace(flow, features=layer.width, time=layer.return_sequences)
         case BidirectionalLayer():
             _taken(flow, layer.forward.features, f"{where}, forward")
             _taken(flow, layer.backward.features, f"{where}, backward")
-            both = layer.forward.units + layer.backward.units
-            units = both if layer.merge == "concat" else layer.forward.units
-            return replace(flow, features=units, time=layer.forward.return_sequences)
+            both = layer.forward.width + layer.backward.width
+            width = both if layer.merge == "concat" else layer.forward.width
+            return replace(flow, features=width, time=layer.forward.return_sequences)
         case PoolingLayer():
             if flow.evidence is not None and not layer.masked and layer.kind != "last":
                 raise ValueError(

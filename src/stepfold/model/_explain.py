@@ -32,7 +32,8 @@ class LayerStates:
         name: which layer of the model, "layer 1", "layer 1, forward" of two directions, "network 1, layer 1,
             forward" of an ensemble.
         cell: the name of its cell.
-        values: (tokens, units) each: the states by their names, then the named values that were asked for.
+        values: (tokens, units) each, or as wide as the value is: the states by their names, before them an
+            output that is no state, then the named values that were asked for. Matrices are left out.
     """
 
     name: str
@@ -124,7 +125,7 @@ def _wanted(model: Model, values: bool | Iterable[str]) -> frozenset[str] | None
         return None if values else frozenset()
     wanted = frozenset([values] if isinstance(values, str) else values)
     cells = [layer.cell for _, layer in forward_layers(model.layers).values()]
-    known = dict.fromkeys(name for cell in cells for name in (*cell.states, *_named(cell)))
+    known = dict.fromkeys(name for cell in cells for name in (*cell.step.states, *_named(cell)))
     if wanted - known.keys():
         raise ValueError(
             f"no layer of {model.name} that reads forward has the value {min(wanted - known.keys())!r}; "
@@ -134,23 +135,31 @@ def _wanted(model: Model, values: bool | Iterable[str]) -> frozenset[str] | None
 
 
 def _named(cell: Cell) -> dict[str, Node]:
-    """Return the named values of a cell that are no new states, in the order of its equations."""
+    """Return the named values of a cell that are no new states and no matrices, in the order of its
+    equations."""
     new = {f"{state}'" for state in cell.states}
-    return {name: node for name, node in named_values(cell.step).items() if name not in new}
+    named = named_values(cell.step).items()
+    return {name: node for name, node in named if name not in new and len(node.dims) < 2}
 
 
 def _states(trace: Trace, wanted: frozenset[str] | None) -> LayerStates:
     cell = trace.layer.cell
-    values = dict(zip(cell.states, trace.after, strict=True))
+    sizes, rows = trace.layer.sizes, len(trace.inputs)
+    values = {cell.step.states[0]: trace.output} if cell.step.output else {}
+    values |= {name: each for name, each in zip(cell.states, trace.after, strict=True) if each.ndim < 3}
     named = {name: node for name, node in _named(cell).items() if wanted is None or name in wanted}
     if named:
-        leaves = {("input", ""): trace.inputs}
+        given = sizes.split(trace.inputs)
+        inputs = ["", *cell.step.inputs] if cell.step.takes_features else list(cell.step.inputs)
+        parts = given if isinstance(given, tuple) else (given,)
+        leaves = {("input", name): each for name, each in zip(inputs, parts, strict=True)}
         leaves.update({("state", name): each for name, each in zip(cell.states, trace.before, strict=True)})
         leaves.update({("parameter", name): each for name, each in trace.layer.params.items()})
         nodes = topological_order(tuple(named.values()))
-        found = evaluate(nodes, leaves, {"units": trace.layer.units}, trace.inputs.dtype)
+        found = evaluate(nodes, leaves, {"units": trace.layer.units, **sizes.sizes}, trace.inputs.dtype)
         for name, node in named.items():
-            values.setdefault(name, np.broadcast_to(found[id(node)], trace.after[0].shape))
+            shape = sizes.shape(node.dims) or (trace.layer.width,)
+            values.setdefault(name, np.broadcast_to(found[id(node)], (rows, *shape)))
     return LayerStates(
         trace.name, cell.name, {name: each[1:].astype(np.float32) for name, each in values.items()}
     )

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from .._cell import Cell
-from .._dtype import checked_dtype
 from .._language import ACTIVATIONS
-from .._runtime import checked_params, scan
+from .._runtime import scan
 from ._arrays import Array, checked_array, checked_choice
+from ._cell_sizes import CellSizes
 from ._evidence_layers import EnsembleLayer, EvidenceLayer, JoinEvidenceLayer
 from ._signal import Signal
 
@@ -93,14 +93,17 @@ class AffineLayer:
 class RecurrentLayer:
     """A cell over time, from zero states: `params` as `cell.parameter_shapes` says.
 
-    With `return_sequences` the output is the first state after every timestep, in the order of the input,
-    else after the last one. A masked timestep keeps the state and repeats the output.
+    With `return_sequences` the output is that after every timestep, in the order of the input, else after the
+    last one. A masked timestep keeps the state and repeats the output. The inputs of a cell with several
+    stand side by side on the last axis, in the cell's order; one without a name has what the others leave.
     """
 
     cell: Cell
     params: Mapping[str, Array] = field(repr=False)
     reverse: bool = False
     return_sequences: bool = False
+    sizes: CellSizes = field(init=False, repr=False)
+    """Of the cell's axes."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.cell, Cell):
@@ -113,39 +116,37 @@ class RecurrentLayer:
             )
         if not isinstance(self.params, Mapping) or not self.params:
             raise ValueError(f"params must map the names of {self.cell.name}'s parameters to arrays")
-        first = np.asarray(next(iter(self.params.values())))
-        checked_params(self.cell, self.params, checked_dtype(first.dtype))
-
-    def _size(self, axis: str) -> int | None:
-        for name, dims in self.cell.step.parameters.items():
-            if axis in dims:
-                return int(self.params[name].shape[dims.index(axis)])
-        return None
+        object.__setattr__(self, "sizes", CellSizes(self.cell, self.params))
 
     @property
     def units(self) -> int:
-        """The number of units of every state."""
-        return self._size("units") or 0
+        """The number of units."""
+        return self.sizes.units
+
+    @property
+    def width(self) -> int:
+        """The number of features of the output."""
+        return self.sizes.width
 
     @property
     def features(self) -> int | None:
-        """The number of features of the input, as far as a parameter says it; None for any."""
-        return self._size("features")
+        """The number of features of all inputs together, as far as a parameter says it; None for any."""
+        return self.sizes.features
 
     def __call__(self, signal: Signal) -> Signal:
-        """(batch, time, features) → (batch, units), with `return_sequences` (batch, time, units)."""
-        values, dtype = signal.values, next(iter(self.params.values())).dtype
-        found = scan(
-            self.cell,
-            values if signal.table is not None else values.astype(dtype, copy=False),
-            self.params,
-            mask=signal.mask,
-            reverse=self.reverse,
-            return_sequences=self.return_sequences,
-            table=signal.table,
-            side=signal.side,
-        )
+        """(batch, time, features) → (batch, width), with `return_sequences` (batch, time, width)."""
+        found = self.scan(signal, mask=signal.mask, return_sequences=self.return_sequences)
         return signal.with_values(found, signal.mask if self.return_sequences else None)
+
+    def scan(self, signal: Signal, **options: Any) -> Any:
+        """Run the cell over a signal; options and results are those of `stepfold.scan`."""
+        dtype = next(iter(self.params.values())).dtype
+        values: Any = signal.values
+        by_tokens = signal.table is not None and not self.cell.step.inputs
+        if not by_tokens:
+            values = self.sizes.split(signal.vectors().astype(dtype, copy=False))
+        given: dict[str, Any] = {"table": signal.table, "side": signal.side} if by_tokens else {}
+        return scan(self.cell, values, self.params, reverse=self.reverse, **given, **options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,10 +163,10 @@ class BidirectionalLayer:
             raise ValueError("the forward layer must not be reversed, the backward layer must be")
         if self.forward.return_sequences != self.backward.return_sequences:
             raise ValueError("both directions must return sequences, or none")
-        units = self.forward.units, self.backward.units
-        if self.merge != "concat" and units[0] != units[1]:
+        widths = self.forward.width, self.backward.width
+        if self.merge != "concat" and widths[0] != widths[1]:
             raise ValueError(
-                f"merge {self.merge!r} needs directions of as many units, not {units[0]} and {units[1]}"
+                f"merge {self.merge!r} needs directions of as many units, not {widths[0]} and {widths[1]}"
             )
 
     def __call__(self, signal: Signal) -> Signal:

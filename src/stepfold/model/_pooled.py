@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._arrays import Array
-from ._layers import Layer, PoolingLayer
+from ._layers import Layer, PoolingLayer, RecurrentLayer
 from ._signal import Signal
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ def starting_values(model: Model, widths: Mapping[int, int]) -> dict[str, Array]
     """Return by name what a row has before its first timestep; `widths` are the features that each pooling
     layer takes, by its index."""
     found = {"outputs": np.full(model.width, np.nan, model.dtype)}
+    for k, layer in enumerate(model.layers):
+        if isinstance(layer, RecurrentLayer) and layer.cell.step.output:
+            found[f"{k} output"] = np.zeros(layer.width, model.dtype)
     for k, width in widths.items():
         layer = model.layers[k]
         assert isinstance(layer, PoolingLayer)

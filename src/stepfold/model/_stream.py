@@ -117,7 +117,7 @@ class ModelStream:
         signal = Signal(values[:, None], None if mask is None else mask[:, None])  # (n, 1[, features])
         for k, layer in enumerate(self.model.layers):
             if k in self._streams:
-                signal = self._recurrent(k, signal, numbers, every)
+                signal = self._recurrent(k, signal, numbers, slots, every)
             elif isinstance(layer, PoolingLayer) and pools(layer):
                 signal = Signal(pooled(layer, self._table.of(k), signal, slots))
             else:
@@ -127,16 +127,21 @@ class ModelStream:
         self._table.arrays["outputs"][slots] = found
         return found
 
-    def _recurrent(self, k: int, signal: Signal, numbers: Indices, every: bool) -> Signal:
+    def _recurrent(self, k: int, signal: Signal, numbers: Indices, slots: Indices, every: bool) -> Signal:
         layer, stream = self.model.layers[k], self._streams[k]
         assert isinstance(layer, RecurrentLayer)
-        inputs = signal.vectors()[:, 0].astype(self.model.dtype, copy=False)
+        inputs, split = signal.vectors()[:, 0].astype(self.model.dtype, copy=False), layer.sizes.split
+        held = self._table.arrays.get(f"{k} output")  # of an output that is no state
         if signal.mask is None or signal.mask.all():
-            output = stream.step(inputs, None if every else numbers).copy()
+            output = stream.step(split(inputs), None if every else numbers).copy()
+            if held is not None:
+                held[slots] = output
         else:  # where nothing is read the output is still the first state
             active = signal.mask[:, 0]
-            stream.step(inputs[active], numbers[active])
-            output = stream.state_of(numbers)[0]
+            found = stream.step(split(inputs[active]), numbers[active])
+            if held is not None:
+                held[slots[active]] = found
+            output = stream.state_of(numbers)[0] if held is None else held[slots]
         return Signal(output[:, None], signal.mask) if layer.return_sequences else Signal(output)
 
     def _checked_values(self, values: Any, count: int) -> Array:

@@ -20,20 +20,20 @@ def recurrent(b: Builder, layer: RecurrentLayer, signal: Named, ordered: Ordered
     """Add a recurrent layer of one direction."""
     operator = _operator(b, layer)
     if operator is None:
-        return _after(layer, signal, layer.units, batched=_scan(b, layer, signal))
+        return _after(layer, signal, layer.width, batched=_scan(b, layer, signal))
     found = _run_operator(b, [operator], [layer], signal, ordered)
     if not layer.return_sequences:
-        return _after(layer, signal, layer.units, batched=b.operator("Squeeze", found, b.integers(0)))
+        return _after(layer, signal, layer.width, batched=b.operator("Squeeze", found, b.integers(0)))
     if signal.mask is not None:
-        return _after(layer, signal, layer.units, batched=found)
-    return _after(layer, signal, layer.units, timed=b.operator("Squeeze", found, b.integers(1)))
+        return _after(layer, signal, layer.width, batched=found)
+    return _after(layer, signal, layer.width, timed=b.operator("Squeeze", found, b.integers(1)))
 
 
 def bidirectional(b: Builder, layer: BidirectionalLayer, signal: Named, ordered: Ordered) -> Named:
     """Add both directions of a layer: one operator where both are the same one, two otherwise."""
     both = [layer.forward, layer.backward]
     operators = [found for found in (_operator(b, each) for each in both) if found is not None]
-    features = layer.forward.units + (layer.backward.units if layer.merge == "concat" else 0)
+    features = layer.forward.width + (layer.backward.width if layer.merge == "concat" else 0)
     sequences = layer.forward.return_sequences
     if len(operators) < 2 or not _one_operator(operators, both):
         first, second = (recurrent(b, each, signal, ordered).values(b) for each in both)
@@ -74,7 +74,7 @@ def _scan(b: Builder, layer: RecurrentLayer, signal: Named) -> str:
         layer.cell.step,
         layer.params,
         signal.values(b),
-        units=layer.units,
+        sizes=layer.sizes,
         mask=signal.mask,
         reverse=layer.reverse,
         return_sequences=layer.return_sequences,

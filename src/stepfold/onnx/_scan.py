@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from .._interpret import interpret
 from .._native import Array
 from .._ops import TABLE
 from .._step import Step
+from ..model import CellSizes
 from ._builder import Builder
 
 Leaves = dict[tuple[str, str], str]
@@ -24,22 +26,24 @@ def scan_operator(
     params: Mapping[str, Array],
     inputs: str,
     *,
-    units: int,
+    sizes: CellSizes,
     mask: str | None,
     reverse: bool,
     return_sequences: bool,
 ) -> str:
     """Add a `Scan` over `inputs` (batch, time, features) from zero states; a masked timestep keeps them.
 
-    Returns the name of the first state after the last timestep, (batch, units), with `return_sequences` after
-    every one, (batch, time, units).
+    The inputs of a cell with several stand side by side on the last axis. Returns the name of the output
+    after the last timestep, (batch, units) or as wide as it is, with `return_sequences` after every one,
+    (batch, time, units).
     """
     leaves: Leaves = {("parameter", n): b.array(v, n) for n, v in params.items()}
-    leaves["input", ""] = inputs
+    leaves |= _split(b, step, sizes, inputs)
+    axes = {"units": sizes.units, **sizes.sizes}
     varying = _depending(step.nodes, ("input", "state"))
     inside = _depending(step.nodes, ("state",))
     outside = [n for n in step.nodes if id(n) not in inside]
-    found = _lowered(b, outside, leaves, params, units)
+    found = _lowered(b, outside, leaves, params, axes)
     body = b.body()
     entering, known = _entering(step, found, inside, varying)
     scanned = list(dict.fromkeys(entering.values())) or [inputs]
@@ -48,22 +52,25 @@ def scan_operator(
     leaves |= {("state", name): state for name, state in zip(step.states, states, strict=True)}
     known |= {identity: inner[outer] for identity, outer in entering.items()}
     conditions = {known[id(n)] for n in step.nodes if n.boolean and id(n) in entering}
-    values = _lowered(body, [n for n in step.nodes if id(n) in inside], leaves, params, units, known)
+    values = _lowered(body, [n for n in step.nodes if id(n) in inside], leaves, params, axes, known)
     active = None
     if mask is not None:
         outer = b.operator("Unsqueeze", mask, b.integers(-1))  # (B, T, 1)
         scanned.append(outer)
         active = inner[outer] = body.name("active")
         conditions.add(active)
+    shapes = [sizes.shape(step.dims_of(state)) for state in step.states]
+    actives = {1: active, 2: None}
+    if active is not None and any(len(shape) == 2 for shape in shapes):
+        actives[2] = body.unsqueezed(active, -1)
     new = [
-        _new_state(body, values[id(n)], old, id(n) in varying, active)
-        for n, old in zip(step.outputs, states, strict=True)
+        _new_state(body, values[id(n)], old, id(n) in varying, actives[len(shape)])
+        for n, old, shape in zip(step.outputs, states, shapes, strict=True)
     ]
     outputs = [*new, body.operator("Identity", new[0])] if return_sequences else new
-    initial = _zeros(b, inputs, units)
     names = b.operators(
         "Scan",
-        [initial] * len(states) + scanned,
+        [_zeros(b, inputs, shape) for shape in shapes] + scanned,
         len(outputs),
         body=onnx.helper.make_graph(
             body.nodes,
@@ -83,7 +90,24 @@ def scan_operator(
 def lowered_function(b: Builder, output: Node, value: str, units: int) -> str:
     """Add the operators of a graph of one leaf, ("state", "x"), whose value is given; return the result."""
     step = Step("function", ("x",), {}, (output,))
-    return _lowered(b, step.nodes, {("state", "x"): value}, {}, units)[id(output)]
+    return _lowered(b, step.nodes, {("state", "x"): value}, {}, {"units": units})[id(output)]
+
+
+def _split(b: Builder, step: Step, sizes: CellSizes, inputs: str) -> Leaves:
+    """The inputs of the cell, from the last axis on which they stand side by side."""
+    if not step.inputs:
+        return {("input", ""): inputs}
+    names = ["", *step.inputs] if step.takes_features else list(step.inputs)
+    if len(names) == 1:
+        return {("input", names[0]): inputs}
+    widths = [math.prod(sizes.shape(dims)) for dims in step.inputs.values()]
+    if not step.takes_features:
+        lengths = b.integers(*widths)
+    else:
+        first = b.operator("Sub", b.size(inputs, 2), b.integers(sum(widths)))
+        lengths = b.operator("Concat", first, b.integers(*widths), axis=0)
+    parts = b.operators("Split", [inputs, lengths], len(names), axis=-1)
+    return {("input", name): part for name, part in zip(names, parts, strict=True)}
 
 
 def _depending(nodes: Iterable[Node], kinds: Sequence[str]) -> set[int]:
@@ -110,7 +134,7 @@ def _lowered(
     nodes: Sequence[Node],
     leaves: Leaves,
     params: Mapping[str, Array],
-    units: int,
+    sizes: Mapping[str, int],
     known: Mapping[int, str] | None = None,
 ) -> dict[int, str]:
     """Add the operators of nodes through the table's lowerings; return the names of all values."""
@@ -122,8 +146,9 @@ def _lowered(
         leaves,
         implementations,
         lambda value, shape: b.constant(np.full(shape, value)),
-        {"units": units},
+        sizes,
         values,
+        lambda value: b.unsqueezed(value, -1),
     )
 
 
@@ -165,9 +190,9 @@ def _new_state(body: Builder, new: str, old: str, varies: bool, active: str | No
     )
 
 
-def _zeros(b: Builder, inputs: str, units: int) -> str:
-    shape = b.operator("Concat", b.size(inputs, 0), b.integers(units), axis=0)
-    return b.operator("Expand", b.constant(0.0), shape)
+def _zeros(b: Builder, inputs: str, shape: tuple[int, ...]) -> str:
+    whole = b.operator("Concat", b.size(inputs, 0), b.integers(*shape), axis=0)
+    return b.operator("Expand", b.constant(0.0), whole)
 
 
 def _described(name: str, type_: int) -> Any:

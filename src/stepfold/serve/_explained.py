@@ -44,5 +44,8 @@ def _numbers(model: Model, values: bool | list[str]) -> int:
         forward = layer.forward if isinstance(layer, BidirectionalLayer) else layer
         if isinstance(forward, RecurrentLayer):
             names = len(values) if isinstance(values, list) else len(named_values(forward.cell.step)) * values
-            count += forward.units * (len(forward.cell.states) + names)
+            sizes = forward.sizes
+            widths = [shape[0] for shape in sizes.states.values() if len(shape) == 1]
+            widest = max([sizes.width, *sizes.sizes.values()])
+            count += sum(widths) + sizes.width * forward.cell.step.output + widest * names
     return count

@@ -80,7 +80,7 @@ def _cell_of(module: Any) -> tuple[Cell, Recipe]:
     """Return the cell of a recurrent module in inference, and where its parameters lie in the weights."""
     if isinstance(module, Recurrent):
         cell = module.definition
-        recipe = Recipe.of(cell.step, module.hidden_size)
+        recipe = Recipe.of(cell.step, module.hidden_size, module.layer_sizes()[0])
     else:
         normed = getattr(module, "layer_norm", False)
         cell = cell_of(module.mode, normed)

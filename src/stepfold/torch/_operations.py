@@ -24,6 +24,8 @@ def choose(batch_axis: BatchAxis, value: Any, key: Any) -> Any:
     if isinstance(value, (Called, Found)) and keys == (0,):
         return value.output if isinstance(value, Called) else value.values
     if isinstance(value, Called) and keys in ((1,), (-1,)):
+        if value.own_output:
+            raise RefusedError("a Model gives the output of this cell, which is no state, and not its states")
         return States(value, chosen=value.states == 1)
     if isinstance(value, States) and not value.chosen:
         if keys != (0,):
@@ -57,10 +59,10 @@ def _step_of(batch_axis: BatchAxis, value: Values, keys: tuple[Any, ...]) -> Any
     layer = value.layers[-1] if value.layers else None
     before = value.layers[:-1]
     if isinstance(layer, data.BidirectionalLayer) and len(rest) == 1:
-        units = layer.forward.units
+        units = layer.forward.width
         if (step, rest[0]) == (-1, slice(None, units)):
             return Last(before, layer.forward)
-        if step == 0 and rest[0] in (slice(units, None), slice(-layer.backward.units, None)):
+        if step == 0 and rest[0] in (slice(units, None), slice(-layer.backward.width, None)):
             return Last(before, layer.backward)
     if rest or step != -1:
         raise RefusedError("of a sequence a Model gives the last timestep, output[:, -1], and no other")

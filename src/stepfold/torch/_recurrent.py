@@ -67,7 +67,7 @@ class Recurrent(nn.Module):  # type: ignore[misc]
         self.batch_first, self.dropout, self.bidirectional = batch_first, float(dropout), bidirectional
         self.noise = Noise(recurrent_dropout, zoneout).checked()
         self._all_weights: list[list[str]] = []
-        for layer, of in enumerate(self._layer_sizes()):
+        for layer, of in enumerate(self.layer_sizes()):
             for suffix in ("", "_reverse")[: self._directions]:
                 shapes = self.definition.parameter_shapes(units=hidden_size, **of)
                 self._all_weights.append([f"{name}_l{layer}{suffix}" for name in shapes])
@@ -84,14 +84,15 @@ class Recurrent(nn.Module):  # type: ignore[misc]
     def _directions(self) -> int:
         return 2 if self.bidirectional else 1
 
-    def _layer_sizes(self) -> list[dict[str, int]]:
+    def layer_sizes(self) -> list[dict[str, int]]:
+        """Return the sizes of each layer's axes, the units' left out."""
         shape = self.num_layers, self._directions
         return all_layer_sizes(self.definition.step, self.input_size, self.hidden_size, self.sizes, *shape)
 
     def _prepare(self) -> None:
         stand_as_leaf(self)
         steps = self.noise.steps(self.definition.step)
-        sizes = self._layer_sizes()
+        sizes = self.layer_sizes()
         self._recipes = [[Recipe.of(step, self.hidden_size, of) for step in steps] for of in sizes]
         self._state_shapes = self._recipes[0][1].state_shapes[self.definition.step.output :]
 

@@ -189,10 +189,10 @@ class _Reader:
         if not values.time:
             raise RefusedError("it needs sequences, and time is gone")
         self._batch_axis.settle(values, module.batch_first, "this module")
-        states = (
-            len(module.definition.states) if isinstance(module, Recurrent) else 1 + (module.mode == "LSTM")
-        )
-        return Called(values, self._exporter.recurrent(module), states)
+        states, output = 1 + (getattr(module, "mode", "") == "LSTM"), False
+        if isinstance(module, Recurrent):
+            states, output = len(module.definition.states), module.definition.step.output
+        return Called(values, self._exporter.recurrent(module), states, output)
 
     def _error(self, node: fx.Node, error: RefusedError) -> ValueError:
         if node.op == "call_module":

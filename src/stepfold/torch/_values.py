@@ -32,11 +32,12 @@ class Values:
 @dataclass(frozen=True)
 class Called:
     """What a recurrent module returns, (output, states): its input and its layers, each with its
-    directions. `states` is how many states it has."""
+    directions. `states` is how many states it has; `own_output`: its output is none of them."""
 
     before: Values
     levels: list[tuple[data.RecurrentLayer, ...]]
     states: int
+    own_output: bool = False
 
     @functools.cached_property
     def layers(self) -> list[data.Layer]:
