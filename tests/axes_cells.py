@@ -20,7 +20,8 @@ BUILT_IN = (
     "linear_attention", "delta_net", "mlstm", "s4d", "mamba",
 )  # fmt: skip
 """Built-in cells with sizes, inputs or matrices of their own."""
-ALL: tuple[Cell, ...] = (*CELLS, *(cells.by_name(name) for name in BUILT_IN))
+KNOWN: tuple[Cell, ...] = (*CELLS, *(cells.by_name(name) for name in BUILT_IN if name in cells.names()))
+ALL = tuple(c for c in KNOWN if all(len(c.step.dims_of(state)) == 1 for state in c.step.states))
 Array = np.ndarray[Any, Any]
 
 

@@ -5,13 +5,14 @@ import functools
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from .. import cells
 from .._cell import Cell
+from .._defaults import default_sizes
 from .._llvm import (
     CACHE_BOUND,
     FOLDER_VARIABLE,
@@ -26,7 +27,7 @@ from .._llvm import (
     support_names,
     target,
 )
-from .._runtime import Engine
+from .._runtime import Engine, other_sizes
 from ..estimators import RunError
 
 _UNITS = (32, 64, 128)
@@ -51,7 +52,18 @@ def add_cache(parser: argparse.ArgumentParser, units: Callable[[str], int]) -> N
     fill.add_argument(
         "--dtype", choices=("float32", "float64"), default="float32", help="dtype of the parameters (float32)"
     )
+    fill.add_argument(
+        "--size", metavar="AXIS=N", nargs="+", type=_size, default=[],
+        help="the sizes of other axes of the cells, such as projection=32 (as many as units; order=16)",
+    )  # fmt: skip
     fill.set_defaults(run=_fill)
+
+
+def _size(text: str) -> tuple[str, int]:
+    axis, equals, size = text.partition("=")
+    if not equals or not axis.isidentifier() or not (size.isascii() and size.isdecimal() and int(size)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size of an axis, such as projection=32")
+    return axis, int(size)
 
 
 def _cell(name: str) -> Cell:
@@ -86,11 +98,14 @@ def _clear(options: argparse.Namespace) -> None:
 def _fill(options: argparse.Namespace) -> None:
     folder, began = _folder(), time.perf_counter()
     parts = [("for every cell", _load_support())]
-    uniform = [cell for cell in map(cells.by_name, cells.names()) if cell.step.uniform]
-    for cell in options.cells or uniform:
+    # inputs that are read element by element have sizes that nobody knows here
+    every = [cell for cell in map(cells.by_name, cells.names()) if "features" not in cell.step.axes]
+    for cell in options.cells or every:
         for units in options.units:
-            name = f"{cell.name}, {units} units, {options.dtype}"
-            parts.append((name, _load_kernels(cell, units, options.dtype)))
+            sizes = _sizes(cell, units, dict(options.size))
+            told = [f"{units} units", *(f"{axis} {size}" for axis, size in sizes.items())]
+            name = f"{cell.name}, {', '.join(told)}, {options.dtype}"
+            parts.append((name, _load_kernels(cell, units, options.dtype, sizes)))
     loaded = compiled = 0
     # That a kernel cannot be kept is a warning elsewhere. Here it is an error, for nothing else is asked for.
     with warnings.catch_warnings(action="error", category=RuntimeWarning):
@@ -113,9 +128,19 @@ def _load_support() -> Iterator[bool]:
         yield load(f"support {name}", on, functools.partial(support_kernel, name, on))[2]
 
 
-def _load_kernels(cell: Cell, units: int, dtype: str) -> Iterator[bool]:
+def _sizes(cell: Cell, units: int, given: Mapping[str, int]) -> dict[str, int]:
+    """The sizes of a cell's other axes: those given, else those by default."""
+    axes = set(cell.step.axes) - {"units"}
+    sizes = {**default_sizes(cell, units), **{axis: size for axis, size in given.items() if axis in axes}}
+    try:
+        return dict(other_sizes(cell.step, units, sizes))
+    except ValueError as error:
+        raise RunError(str(error).replace("give features=…", "give --size features=N")) from None
+
+
+def _load_kernels(cell: Cell, units: int, dtype: str, sizes: Mapping[str, int]) -> Iterator[bool]:
     """Load the kernels that a cell may need; yield for each whether it came from the cache."""
-    engine = Engine(cell.step, units, np.dtype(dtype))
+    engine = Engine(cell.step, units, np.dtype(dtype), sizes=other_sizes(cell.step, units, sizes))
     kinds = ["infer", "train", "backward", "project", "table", "step", "rows"]
     if engine.ranks(1, 2) > 1:
         kinds.append("cooperative")

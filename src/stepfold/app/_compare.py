@@ -13,7 +13,7 @@ from typing import Any
 from ..estimators import PRESETS, RunError
 from ._arguments import at_least, command_line, input_errors
 from ._options import add_list, add_options, given_options
-from ._show import known_cell
+from ._show import cell_of_one_input
 from ._train import SEED, add_source, check_options, check_source, read_source, stem
 
 _SEEDS = 3
@@ -55,7 +55,7 @@ def _compare(options: argparse.Namespace) -> int:
     if hasattr(options, "preset"):
         grid = {"preset": options.preset, **grid}
     for cell in grid.get("cell", []):
-        known_cell(cell)
+        cell_of_one_input(cell)
     if 0 in grid.get("validation_split", []):
         raise RunError(
             "--validation-split 0 holds no examples out, by which settings are compared; give a share above 0"

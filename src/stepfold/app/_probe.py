@@ -14,6 +14,7 @@ from .. import __version__, cells, tasks
 from ..estimators import RunError
 from ..probe import Budget, ProbeResult, probe
 from ._arguments import at_least, command_line, positive
+from ._show import cell_of_one_input
 
 if TYPE_CHECKING:
     from ..report import MemoryReport
@@ -27,7 +28,7 @@ def add_probe(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's arguments to its parser."""
     default = Budget()
     parser.add_argument(
-        "--cells", metavar="NAME,…", type=_known(cells.names, cells.by_name), default=list(_CELLS),
+        "--cells", metavar="NAME,…", type=_known(cells.names, cell_of_one_input), default=list(_CELLS),
         help=f"built-in cells ({','.join(_CELLS)})",
     )  # fmt: skip
     parser.add_argument(
@@ -72,7 +73,7 @@ def _known(names: Callable[[], list[str]], by_name: Callable[[str], object]) -> 
         for name in found:
             try:
                 by_name(name)
-            except ValueError as error:
+            except (ValueError, RunError) as error:
                 raise argparse.ArgumentTypeError(str(error)) from None
         if len(set(found)) < len(found):
             raise argparse.ArgumentTypeError(f"{text!r} has a name twice")

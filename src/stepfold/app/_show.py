@@ -7,6 +7,7 @@ import re
 
 from .. import cells
 from .._cell import Cell
+from .._defaults import check_one_input
 from ..estimators import RunError
 from ._arguments import at_least
 
@@ -20,6 +21,16 @@ def known_cell(name: str) -> Cell:
         return cells.by_name(name)
     except ValueError as error:
         raise RunError(str(error)) from None
+
+
+def cell_of_one_input(name: str) -> Cell:
+    """Return the built-in cell of that name; ``RunError`` if there is none, or if it has several inputs."""
+    found = known_cell(name)
+    try:
+        check_one_input(found)
+    except ValueError as error:
+        raise RunError(str(error)) from None
+    return found
 
 
 def add_cells(parser: argparse.ArgumentParser) -> None:

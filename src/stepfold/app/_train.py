@@ -14,7 +14,7 @@ from ._arguments import at_least, command_line, input_errors
 from ._data import IMDB, Dataset, add_columns, columns_of, read_file, read_imdb
 from ._options import add_options, given_options, option_of
 from ._processes import check_start, join, launched, started
-from ._show import known_cell
+from ._show import cell_of_one_input
 
 SEED = 42
 _CHANGEABLE = {"epochs", "early_stopping"}
@@ -105,7 +105,7 @@ def _train(options: argparse.Namespace) -> int:
     preset = given.get("preset", "standard")
     name = given.get("cell") or (PRESETS[preset]["cell"] if preset == "standard" else preset)
     if "cell" in given:
-        known_cell(given["cell"])
+        cell_of_one_input(given["cell"])
     run = RunFolder(options.out or os.path.join("runs", f"{stem(options.data)}-{name}"))
     begun: dict[str, Any] = {}
     found = launched(os.environ)

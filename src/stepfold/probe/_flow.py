@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._cell import Cell
+from .._defaults import check_one_input, default_sizes
+from .._dims import size_of
 from .._runtime import record
 
 Array = NDArray[np.float64]
@@ -31,9 +34,9 @@ def gradient_flow(
     """Return the norm of ∂s_T/∂s_t for T − t = 0, 1, …, steps − 1: (steps,) float64.
 
     s_t is the whole state after timestep t: all states of the cell in one vector of n elements (h and c of an
-    LSTM: n = 2 * units). The norm is the Frobenius norm divided by √n, the factor by which the Jacobian
-    stretches a random vector in root mean square: 1 for an identity or an orthogonal matrix. It is estimated
-    as √mean ‖v ∂s_T/∂s_t‖² over 64 sequences with a random unit vector v each.
+    LSTM: n = 2 * units; matrices row after row). The norm is the Frobenius norm divided by √n, the factor by
+    which the Jacobian stretches a random vector in root mean square: 1 for an identity or an orthogonal
+    matrix. It is estimated as √mean ‖v ∂s_T/∂s_t‖² over 64 sequences with a random unit vector v each.
 
     `params` are the cell's (those of `cell.init` with the seed if left out; then `units` says how many
     units). `inputs` (batch, at least steps, features): what the cell reads, the last `steps` timesteps of it
@@ -52,9 +55,10 @@ def gradient_flow(
             f"inputs has shape {read.shape}, expected (batch, time, features) of at least {steps} timesteps"
         )
     if params is None:
-        params = cell.init(read.shape[-1], units, seed=seed)
+        params = cell.init(read.shape[-1], units, seed=seed, **default_sizes(cell, units))
+    check_one_input(cell)
     wide = {name: np.asarray(value, np.float64) for name, value in params.items()}
-    n = len(cell.states) * _units(cell, wide, units)
+    n = sum(map(math.prod, _state_shapes(cell, wide, read.shape[-1], units)))
     directions = random.standard_normal((len(read), n))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     gradients = state_gradients(cell, wide, read[:, -steps:], directions)  # (steps, B, n)
@@ -69,7 +73,8 @@ def state_gradients(cell: Cell, params: Mapping[str, Array], inputs: Array, last
     units): at k the gradient by the state k timesteps before the end. The sequence is recorded as `steps`
     sequences of one timestep each, and each hands its gradient to the one before."""
     batch, steps = inputs.shape[:2]
-    states: Sequence[Array] = np.split(np.zeros_like(last), len(cell.states), -1)
+    shapes = _state_shapes(cell, params, inputs.shape[-1])
+    states: Sequence[Array] = _parts(np.zeros_like(last), shapes)
     runs = []
     for t in range(steps):
         runs.append(record(cell, inputs[:, t : t + 1], params, initial_state=states, threads=1))
@@ -77,9 +82,16 @@ def state_gradients(cell: Cell, params: Mapping[str, Array], inputs: Array, last
     found = np.empty((steps, batch, last.shape[-1]))
     found[0] = last
     for k, run in enumerate(reversed(runs[1:]), 1):
-        parts = np.split(found[k - 1], len(cell.states), -1)
-        found[k] = np.concatenate(run.backward(state_gradients=parts).initial_state, -1)
+        gradients = run.backward(state_gradients=_parts(found[k - 1], shapes)).initial_state
+        found[k] = np.concatenate([gradient.reshape(batch, -1) for gradient in gradients], -1)
     return found
+
+
+def _parts(together: Array, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+    """Return the states that lie side by side in an array (batch, elements)."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+    parts = zip(np.split(together, ends, -1), shapes, strict=True)
+    return [np.ascontiguousarray(part.reshape(len(together), *shape)) for part, shape in parts]
 
 
 def _features(cell: Cell, params: Mapping[str, Any] | None) -> int:
@@ -90,8 +102,12 @@ def _features(cell: Cell, params: Mapping[str, Any] | None) -> int:
     return FEATURES
 
 
-def _units(cell: Cell, params: Mapping[str, Array], units: int) -> int:
-    for name in cell.step.parameters:
-        if name in params and params[name].ndim:
-            return len(params[name])
-    return units
+def _state_shapes(
+    cell: Cell, params: Mapping[str, Array], features: int, units: int = 1
+) -> list[tuple[int, ...]]:
+    """The shapes of the cell's states of one row, which `record` checks."""
+    sizes = {"units": units, "features": features}
+    for name, dims in cell.step.parameters.items():
+        if name in params and np.ndim(params[name]) == len(dims):
+            sizes.update(zip(dims, np.shape(params[name]), strict=True))
+    return [tuple(size_of(axis, sizes) for axis in cell.step.dims_of(state)) for state in cell.states]

@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._cell import Cell
-from .._runtime import Run, record, scan
+from .._defaults import default_sizes
+from .._runtime import Recipe, Run, record, scan
 from ..tasks import Task
 
 Array = NDArray[np.float32]
 Weights = dict[str, Array]
 
 KERNEL, BIAS = "readout.kernel", "readout.bias"
-"""The readout's names among the weights, (units, outputs) and (outputs,); no parameter's name has a dot."""
+"""The readout's names among the weights, (width, outputs) and (outputs,); no parameter's name has a dot."""
 
 
 class Network:
@@ -25,11 +26,14 @@ class Network:
         self.cell, self.task, self.threads = cell, task, threads
 
     def init(self, units: int, seed: int) -> Weights:
-        """Return initial weights: the cell's as `cell.init` has them, the readout Glorot-uniform, no bias."""
+        """Return initial weights: the cell's as `cell.init` has them, the sizes of other axes by default, the
+        readout Glorot-uniform, no bias."""
         random = np.random.default_rng((seed, 1))
-        limit = np.sqrt(6.0 / (units + self.task.outputs))
-        kernel = random.uniform(-limit, limit, (units, self.task.outputs)).astype(np.float32)
-        weights: Weights = self.cell.init(self.task.features, units, seed=seed)
+        step, sizes = self.cell.step, default_sizes(self.cell, units)
+        (width,) = Recipe.of(step, units, {"features": self.task.features, **sizes}).output_shape
+        limit = np.sqrt(6.0 / (width + self.task.outputs))
+        kernel = random.uniform(-limit, limit, (width, self.task.outputs)).astype(np.float32)
+        weights: Weights = self.cell.init(self.task.features, units, seed=seed, **sizes)
         return {**weights, KERNEL: kernel, BIAS: np.zeros(self.task.outputs, np.float32)}
 
     def of_cell(self, weights: Weights) -> Weights:
