@@ -150,12 +150,26 @@ def test_fill_takes_all_cells_three_sizes_and_a_dtype(cache, capsys, monkeypatch
     monkeypatch.setattr(module, "_load_support", lambda: iter([True]))
     monkeypatch.setattr(module, "_load_kernels", lambda *layer: asked.append(layer) or iter([False, True]))
     out, err = run(capsys, "fill")
-    assert asked == [(cells.by_name(n), u, "float32") for n in UNIFORM for u in (32, 64, 128)]
+    every = [c for c in map(cells.by_name, cells.names()) if "features" not in c.step.axes]
+    assert [(cell, units, dtype) for cell, units, dtype, _ in asked] == [
+        (cell, units, "float32") for cell in every for units in (32, 64, 128)
+    ]
+    assert {c.name: sizes for c, units, _, sizes in asked if units == 64}["projected_lstm"] == {
+        "projection": 64
+    }
+    assert set(UNIFORM) < {cell.name for cell in every}
     assert len(err.splitlines()) == 1 + len(asked)
     assert out.startswith(f"{1 + 2 * len(asked)} kernels are in {cache}; {len(asked)} of them")
     asked.clear()
     run(capsys, "fill", "lstm", "gru", "--units", 5, "--dtype", "float64")
-    assert asked == [(cells.lstm, 5, "float64"), (cells.gru, 5, "float64")]
+    assert asked == [(cells.lstm, 5, "float64", {}), (cells.gru, 5, "float64", {})]
+    asked.clear()
+    run(capsys, "fill", "gru_d", "low_rank_rnn", "--units", 8, "--size", "rank=2", "features=3")
+    assert [sizes for *_, sizes in asked] == [{"features": 3}, {"rank": 2}]
+    assert (
+        "gru_d needs the size of features; give --size features=N"
+        in run(capsys, "fill", "gru_d", status=2).err
+    )
 
 
 @pytest.mark.parametrize(
@@ -164,6 +178,7 @@ def test_fill_takes_all_cells_three_sizes_and_a_dtype(cache, capsys, monkeypatch
         (["fil"], "invalid choice: 'fil'"),
         (["fill", "lsmt"], "argument CELL: there is no cell 'lsmt'; the cells are "),
         (["fill", "--units", "0"], "argument --units: '0' is no "),
+        (["fill", "--size", "rank=0"], "argument --size: 'rank=0' is no size of an axis, such as projection"),
         (["fill", "--dtype", "half"], "argument --dtype: invalid choice: 'half'"),
     ],
 )

@@ -244,6 +244,10 @@ def test_one_cell_is_shown_in_every_view(capsys):
         (["train", "imdb", "--learning-rate", "nan"], "argument --learning-rate: 'nan' is no number above 0"),
         (["train", "imdb", "--optimizer", "x"], "argument --optimizer: invalid choice: 'x'"),
         (["train", "imdb", "--cell", "lsmt"], "there is no cell 'lsmt'; the cells are "),
+        (
+            ["train", "imdb", "--cell", "phased_lstm"],
+            "phased_lstm has the inputs x, time_now, and here is one",
+        ),
         (["train", "imdb", "--text", "t"], "--text, --label, --id and --time name the columns of a file"),
         (["train", "a.csv", "--data", "b"], "--data gives the path of imdb; for a file, its path alone"),
         (["train", "none.csv"], "cannot read none.csv: No such file or directory; check the path"),

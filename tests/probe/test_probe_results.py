@@ -131,6 +131,7 @@ def test_a_damaged_line_is_done_again(tmp_path: Path, damage: Any) -> None:
 def test_errors(tmp_path: Path) -> None:
     for other, text in (
         ({"cells": ["grv"]}, "there is no cell 'grv'; the cells are"),
+        ({"cells": ["gru_d"]}, "gru_d has the inputs x, observed, gap, and here is one sequence to read"),
         ({"tasks": ["x"]}, "there is no task 'x'; the tasks are"),
         ({"cells": ["gru", cells.gru]}, "cells must be given, each once; got gru, gru$"),
         ({"tasks": []}, "tasks must be given, each once; got none$"),

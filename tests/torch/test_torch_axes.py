@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch_helpers import assert_same, values_and_gradients
 
-from stepfold import Cell
+import stepfold
+from stepfold import Cell, dropout, noise
 from stepfold.torch import Recurrent, RecurrentCell, run
 from tests.axes_cells import ALL, FEATURES, UNITS, AxesProblem
 from tests.core.test_core_axes import decayed, low_rank, projected, read_out
@@ -45,8 +46,11 @@ def one_or_all(values: list[Any]) -> Any:
     return tuple(values) if len(values) > 1 else values[0]
 
 
-@named
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("cell", "dtype"),
+    [*((cell, "float64") for cell in ALL), *((cell, "float32") for cell in FEW)],
+    ids=lambda v: getattr(v, "name", v),
+)
 def test_values_and_gradients_are_the_references(cell: Cell, dtype: str) -> None:
     problem = AxesProblem(cell, dtype, lengths=LENGTHS)
     module, (inputs, states) = module_of(problem), leaves_of(problem)
@@ -281,6 +285,25 @@ def test_recurrent_dropout_and_zoneout(cell: Cell) -> None:
     assert not torch.equal(module(x, hx)[0], module(x, hx)[0])
     module.eval()
     assert torch.equal(module(x, hx)[0], module(x, hx)[0])
+
+
+def test_noise_of_the_step_is_drawn_in_training() -> None:
+    def noisy_rnn(x, h, *, W, U):  # type: ignore[no-untyped-def]
+        return noise(dropout(W @ x, 0.25) + U @ h, 0.001)
+
+    torch.manual_seed(0)
+    module = Recurrent(stepfold.cell(noisy_rnn), 1, 500, dtype=torch.float64)
+    with torch.no_grad():
+        module.W_l0.fill_(1.0)
+        module.U_l0.zero_()
+    outputs, _ = values_and_gradients(module, module, torch.ones(2, 1, 1, dtype=torch.float64))[:2]
+    kept = outputs > 0.5
+    assert 0.65 < kept.double().mean() < 0.85
+    torch.testing.assert_close(outputs[kept], torch.full_like(outputs[kept], 4 / 3), atol=0.01, rtol=0)
+    assert 0.0005 < outputs[~kept].std() < 0.002
+    module.eval()
+    expected = torch.ones(2, 1, 500, dtype=torch.float64)
+    torch.testing.assert_close(module(torch.ones(2, 1, 1, dtype=torch.float64))[0], expected)
 
 
 def test_what_does_not_fit() -> None:

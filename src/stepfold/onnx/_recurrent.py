@@ -75,6 +75,7 @@ def _scan(b: Builder, layer: RecurrentLayer, signal: Named) -> str:
         layer.params,
         signal.values(b),
         sizes=layer.sizes,
+        features=signal.features,
         mask=signal.mask,
         reverse=layer.reverse,
         return_sequences=layer.return_sequences,

@@ -27,6 +27,7 @@ def scan_operator(
     inputs: str,
     *,
     sizes: CellSizes,
+    features: int,
     mask: str | None,
     reverse: bool,
     return_sequences: bool,
@@ -38,7 +39,7 @@ def scan_operator(
     (batch, time, units).
     """
     leaves: Leaves = {("parameter", n): b.array(v, n) for n, v in params.items()}
-    leaves |= _split(b, step, sizes, inputs)
+    leaves |= _split(b, step, sizes, inputs, features)
     axes = {"units": sizes.units, **sizes.sizes}
     varying = _depending(step.nodes, ("input", "state"))
     inside = _depending(step.nodes, ("state",))
@@ -93,7 +94,7 @@ def lowered_function(b: Builder, output: Node, value: str, units: int) -> str:
     return _lowered(b, step.nodes, {("state", "x"): value}, {}, {"units": units})[id(output)]
 
 
-def _split(b: Builder, step: Step, sizes: CellSizes, inputs: str) -> Leaves:
+def _split(b: Builder, step: Step, sizes: CellSizes, inputs: str, features: int) -> Leaves:
     """The inputs of the cell, from the last axis on which they stand side by side."""
     if not step.inputs:
         return {("input", ""): inputs}
@@ -101,12 +102,9 @@ def _split(b: Builder, step: Step, sizes: CellSizes, inputs: str) -> Leaves:
     if len(names) == 1:
         return {("input", names[0]): inputs}
     widths = [math.prod(sizes.shape(dims)) for dims in step.inputs.values()]
-    if not step.takes_features:
-        lengths = b.integers(*widths)
-    else:
-        first = b.operator("Sub", b.size(inputs, 2), b.integers(sum(widths)))
-        lengths = b.operator("Concat", first, b.integers(*widths), axis=0)
-    parts = b.operators("Split", [inputs, lengths], len(names), axis=-1)
+    if step.takes_features:
+        widths.insert(0, features - sum(widths))
+    parts = b.operators("Split", [inputs, b.integers(*widths)], len(names), axis=-1)
     return {("input", name): part for name, part in zip(names, parts, strict=True)}
 
 

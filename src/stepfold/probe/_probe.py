@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .. import cells as built_in
 from .. import tasks as known
 from .._cell import Cell
+from .._defaults import check_one_input
 from ..tasks import Task
 from ._budget import Budget
 from ._flow import ROWS, gradient_flow
@@ -97,6 +98,8 @@ def probe(
     steps continues where this one ended. `progress` is called with a line of text after each training and
     each piece. ValueError for unknown names, or two cells or tasks of one name."""
     chosen = [built_in.by_name(cell) if isinstance(cell, str) else cell for cell in cells]
+    for cell in chosen:
+        check_one_input(cell)
     todo = [known.by_name(task) if isinstance(task, str) else task for task in tasks]
     for kind, names in (("cells", [cell.name for cell in chosen]), ("tasks", [task.name for task in todo])):
         if not names or len(set(names)) < len(names):

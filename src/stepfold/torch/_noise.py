@@ -3,12 +3,14 @@ for."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .._noise import noisy
 from .._runtime import Recipe
 from .._step import Step
 from .._transform import expected_zoneout, recurrent_dropout, zoneout
@@ -32,20 +34,33 @@ class Noise(NamedTuple):
         return self
 
     def steps(self, step: Step) -> tuple[Step, Step]:
-        """The step to train with and the step to infer with."""
+        """The step to train with, its own noise included, and the step to infer with."""
         train = recurrent_dropout(step) if self.recurrent_dropout else step
         if not self.zoneout:
-            return train, step
-        return zoneout(train), expected_zoneout(step, float(self.zoneout))
+            return noisy(train), step
+        return noisy(zoneout(train)), expected_zoneout(step, float(self.zoneout))
 
-    def draw(self, recipe: Recipe, batch: Batch, inputs: Tensor | Tokens | Several) -> list[Tensor]:
-        """The random values of one pass: a mask a sequence for dropout, one a timestep for zoneout."""
+    def draw(
+        self,
+        recipe: Recipe,
+        batch: Batch,
+        inputs: Tensor | Tokens | Several,
+        own: Mapping[tuple[str, str], tuple[str, float]] | None = None,
+    ) -> list[Tensor]:
+        """The random values of one pass: a mask a sequence for recurrent dropout, one a timestep for zoneout,
+        and `own`, what the step itself asks for at each timestep, by its key: the kind and the number."""
         drawn = []
         for kind, name in recipe.extra:
             shape = _shape_of(recipe, kind, name)
             if kind == "row_input":
                 ones = inputs.new_ones((batch.rows, *shape))
                 drawn.append(functional.dropout(ones, self.recurrent_dropout))
+            elif own and (kind, name) in own:
+                which, value = own[kind, name]
+                ones = inputs.new_ones((*inputs.shape[:-1], *shape))
+                drawn.append(
+                    functional.dropout(ones, value) if which == "dropout" else torch.randn_like(ones) * value
+                )
             else:
                 chance = inputs.new_full((*inputs.shape[:-1], *shape), self.zoneout)
                 drawn.append(torch.bernoulli(chance))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .._cell import Cell
+from .._noise import noise_of
 from .._runtime import Recipe
 from ._noise import Noise
 from ._one_step import RecurrentCell, check_sizes, definition_of, start
@@ -94,6 +95,7 @@ class Recurrent(nn.Module):  # type: ignore[misc]
         steps = self.noise.steps(self.definition.step)
         sizes = self.layer_sizes()
         self._recipes = [[Recipe.of(step, self.hidden_size, of) for step in steps] for of in sizes]
+        self._own_noise = {n.key: (n.kind, n.value) for n in noise_of(self.definition.step)}
         self._state_shapes = self._recipes[0][1].state_shapes[self.definition.step.output :]
 
     def reset_parameters(self) -> None:
@@ -132,7 +134,7 @@ class Recurrent(nn.Module):  # type: ignore[misc]
         layer: int,
     ) -> tuple[Tensor, list[Tensor]]:
         recipe = self._recipes[layer][0 if self.training else 1]
-        extra = self.noise.draw(recipe, batch, inputs)
+        extra = self.noise.draw(recipe, batch, inputs, self._own_noise)
         return scan(recipe, batch, inputs, weights, initial, extra=extra, reverse=reverse)
 
     def extra_repr(self) -> str:
@@ -153,7 +155,7 @@ class Recurrent(nn.Module):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         # recipes are those of this version of stepfold; a saved module may be loaded by another
-        own = ("_recipes", "_state_shapes", "__module__", "definition")
+        own = ("_recipes", "_own_noise", "_state_shapes", "__module__", "definition")
         state = {name: value for name, value in self.__dict__.items() if name not in own}
         return state | {"cell": self.definition.to_json()}
 
