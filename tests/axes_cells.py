@@ -15,13 +15,9 @@ from stepfold._reference import Reference
 from tests.core.test_core_axes import CELLS, SIZES
 
 UNITS, FEATURES = SIZES["units"], SIZES["features"]
-BUILT_IN = (
-    "projected_lstm", "low_rank_rnn", "mogrifier_lstm", "phased_lstm", "gru_d", "fast_weights",
-    "linear_attention", "delta_net", "mlstm", "s4d", "mamba",
-)  # fmt: skip
+BUILT_IN = ("mogrifier_lstm", "phased_lstm", "gru_d", "fast_weights", "mlstm", "s4d")
 """Built-in cells with sizes, inputs or matrices of their own."""
-KNOWN: tuple[Cell, ...] = (*CELLS, *(cells.by_name(name) for name in BUILT_IN if name in cells.names()))
-ALL = tuple(c for c in KNOWN if all(len(c.step.dims_of(state)) == 1 for state in c.step.states))
+ALL: tuple[Cell, ...] = (*CELLS, *(getattr(cells, name) for name in BUILT_IN))
 Array = np.ndarray[Any, Any]
 
 

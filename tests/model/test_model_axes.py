@@ -141,7 +141,7 @@ def test_what_no_layer_can_be() -> None:
     with pytest.raises(ValueError, match=r"the output of matrix is a matrix \(3, 2\); a layer gives a vec"):
         RecurrentLayer(cell, {"W_k": np.zeros((2, 5)), "W_v": np.zeros((3, 5))})
 
-    def held(x, C: "value key", *, W, v: "value", k: "key"):  # type: ignore[no-untyped-def] # noqa: F722, F821
+    def held(x, C: "value key", *, W, v: "value", k: "key"):  # type: ignore[no-untyped-def] # noqa: F722, F821, UP037
         return W @ x, C + outer(v, k)
 
     params = {"W": np.zeros((2, 5)), "v": np.zeros(9000), "k": np.zeros(9000)}

@@ -241,7 +241,7 @@ def test_shapes_alone_half_precision_and_autocast(cell: Cell) -> None:
     problem = AxesProblem(cell, "float32")
     module = module_of(problem)
     inputs = [torch.tensor(value) for value in problem.inputs]
-    outputs, last = module(one_or_all(inputs))
+    outputs, _ = module(one_or_all(inputs))
     on_meta = copy.deepcopy(module).to("meta")(one_or_all([v.to("meta") for v in inputs]))
     assert on_meta[0].shape == outputs.shape
     half = copy.deepcopy(module).bfloat16()
