@@ -15,7 +15,7 @@ from torch_helpers import assert_same, values_and_gradients
 
 import stepfold
 from stepfold import Cell, dropout, noise
-from stepfold.torch import Recurrent, RecurrentCell, run
+from stepfold.torch import Recurrent, RecurrentCell, run, to_model
 from tests.axes_cells import ALL, FEATURES, UNITS, AxesProblem
 from tests.core.test_core_axes import decayed, low_rank, projected, read_out
 
@@ -285,6 +285,38 @@ def test_recurrent_dropout_and_zoneout(cell: Cell) -> None:
     assert not torch.equal(module(x, hx)[0], module(x, hx)[0])
     module.eval()
     assert torch.equal(module(x, hx)[0], module(x, hx)[0])
+
+
+def test_to_model() -> None:
+    """Several inputs stand side by side; of a cell whose output is no state a Model gives that alone."""
+    problem = AxesProblem(decayed, "float32")
+    module, inputs = module_of(problem).eval(), [torch.tensor(v) for v in problem.inputs]
+    inputs[2] = inputs[2][..., 0]
+    model = to_model(module, example=tuple(inputs))
+    found = model.run(np.concatenate(problem.inputs, axis=-1))
+    torch.testing.assert_close(torch.tensor(found), module(tuple(inputs))[0].detach())
+
+    class Network(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self, cell: Cell, state: bool) -> None:
+            super().__init__()
+            self.recurrent = Recurrent(
+                cell, FEATURES, UNITS, batch_first=True, bidirectional=True, projection=3
+            )
+            self.dense, self.state = torch.nn.Linear(6, 2), state
+
+        def forward(self, x: Tensor) -> Tensor:
+            output, states = self.recurrent(x)
+            return states[-1] if self.state else self.dense(output.amax(1))
+
+    x = torch.randn(3, 6, FEATURES)
+    for cell in (projected, read_out):
+        network = Network(cell, state=False).eval()
+        found = to_model(network, example=x).run(x.numpy())
+        torch.testing.assert_close(torch.tensor(found), network(x).detach())
+    with pytest.raises(
+        ValueError, match="gives the output of this cell, which is no state, and not its state"
+    ):
+        to_model(Network(read_out, state=True))
 
 
 def test_noise_of_the_step_is_drawn_in_training() -> None:

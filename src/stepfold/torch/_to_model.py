@@ -51,7 +51,8 @@ def to_model(
         labels: the classes in the order of the outputs, for one output, a probability, two. None: 0, 1, … if
             the module ends with a softmax, or with a sigmoid and one output; else the outputs are values.
             With labels, outputs that no sigmoid or softmax ends are logits, and get one.
-        example: a batch of inputs, as the module takes them. With it, forward may ask for shapes, and the
+        example: a batch of inputs, as the module takes them (of a cell with several inputs a tuple, which the
+            Model takes side by side on the last axis). With it, forward may ask for shapes, and the
             Model's outputs are compared with the module's.
         name: what to call the Model; None for the name of the module's class.
 
@@ -185,6 +186,10 @@ class _Reader:
             raise RefusedError("it starts from states of its own; a Model starts from zeros")
         if any(option is not None for option in options.values()):
             raise RefusedError("it takes more than one input (lengths); a Model masks padding by itself")
+        if isinstance(value, (tuple, list)):
+            raise RefusedError(
+                "it takes several inputs; export the recurrent module alone, as a Model of them"
+            )
         values = values_of(value)
         if not values.time:
             raise RefusedError("it needs sequences, and time is gone")
@@ -244,7 +249,10 @@ def _features(layers: Any, example: Any) -> int | None:
 
 def _compare(model: data.Model, values: Values, batch_axis: BatchAxis, example: Any, expected: Any) -> None:
     """ValueError unless the model gives what the module gave."""
-    given = example.detach().cpu().numpy()
+    parts = [each.detach().cpu().numpy() for each in (example if isinstance(example, tuple) else (example,))]
+    if len(parts) > 1:  # a Model has them side by side
+        parts = [part[..., None] if part.ndim < parts[0].ndim else part for part in parts]
+    given = np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
     found = model.run(given if batch_axis.batch_first in (None, True) else given.swapaxes(0, 1))
     if isinstance(expected, tuple):  # a recurrent module's output and states
         expected = expected[0]
