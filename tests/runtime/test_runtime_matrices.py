@@ -63,7 +63,8 @@ def delta_rule(x, C: "key key", *, W_k: "key features", W_v: "key features", U: 
 @cell
 def only_a_matrix(x, C: "value key", *, W: "value features", V: "key features"):
     """The first state, and so the output, is a matrix."""
-    return tanh(0.5 * C + outer(W @ x, V @ x) + 0.1 * outer(C @ (V @ x), C.T @ (W @ x)))
+    bent = outer(tanh(C @ (V @ x)), tanh(C.T @ (W @ x)))
+    return tanh(0.5 * C + outer(W @ x, V @ x) + 0.1 * bent)
 
 
 CELLS = {found.name: found for found in (linear_attention, stabilised, selective, delta_rule, only_a_matrix)}
