@@ -44,6 +44,11 @@ def second_derivatives(recipe: Recipe, sequences: bool, template: Template) -> C
 def loop(recipe: Recipe, sequences: bool, given: Operands) -> list[Any]:
     """Return [outputs (batch, time, units), if `sequences`] and the last states (batch, units)."""
     step, inputs = recipe.step, given.inputs
+    if not step.uniform:
+        raise NotImplementedError(
+            f"second derivatives of {step.name} on TensorFlow: only cells with one input and without sizes of "
+            "their own have them; use Keras on JAX or torch"
+        )
     if given.tokens is not None:
         inputs = tf.gather(inputs, given.tokens)
     if given.side is not None:
