@@ -15,7 +15,7 @@ from stepfold._reference import Reference
 from stepfold.keras import Recurrent
 from tests.core import test_core_axes as examples
 
-VECTOR_CELLS = (
+CELLS = (
     examples.projected,
     examples.low_rank,
     examples.read_out,
@@ -24,6 +24,13 @@ VECTOR_CELLS = (
     cells.mogrifier_lstm,
     cells.phased_lstm,
     cells.gru_d,
+    examples.fast_weights,
+    examples.selective,
+    cells.mlstm,
+    cells.gated_delta_net,
+    cells.gated_linear_attention,
+    cells.mamba,
+    cells.s4d,
 )
 SIZES = {"projection": 3, "rank": 2, "key": 3, "order": 2, "value": 6}
 BATCH, TIME, UNITS, FEATURES = 3, 5, 6, 4
@@ -59,7 +66,7 @@ def reference(layer: Any, cell: Cell, x: np.ndarray, mask: np.ndarray | None) ->
     )
 
 
-@pytest.mark.parametrize("cell", VECTOR_CELLS, ids=lambda c: c.name)
+@pytest.mark.parametrize("cell", CELLS, ids=lambda c: c.name)
 def test_the_layer_is_the_reference(cell: Cell) -> None:
     random = np.random.default_rng(0)
     x = random.standard_normal((BATCH, TIME, width(cell))).astype(np.float32)
@@ -77,7 +84,7 @@ def test_the_layer_is_the_reference(cell: Cell) -> None:
             np.testing.assert_allclose(found, state.reshape(found.shape), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("cell", VECTOR_CELLS, ids=lambda c: c.name)
+@pytest.mark.parametrize("cell", CELLS, ids=lambda c: c.name)
 def test_saved_loaded_and_kerass_own_loop(cell: Cell) -> None:
     x = np.random.default_rng(1).standard_normal((BATCH, TIME, width(cell))).astype(np.float32)
     model = keras.Sequential([keras.Input((TIME, width(cell))), Recurrent(cell, UNITS, **sizes(cell))])
@@ -92,7 +99,7 @@ def test_saved_loaded_and_kerass_own_loop(cell: Cell) -> None:
     np.testing.assert_allclose(found, last, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("cell", VECTOR_CELLS, ids=lambda c: c.name)
+@pytest.mark.parametrize("cell", CELLS, ids=lambda c: c.name)
 def test_the_gradient_of_the_layer(cell: Cell) -> None:
     """The backend's derivative against the reference's."""
     if keras.backend.backend() != "jax":

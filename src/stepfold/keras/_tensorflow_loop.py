@@ -46,7 +46,7 @@ def loop(recipe: Recipe, sequences: bool, given: Operands) -> list[Any]:
     step, inputs = recipe.step, given.inputs
     if not step.uniform:
         raise NotImplementedError(
-            f"second derivatives of {step.name} on TensorFlow: only cells with one input and without sizes of "
+            f"second derivatives of {step.name} on TensorFlow: only cells of one input and without sizes of "
             "their own have them; use Keras on JAX or torch"
         )
     if given.tokens is not None:
