@@ -36,6 +36,11 @@ SIZES = {"projection": 3, "rank": 2, "key": 3, "order": 2, "value": 6}
 BATCH, TIME, UNITS, FEATURES = 3, 5, 6, 4
 
 
+def array(tensor: Any) -> np.ndarray:
+    """A tensor of any backend, with or without a gradient, as an array."""
+    return tensor.detach().numpy() if hasattr(tensor, "detach") else ops.convert_to_numpy(tensor)
+
+
 def sizes(cell: Cell) -> dict[str, int]:
     return {axis: SIZES[axis] for axis in cell.step.axes if axis in SIZES}
 
@@ -51,7 +56,7 @@ def reference(layer: Any, cell: Cell, x: np.ndarray, mask: np.ndarray | None) ->
     own = layer.cell
     first, named = own.split(x)
     params = {
-        n: np.array(ops.convert_to_numpy(v.value), np.float64)
+        n: array(v.value).astype(np.float64)
         for n, v in zip(cell.step.parameters, own.parameters, strict=True)
     }
     every = {**own.all_sizes, "1": 1}
@@ -79,9 +84,9 @@ def test_the_layer_is_the_reference(cell: Cell) -> None:
         outputs, *states = layer(x, mask=given)
         expected = reference(layer, cell, x, given)
         assert outputs.shape == layer.compute_output_shape(x.shape)[0]
-        np.testing.assert_allclose(outputs, expected.outputs, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(array(outputs), expected.outputs, rtol=1e-4, atol=1e-5)
         for found, state in zip(states, expected.states[cell.step.output :], strict=True):
-            np.testing.assert_allclose(found, state.reshape(found.shape), rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(array(found), state.reshape(found.shape), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda c: c.name)
@@ -91,12 +96,12 @@ def test_saved_loaded_and_kerass_own_loop(cell: Cell) -> None:
     again = keras.Sequential.from_config(model.get_config())
     for own, other in zip(again.weights, model.weights, strict=True):
         own.assign(other.value)
-    found = ops.convert_to_numpy(model(x))
-    np.testing.assert_allclose(found, again(x), rtol=1e-6, atol=1e-7)
+    found = array(model(x))
+    np.testing.assert_allclose(found, array(again(x)), rtol=1e-6, atol=1e-7)
     layer = model.layers[0]
     begin = layer.get_initial_state(BATCH)
     last, _, _ = layer.keras_loop(ops.convert_to_tensor(x), begin, None, False)
-    np.testing.assert_allclose(found, last, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found, array(last), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda c: c.name)
@@ -137,9 +142,9 @@ def test_dropout_and_zoneout_train() -> None:
     )
     model.compile("adam", "mse")
     x = np.random.default_rng(0).standard_normal((8, TIME, FEATURES)).astype(np.float32)
-    before = [ops.convert_to_numpy(w.value).copy() for w in model.trainable_weights]
+    before = [array(w.value).copy() for w in model.trainable_weights]
     model.fit(x, np.ones((8, 1), np.float32), verbose=0)
-    after = [ops.convert_to_numpy(w.value) for w in model.trainable_weights]
+    after = [array(w.value) for w in model.trainable_weights]
     assert all(np.any(a != b) for a, b in zip(before, after, strict=True))
 
 
@@ -162,8 +167,8 @@ def test_noise_of_a_step_is_drawn_in_training() -> None:
 
     x = np.random.default_rng(0).standard_normal((BATCH, TIME, FEATURES)).astype(np.float32)
     layer = Recurrent(rough, UNITS, seed=1)
-    calm = [ops.convert_to_numpy(layer(x)) for _ in range(2)]
+    calm = [array(layer(x)) for _ in range(2)]
     np.testing.assert_array_equal(*calm)
-    drawn = [ops.convert_to_numpy(layer(x, training=True)) for _ in range(2)]
+    drawn = [array(layer(x, training=True)) for _ in range(2)]
     assert np.abs(drawn[0] - drawn[1]).min() > 1e-4
     assert np.abs(drawn[0] - calm[0]).max() < 2.0
