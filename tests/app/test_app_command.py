@@ -200,7 +200,9 @@ def test_cells_are_listed_by_family_with_year_and_paper(capsys):
         title, *lines = block.splitlines()
         assert title == family
         assert [line.split()[0] for line in lines] == [cell.name for cell in members]
-    assert "  lstm                 1997  Long short-term memory (Hochreiter & Schmidhuber 1997" in blocks[1]
+    line = next(line for line in blocks[1].splitlines() if line.split()[0] == "lstm")
+    assert line.split(maxsplit=2)[1:] == ["1997", line[line.index("Long short-term memory") :]]
+    assert "(Hochreiter & Schmidhuber 1997" in line
 
 
 def test_a_pipe_of_another_encoding_gets_every_line(capsys, monkeypatch):
