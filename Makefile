@@ -3,7 +3,7 @@
 #   make test        the fast tests, in two processes; WORKERS=0 runs them in one
 #   make test-slow   the slow ones
 #   make test-core   those of the core, which needs NumPy and llvmlite alone
-#   make cross       a part of those on an emulated AArch64 processor, on Debian and its relatives
+#   make cross       a part of those on an emulated AArch64 processor, on Debian; CROSS=FILES for others
 #   make lint        style, format and types
 #   make dist        wheel and sdist, checked and tried in an environment of their own
 #   make docs        the documents as a site, in build/site/html
@@ -48,7 +48,7 @@ test-core: .venv/installed-test-core
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not exhaustive" @tests/core.txt
 
 cross: .venv/bin/python
-	$(BIN)/python tools/cross.py
+	$(BIN)/python tools/cross.py $(CROSS)
 
 dist: .venv/installed-dist
 	@rm -rf dist
