@@ -25,7 +25,7 @@ def test_without_dask_the_cure_is_named(texts_file, tmp_path, monkeypatch, capsy
     command = ["compare", str(texts_file), *SMALL, "--seeds=1", "--out", out, "--dask", "tcp://127.0.0.1:1"]
     assert main(command) == 2
     said = capsys.readouterr().err
-    assert said.endswith('stepfold: error: --dask needs Dask: pip install "stepfold[dask]"\n')
+    assert said.endswith('stepfold: error: a cluster (--dask) needs Dask: pip install "stepfold[dask]"\n')
 
 
 @pytest.fixture(scope="module")

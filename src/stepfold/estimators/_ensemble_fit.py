@@ -103,7 +103,7 @@ class EnsembleFitting(Classifying, RecurrentEstimator):
         if share().processes > 1:
             raise ValueError(
                 "the preset 'best' trains its networks side by side, in processes of its own; begin it in "
-                "one process (without --processes)"
+                "one process, without more (--processes)"
             )
         check_ensemble(self._given())
         settings: Any = resolve(self._settings_kind, self._defaults(), self._given())

@@ -43,7 +43,7 @@ def train_on_cluster(
     try:
         from distributed import Client
     except ImportError:
-        raise ImportError('--dask needs Dask: pip install "stepfold[dask]"') from None
+        raise ImportError('a cluster (--dask) needs Dask: pip install "stepfold[dask]"') from None
     try:
         client = Client(address, timeout=_CONNECT, set_as_default=False)
     except (OSError, ValueError) as error:
