@@ -19,6 +19,16 @@ import numpy as np
 from . import _numpy_ops
 from ._dims import axes_text, broadcast_dims, matmul_dims, matmul_transposed_dims, outer_dims, reduction_dims
 from ._graph import SCALAR, Dims, Node, constant, leaf, node
+from ._lowerings import (
+    lower_relu,
+    lower_softplus,
+    onnx_matmul,
+    onnx_matmul_transposed,
+    onnx_matvec,
+    onnx_matvec_transposed,
+    onnx_not_equal,
+    onnx_outer,
+)
 from ._simplify import simplified
 
 Cotangents = tuple[Node | None, ...]
@@ -266,50 +276,6 @@ def _softplus_rule(y: Node) -> Node:
     return sigmoid(y.inputs[0])
 
 
-# ---- LLVM lowerings of more than one instruction ----------------------------------------------------------
-
-
-def _lower_relu(v: Any, x: Any) -> Any:
-    return v.maximum(x, v.constant(0.0))
-
-
-def _lower_softplus(v: Any, x: Any) -> Any:
-    """log(1 + exp(x)) without overflow, and as exact as log1p where exp(x) is small."""
-    small = v.exp(v.negate(v.absolute(x)))
-    one = v.constant(1.0)
-    sum_ = v.add(one, small)
-    exact = v.multiply(v.log(sum_), v.divide(small, v.subtract(sum_, one)))
-    return v.add(v.maximum(x, v.constant(0.0)), v.where(v.equal(sum_, one), small, exact))
-
-
-# ---- ONNX lowerings of more than one operator -------------------------------------------------------------
-
-
-def _onnx_not_equal(b: Any, x: Any, y: Any) -> Any:
-    return b.operator("Not", b.operator("Equal", x, y))
-
-
-def _onnx_matmul(b: Any, matrix: Any, vector: Any) -> Any:
-    """`matrix @ vector` of every row: rows are vectors, so the matrix stands on the right, transposed."""
-    return b.operator("MatMul", vector, b.transposed(matrix))
-
-
-def _onnx_outer(b: Any, left: Any, right: Any) -> Any:
-    return b.operator("Mul", b.unsqueezed(left, -1), b.unsqueezed(right, -2))
-
-
-def _onnx_matvec(b: Any, matrix: Any, vector: Any) -> Any:
-    return b.squeezed(b.operator("MatMul", matrix, b.unsqueezed(vector, -1)), -1)
-
-
-def _onnx_matvec_transposed(b: Any, matrix: Any, vector: Any) -> Any:
-    return b.squeezed(b.operator("MatMul", b.unsqueezed(vector, -2), matrix), -2)
-
-
-def _onnx_matmul_transposed(b: Any, matrix: Any, vector: Any) -> Any:
-    return b.operator("MatMul", vector, matrix)
-
-
 def _row(
     dims: Callable[..., Dims],
     numpy: Callable[..., Any],
@@ -357,10 +323,10 @@ TABLE: dict[str, Operation] = {
     "cos":      _save(np.cos,      _cos_rule,      "cos",      "Cos",  "cos({})",  r"\cos({})"),
     "sigmoid": _save(
         _numpy_ops.sigmoid, _sigmoid_rule, "sigmoid", "Sigmoid", "sigmoid({})", r"\sigma({})"),
-    "relu": _save(_numpy_ops.relu, _relu_rule, _lower_relu, "Relu", "relu({})", r"\text{{relu}}({})"),
+    "relu": _save(_numpy_ops.relu, _relu_rule, lower_relu, "Relu", "relu({})", r"\text{{relu}}({})"),
     "erf": _save(_numpy_ops.erf, _erf_rule, "erf", "Erf", "erf({})", r"\text{{erf}}({})"),
     "softplus": _save(
-        _numpy_ops.softplus, _softplus_rule, _lower_softplus, "Softplus", "softplus({})",
+        _numpy_ops.softplus, _softplus_rule, lower_softplus, "Softplus", "softplus({})",
         r"\text{{softplus}}({})"),
     "maximum": _each(np.maximum, _maximum_rule, "maximum", "Max", "maximum({}, {})", r"\max({}, {})"),
     "minimum": _each(np.minimum, _minimum_rule, "minimum", "Min", "minimum({}, {})", r"\min({}, {})"),
@@ -372,7 +338,7 @@ TABLE: dict[str, Operation] = {
     "greater_equal": _comparison(
         np.greater_equal, _none, "greater_equal", "GreaterOrEqual", "{} >= {}", r"{} \ge {}"),
     "equal": _comparison(np.equal, _none, "equal", "Equal", "{} == {}", "{} = {}"),
-    "not_equal": _comparison(np.not_equal, _none, "not_equal", _onnx_not_equal, "{} != {}", r"{} \ne {}"),
+    "not_equal": _comparison(np.not_equal, _none, "not_equal", onnx_not_equal, "{} != {}", r"{} \ne {}"),
     "logical_and": _logical(np.logical_and, _none, "logical_and", "And", "{} & {}", r"{} \land {}"),
     "logical_or": _logical(np.logical_or, _none, "logical_or", "Or", "{} | {}", r"{} \lor {}"),
     "logical_not": _logical(np.logical_not, _none, "logical_not", "Not", "~{}", r"\lnot {}"),
@@ -382,16 +348,16 @@ TABLE: dict[str, Operation] = {
     "max": _reduction(
         _numpy_ops.maximum_over_units, _max_rule, None, lambda b, x: b.reduction("ReduceMax", x), "max({})",
         r"\max({})"),
-    "matmul": _product(matmul_dims, _numpy_ops.matmul, _matmul_rule, None, _onnx_matmul, "{} @ {}", "{} {}"),
+    "matmul": _product(matmul_dims, _numpy_ops.matmul, _matmul_rule, None, onnx_matmul, "{} @ {}", "{} {}"),
     "matmul_transposed": _product(
         matmul_transposed_dims, _numpy_ops.matmul_transposed, _matmul_transposed_rule, None,
-        _onnx_matmul_transposed, "{}.T @ {}", r"{}^\top {}"),
+        onnx_matmul_transposed, "{}.T @ {}", r"{}^\top {}"),
     "outer": _row(  # as cheap as a product of two numbers, so not saved
-        outer_dims, _numpy_ops.outer, _outer_rule, None, _onnx_outer, "outer({}, {})", r"{} {}^\top"),
-    "matvec": _product(matmul_dims, _numpy_ops.matvec, _matvec_rule, None, _onnx_matvec, "{} @ {}", "{} {}"),
+        outer_dims, _numpy_ops.outer, _outer_rule, None, onnx_outer, "outer({}, {})", r"{} {}^\top"),
+    "matvec": _product(matmul_dims, _numpy_ops.matvec, _matvec_rule, None, onnx_matvec, "{} @ {}", "{} {}"),
     "matvec_transposed": _product(
         matmul_transposed_dims, _numpy_ops.matvec_transposed, _matvec_transposed_rule, None,
-        _onnx_matvec_transposed, "{}.T @ {}", r"{}^\top {}"),
+        onnx_matvec_transposed, "{}.T @ {}", r"{}^\top {}"),
 }
 # fmt: on
 

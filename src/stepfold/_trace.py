@@ -12,6 +12,7 @@ from ._declared import kind_of
 from ._dims import axes_text
 from ._errors import error_here, function_error, suggestion, user_location
 from ._graph import FEATURES, SCALAR, UNITS, Dims, Node, constant, leaf
+from ._operators import Operators
 
 _UFUNCS = {
     np.add: "add",
@@ -28,7 +29,7 @@ _UFUNCS = {
 """The operations that NumPy calls for `numpy.float32(2) * h`, where its number stands on the left."""
 
 
-class Traced:
+class Traced(Operators):
     """A value of the step while it is traced: each operation on it returns a traced value with a new node."""
 
     __slots__ = ("_node",)
@@ -41,38 +42,11 @@ class Traced:
         """The node that stands for this value."""
         return self._node
 
-    def __add__(self, other: Any) -> Traced:
-        return traced("add", self, other)
-
-    def __radd__(self, other: Any) -> Traced:
-        return traced("add", other, self)
-
-    def __sub__(self, other: Any) -> Traced:
-        return traced("subtract", self, other)
-
-    def __rsub__(self, other: Any) -> Traced:
-        return traced("subtract", other, self)
-
-    def __mul__(self, other: Any) -> Traced:
-        return traced("multiply", self, other)
-
-    def __rmul__(self, other: Any) -> Traced:
-        return traced("multiply", other, self)
-
-    def __truediv__(self, other: Any) -> Traced:
-        return traced("divide", self, other)
-
-    def __rtruediv__(self, other: Any) -> Traced:
-        return traced("divide", other, self)
-
-    def __neg__(self) -> Traced:
-        return traced("negate", self)
+    def _operation(self, op: str, *inputs: Any) -> Traced:
+        return traced(op, *inputs)
 
     def __pos__(self) -> Traced:
         return self
-
-    def __abs__(self) -> Traced:
-        return traced("abs", self)
 
     def __pow__(self, exponent: Any) -> Traced:
         return _power(self, exponent)
@@ -94,39 +68,6 @@ class Traced:
 
     def __rmatmul__(self, other: Any) -> Traced:
         return _matmul(other, self)
-
-    def __and__(self, other: Any) -> Traced:
-        return traced("logical_and", self, other)
-
-    def __rand__(self, other: Any) -> Traced:
-        return traced("logical_and", other, self)
-
-    def __or__(self, other: Any) -> Traced:
-        return traced("logical_or", self, other)
-
-    def __ror__(self, other: Any) -> Traced:
-        return traced("logical_or", other, self)
-
-    def __invert__(self) -> Traced:
-        return traced("logical_not", self)
-
-    def __lt__(self, other: Any) -> Traced:
-        return traced("less", self, other)
-
-    def __le__(self, other: Any) -> Traced:
-        return traced("less_equal", self, other)
-
-    def __gt__(self, other: Any) -> Traced:
-        return traced("greater", self, other)
-
-    def __ge__(self, other: Any) -> Traced:
-        return traced("greater_equal", self, other)
-
-    def __eq__(self, other: object) -> Traced:  # type: ignore[override]
-        return traced("equal", self, other)
-
-    def __ne__(self, other: object) -> Traced:  # type: ignore[override]
-        return traced("not_equal", self, other)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -398,8 +339,9 @@ def _integer_power(base: Traced, exponent: int) -> Traced:
     if exponent == 0:
         return Traced(constant(1.0, traced("negate", base).node.dims))
     if exponent < 0:
-        return 1.0 / _integer_power(base, -exponent)
+        return traced("divide", 1.0, _integer_power(base, -exponent))
     if exponent == 1:
         return base
     half = _integer_power(base, exponent // 2)
-    return half * half * base if exponent % 2 else half * half
+    square = traced("multiply", half, half)
+    return traced("multiply", square, base) if exponent % 2 else square
