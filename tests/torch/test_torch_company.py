@@ -209,6 +209,7 @@ class Encoded(torch.utils.data.Dataset[Tensor]):
         return self.model(torch.full((5, 2, 3), float(index)))[0]
 
 
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX, if it is loaded, warns
 @pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_workers_of_a_data_loader(start: str) -> None:
