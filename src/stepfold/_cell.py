@@ -171,7 +171,7 @@ class Cell:
         return hash(self.step)
 
     def __repr__(self) -> str:
-        inputs = ["x"] * self.step.takes_features + list(self.step.inputs)
+        inputs = self.step.input_names
         arguments = ", ".join([*inputs, *["/"] * (len(inputs) > 1), *self.states])
         fixed = [f"{name}={value!r}" for name, value in self.step.hyperparameters.items()]
         return f"<cell {self.name}({arguments}, *, {', '.join([*self.step.parameters, *fixed])})>"

@@ -17,7 +17,7 @@ def default_sizes(cell: Cell, units: int) -> dict[str, int]:
 
 def check_one_input(cell: Cell) -> None:
     """ValueError for a cell with several inputs, where there is one sequence to read."""
-    names = ["x"] * cell.step.takes_features + list(cell.step.inputs)
+    names = cell.step.input_names
     if len(names) > 1:
         raise ValueError(
             f"{cell.name} has the inputs {', '.join(names)}, and here is one sequence to read; choose a "

@@ -86,6 +86,11 @@ class Step:
         """Whether there is an input without a name, (features,), which only stands behind kernels."""
         return not self.inputs or any(n.op == "input" and not n.attributes for n in self.nodes)
 
+    @property
+    def input_names(self) -> list[str]:
+        """The names of the inputs; that without a name is called x."""
+        return ["x"] * self.takes_features + list(self.inputs)
+
     def sizes(self, units: int, **others: int) -> dict[str, int]:
         """Return the size of every axis of `axes`; ValueError if one is missing, unknown or no size."""
         needed = [axis for axis in self.axes if not axis.isdecimal()]

@@ -286,6 +286,7 @@ class _Nodes:
     def __init__(self, declared: Mapping[str, Mapping[str, Dims]]) -> None:
         self.declared = declared
         self._nodes: list[Node] = []
+        self._named: dict[tuple[str, str], Node] = {}
 
     def earlier(self, index: Any) -> Node:
         """Return the node of an index; only nodes before this one can be named, so there is no cycle."""
@@ -327,7 +328,8 @@ class _Nodes:
             raise ValueError(f"the leaf {_repr.repr(op)} is unknown")
         dims = _axes(op, op, axes)
         if op == "noise":
-            return _noise(attributes, dims)
+            found = _noise(attributes, dims)
+            return self._one((op, f"{attributes[0]}.{attributes[2]}"), found)
         if len(attributes) != 1 and (op != "input" or attributes):
             raise ValueError(f"{op} cannot have the attributes {_repr.repr(attributes)}")
         if not attributes:
@@ -343,4 +345,11 @@ class _Nodes:
             raise ValueError(f"the size of {value!r} is unknown; an axis has a size")
         if op in self.declared and self.declared[op].get(value) != dims:
             raise ValueError(f"{op} {_repr.repr(value)} is not declared with the axes {axes}")
-        return leaf(op, value, dims=dims)
+        return self._one((op, value), leaf(op, value, dims=dims))
+
+    def _one(self, name: tuple[str, str], found: Node) -> Node:
+        """Return a leaf; ValueError if another one has its name: both would be read from one array."""
+        if self._named.setdefault(name, found) is not found:
+            told = f"{name[0]} {_repr.repr(name[1])}"
+            raise ValueError(f"{told} has other axes, or another value, than before")
+        return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ import stepfold
 from stepfold import Cell, CellError, cell, scan, tanh
 from stepfold._noise import noise_of, noisy, quiet
 from stepfold._reference import Reference
+from stepfold._step import Step
 
 
 @cell
@@ -67,6 +70,25 @@ def test_what_is_refused() -> None:
 
     with pytest.raises(CellError, match=r"dropout noise is for a vector of the step, not \(features,\)"):
         cell(features)
+    text = rough.to_json().replace('["dropout", 0.5, 1]', '["dropout", 0.25, 0]')
+    with pytest.raises(ValueError, match=r"noise 'dropout.0' has other axes, or another value, than before"):
+        Cell.from_json(text)
     text = rough.to_json().replace('["dropout", 0.5, 0]', '["dropout", 1.5, 0]')
     with pytest.raises(ValueError, match=r"noise cannot have the attributes \['dropout', 1.5, 0\]"):
         Cell.from_json(text)
+
+
+def test_two_leaves_of_one_name_are_refused() -> None:
+    """They would be read from one array, which is as wide as one of them."""
+    data = json.loads(noisy(smooth_with_noise.step).to_json())
+    other = next(n for n in data["nodes"] if n[0] == "step_input")
+    data["nodes"].append(["step_input", other[1], ["rank"]])
+    with pytest.raises(
+        ValueError, match=r"step_input 'normal.0' has other axes, or another value, than before"
+    ):
+        Step.from_json(json.dumps(data))
+
+
+@cell
+def smooth_with_noise(x, h, *, W):
+    return stepfold.noise(W @ x + h, 0.5)

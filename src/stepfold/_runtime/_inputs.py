@@ -49,7 +49,7 @@ class Inputs:
 
 def input_names(step: Step) -> list[str]:
     """Return the names of a step's inputs; that without a name is called x."""
-    return ["x"] * step.takes_features + list(step.inputs)
+    return step.input_names
 
 
 def several(step: Step, given: Any) -> Sequence[Any]:

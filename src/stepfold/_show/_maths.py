@@ -65,7 +65,7 @@ def _legend(step: Step) -> str:
     own = step.states[step.output :]
     before, after = listed(own), listed([f"{s}'" for s in own])
     states = "state" if len(own) == 1 else "states"
-    names = ["x"] * step.takes_features + list(step.inputs)
+    names = step.input_names
     given = f"{listed(names)} {'is the input' if len(names) == 1 else 'are the inputs'}"
     output = f"{step.states[0]}' is {'' if step.output else 'also '}the output."
     own_axes = [f"{name} has {axes_text(dims)}" for name, dims in _other_axes(step).items()]
