@@ -12,7 +12,7 @@ from ._call import Call
 from ._checks import checked_params, checked_sizes
 from ._engine import Engine, engine_for
 from ._forward import ForwardKey
-from ._inputs import input_names, several
+from ._inputs import several
 from ._programs import programs
 from ._recipe import Part, Parts, Recipe, Sizes, other_sizes
 from ._residuals import residuals_size
@@ -52,7 +52,6 @@ __all__ = [
     "error_of",
     "forward_operands",
     "forward_program",
-    "input_names",
     "other_sizes",
     "programs",
     "record",

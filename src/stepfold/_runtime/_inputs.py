@@ -47,14 +47,9 @@ class Inputs:
         return tuple(found) if self.several else found[0]
 
 
-def input_names(step: Step) -> list[str]:
-    """Return the names of a step's inputs; that without a name is called x."""
-    return step.input_names
-
-
 def several(step: Step, given: Any) -> Sequence[Any]:
     """Return what was given for each of a step's inputs: `given` itself, or a tuple of as many."""
-    names = input_names(step)
+    names = step.input_names
     if len(names) == 1:
         return (given,)
     if not isinstance(given, (tuple, list)) or len(given) != len(names):

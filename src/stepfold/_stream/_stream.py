@@ -11,7 +11,7 @@ import numpy as np
 from .._cell import Cell
 from .._dtype import checked_dtype
 from .._native import Array, thread_cap
-from .._runtime import checked_sizes, engine_for, input_names, other_sizes, several
+from .._runtime import checked_sizes, engine_for, other_sizes, several
 from ._memory import Single, Table, Weights, write_states
 from ._rows import Indices, Rows
 from ._stored import read_state, written_state
@@ -157,7 +157,7 @@ class Stream:
     def _write(self, inputs: Sequence[Array], given: Any) -> None:
         """Write inputs that are checked here."""
         step = self.cell.step
-        values = zip(several(step, given), input_names(step), inputs, strict=True)
+        values = zip(several(step, given), step.input_names, inputs, strict=True)
         found = [self._checked_input(*each) for each in values]
         for target, value in zip(inputs, found, strict=True):
             target[...] = value

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from .._runtime import Recipe, input_names
+from .._runtime import Recipe
 from .._step import Step
 from ._tokens import Tokens, tokens_of
 
@@ -104,7 +104,7 @@ def several_of(name: str, recipe: Recipe, value: Any) -> Any:
 def _inputs_of(recipe: Recipe) -> tuple[bool, tuple[str, ...], tuple[tuple[int, ...], ...]]:
     """Whether the first input is without a name, the names of all, and the shapes of those with one."""
     step = recipe.step
-    return step.takes_features, tuple(input_names(step)), tuple(recipe.named_shapes.values())
+    return step.takes_features, tuple(step.input_names), tuple(recipe.named_shapes.values())
 
 
 # What torch.compiler.assume_constant_result does; that imports the compiler, which takes seconds.
