@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from stepfold._native import aligned
+from stepfold._runtime import Operand
 
 Array = np.ndarray
 
 GUARD, MARK = 64, 777.0
 LIMITS = {"float64": 1e-10, "float32": 1e-5}
 """How far a kernel may be off, as a share of the greatest value."""
+FINER = {"float64": "longdouble", "float32": "float64"}
 
 
 def guarded(shape: tuple[int, ...], dtype: Any) -> tuple[Array, Array]:
@@ -80,3 +83,29 @@ def close(
     assert np.isfinite(expected[known]).all(), f"{what}: nothing is close to what is expected"
     off, allowed = distance(found, expected), limit * magnitude(expected) + slack
     assert off <= allowed, f"{what}: off by {off:.3g}, allowed {allowed:.3g}"
+
+
+class Results:
+    """The arrays that a program writes, each between guards, by the operands' names."""
+
+    def __init__(self, dtype: str, shift: int = 0) -> None:
+        self._dtype, self._shift = dtype, shift
+        self.made: dict[str, Array] = {}
+        self._guards: dict[str, Array] = {}
+
+    def arrays(self, operands: Sequence[Operand], given: Mapping[str, Array]) -> list[Array]:
+        """The arrays of all operands: those given, or new ones."""
+        return [given[o.name] if o.name in given else self._new(o) for o in operands]
+
+    def _new(self, operand: Operand) -> Array:
+        name = operand.name
+        if operand.dtype == "bytes":
+            (size,) = operand.shape
+            self.made[name], self._guards[name] = guarded_bytes(size, self._shift)
+        else:
+            self.made[name], self._guards[name] = guarded(operand.shape, self._dtype)
+        return self.made[name]
+
+    def check(self) -> None:
+        for what, memory in self._guards.items():
+            assert_unharmed(memory, what)

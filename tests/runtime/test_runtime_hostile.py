@@ -14,8 +14,8 @@ from stepfold import cells
 from stepfold._native import own_threads
 from stepfold._runtime import Threads, forward_operands, forward_program
 from stepfold._runtime._run import run
-from tests.runtime.scan_arrays import Array, walled
-from tests.runtime.scan_helpers import Problem, Results, problem, ready
+from tests.runtime.scan_arrays import Array, Results, walled
+from tests.runtime.scan_helpers import Problem, problem, ready
 
 BATCH, TIME, FEATURES, UNITS, VOCABULARY = 7, 6, 2, 3, 5
 ANY = st.one_of(

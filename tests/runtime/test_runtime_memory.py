@@ -34,13 +34,14 @@ from tests.runtime.scan_arrays import (
     GUARD,
     LIMITS,
     Array,
+    Results,
     assert_unharmed,
     close,
     guarded,
     guarded_bytes,
     guarded_integers,
 )
-from tests.runtime.scan_helpers import Results, problem, ready
+from tests.runtime.scan_helpers import problem, ready
 
 GATES = "ifco"
 
