@@ -39,6 +39,10 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
         help="write a row for each input to this .csv, .tsv, .jsonl (or these as .gz) or .parquet; a table "
         "may be larger than memory, one of sequences if the rows of each stand together",
     )  # fmt: skip
+    parser.add_argument(
+        "--dask", metavar="ADDRESS",
+        help="with --out: predict on the workers of the Dask scheduler there, such as tcp://10.0.0.1:8786",
+    )  # fmt: skip
     add_columns(parser)
     parser.set_defaults(run=_predict, later="texts")
 
@@ -70,6 +74,8 @@ def _predict(options: argparse.Namespace) -> None:
 
     if options.out is not None:
         check_out(options.out, file)
+    elif options.dask is not None:
+        raise RunError("--dask is for many inputs, whose predictions go to a file: give --out FILE")
 
     from ..estimators import load
 
@@ -113,7 +119,7 @@ def _predict_to_file(
             inputs, total = zip(found.ids, found.sequences, strict=True), len(found.ids)
         else:
             inputs = stream_sequences(file, **sequence_columns(columns))
-    predict_out(estimator, key, inputs, total, options.out, options.all)
+    predict_out(estimator, key, inputs, total, options.out, options.all, options.dask)
 
 
 def _predict_in_blocks(estimator: Any, texts: Iterable[str], options: argparse.Namespace) -> Iterator[int]:

@@ -3,15 +3,17 @@ come."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from ..estimators import RunError
+from ..estimators import RunError, outputs_of_blocks
 from ._arguments import input_errors
 from ._written import written
 
@@ -21,7 +23,15 @@ _EVERY = 10.0
 Named = Iterable[tuple[str, Any]]
 
 
-def predict_out(estimator: Any, key: str, inputs: Named, total: int | None, out: str, every: bool) -> int:
+def predict_out(
+    estimator: Any,
+    key: str,
+    inputs: Named,
+    total: int | None,
+    out: str,
+    every: bool,
+    dask: str | None = None,
+) -> int:
     """Write a row for each input to a file; returns their number.
 
     Args:
@@ -31,22 +41,32 @@ def predict_out(estimator: Any, key: str, inputs: Named, total: int | None, out:
         total: how many there are, None if nobody knows.
         out: the file, see ``check_out``.
         every: whether to write the probability of every class.
+        dask: the address of a Dask scheduler whose workers predict; None: this process does.
 
     Raises:
-        RunError: no input, or one that the estimator does not take.
+        RunError: no input, one that the estimator does not take, or a cluster that does not serve.
     """
     with input_errors():
         model = estimator.to_model()  # runs any shape at once, where Keras would compile each
     progress = _Progress(total)
-    source = iter(inputs)
-    with written(out) as write:
+    names: deque[list[str]] = deque()
+
+    def blocks() -> Iterator[list[Any]]:
+        source = iter(inputs)
         while block := list(itertools.islice(source, _BLOCK)):
+            names.append([name for name, _ in block])
+            yield [given for _, given in block]
+
+    with written(out) as write, contextlib.closing(outputs_of_blocks(model, blocks(), dask=dask)) as found:
+        while True:
             with input_errors():
-                found = model.outputs([given for _, given in block])
-            answers = model.answers(found)
+                outputs = next(found, None)
+            if outputs is None:
+                break
+            answers = model.answers(outputs)
             rows = _labelled(model.labels, answers, every) if model.labels is not None else _valued(answers)
-            write([{**row, key: name} for row, (name, _) in zip(rows, block, strict=True)])
-            progress.add(len(block))
+            write([{**row, key: name} for row, name in zip(rows, names.popleft(), strict=True)])
+            progress.add(len(answers))
         if not progress.count:
             raise RunError("there is no input to predict; nothing is written")
     progress.end(out)

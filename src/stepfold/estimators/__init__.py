@@ -15,6 +15,7 @@ from ._run import RunError, RunFolder
 from ._settings import CHOICES, PRESETS, SEQUENCES, EnsembleSettings, Settings, TextSettings
 
 if TYPE_CHECKING:
+    from ._blocks import outputs_of_blocks
     from ._comparison import Comparison, compare
     from ._evaluation import Evaluation, RegressionEvaluation, evaluate, evaluate_regression
     from ._load import load
@@ -36,6 +37,7 @@ _MODULES = {
     "TextClassifier": "._text",
     "TrainingError": "._training",
     "load": "._load",
+    "outputs_of_blocks": "._blocks",
 }
 
 __all__ = [
@@ -59,6 +61,7 @@ __all__ = [
     "evaluate_regression",
     "evaluation_report",
     "load",
+    "outputs_of_blocks",
 ]
 
 

@@ -9,12 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .._dask import failed, scheduler, wait_for_worker
 from .._on_worker import Files, work
 from .._run import RunError, RunFolder
 from ._run import Data, Order, Outcome
 
-_CONNECT, _WORKERS, _LOOK = 10, 30.0, 0.5
-"""Seconds to wait for the scheduler, for a first worker, and between two looks at the workers."""
+_LOOK = 0.5
+"""Seconds between two looks at the workers."""
 _TRIES = 3
 """How many workers may vanish with a run before it counts as what ends them."""
 
@@ -40,17 +41,7 @@ def train_on_cluster(
     """
     if not orders:
         return
-    try:
-        from distributed import Client
-    except ImportError:
-        raise ImportError('a cluster (--dask) needs Dask: pip install "stepfold[dask]"') from None
-    try:
-        client = Client(address, timeout=_CONNECT, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"there is no Dask scheduler at {address} ({error}); begin one: dask scheduler"
-        ) from None
-    with client:
+    with scheduler(address) as client:
         yield from _train(client, orders, _sent(data), address)
 
 
@@ -71,7 +62,7 @@ def _train(
 ) -> Generator[tuple[int, Outcome | None]]:
     import keras
 
-    _wait_for_worker(client, address)
+    wait_for_worker(client, address)
     shared = client.scatter([tuple(data)], hash=False)[0]  # of a tuple each part would be scattered
     waiting, tries = list(range(len(orders))), [0] * len(orders)
     running: list[_Running] = []
@@ -105,31 +96,16 @@ def _train(
                 waiting.insert(0, each.number)
         time.sleep(_LOOK if running else 0)
         if not running and waiting:
-            _wait_for_worker(client, address)
-
-
-def _wait_for_worker(client: Any, address: str) -> None:
-    end = time.monotonic() + _WORKERS
-    while not client.nthreads():
-        if time.monotonic() > end:
-            raise RunError(
-                f"the Dask scheduler at {address} has no workers; begin one: dask worker {address}"
-            )
-        time.sleep(0.1)
+            wait_for_worker(client, address)
 
 
 def _result(run: _Running, order: Order, address: str) -> Outcome:
     """Return what became of a run, whose files are then in its folder."""
     error = run.future.exception()
-    if isinstance(error, ModuleNotFoundError):
-        raise RunError(
-            f"the worker {run.worker} of {address} has no module {error.name}; install stepfold[app] there, "
-            "in the version of this machine"
-        )
     if isinstance(error, (ValueError, TypeError, RunError)):
         raise error
     if error is not None:
-        raise RunError(f"the worker {run.worker} of {address} failed: {error}")
+        raise failed(error, f"the worker {run.worker} of {address}")
     files, outcome = run.future.result()
     _keep(files, RunFolder(order.folder))
     return Outcome(**outcome)
