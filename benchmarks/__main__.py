@@ -1,10 +1,14 @@
-"""Run every benchmark, each in its own process: `python -m benchmarks [--quick] [--out FOLDER] [NAME …]`."""
+"""Run every benchmark, each in its own process: `python -m benchmarks [--quick] [--out FOLDER] [NAME …]`.
+
+`--page docs/figures/measured.md` keeps the page of the figures for the documents.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from . import _page, _report
 
@@ -28,6 +32,7 @@ NAMES = (
 def main() -> int:
     parser = _report.options(__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(NAMES)} (all)")
+    parser.add_argument("--page", type=Path, help="another place for the page of the figures")
     chosen = parser.parse_args()
     others = [f"--threads={chosen.threads}", f"--out={chosen.out}", *(["--quick"] if chosen.quick else [])]
     unknown = set(chosen.names) - set(NAMES)
@@ -40,7 +45,7 @@ def main() -> int:
         if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *others], check=False).returncode:
             failed.append(name)
         print(f"({name}: {time.perf_counter() - before:.0f} s)\n", flush=True)
-    page = _page.write(chosen.out, NAMES)
+    page = _page.write(chosen.out, NAMES, chosen.page)
     print(f"The figures on one page: {page}")
     print(
         f"{time.perf_counter() - start:.0f} s in all" + (f"; failed: {', '.join(failed)}" if failed else "")

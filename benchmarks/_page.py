@@ -23,11 +23,12 @@ _FACTS = (
 )
 
 
-def write(folder: Path, names: Sequence[str]) -> Path:
-    """Write `performance.md` from the JSON files of the benchmarks that were run; returns its path."""
-    path = folder / "performance.md"
+def write(folder: Path, names: Sequence[str], path: Path | None = None) -> Path:
+    """Write a page from the JSON files of the benchmarks that were run; returns its path, `performance.md` in
+    their folder if none is given."""
+    path = path or folder / "performance.md"
     found = {name: _read(folder / f"{name}.json") for name in names if (folder / f"{name}.json").is_file()}
-    folder.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".new")
     temporary.write_text(page(found), encoding="utf-8")
     temporary.replace(path)
@@ -45,6 +46,8 @@ def page(found: Mapping[str, Mapping[str, Any]]) -> str:
         "Medians and minima of calls in turn, in milliseconds; each ratio is the other side's.\n",
     ]
     for name, content in found.items():
+        if not any(isinstance(result.get("seconds"), dict) for result in content["results"]):
+            continue  # it has figures of another kind, which its own file holds
         machine = content["machine"]
         facts = "; ".join(f"{key} {machine[key]}" for key in _FACTS if key in machine)
         parts += [

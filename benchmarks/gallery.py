@@ -9,7 +9,6 @@ gradient is exact, in float64. The lag depends on no clock, for steps of trainin
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +22,7 @@ from stepfold import Cell, cells
 from stepfold.probe import Budget, gradient_flow, longest_lag
 from stepfold.tasks import temporal_order
 
-from . import _report
+from . import _figures, _report
 from ._ours import training_step
 from ._problems import Shape, problem
 
@@ -76,26 +75,17 @@ def _stream(cell: Cell, rounds: int) -> float:
     return _least((steps,), rounds)[0] / _LOOP
 
 
-def write_page(path: Path, figures: dict[str, Any], report: _report.Report, budget: Budget) -> None:
-    """Write the figures that the documents show, with machine and command; those of other cells stay."""
+def about(report: _report.Report, budget: Budget) -> dict[str, Any]:
+    """Return what is said of all figures in the documents."""
     batch, timesteps, features, units = SHAPE
     processor = report.machine["processor"].partition(",")[0].removeprefix("model name ")
-    content: dict[str, Any] = {
+    return {
         "command": "python -m benchmarks.gallery",
         "machine": f"one thread of an {processor}",
         "shape": f"{batch} sequences of {timesteps} timesteps, {features} features, {units} units",
         "lag_steps": budget.steps,
         "most_lag": budget.longest,
-        "cells": {},
     }
-    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if {**stored, "cells": {}} == content:  # measured in the same way, on such a machine
-        content["cells"] = stored["cells"]
-    content["cells"] = {**content["cells"], **figures}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
 
 
 def main() -> int:
@@ -117,7 +107,7 @@ def main() -> int:
         figures[name] = measure(cells.by_name(name), rounds=3 if chosen.quick else 25, budget=budget)
         print(f"{name:20}", "  ".join(f"{key} {value:g}" for key, value in figures[name].items()), flush=True)
         if chosen.page:
-            write_page(chosen.page, figures, report, budget)
+            _figures.keep(chosen.page, about(report, budget), figures)
     report.results.append({"title": "the built-in cells", "cells": figures})
     report.check_load()
     report.end()

@@ -28,6 +28,8 @@ from stepfold.model import Model, Sequences
 from . import _report
 from ._harness import Side, check, time_alternating
 
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
 VOCABULARY, LENGTH, UNITS, BATCH = 10_000, 500, 32, 128
 TOLERANCE = 1e-5
 _QUICK_REVIEWS = 1_000

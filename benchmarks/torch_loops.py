@@ -1,7 +1,8 @@
 """Every built-in cell: its training step beside the same cell as a loop in PyTorch.
 
-Run it as `python -m benchmarks.torch_loops [--quick] [--cells lstm mlstm …] [--compile]`.
+Run it as `python -m benchmarks.torch_loops [--quick] [--cells lstm mlstm …] [--compile] [--page FILE]`.
 
+`--page docs/figures/torch_loops.json` writes the figures of the gallery in the documents.
 The loop is what an experienced user writes: products with the input for all timesteps at once, then a Python
 loop over the rest, and PyTorch's own derivative; with `--compile` the body of that loop goes through
 `torch.compile`. Both sides run in one process with PyTorch's default threads; outputs and gradients are
@@ -11,7 +12,8 @@ compared before anything is timed.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +24,7 @@ from stepfold._interpret import interpret, stages
 from stepfold.torch import Recurrent
 from stepfold.torch._loop import TORCH
 
-from . import _report
+from . import _figures, _report
 from ._harness import NamedArrays, Side, check, geometric_mean, time_alternating
 
 SHAPE = (32, 200, 64, 64)
@@ -47,7 +49,7 @@ class Loop:
     def _computed(self, nodes: Any, leaves: Any, known: dict[int, Tensor]) -> dict[int, Tensor]:
         return interpret(nodes, leaves, TORCH, lambda v, shape: torch.full(shape, v), self.sizes, known)
 
-    def _advance(self, states: list[Tensor], of_step: list[Tensor], ready: list[Tensor]) -> list[Tensor]:
+    def _advance(self, states: list[Tensor], of_step: Sequence[Tensor], ready: list[Tensor]) -> list[Tensor]:
         known = {id(n): v for n, v in zip(self.arriving, of_step, strict=True)}
         known |= {id(n): v for n, v in zip(self.fixed, ready, strict=True)}
         leaves = {("state", name): v for name, v in zip(self.step.states, states, strict=True)}
@@ -61,10 +63,11 @@ class Loop:
         leaves |= {("parameter", name): value for name, value in self.params.items()}
         ready = self._computed([*self.fixed, *self.early], leaves, {})
         fixed = [ready[id(n)] for n in self.fixed]
-        by_step = [ready[id(n)] for n in self.arriving]
+        # taken apart at once: an index a timestep would derive to as many sequences of zeros
+        by_step = list(zip(*(ready[id(n)].unbind(0) for n in self.arriving), strict=True))
         outputs = []
         for t in range(len(inputs[0])):
-            states = self.advance(states, [v[t] for v in by_step], fixed)
+            states = self.advance(states, by_step[t], fixed)
             outputs.append(states[0])
         return torch.stack(outputs)
 
@@ -82,6 +85,7 @@ def sides(cell: Cell, *, compiled: bool) -> list[Side]:
     wide = [[1 if a == "1" else sizes[a] for a in cell.step.dims_of(s)] for s in cell.step.states]
     loops = {"torch loop": Loop(cell, module, sizes, compiled=False)}
     if compiled:
+        torch.compiler.reset()  # its limit counts a function's code, whichever cell it runs
         loops["torch.compile"] = Loop(cell, module, sizes, compiled=True)
     for value in inputs:
         value.requires_grad_()
@@ -115,6 +119,7 @@ def main() -> int:
     parser = _report.options(__doc__)
     parser.add_argument("--cells", nargs="+", choices=cells.names(), default=cells.names(), metavar="NAME")
     parser.add_argument("--compile", action="store_true", help="compile the loop's body as well")
+    parser.add_argument("--page", type=Path, help="a file for the figures that the documents show")
     chosen = parser.parse_args()
     report = _report.begin("torch_loops", chosen)
     ratios: dict[str, list[float]] = {}
@@ -122,7 +127,7 @@ def main() -> int:
     for name in chosen.cells:
         all_sides = sides(cells.by_name(name), compiled=chosen.compile)
         check(all_sides, TOLERANCE)
-        times = time_alternating(all_sides, seconds=1.0 if chosen.quick else 4.0, min_rounds=3)
+        times = time_alternating(all_sides, seconds=1.0 if chosen.quick else 4.0, min_rounds=5)
         mine = times["stepfold"].median
         row: dict[str, Any] = {"cell": name, "milliseconds": 1e3 * mine}
         for side in all_sides[1:]:
@@ -131,6 +136,16 @@ def main() -> int:
         rows.append(row)
         told = "  ".join(f"{side.name} {row[side.name]:6.1f} ×" for side in all_sides[1:])
         print(f"{name:24} {1e3 * mine:7.1f} ms   {told}", flush=True)
+    if chosen.page:
+        processor = report.machine["processor"].partition(",")[0].removeprefix("model name ")
+        batch, timesteps, features, units = SHAPE
+        about = {
+            "command": f"python -m benchmarks.torch_loops --compile{' --quick' if chosen.quick else ''}",
+            "machine": f"two cores of an {processor}",
+            "shape": f"{batch} sequences of {timesteps} timesteps, {features} features, {units} units",
+        }
+        figures = {row["cell"]: {k: float(f"{v:.3g}") for k, v in row.items() if k != "cell"} for row in rows}
+        _figures.keep(chosen.page, about, figures)
     for name, values in ratios.items():
         print(f"{name}: {geometric_mean(values):.1f} × in the mean, {min(values):.1f} × at least")
         report.bar(f"{name}, mean", geometric_mean(values), BAR)

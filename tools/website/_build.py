@@ -20,6 +20,8 @@ from ._reference import Reference, reference
 
 SOURCE = Path(__file__).resolve().parents[2]
 """The root of the repository."""
+MEASURED = Path("docs/figures/measured.md")
+"""What `make bench` measured last, kept by its option `--page`."""
 
 
 def build(out: Path) -> int:
@@ -54,6 +56,7 @@ def write_pages(folder: Path) -> None:
             "Cells to begin with: [the gallery](gallery/index.md).\n"
         ),
         "how fast": lambda _: _section(SOURCE / "README.md", "How fast"),
+        "measured": lambda _: (SOURCE / MEASURED).read_text(encoding="utf-8").partition("\n")[2],
         "picture": lambda defined: picture(defined["light_gru"]),
     }
     for file, place in {**targets, SOURCE / "docs/index.md": "index"}.items():

@@ -15,8 +15,8 @@ from stepfold import Cell, cells
 
 from ._markdown import equations, fenced
 
-FIGURES = Path("docs/figures/cells.json")
-"""What `python -m benchmarks.gallery` measured, with the machine and the command."""
+FIGURES, LOOPS = Path("docs/figures/cells.json"), Path("docs/figures/torch_loops.json")
+"""What `python -m benchmarks.gallery` and `… torch_loops` measured, with the machine and the command."""
 
 _KERAS = {"simple_rnn": "SimpleRNN", "lstm": "LSTM", "gru": "GRU"}
 _TORCH = {"simple_rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
@@ -26,9 +26,12 @@ _ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5}(?:v\d+)?)")
 
 
 def measured(root: Path) -> dict[str, Any]:
-    """Return the stored figures; empty where there are none."""
-    path = root / FIGURES
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    """Return the stored figures, those beside loops in PyTorch under "loops"; empty where there are none."""
+
+    def stored(path: Path) -> dict[str, Any]:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+    return {**stored(root / FIGURES), "loops": stored(root / LOOPS)}
 
 
 def page(cell: Cell, family: str, figures: dict[str, Any]) -> str:
@@ -67,9 +70,10 @@ def index(figures: dict[str, Any]) -> str:
         "name wherever a cell is asked for. Each page shows the equations, the step as it is written, the "
         "parameters, what it costs and remembers, and how it is used.\n",
     ]
-    if figures:
+    if "cells" in figures:
         lines.append(
-            "*Time* is that of a training step beside the LSTM's; *gradient* is how much of it is left after "
+            "*Time* is that of a training step beside the LSTM's; *loop* is how many times that of a loop in "
+            "PyTorch takes, eager; *gradient* is how much of it is left after "
             "100 timesteps at initialisation; *lag* is the longest distance over which two symbols were "
             "learnt in order, with the budget that the cell's page names.\n"
         )
@@ -79,8 +83,8 @@ def index(figures: dict[str, Any]) -> str:
 
 
 def _table(members: tuple[Cell, ...], figures: dict[str, Any]) -> str:
-    found = figures.get("cells", {})
-    head = ["cell", "year", "what it is", "states", *(["time", "gradient", "lag"] if found else [])]
+    found, loops = figures.get("cells", {}), figures.get("loops", {}).get("cells", {})
+    head = ["cell", "year", "what it is", "states", *(["time", "loop", "gradient", "lag"] if found else [])]
     rows = [head, ["---", "---", "---", *["---:"] * (len(head) - 3)]]
     for cell in members:
         first = (cell.__doc__ or "").partition("\n")[0]
@@ -95,6 +99,7 @@ def _table(members: tuple[Cell, ...], figures: dict[str, Any]) -> str:
             figure = found.get(cell.name, {})
             row += [
                 f"{figure['ratio']:.2f}" if "ratio" in figure else "",
+                f"{loops[cell.name]['torch loop']:.0f} ×" if cell.name in loops else "",
                 _power(figure["gradient"]) if "gradient" in figure else "",
                 _lag(figure["lag"], figures["most_lag"]) if "lag" in figure else "",
             ]
@@ -177,6 +182,7 @@ def _figures(cell: Cell, figures: dict[str, Any]) -> list[str]:
             f"{count} product{'s' * (count > 1)} of the input {'are' if count > 1 else 'is'} computed "
             "outside the time loop, for many timesteps at once; the rest runs in one kernel call.\n"
         )
+    lines += _beside_loops(cell, figures.get("loops", {}))
     found = figures.get("cells", {}).get(cell.name)
     if found:
         lines.append(
@@ -198,6 +204,17 @@ def _figures(cell: Cell, figures: dict[str, Any]) -> list[str]:
             )
         )
     return ["## What it costs and what it remembers\n", *lines] if lines else []
+
+
+def _beside_loops(cell: Cell, loops: dict[str, Any]) -> list[str]:
+    found = loops.get("cells", {}).get(cell.name)
+    if not found:
+        return []
+    return [
+        f"A training step of {loops['shape']} takes {found['milliseconds']:.1f} ms; the same cell as a loop "
+        f"in PyTorch {found['torch loop']:.0f} times that, with its body under `torch.compile` "
+        f"{found['torch.compile']:.0f} times (`{loops['command']}`, {loops['machine']}).\n"
+    ]
 
 
 def _power(value: float) -> str:
