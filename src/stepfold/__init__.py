@@ -1,6 +1,8 @@
 """stepfold: write one timestep, get a fast, trainable recurrent network."""
 
-from . import cells
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ._cell import Cell, cell
 from ._declared import Scalar
 from ._errors import CellError
@@ -60,6 +62,9 @@ from ._language import (
 from ._noise import dropout, noise
 from ._runtime import Gradients, Run, record, scan
 from ._stream import Stream
+
+if TYPE_CHECKING:
+    from . import cells
 
 __version__ = "0.2.0"
 __all__ = [
@@ -129,3 +134,13 @@ __all__ = [
     "threshold",
     "where",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "cells":  # made when asked for: tracing them is a sixth of the import
+        return importlib.import_module(".cells", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

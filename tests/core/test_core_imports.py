@@ -54,7 +54,11 @@ def test_the_core_has_no_import_circle() -> None:
     list(TopologicalSorter(graph).static_order())
 
 
-def test_the_core_imports_no_framework() -> None:
-    code = "import stepfold, sys; print(sorted({'keras', 'torch', 'jax', 'matplotlib'} & sys.modules.keys()))"
+def test_the_core_imports_no_framework_and_traces_no_cell_of_the_collection() -> None:
+    absent = "{'keras', 'torch', 'jax', 'matplotlib', 'stepfold.cells'}"
+    code = (
+        f"import stepfold, sys; print(sorted({absent} & sys.modules.keys())); "
+        "assert 'cells' in dir(stepfold); assert stepfold.cells.lstm.name == 'lstm'"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

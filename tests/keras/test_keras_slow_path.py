@@ -91,12 +91,6 @@ def test_another_device(monkeypatch: pytest.MonkeyPatch) -> None:
     close(found, own(random(*SHAPE)))
 
 
-def test_the_package_alone_imports_no_framework() -> None:
-    code = "import stepfold, sys; print([m for m in ('keras', 'jax', 'torch') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
 def test_numpy_s_backend_predicts() -> None:
     code = (
         "import os, numpy as np; os.environ['KERAS_BACKEND'] = 'numpy'; import keras, stepfold.keras;"
