@@ -40,7 +40,7 @@ class AxesProblem:
     def __post_init__(self) -> None:
         step, random = self.cell.step, np.random.default_rng(self.seed)
         own = ("units", "features")
-        self.sizes = {a: SIZES[a] for a in step.axes if a not in own and not a.isdecimal()}
+        self.sizes = {a: SIZES[a] for a in step.own_axes if a not in own}
         shapes = self.cell.parameter_shapes(features=FEATURES, units=UNITS, **self.sizes)
 
         def some(*shape: int) -> Array:

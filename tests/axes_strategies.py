@@ -22,6 +22,11 @@ _ONE: tuple[Callable[[Any], Any], ...] = (
     lambda v: v * stepfold.tanh(stepfold.max(v)),
     lambda v: stepfold.exp(stepfold.tanh(v)),
     lambda v: stepfold.where(stepfold.sum(v) > 0.0, v, 0.5 * v),
+    lambda v: stepfold.cumsum(stepfold.softmax(v)),
+    lambda v: stepfold.cumsum(v * 0.1, reverse=True),
+    lambda v: v + stepfold.roll(v, 3),
+    lambda v: v[::-1] * stepfold.shift(v, -2),
+    lambda v: sum(stepfold.split(stepfold.concatenate([v, stepfold.tanh(v)]), 2)) + v[0] - v[-1:][0],
 )
 _TWO: tuple[Callable[[Any, Any], Any], ...] = (
     lambda a, b: a + b,
@@ -53,7 +58,7 @@ def axes_cells(draw: Any) -> Cell:
     with a name, and with an output that is no state."""
     first, axes = draw(st.sampled_from(AXES)), st.sampled_from((*AXES, *MATRICES))
     states = [first, *draw(st.lists(axes, max_size=2))]
-    number = st.integers(0, 7)
+    number = st.integers(0, 25)
     lines = draw(st.lists(st.tuples(st.sampled_from(_KINDS), number, number, number), min_size=2, max_size=8))
     named = draw(st.lists(st.sampled_from(AXES), max_size=2))
     return made_of(states, named, lines, draw(st.sampled_from((None, *AXES))))

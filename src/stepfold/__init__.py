@@ -60,6 +60,7 @@ from ._language import (
     where,
 )
 from ._noise import dropout, noise
+from ._parts import concatenate, cumsum, reverse, roll, shift, split
 from ._runtime import Gradients, Run, record, scan
 from ._stream import Stream
 
@@ -79,7 +80,9 @@ __all__ = [
     "cells",
     "celu",
     "clip",
+    "concatenate",
     "cos",
+    "cumsum",
     "dropout",
     "elu",
     "erf",
@@ -114,8 +117,11 @@ __all__ = [
     "record",
     "relu",
     "relu6",
+    "reverse",
+    "roll",
     "scan",
     "selu",
+    "shift",
     "sigmoid",
     "silu",
     "sin",
@@ -125,6 +131,7 @@ __all__ = [
     "softsign",
     "sparse_plus",
     "sparse_sigmoid",
+    "split",
     "sqrt",
     "square",
     "squareplus",

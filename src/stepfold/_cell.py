@@ -13,6 +13,7 @@ from ._errors import CellError, error_here
 from ._from_function import Signature, trace
 from ._hyperparameters import replaced
 from ._one_step import checked_values
+from ._parts import known_sizes
 from ._show import show
 from ._step import Step
 from ._trace import Traced
@@ -86,7 +87,8 @@ class Cell:
         vectors = all(len(self.step.dims_of(s)) == 1 for s in self.step.states)
         if self._signature is not None and not given.rows and vectors:
             inputs = given.inputs.values()
-            return self._signature.function(*inputs, *given.states, **arrays, **self.step.hyperparameters)
+            with known_sizes(given.sizes):
+                return self._signature.function(*inputs, *given.states, **arrays, **self.step.hyperparameters)
         new = given.compute(self.step, arrays)
         return new if len(new) > 1 else new[0]
 

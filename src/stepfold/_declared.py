@@ -6,18 +6,17 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, get_args, get_origin
 
+from ._axes import AXIS, is_plain, names_in, parsed, text_of
 from ._dims import axes_text
 from ._graph import FEATURES, SCALAR, Dims
 
 Scalar = Annotated[Any, ""]
 """The annotation of an argument that is one number: `def step(x, h, *, W, U, alpha: Scalar)`."""
 
-_AXIS = r"([a-z_][a-z_0-9]*|[1-9][0-9]*)"
-_AXES = re.compile(rf"{_AXIS}( {_AXIS})*")
+_AXES = re.compile(rf"{AXIS}( {AXIS})*")
 _RESERVED = ("batch", "time", "seed", "dtype", "vocabulary_size")
 """Words that mean something else wherever sizes are given."""
 _MOST_AXES = {"input": 1, "state": 2, "parameter": 2}
-_LARGEST = 1 << 20
 
 
 def kind_of(dims: Dims) -> str:
@@ -46,20 +45,34 @@ def declared_axes(
     if axes and not _AXES.fullmatch(" ".join(axes)):
         raise ValueError(f"{told}; an axis is a lower-case name, or an integer: 'rank units', '1'")
     for axis in axes:
-        if axis in _RESERVED:
-            raise ValueError(f"{told}; an axis cannot be called {axis!r}, give it another name")
-        if axis.isdecimal() and int(axis) > _LARGEST:
-            raise ValueError(f"{told}; a size is at most {_LARGEST:,}")
+        _check_axis(axis, role, told)
     if len(axes) > _MOST_AXES[role]:
         most = "one axis" if _MOST_AXES[role] == 1 else "two axes"
         raise ValueError(f"{told}; a {role} has at most {most}".replace("a input", "an input"))
     return axes
 
 
+def _check_axis(axis: str, role: str, told: str) -> None:
+    """ValueError, which begins with `told`, for an axis that an argument of this role cannot have."""
+    try:
+        names, written = names_in([axis]), text_of(parsed(axis))
+    except ValueError as error:
+        raise ValueError(f"{told}; {error}") from None
+    reserved = [name for name in names if name in _RESERVED]
+    if reserved:
+        raise ValueError(f"{told}; an axis cannot be called {reserved[0]!r}, give it another name")
+    if written != axis:
+        raise ValueError(f"{told}; write {axis!r} as {written!r}")
+    if role == "input" and not (is_plain(axis) or axis.isdecimal()):
+        raise ValueError(f"{told}; an input's size is that of its array: give its axis a name of its own")
+
+
 def is_axis(text: str) -> bool:
     """Whether a text can be the name of an axis."""
-    size = int(text) if text.isdecimal() and len(text) < 9 else 0
-    return re.fullmatch(_AXIS, text) is not None and text not in _RESERVED and size <= _LARGEST
+    try:
+        return text_of(parsed(text)) == text and text != "0" and not set(names_in([text])) & {*_RESERVED}
+    except ValueError:
+        return False
 
 
 def value_axes(dims: Dims) -> Dims:

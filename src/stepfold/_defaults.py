@@ -11,7 +11,7 @@ _ORDER = 16
 def default_sizes(cell: Cell, units: int) -> dict[str, int]:
     """Return the sizes of a cell's other axes than units and features: as many as the units, but 16 for the
     axis "order", the linear states of each unit of a state space."""
-    axes = (axis for axis in cell.step.axes if axis not in ("units", "features") and not axis.isdecimal())
+    axes = (axis for axis in cell.step.own_axes if axis not in ("units", "features"))
     return {axis: _ORDER if axis == "order" else units for axis in axes}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ._axes import integer_of, is_plain, told
 from ._graph import SCALAR, Dims
 
 
@@ -41,9 +42,39 @@ def reduction_dims(vector: Dims) -> Dims:
     return SCALAR
 
 
+def moved_dims(vector: Dims, by: Dims = SCALAR) -> Dims:
+    """Return the axes of a vector whose elements change places: its own."""
+    if len(vector) != 1 or by != SCALAR:
+        raise ValueError(f"this takes a vector of the step, not {axes_text(vector)}")
+    return vector
+
+
+def window_dims(vector: Dims, window: Dims) -> Dims:
+    """Return the axes of a part of a vector, or of a vector of which it is a part: the window's."""
+    if len(window) != 1:
+        raise ValueError(f"a part of a vector has one axis, not {axes_text(window)}")
+    return moved_dims(vector) and window
+
+
 def size_of(axis: str, sizes: Mapping[str, int]) -> int:
-    """Return the size of an axis: what `sizes` says, or its name where that is an integer."""
-    return int(axis) if axis.isdecimal() else sizes[axis]
+    """Return the size of an axis: what `sizes` says, its name where that is an integer, or what it is the sum
+    of; ValueError where that is no size."""
+    if axis.isdecimal():
+        return int(axis)
+    if is_plain(axis):
+        return sizes[axis]
+    size = integer_of(axis, sizes)
+    if size < 1:
+        raise ValueError(f"the axis {axis} has {size} elements{told(axis, sizes)}; it needs at least one")
+    return size
+
+
+def known_size(axis: str, sizes: Mapping[str, int]) -> int:
+    """Return the size of an axis, -1 where it is not known or none."""
+    try:
+        return size_of(axis, sizes)
+    except (KeyError, ValueError):
+        return -1
 
 
 def axes_text(dims: Dims) -> str:

@@ -16,7 +16,8 @@ from ._locks import ForkSafeLock
 Dims = tuple[str, ...]
 """The axes of a value by name: `()` a per-row scalar, `("units",)` a vector, two for a matrix.
 
-An axis whose name is an integer, `("1",)`, has that size; other sizes are given with a batch or a layer."""
+An axis whose name is an integer, `("1",)`, has that size, one whose name is a sum, `("units-1",)`, that of
+the sum (`_axes`); other sizes are given with a batch or a layer."""
 
 Attribute = str | float | int
 
@@ -35,14 +36,16 @@ LEAVES = (
     "parameter",
     "constant",
     "size",
+    "offset",
     "noise",
     "cotangent",
     "row_input",
     "step_input",
 )
 """Nodes without inputs: the inputs of this timestep (one without a name, which only stands behind kernels,
-and those with names), states, parameters, constants, the size of an axis, noise; in a backward step the
-cotangents of the new states; added by a layer, a vector per sequence or per timestep."""
+and those with names), states, parameters, constants, the size of an axis, noise; an offset, an integer that
+follows from sizes, with the axis of the part of a vector that begins there; in a backward step the cotangents
+of the new states; added by a layer, a vector per sequence or per timestep."""
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from ._dims import size_of
 from ._graph import SCALAR, Node
+from ._moves import takes_offset, window_of
 from ._step import Step
 
 V = TypeVar("V")
@@ -26,16 +27,18 @@ def interpret(
     `leaves`: the values of the leaves by (op, name), ("input", "") for the input without a name.
     `implementations`: a function for each operation. `constant(value, shape)` returns an array of equal
     elements. `sizes`: those of the axes. A scalar has one axis of one element; `beside_matrix` gives it a
-    second one, for values that are no arrays.
+    second one, for values that are no arrays. Operations with an offset are given a `Window`.
     """
     values = dict(known or {})
     widened = beside_matrix or _of_a_matrix
     for n in nodes:
         if n.inputs:
-            given = [values[id(i)] for i in n.inputs]
+            given: list[Any] = [values[id(i)] for i in n.inputs]
             if len(n.dims) == 2:
                 wide = [i.dims == SCALAR and i.op != "constant" for i in n.inputs]
                 given = [widened(v) if w else v for v, w in zip(given, wide, strict=True)]
+            elif takes_offset(n.op, 1):
+                given[1] = window_of(n, sizes)
             values[id(n)] = implementations[n.op](*given)
         elif n.op == "constant":
             shape = tuple(size_of(axis, sizes) for axis in n.dims)
@@ -43,6 +46,8 @@ def interpret(
         elif n.op == "noise":  # nothing is drawn outside of a layer's training
             shape = tuple(size_of(axis, sizes) for axis in n.dims)
             values[id(n)] = constant(1.0 if n.attributes[0] == "dropout" else 0.0, shape)
+        elif n.op == "offset":  # the operation that takes it knows more
+            values[id(n)] = constant(0.0, (1,))
         elif n.op == "size":
             values[id(n)] = constant(float(size_of(str(n.attributes[0]), sizes)), (1,))
         else:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
+
+from ._moves import Window
 
 # ---- LLVM lowerings of more than one instruction ----------------------------------------------------------
 
@@ -46,3 +51,46 @@ def onnx_matvec_transposed(b: Any, matrix: Any, vector: Any) -> Any:
 
 def onnx_matmul_transposed(b: Any, matrix: Any, vector: Any) -> Any:
     return b.operator("MatMul", vector, matrix)
+
+
+# ---- ONNX lowerings of what moves the elements of a vector; an offset is known, with the size ------------
+
+_END = 1 << 62  # a slice ends where the axis does
+
+
+def _onnx_part(b: Any, vector: str, begin: int, end: int = _END, step: int = 1) -> str:
+    cut = b.integers(begin), b.integers(end), b.integers(-1), b.integers(step)
+    return str(b.operator("Slice", vector, *cut))
+
+
+def _onnx_pad(b: Any, vector: str, before: int, after: int) -> str:
+    """Zeros before and behind."""
+    return str(b.operator("Pad", vector, b.integers(before, after), b.constant(0.0), b.integers(-1)))
+
+
+def _onnx_roll(b: Any, vector: str, by: Window) -> str:
+    first = -by.begin % by.size
+    cuts = _onnx_part(b, vector, first), _onnx_part(b, vector, 0, first)
+    return str(b.operator("Concat", *cuts, axis=-1)) if first else vector
+
+
+def _onnx_shift(b: Any, vector: str, by: Window) -> str:
+    wide = _onnx_pad(b, vector, max(by.begin, 0), max(-by.begin, 0))
+    begin = max(-by.begin, 0)
+    return _onnx_part(b, wide, begin, begin + by.size)
+
+
+def _onnx_cumsum(b: Any, vector: str, **flags: int) -> str:
+    return str(b.operator("CumSum", vector, b.array(np.array(-1)), **flags))
+
+
+ONNX_MOVES: Mapping[str, Callable[..., str]] = {
+    "roll": _onnx_roll,
+    "shift": _onnx_shift,
+    "part": lambda b, vector, by: _onnx_part(b, vector, by.begin, by.begin + by.size),
+    "pad": lambda b, vector, by: _onnx_pad(b, vector, by.begin, by.after),
+    "rename": lambda b, vector, by: vector,
+    "reverse": lambda b, vector: _onnx_part(b, vector, -1, -_END, -1),
+    "cumsum": _onnx_cumsum,
+    "reverse_cumsum": lambda b, vector: _onnx_cumsum(b, vector, reverse=1),
+}

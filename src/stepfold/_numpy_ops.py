@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ._moves import implementations
+
 
 def _zero(x: Any) -> Any:
     return np.zeros((), np.asarray(x).dtype)
@@ -73,3 +75,15 @@ def sum_over_units(x: Any) -> Any:
 def maximum_over_units(x: Any) -> Any:
     """Return the maximum over the units, with the axis kept."""
     return np.max(x, axis=-1, keepdims=True)
+
+
+def _padded(x: Any, before: int, after: int) -> Any:
+    return np.pad(x, [(0, 0)] * (np.ndim(x) - 1) + [(before, after)])
+
+
+MOVES = implementations(
+    lambda arrays: np.concatenate(arrays, -1),
+    _padded,
+    lambda x: np.cumsum(x, -1, np.asarray(x).dtype),
+    lambda x: x[..., ::-1],
+)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._dims import axes_text, size_of
+from ._axes import learn
+from ._dims import axes_text, known_size, size_of
 from ._graph import FEATURES, Dims
 from ._reference import one_step
 from ._step import Step
@@ -57,16 +58,13 @@ def checked_values(step: Step, values: tuple[Any, ...], params: Mapping[str, Any
     sizes: dict[str, int] = {}
     for name, array in zip(expected, arrays, strict=True):
         own = dims[name]
-        for axis, size in zip(own, array.shape[array.ndim - len(own) :], strict=True):
-            sizes.setdefault(axis, int(axis) if axis.isdecimal() else size)
-        wanted = (*rows, *(sizes[axis] for axis in own))
+        learn([(own, array.shape[array.ndim - len(own) :])], sizes)
+        wanted = (*rows, *(known_size(axis, sizes) for axis in own))
         if array.shape != wanted:
             kind = "state" if name in names else "input"
             raise ValueError(f"{step.name}: {kind} {name} has shape {array.shape}, expected {wanted}")
-    for name, own in step.parameters.items():
-        if np.ndim(params.get(name, 0.0)) == len(own) and name in params:
-            for axis, size in zip(own, np.shape(params[name]), strict=True):
-                sizes.setdefault(axis, size)
+    shapes = [(own, np.shape(params[name])) for name, own in step.parameters.items() if name in params]
+    step.learn(shapes, sizes)
     _check_params(step, params, {axis: max(1, size) for axis, size in sizes.items()})
     given = dict(zip(expected, arrays, strict=True))
     inputs = {
@@ -83,7 +81,7 @@ def _check_params(step: Step, params: Mapping[str, Any], sizes: Mapping[str, int
         wrong += [f"has no {', '.join(unknown)}"] * bool(unknown)
         raise TypeError(f"{step.name} {' and '.join(wrong)}; its parameters are {', '.join(wanted)}")
     for name, dims in wanted.items():
-        shape = tuple(size_of(axis, sizes) if axis.isdecimal() else sizes.get(axis, -1) for axis in dims)
+        shape = tuple(known_size(axis, sizes) for axis in dims)
         if np.shape(params[name]) != shape:
             expected = axes_text(dims) if -1 in shape else str(shape)
             raise ValueError(

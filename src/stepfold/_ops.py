@@ -11,15 +11,24 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from . import _numpy_ops
-from ._dims import axes_text, broadcast_dims, matmul_dims, matmul_transposed_dims, outer_dims, reduction_dims
+from . import _moves, _numpy_ops
+from ._dims import (
+    axes_text,
+    broadcast_dims,
+    matmul_dims,
+    matmul_transposed_dims,
+    moved_dims,
+    outer_dims,
+    reduction_dims,
+    window_dims,
+)
 from ._graph import SCALAR, Dims, Node, constant, leaf, node
 from ._lowerings import (
+    ONNX_MOVES,
     lower_relu,
     lower_softplus,
     onnx_matmul,
@@ -29,39 +38,8 @@ from ._lowerings import (
     onnx_not_equal,
     onnx_outer,
 )
+from ._operation import Cotangents, Operation, Rule
 from ._simplify import simplified
-
-Cotangents = tuple[Node | None, ...]
-Rule = Callable[[Node, Node], Cotangents]
-
-
-@dataclass(frozen=True)
-class Operation:
-    """A row of the table.
-
-    `dims` returns the result's axes from the inputs' (ValueError where they do not fit), `numpy` is the NumPy
-    implementation on arrays whose last axes are the value's, `derivative` returns the cotangents of the
-    inputs from (node, cotangent), `llvm` is the LLVM lowering (None for products and reductions, which are
-    loops over units rather than instructions), `onnx` is the ONNX lowering (from a builder and the names of
-    the inputs to the name of the result), `text` and `latex` are the printed forms. `save`: the forward pass
-    saves the value as a residual where the backward pass needs it; otherwise it is recomputed.
-    """
-
-    dims: Callable[..., Dims]
-    numpy: Callable[..., Any]
-    derivative: Rule
-    llvm: Callable[..., Any] | None
-    onnx: Callable[..., Any]
-    text: str
-    latex: str
-    save: bool = False
-    boolean: bool = False
-
-    @property
-    def arity(self) -> int:
-        """The number of inputs."""
-        return self.text.count("{}")
-
 
 # ---- making nodes -----------------------------------------------------------------------------------------
 
@@ -305,6 +283,16 @@ _logical = functools.partial(_row, broadcast_dims, boolean=True)
 _reduction = functools.partial(_row, reduction_dims, save=True)
 _product = functools.partial(_row, save=True)
 
+
+def _move(op: str) -> Operation:
+    """The row of an operation that moves the elements of a vector."""
+    dims = window_dims if op in _moves.WINDOWS else moved_dims
+    operands = ", ".join(["{}"] * (1 + _moves.takes_offset(op, 1)))
+    text, latex = f"{op}({operands})", rf"\text{{{{{op.replace('_', chr(92) + '_')}}}}}({operands})"
+    rule, save = _moves.RULES[op], op in _moves.SUMS
+    return _row(dims, _numpy_ops.MOVES[op], rule, None, ONNX_MOVES[op], text, latex, save=save)
+
+
 # fmt: off
 TABLE: dict[str, Operation] = {
     # operation     NumPy         derivative       LLVM         ONNX   text         LaTeX
@@ -358,6 +346,7 @@ TABLE: dict[str, Operation] = {
     "matvec_transposed": _product(
         matmul_transposed_dims, _numpy_ops.matvec_transposed, _matvec_transposed_rule, None,
         onnx_matvec_transposed, "{}.T @ {}", r"{}^\top {}"),
+    **{op: _move(op) for op in _moves.MOVES},
 }
 # fmt: on
 

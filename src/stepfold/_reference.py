@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ._gradient import backward
 from ._graph import Node
 from ._interpret import interpret
+from ._moves import check_windows
 from ._ops import TABLE
 from ._step import Step
 
@@ -35,13 +36,14 @@ def sizes_of(
     named: Mapping[str, Array] | None = None,
 ) -> dict[str, int]:
     """Return the size of each axis that states, parameters and inputs with a name have."""
-    found = dict.fromkeys(step.axes, 1)
+    found: dict[str, int] = {}
     values = [(step.dims_of(name), state) for name, state in zip(step.states, states, strict=True)]
     values += [(step.inputs[name], value) for name, value in (named or {}).items()]
-    for dims, value in values:
-        found.update(zip(dims, np.shape(value)[np.ndim(value) - len(dims) :], strict=True))
-    for name, dims in step.parameters.items():
-        found.update(zip(dims, np.shape(params[name]), strict=True))
+    values += [(dims, params[name]) for name, dims in step.parameters.items()]
+    step.learn(((dims, np.shape(value)[np.ndim(value) - len(dims) :]) for dims, value in values), found)
+    for axis in step.own_axes:
+        found.setdefault(axis, 1)
+    check_windows(step.name, step.nodes, found)
     return found
 
 

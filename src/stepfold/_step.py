@@ -5,15 +5,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from . import _step_json
-from ._dims import size_of
+from ._axes import learn, names_in
+from ._dims import known_size, size_of
 from ._graph import MAX_NODES, UNITS, Dims, Node, topological_order
 from ._hyperparameters import Number
+from ._moves import WINDOWS, check_windows
 from ._ops import PRODUCTS
 
 
@@ -64,6 +66,16 @@ class Step:
         found.update(axis for state in self.states for axis in self.dims_of(state))
         return tuple(sorted(found, key=lambda axis: (axis not in UNITS, axis)))
 
+    @functools.cached_property
+    def own_axes(self) -> tuple[str, ...]:
+        """The axes whose sizes are given, from which those of all `axes` follow, units first."""
+        offsets = [str(n.attributes[0]) for n in self.nodes if n.op == "offset"]
+        return tuple(names_in([*self.axes, *offsets]))
+
+    @functools.cached_property
+    def _windows(self) -> list[Node]:
+        return [n for n in self.nodes if n.op in WINDOWS]
+
     def _is_computed(self, n: Node) -> bool:
         """Whether a node's axes are those of a value that kernels compute or read element by element."""
         if n.op == "parameter":
@@ -92,8 +104,9 @@ class Step:
         return ["x"] * self.takes_features + list(self.inputs)
 
     def sizes(self, units: int, **others: int) -> dict[str, int]:
-        """Return the size of every axis of `axes`; ValueError if one is missing, unknown or no size."""
-        needed = [axis for axis in self.axes if not axis.isdecimal()]
+        """Return the size of every axis of `axes` and `own_axes`; ValueError if one is missing, unknown or no
+        size, or a part of a vector does not lie in it."""
+        needed = self.own_axes
         given = {"units": units, **others}
         missing = [axis for axis in needed if axis not in given]
         if missing:
@@ -105,7 +118,21 @@ class Step:
         for axis, size in given.items():
             if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
                 raise ValueError(f"{axis} must be an integer of at least 1, not {size!r}")
-        return {axis: int(size_of(axis, given)) for axis in self.axes}
+        try:
+            found = {axis: int(size_of(axis, given)) for axis in dict.fromkeys((*self.axes, *needed))}
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from None
+        check_windows(self.name, self._windows, given)
+        return found
+
+    def learn(self, values: Iterable[tuple[Dims, tuple[int, ...]]], sizes: dict[str, int]) -> None:
+        """Add to `sizes` what follows from the shapes of values, and from axes that are equal."""
+        learn(values, sizes)
+        for n in self._windows:
+            if n.op == "rename":
+                one, other = n.dims, n.inputs[0].dims
+                known = [(to, known_size(*of, sizes)) for to, of in ((one, other), (other, one))]
+                learn([(dims, (size,)) for dims, size in known if size > 0], sizes)
 
     def leaves(self, op: str) -> list[str]:
         """Return the names of the leaves of one kind, in the order of their first use."""

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
+from ._axes import names_in
 from ._declared import is_axis
 from ._dims import axes_text
 from ._graph import (
@@ -23,6 +24,7 @@ from ._graph import (
     topological_order,
 )
 from ._hyperparameters import Number, checked_number
+from ._moves import takes_offset
 from ._ops import MATRIX_PRODUCTS, PRODUCTS, TABLE, apply, takes_condition, takes_parameter
 
 FORMAT = 1
@@ -39,6 +41,7 @@ _LEAF_AXES: dict[str, tuple[int, ...]] = {
     "parameter": (0, 1, 2),
     "constant": (0, 1, 2),
     "size": (0,),
+    "offset": (0, 1),
     "noise": (1,),
     "row_input": (1, 2),
     "step_input": (1, 2),
@@ -319,6 +322,8 @@ class _Nodes:
             if is_matrix != takes_parameter(op, position) and (not is_matrix or op in MATRIX_PRODUCTS):
                 given = "a value" if is_matrix else "a parameter with two axes"
                 raise ValueError(f"input {position} of {op} must be {given}")
+            if (i.op == "offset") != takes_offset(op, position):
+                raise ValueError(f"input {position} of {op} is {'' if i.op == 'offset' else 'not '}an offset")
             if i.boolean != takes_condition(op, position):
                 raise ValueError(f"input {position} of {op} is {'' if i.boolean else 'not '}a comparison")
         return apply(op, *inputs)
@@ -341,6 +346,11 @@ class _Nodes:
             return constant(_number(value), dims)
         if not isinstance(value, str) or len(value) > MAX_NAME or not value.isprintable():
             raise ValueError(f"{op} cannot have the name {_repr.repr(value)}")
+        if op == "offset":
+            names = names_in([value])  # ValueError for what is no sum
+            if (not dims and names) or not all(map(is_axis, names)):
+                raise ValueError(f"an offset cannot be {_repr.repr(value)}")
+            return leaf(op, value, dims=dims)
         if op == "size" and not (is_axis(value) and not value.isdecimal()):
             raise ValueError(f"the size of {value!r} is unknown; an axis has a size")
         if op in self.declared and self.declared[op].get(value) != dims:

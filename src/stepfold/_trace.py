@@ -13,6 +13,7 @@ from ._dims import axes_text
 from ._errors import error_here, function_error, suggestion, user_location
 from ._graph import FEATURES, SCALAR, UNITS, Dims, Node, constant, leaf
 from ._operators import Operators
+from ._slices import NOT_PROJECTED, indexed, is_projected, vector_of
 
 _UFUNCS = {
     np.add: "add",
@@ -77,17 +78,16 @@ class Traced(Operators):
             "write where(condition, a, b), and &, | and ~ for and, or and not"
         )
 
-    def __getitem__(self, key: object) -> Never:
-        raise error_here(
-            "a step computes all units of a row at once, it cannot index them; use another parameter or state"
-        )
+    def __getitem__(self, key: object) -> Traced:
+        return Traced(indexed(vector_of(self.node, "[…]"), key))
 
     def __setitem__(self, key: object, value: object) -> Never:
         raise error_here("a value of the step cannot be changed in place; choose with where(condition, a, b)")
 
     def __iter__(self) -> Never:
         raise error_here(
-            "a step computes all units of a row at once, it cannot iterate over them; use sum, mean or max"
+            "a step computes all units of a row at once, it cannot iterate over them; use sum, mean or max, "
+            "and for parts split(v, 2)"
         )
 
     def __len__(self) -> int:
@@ -200,7 +200,7 @@ class Transposed:
         if isinstance(other, (Parameter, Transposed)):
             raise error_here(f"{self!r} @ … multiplies two parameters; do that once, outside the step")
         node = as_node(other)
-        if node.boolean or len(node.dims) != 1 or _is_projected(node):
+        if node.boolean or len(node.dims) != 1 or is_projected(node):
             raise error_here(f"{self!r} @ … needs a value (units,) that is no comparison on its right")
         if not isinstance(matrix, Parameter):
             return traced("matvec_transposed", matrix, other)
@@ -256,11 +256,6 @@ def _refuse_array(value: Any) -> None:
         )
 
 
-def _is_projected(node: Node) -> bool:
-    """Whether a node is the input without declared axes, whose features only stand behind kernels."""
-    return node.op == "input" and not node.attributes
-
-
 def _axes_beside(inputs: tuple[Any, ...]) -> Dims:
     """The axes of the values that a parameter without declared axes stands beside, else (units,)."""
     dims = [i.node.dims for i in inputs if isinstance(i, Traced) and not isinstance(i, Parameter)]
@@ -273,11 +268,8 @@ def traced(op: str, *inputs: Any) -> Traced:
     beside = _axes_beside(inputs)
     nodes = [i.elementwise(beside) if isinstance(i, Parameter) else as_node(i) for i in inputs]
     for position, node in enumerate(nodes):
-        if _is_projected(node):
-            raise error_here(
-                "the input has features, not units; project it first with a kernel, W @ x, "
-                'or declare its axis, x: "units"'
-            )
+        if is_projected(node):
+            raise error_here(NOT_PROJECTED)
         if node.boolean and not _ops.takes_condition(op, position):
             raise error_here("a comparison is boolean; use it as the condition of where(condition, a, b)")
     if op == "where" and not nodes[0].boolean:

@@ -10,7 +10,24 @@ import numpy as np
 import pytest
 
 import stepfold
-from stepfold import Cell, CellError, Scalar, cell, exp, maximum, outer, sigmoid, tanh
+from stepfold import (
+    Cell,
+    CellError,
+    Scalar,
+    cell,
+    concatenate,
+    cumsum,
+    exp,
+    maximum,
+    outer,
+    roll,
+    shift,
+    sigmoid,
+    softmax,
+    split,
+    tanh,
+)
+from stepfold._dims import size_of
 from stepfold._gradient import backward
 from stepfold._reference import Reference, sizes_of
 
@@ -74,21 +91,33 @@ def selective(x: "units", S: "units order", *, W_b: "order units", W_c: "order u
     return read + D * x * stepfold.sum(stepfold.sum(S, "units")), S
 
 
-CELLS = (selective, projected, low_rank, read_out, decayed, fast_weights)
+@cell
+def parted(x: "features", h, p: "units/2", *, U: "4*units features+units", b: "rank", c):
+    """Parts of vectors, by integers and by the names of their axes; their order, shifts and running sums."""
+    i, f, g, o = split(U @ concatenate([h, x]), 4)
+    keep, write = split(h, "rank key")
+    first, second = split(i, 2)
+    p = 0.5 * p + first * tanh(second[::-1])
+    steps = concatenate([h[1:] - h[:-1], h[0] * f[-1]], "units")
+    h = cumsum(softmax(f)) * concatenate([write, keep * b], "units") + shift(tanh(g), -1) * roll(c, 5)
+    return sigmoid(o) * h + shift(cumsum(g * steps, reverse=True), 2), p
+
+
+CELLS = (selective, parted, projected, low_rank, read_out, decayed, fast_weights)
 
 
 def named(found: Cell, random: np.random.Generator, *shape: int) -> dict[str, np.ndarray]:
     """Random inputs with a name."""
     sizes = {**SIZES, "1": 1}
     return {
-        name: random.standard_normal((*shape, *(sizes[axis] for axis in dims)))
+        name: random.standard_normal((*shape, *(size_of(axis, sizes) for axis in dims)))
         for name, dims in found.step.inputs.items()
     }
 
 
 def params_of(found: Cell, random: np.random.Generator) -> dict[str, np.ndarray]:
     others = {
-        axis: SIZES[axis] for axis in found.step.axes if axis in SIZES and axis not in ("units", "features")
+        axis: SIZES[axis] for axis in found.step.own_axes if axis not in ("units", "features")
     }
     shapes = found.parameter_shapes(features=5, units=4, **others)
     return {name: np.asarray(random.standard_normal(shape) * 0.7) for name, shape in shapes.items()}
@@ -99,7 +128,7 @@ def problem(found: Cell, seed: int = 0) -> tuple[Reference, np.random.Generator]
     params = params_of(found, random)
     sizes = {**SIZES, "1": 1}
     states = [
-        random.standard_normal((3, *(sizes[axis] for axis in found.step.dims_of(s)))) * 0.5
+        random.standard_normal((3, *(size_of(axis, sizes) for axis in found.step.dims_of(s)))) * 0.5
         for s in found.step.states
     ]
     if found.step.output:
@@ -171,7 +200,7 @@ def test_one_row_and_many(found: Cell) -> None:
         many if isinstance(many, tuple) else (many,), one if isinstance(one, tuple) else (one,), strict=True
     ):
         np.testing.assert_allclose(all_rows[1], row, rtol=1e-12)
-    assert sizes_of(step, run.before[0], run.params).keys() >= set(step.axes)
+    assert sizes_of(step, run.before[0], run.params).keys() >= set(step.own_axes)
 
 
 def test_what_is_declared_is_shown() -> None:

@@ -10,9 +10,11 @@ import pytest
 from core_helpers import close, slope
 
 import stepfold
+from stepfold._dims import size_of
 from stepfold._gradient import vjp
 from stepfold._graph import KERNEL, RECURRENT_KERNEL, SCALAR, UNITS, Node, constant, leaf, topological_order
 from stepfold._llvm._vectors import Vectors
+from stepfold._moves import MOVES, SUMS, WINDOWS, offset, takes_offset
 from stepfold._ops import (
     MATRIX_PRODUCTS,
     PRODUCTS,
@@ -64,9 +66,10 @@ def test_no_column_is_empty(op: str) -> None:
     assert row.arity >= 1
     operands = [f"v{k}" for k in range(row.arity)]
     assert all(operand in row.latex.format(*operands) for operand in operands)
-    if op in (*PRODUCTS, *MATRIX_PRODUCTS, *REDUCTIONS):
+    if op in (*PRODUCTS, *MATRIX_PRODUCTS, *REDUCTIONS, *MOVES):
         assert row.llvm is None
-        assert row.save == (op != "outer")  # computed again from two vectors in the walk that wants it
+        # outer is computed again from two vectors in the walk that wants it, places are changed by copies
+        assert row.save == (op != "outer" and op not in MOVES or op in SUMS)
     else:
         recorder = Recorder()
         assert row.llvm is not None
@@ -83,6 +86,10 @@ def node_of(op: str) -> tuple[Node, list[str]]:
         return apply(op, leaf("parameter", "M", dims=RECURRENT_KERNEL), inputs[1]), names[1:]
     if op in ("matvec", "matvec_transposed"):
         inputs[0] = leaf("state", "a", dims=RECURRENT_KERNEL)
+    if takes_offset(op, 1):
+        sizes = {"part": ("1", "2"), "pad": ("3", "units+5"), "rename": ("0", "4")}
+        begin, axis = sizes.get(op, ("-3", "units"))
+        return apply(op, inputs[0], offset(begin, (axis,) if op in WINDOWS else ())), names[:1]
     return apply(op, *inputs), names
 
 
@@ -102,7 +109,7 @@ def test_every_derivative_is_the_slope(op: str) -> None:
         point["a"] = random.standard_normal((units, units))
     values = {("state", name): value for name, value in point.items()} | {
         ("parameter", "M"): random.standard_normal((units, units)),
-        ("cotangent", "y"): random.standard_normal([units] * len(output.dims)),
+        ("cotangent", "y"): random.standard_normal([size_of(axis, sizes) for axis in output.dims]),
     }
     matrices = {"M": RECURRENT_KERNEL} if op in PRODUCTS else {}
     step = Step("one", tuple(names), matrices, (output,), state_dims=dims)

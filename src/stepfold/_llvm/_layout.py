@@ -196,9 +196,9 @@ class Layout:
     @property
     def divisible(self) -> bool:
         """Whether cooperative threads may share a row: nothing is summed over an axis but in products of
-        parameters."""
+        parameters, and no element changes its place."""
         stages = self.plan.inference.stages
-        return not any(s.reductions or s.scalars or len(s.dims) != 1 for s in stages)
+        return not any(s.reductions or s.scalars or s.moves or len(s.dims) != 1 for s in stages)
 
     @property
     def packed_size(self) -> int:

@@ -29,12 +29,13 @@ class Sizes:
     registers: int
 
     @functools.cached_property
-    def _by_axis(self) -> dict[str, int]:
+    def by_axis(self) -> dict[str, int]:
+        """The sizes by axis."""
         return dict(self.axes)
 
     def size(self, axis: str) -> int:
         """How many elements an axis has."""
-        return self._by_axis[axis]
+        return self.by_axis[axis]
 
     def blocks(self, axis: str) -> int:
         """How many vectors hold an axis."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from .._graph import SCALAR, Node
 from .._ops import TABLE
-from .._plan import Arrangement, Place, Stage, place_of, start_of
+from .._plan import Arrangement, Place, Stage, operand_place, place_of, start_of
 from ._cooperative import Ranks
 from ._matrices import Walker, walk_matrices
+from ._moves import write_move
 from ._panels import Operand, Panel, accumulator_groups, operands_of
 from ._sizes import Offsets, Sizes
 from ._text import Integer, Value
@@ -88,6 +90,18 @@ class StageWriter:
 
     def _write(self, stage: Stage, frame: Frame) -> None:
         f, v = self._f, self._v
+        if stage.moves:
+            with f.loop(0, frame.rows) as rows:
+                memory = _Rows(self, frame, rows.index)
+                for n in stage.moves:
+                    source, target = (operand_place(self._arrangement, i) for i in (n.inputs[0], n))
+                    write_move(
+                        v,
+                        n,
+                        self._sizes.by_axis,
+                        functools.partial(memory.address, source),
+                        functools.partial(memory.address, target),
+                    )
         if len(stage.dims) == 2:
             with f.loop(0, frame.rows) as rows:
                 memory = _Rows(self, frame, rows.index)

@@ -2,7 +2,8 @@
 row.
 
 A product needs its whole operand row, a reduction gives its scalar at the end of a row: each begins a new
-level, and so does the operation after very many. A stage is one walk over blocks of one axis (products into
+level, and so does the operation after very many. What moves the elements of a vector needs the whole of it
+too, and is done before the walk of its stage. A stage is one walk over blocks of one axis (products into
 accumulators, then elementwise operations), followed by operations on per-row scalars; or a walk over the
 matrices of a row, along which their products with vectors (`matvec`, `matvec_transposed`) are summed. A level
 has a stage for all values of the same axes, one after the other, and behind them, where there are several,
@@ -15,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .._graph import SCALAR, UNITS, Dims, Node, topological_order
+from .._moves import MOVES
 from .._ops import REDUCTIONS, TABLE
 from ._lower import Place, matrix_terms, place_of
 from ._trampoline import Task, run
@@ -35,9 +37,10 @@ Slots = Mapping[str, tuple[Dims, ...]]
 class Stage:
     """One walk over the axis, or the two axes, of `dims` (none: only scalars).
 
-    `products`: accumulators; `body`: elementwise nodes in order; `stores`: what is written; `reductions`:
-    sums and maxima over the row; then, once a row, `scalars` in order and `scalar_stores`. `contractions`:
-    in a walk over two axes, products with vectors, whose results lie at their homes at its end."""
+    `moves`: vectors made of the elements of others, all in memory; `products`: accumulators; `body`:
+    elementwise nodes in order; `stores`: what is written; `reductions`: sums and maxima over the row; then,
+    once a row, `scalars` in order and `scalar_stores`. `contractions`: in a walk over two axes, products with
+    vectors, whose results lie at their homes at its end."""
 
     products: list[Node] = field(default_factory=list)
     body: list[Node] = field(default_factory=list)
@@ -47,6 +50,7 @@ class Stage:
     scalar_stores: list[tuple[Node, Place]] = field(default_factory=list)
     contractions: list[Node] = field(default_factory=list)
     dims: Dims = UNITS
+    moves: list[Node] = field(default_factory=list)
 
 
 @dataclass
@@ -86,6 +90,7 @@ class _Arranging:
         self._present: dict[Key, set[Node]] = defaultdict(set)
         self._ready: dict[Key, set[Node]] = defaultdict(set)
         self._contracted: set[Node] = set()
+        self._moved: set[Node] = set()
         self._homes: dict[Node, Place] = {}
         self._scratch: list[Dims] = []
         self._scalars: list[Dims] = []
@@ -143,7 +148,7 @@ class _Arranging:
             self._length[level] += _TRANSCENDENTAL if TABLE[n.op].save else 1
         self._level[n] = level
         self._walk[n] = self._walk_of(n)
-        elementwise = n.op in TABLE and n.op not in REDUCTIONS and n.op not in _CONTRACTIONS
+        elementwise = n.op in TABLE and n.op not in (*REDUCTIONS, *_CONTRACTIONS, *MOVES)
         if elementwise and all(i in self._static for i in n.inputs):
             self._static.add(n)
         # a matrix is much to store: scalars that it takes are stored instead
@@ -154,6 +159,8 @@ class _Arranging:
         most = self._most(n)
         cost = 1 + sum(self._cost[i] for i in n.inputs if i.dims == n.dims or i in self._static)
         self._cost[n] = min(cost, most + 1) if recomputable else most + 1
+        if n.op in MOVES:  # it is read from memory anyway
+            self._cost[n] = 0
 
     def _most(self, n: Node) -> int:
         """How many operations a value is computed again by, at most."""
@@ -161,6 +168,8 @@ class _Arranging:
 
     def _waits(self, n: Node, i: Node) -> bool:
         """Whether a node can be computed only after the walk that computes its input."""
+        if n.op in MOVES:
+            return i.op != "offset"
         if n.op == "accumulate" or i in self._static:
             return n.op == "accumulate"
         if i.dims == SCALAR:
@@ -176,6 +185,12 @@ class _Arranging:
             yield self._contract(n)
             if self._homes[n] != place:  # a copy, by a walk over its own axis
                 self._stage((key[0] + 1, n.dims)).stores.append((n, place))
+            return
+        if n.op in MOVES:
+            self._settle(n)
+            yield self._move(n)
+            if self._homes[n] != place:
+                self._stage(key).stores.append((n, place))
             return
         if n.dims == SCALAR:
             yield self._scalar(n, key)
@@ -208,6 +223,13 @@ class _Arranging:
         yield self._operand(vector, key)
         self._stage(key).contractions.append(n)
 
+    def _move(self, n: Node) -> Task:
+        """See to it that a vector is made of the elements of another."""
+        if n not in self._moved:
+            self._moved.add(n)
+            yield self._home(n.inputs[0])
+            self._stage(self._key(n)).moves.append(n)
+
     def _operand(self, n: Node, key: Key) -> Task:
         """See to it that a walk over two axes finds a vector of one of them in memory."""
         if n in self._static:
@@ -221,7 +243,7 @@ class _Arranging:
             return
         if n in self._static or n.boolean:
             yield self._compute(n, key)
-        elif n.dims == SCALAR or n.op in _CONTRACTIONS:
+        elif n.dims == SCALAR or n.op in _CONTRACTIONS or n.op in MOVES:
             yield self._home(n)
         elif self._level[n] == key[0] or (self._cost[n] <= self._most(n) and n not in self._homes):
             yield self._compute(n, key)

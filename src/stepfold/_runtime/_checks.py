@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._cell import Cell
-from .._dims import size_of
+from .._dims import known_size, size_of
 from .._graph import Dims
 from .._native import Array
 from ._call import Call
@@ -125,28 +125,28 @@ def checked_sizes(
         raise ValueError(f"{cell.name} has no parameter {', '.join(extra)}; it has {', '.join(wanted)}")
     arrays = {name: np.asarray(params[name]) for name in wanted}
     sizes = dict(known or {})
-    for name, dims in wanted.items():
-        if arrays[name].ndim == len(dims):
-            for axis, size in zip(dims, arrays[name].shape, strict=True):
-                sizes.setdefault(axis, int(axis) if axis.isdecimal() else size)
+    cell.step.learn(((dims, arrays[name].shape) for name, dims in wanted.items()), sizes)
     for axis, size in sizes.items():
         if size < 1:
             raise ValueError(
                 f"{cell.name} cannot work with {size} {axis}; inputs and params need at least one"
             )
     for name, dims in wanted.items():
-        expected = tuple(int(axis) if axis.isdecimal() else sizes.get(axis, -1) for axis in dims)
+        expected = tuple(known_size(axis, sizes) for axis in dims)
         if arrays[name].shape != expected:
             raise ValueError(
                 f"{name} has shape {arrays[name].shape}, expected ({', '.join(dims)}) = {expected}"
             )
         if arrays[name].dtype != dtype:
             raise TypeError(f"{name} is {arrays[name].dtype}, not {dtype}; convert it with .astype")
-    for axis in cell.step.axes:
-        if axis not in sizes and not axis.isdecimal():
+    for axis in cell.step.own_axes:
+        if axis not in sizes:
             named = "number of units" if axis == "units" else f"size of the axis {axis}"
-            raise ValueError(f"{cell.name} has no parameter from which the {named} could be known")
-    return arrays, {axis: size for axis, size in sizes.items() if not axis.isdecimal()}
+            raise ValueError(
+                f"{cell.name} has no parameter from which the {named} could be known; "
+                f"declare one that has this axis, or write the size itself in place of {axis}"
+            )
+    return arrays, sizes
 
 
 def checked_lengths(lengths: Any, batch: int) -> Array:

@@ -222,8 +222,8 @@ def other_sizes(step: Step, units: int, sizes: Mapping[str, int] | Sizes) -> Siz
     """The sizes of a step's other axes than the units, in the order of its axes; ValueError if one is
     missing, unknown or no size."""
     others = {axis: size for axis, size in dict(sizes).items() if axis != "units"}
-    found = step.sizes(units, **others)
-    return tuple((axis, size) for axis, size in found.items() if axis != "units" and not axis.isdecimal())
+    step.sizes(units, **others)  # whether they fit
+    return tuple((axis, int(others[axis])) for axis in step.own_axes if axis != "units")
 
 
 @functools.lru_cache(maxsize=256, typed=True)

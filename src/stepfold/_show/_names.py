@@ -14,7 +14,7 @@ from ._dominators import PostDominators
 from ._patterns import Matcher
 
 Names = dict[int, str]
-_CONSTANT = ("constant", "size")
+_CONSTANT = ("constant", "size", "offset")
 _MAX_SHARED = 12
 """The length, in operands and operators, from which a shared value gets a name."""
 _MAX_DEPTH = 40

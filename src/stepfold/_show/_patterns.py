@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import _language
+from .._axes import summed
 from .._graph import SCALAR, Node, leaf, topological_order
+from .._moves import WINDOWS
 from .._ops import TABLE
 from .._trace import Traced
 
@@ -109,6 +111,17 @@ def _is_broadcast(node: Node) -> bool:
     )
 
 
+def _window(node: Node) -> Form:
+    """A part as `part(v, begin:end)`; padding says where the vector lies, another axis its name."""
+    vector, by = node.inputs
+    begin, (axis,) = str(by.attributes[0]), node.dims
+    inner = axis if node.op == "part" else vector.dims[0]
+    where = axis if node.op == "rename" else f"{begin}:{summed(begin, inner)}"
+    return Form(
+        f"{node.op}({{}}, {where})", rf"\text{{{{{node.op}}}}}({{}}, \text{{{{{where}}}}})", (vector,)
+    )
+
+
 class Matcher:
     """Finds the form of each node, once. `patterns`: the functions to look for, the largest first."""
 
@@ -131,6 +144,8 @@ class Matcher:
             inputs = pattern.match(node)
             if inputs is not None:
                 return Form(pattern.text, pattern.latex, inputs, pattern)
+        if node.op in WINDOWS:
+            return _window(node)
         row = TABLE[node.op]
         return Form(row.text, row.latex, node.inputs)
 

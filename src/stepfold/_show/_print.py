@@ -47,6 +47,8 @@ class Printer:
         """Write a leaf."""
         if node.op == "constant":
             return _number(float(node.attributes[0]))
+        if node.op == "offset":
+            return str(node.attributes[0])
         if node.op == "input":
             return self.name(str(node.attributes[0]) if node.attributes else "x")
         if node.op == "noise":

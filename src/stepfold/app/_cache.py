@@ -99,7 +99,7 @@ def _fill(options: argparse.Namespace) -> None:
     folder, began = _folder(), time.perf_counter()
     parts = [("for every cell", _load_support())]
     # inputs that are read element by element have sizes that nobody knows here
-    every = [cell for cell in map(cells.by_name, cells.names()) if "features" not in cell.step.axes]
+    every = [cell for cell in map(cells.by_name, cells.names()) if "features" not in cell.step.own_axes]
     for cell in options.cells or every:
         for units in options.units:
             sizes = _sizes(cell, units, dict(options.size))
@@ -130,7 +130,7 @@ def _load_support() -> Iterator[bool]:
 
 def _sizes(cell: Cell, units: int, given: Mapping[str, int]) -> dict[str, int]:
     """The sizes of a cell's other axes: those given, else those by default."""
-    axes = set(cell.step.axes) - {"units"}
+    axes = set(cell.step.own_axes) - {"units"}
     sizes = {**default_sizes(cell, units), **{axis: size for axis, size in given.items() if axis in axes}}
     try:
         return dict(other_sizes(cell.step, units, sizes))

@@ -14,6 +14,7 @@ from keras import layers, ops
 from .. import _language
 from .._graph import Node
 from .._interpret import interpret
+from .._moves import implementations
 from .._numpy_ops import MATRIX_PRODUCTS
 
 Function = Callable[[Any], Any]
@@ -164,6 +165,12 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "matmul": lambda matrix, x: ops.matmul(x, ops.transpose(matrix)),
     "matmul_transposed": lambda matrix, x: ops.matmul(x, matrix),
     **MATRIX_PRODUCTS,
+    **implementations(
+        lambda arrays: ops.concatenate(arrays, -1),
+        lambda x, before, after: ops.pad(x, [(0, 0)] * (len(x.shape) - 1) + [(before, after)]),
+        lambda x: ops.cumsum(x, -1),
+        lambda x: ops.flip(x, -1),
+    ),
 }
 """The table of operations for the loop that Keras runs where no kernel can."""
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .._interpret import interpret, stages
+from .._moves import implementations
 from .._numpy_ops import MATRIX_PRODUCTS
 from .._runtime import Recipe
 from ._tokens import Operands
@@ -48,6 +49,12 @@ JAX: dict[str, Callable[..., Any]] = {
     "matmul": lambda matrix, x: x @ matrix.T,
     "matmul_transposed": lambda matrix, x: x @ matrix,
     **MATRIX_PRODUCTS,
+    **implementations(
+        lambda arrays: jnp.concatenate(arrays, -1),
+        lambda x, before, after: jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(before, after)]),
+        lambda x: jnp.cumsum(x, -1),
+        lambda x: jnp.flip(x, -1),
+    ),
 }
 """What each operation of the table is in JAX; rows of values are along the last axis."""
 

@@ -50,7 +50,7 @@ def read_cell(cell: Cell | str) -> Cell:
 
 def popped_sizes(step: Step, keywords: dict[str, Any]) -> dict[str, int]:
     """Take the sizes of a step's other axes out of a layer's keywords."""
-    axes = (axis for axis in step.axes if axis not in ("units", "features"))
+    axes = (axis for axis in step.own_axes if axis not in ("units", "features"))
     return {axis: keywords.pop(axis) for axis in axes if axis in keywords}
 
 
@@ -117,7 +117,7 @@ class StepCell(keras.layers.Layer):  # type: ignore[misc]
                 raise ValueError(f"{name} must lie in 0…1, below 1, not {rate!r}")
         self.units, self.seed = units, seed
         self._features: int | None = None
-        if "features" not in step.axes:
+        if "features" not in step.own_axes:
             step.sizes(units, **self.sizes)
         self.dropout, self.recurrent_dropout, self.zoneout = dropout, recurrent_dropout, zoneout
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -163,7 +163,7 @@ class StepCell(keras.layers.Layer):  # type: ignore[misc]
     @property
     def other_sizes(self) -> Sizes:
         """The sizes of the other axes than the units, as a recipe has them."""
-        axes = (axis for axis in self.definition.step.axes if axis != "units" and not axis.isdecimal())
+        axes = (axis for axis in self.definition.step.own_axes if axis != "units")
         return tuple((axis, self.all_sizes[axis]) for axis in axes)
 
     def split(self, inputs: Any) -> tuple[Any, dict[str, Any]]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .._graph import Node
 from .._interpret import interpret, stages
+from .._moves import implementations
 from .._numpy_ops import MATRIX_PRODUCTS
 from .._runtime import Recipe
 
@@ -47,6 +48,12 @@ TORCH: dict[str, Callable[..., Tensor]] = {
     "matmul": lambda m, v: v @ m.mT,
     "matmul_transposed": lambda m, v: v @ m,
     **MATRIX_PRODUCTS,
+    **implementations(
+        lambda arrays: torch.cat(arrays, -1),
+        lambda x, before, after: torch.nn.functional.pad(x, (before, after)),
+        lambda x: torch.cumsum(x, -1),
+        lambda x: torch.flip(x, (-1,)),
+    ),
 }
 """What each operation of the table is in torch; rows of values are along the last axis."""
 
@@ -70,7 +77,7 @@ def loop(
     with a name, time first.
     """
     step, states = recipe.step, list(initial)
-    sizes = {axis: recipe.size(axis) for axis in step.axes} | {"units": recipe.units}
+    sizes = {"units": recipe.units, **dict(recipe.sizes)}
     like, named = states[0], named or {}
     fixed, early, late = stages(step)
     extra = extra or {}

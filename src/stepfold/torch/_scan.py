@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .._cell import Cell
-from .._dims import size_of
+from .._dims import known_size
 from .._runtime import Recipe
 from .._step import Step
 from .._warn import warn_once
@@ -236,14 +236,12 @@ def _recipe_of(step: Step, weights: Sequence[Tensor], inputs: Any) -> Recipe:
     for (axis, *_), each in zip(axes, given, strict=False):
         if each.dim() == 3:
             found.setdefault(axis, int(each.shape[-1]))
-    for dims, weight in zip(step.parameters.values(), weights, strict=True):
-        for axis, size in zip(dims, weight.shape, strict=False):
-            found.setdefault(axis, int(size))
+    step.learn(zip(step.parameters.values(), (tuple(w.shape) for w in weights), strict=True), found)
     for (name, dims), weight in zip(step.parameters.items(), weights, strict=True):
-        expected = tuple(size_of(axis, found) if axis in found or axis.isdecimal() else 0 for axis in dims)
+        expected = tuple(known_size(axis, found) for axis in dims)
         if tuple(weight.shape) != expected:
             raise ValueError(f"parameter {name!r} must have shape {expected}, not {tuple(weight.shape)}")
-    others = {axis: size for axis, size in found.items() if axis in step.axes and not axis.isdecimal()}
+    others = {axis: size for axis, size in found.items() if axis in step.own_axes}
     return Recipe.of(step, found.get("units", 1), others)
 
 
