@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, overload
 
 import numpy as np
@@ -12,6 +13,7 @@ from ._dtype import checked_dtype
 from ._errors import CellError, error_here
 from ._from_function import Signature, trace
 from ._hyperparameters import replaced
+from ._initial import legendre
 from ._one_step import checked_values
 from ._parts import known_sizes
 from ._show import show
@@ -56,7 +58,7 @@ class Cell:
                 f"{self.name} was loaded without its function, its hyper-parameters are fixed; "
                 "replace them where it is defined"
             )
-        return Cell(trace(self._signature, values, self.step.vectors, self.step.kernels), self._signature)
+        return Cell(trace(self._signature, values), self._signature)
 
     __replace__ = replace  # copy.replace
 
@@ -121,6 +123,8 @@ class Cell:
                 value = number * np.eye(shape[0])
             elif kind == "normal":
                 value = random.normal(0.0, number, shape)
+            elif kind == "legendre":
+                value = legendre(shape[0], number, square=dims[0] == dims[1])
             elif name not in self.step.matrices:
                 value = np.full(shape, self.step.vectors.get(name, 0.0))
             elif dims[0] != dims[1]:
@@ -183,14 +187,14 @@ class Cell:
 def cell(function: Callable[..., Any], /) -> Cell: ...
 @overload
 def cell(
-    *, vectors: Mapping[str, float] = ..., kernels: Mapping[str, tuple[str, float]] = ...
+    *, vectors: Mapping[str, float] = ..., kernels: Mapping[str, tuple[str, float | str]] = ...
 ) -> Callable[[Callable[..., Any]], Cell]: ...
 def cell(
     function: Callable[..., Any] | None = None,
     /,
     *,
     vectors: Mapping[str, float] | None = None,
-    kernels: Mapping[str, tuple[str, float]] | None = None,
+    kernels: Mapping[str, tuple[str, float | str]] | None = None,
 ) -> Any:
     """Return a recurrent cell from a function that computes one timestep.
 
@@ -202,12 +206,14 @@ def cell(
     (units, units), anything elementwise a vector (units,). Annotations declare other axes: `h: "projection"`,
     `V: "projection units"`, `gap: Scalar`; a state of two axes is a matrix. `vectors` gives the initial
     values of parameters that stand before no @ (0 for those not named). `kernels` says how kernels begin,
-    `("identity", a)` as a times the identity, `("normal", s)` as normal numbers of the standard deviation s;
-    those not named are Glorot-uniform, recurrent ones orthogonal. Raises CellError, which names the line.
+    `("identity", a)` as a times the identity, `("normal", s)` as normal numbers of the standard deviation s,
+    `("legendre", t)` as the matrices of a memory of the last t timesteps, where a number may be the name of a
+    hyper-parameter; those not named are Glorot-uniform, recurrent ones orthogonal. Raises CellError, which
+    names the line.
     """
 
     def make(function: Callable[..., Any]) -> Cell:
-        signature = Signature.of(function)
-        return Cell(trace(signature, signature.hyperparameters, vectors or {}, kernels or {}), signature)
+        signature = replace(Signature.of(function), vectors=vectors or {}, kernels=kernels or {})
+        return Cell(trace(signature, signature.hyperparameters), signature)
 
     return make if function is None else make(function)

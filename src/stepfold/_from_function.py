@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,9 @@ from ._dims import axes_text
 from ._errors import CellError, line_of
 from ._graph import FEATURES, SCALAR, UNITS, Dims, Node, constant, leaf, topological_order
 from ._hyperparameters import Number, checked_number
+from ._initial import checked_kernels
 from ._noise import numbered
 from ._step import Step
-from ._step_json import checked_kernels
 from ._trace import Parameter, Traced, as_node
 
 _PACKAGE = __name__.partition(".")[0]
@@ -30,7 +30,8 @@ class Signature:
     """What a step's function declares: inputs, states, parameters, hyper-parameters and their defaults.
 
     The axes of inputs, states and parameters; None for those that do not say them: an input's are
-    (features,), a state's (units,), a parameter's follow from its use.
+    (features,), a state's (units,), a parameter's follow from its use. `vectors` and `kernels`: how
+    parameters begin, with numbers or the names of hyper-parameters.
     """
 
     function: Callable[..., Any]
@@ -38,6 +39,8 @@ class Signature:
     states: Mapping[str, Dims | None]
     parameters: Mapping[str, Dims | None]
     hyperparameters: Mapping[str, Number]
+    vectors: Mapping[str, float] = field(default_factory=dict)
+    kernels: Mapping[str, tuple[str, float | str]] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
@@ -103,19 +106,14 @@ def _line_of(function: Any) -> str:
     return f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
 
 
-def trace(
-    signature: Signature,
-    hyperparameters: Mapping[str, Number],
-    vectors: Mapping[str, float],
-    kernels: Mapping[str, tuple[str, float]],
-) -> Step:
+def trace(signature: Signature, hyperparameters: Mapping[str, Number]) -> Step:
     """Call the function on traced values and return the step that it computes.
 
     It is called twice, which must give the same graph: a random number would be fixed when a cell is made.
     """
-    step = _traced(signature, hyperparameters, vectors, kernels)
+    step = _traced(signature, hyperparameters)
     if not str(signature.function.__module__).startswith(f"{_PACKAGE}."):
-        again = _traced(signature, hyperparameters, vectors, kernels)
+        again = _traced(signature, hyperparameters)
         if step.outputs != again.outputs:
             raise CellError(
                 f"{signature.where}: {step.name} computes something else each time it is called; a random "
@@ -125,12 +123,7 @@ def trace(
     return step
 
 
-def _traced(
-    signature: Signature,
-    hyperparameters: Mapping[str, Number],
-    vectors: Mapping[str, float],
-    kernels: Mapping[str, tuple[str, float]],
-) -> Step:
+def _traced(signature: Signature, hyperparameters: Mapping[str, Number]) -> Step:
     where, name, states = signature.where, signature.function.__name__, tuple(signature.states)
     parameters = {parameter: Parameter(parameter, axes) for parameter, axes in signature.parameters.items()}
     axes = {state: UNITS if dims is None else value_axes(dims) for state, dims in signature.states.items()}
@@ -185,6 +178,7 @@ def _traced(
         )
     dims = {parameter: value.dims for parameter, value in parameters.items() if value.dims is not None}
     elementwise = [n for n, value in parameters.items() if value.role == "elementwise"]
+    vectors = signature.vectors
     wrong = [vector for vector in vectors if vector not in elementwise]
     if wrong:
         vector_names = ", ".join(elementwise) or "none"
@@ -194,11 +188,23 @@ def _traced(
         )
     start = {vector: float(value) for vector, value in vectors.items()}
     try:
-        begin = checked_kernels(kernels, dims)
+        begin = checked_kernels(_with_numbers(signature.kernels, hyperparameters), dims)
         own = {state: found for state, found in axes.items() if found != UNITS}
         return Step(name, states, dims, tuple(outputs), start, begin, hyperparameters, own, inputs, output)
     except ValueError as error:
         raise CellError(f"{where}: {error}") from None
+
+
+def _with_numbers(kernels: Any, hyperparameters: Mapping[str, Number]) -> Any:
+    """How kernels begin, with the values of hyper-parameters in place of their names."""
+    if not isinstance(kernels, Mapping):
+        return kernels
+    return {
+        name: (begin[0], hyperparameters.get(begin[1], begin[1]))
+        if isinstance(begin, tuple) and len(begin) == 2 and isinstance(begin[1], str)
+        else begin
+        for name, begin in kernels.items()
+    }
 
 
 def _value(op: str, name: str, dims: Dims) -> Traced:

@@ -24,6 +24,7 @@ from ._graph import (
     topological_order,
 )
 from ._hyperparameters import Number, checked_number
+from ._initial import checked_kernels, initial_value, number_of
 from ._moves import takes_offset
 from ._ops import MATRIX_PRODUCTS, PRODUCTS, TABLE, apply, takes_condition, takes_parameter
 
@@ -210,7 +211,7 @@ def _vectors(vectors: dict[str, Any], elementwise: Set[str]) -> dict[str, float]
     for name, value in vectors.items():
         if name not in elementwise:
             raise ValueError(f"'vectors' names {_repr.repr(name)}, which is not a vector or scalar parameter")
-        found[name] = _initial(name, value)
+        found[name] = initial_value(name, value)
     return found
 
 
@@ -229,55 +230,10 @@ def _hyperparameters(values: Any, declared: Mapping[str, Mapping[str, Dims]]) ->
     return {name: checked_number(name, value) for name, value in values.items()}
 
 
-def checked_kernels(kernels: Any, parameters: Mapping[str, Dims]) -> dict[str, tuple[str, float]]:
-    """Return how kernels begin, checked; ValueError, naming the kernel, for what none can begin with."""
-    if not isinstance(kernels, Mapping):
-        raise ValueError("'kernels' is not an object")
-    found = {}
-    for name, begin in kernels.items():
-        if len(parameters.get(name, ())) != 2:
-            raise ValueError(f"'kernels' names {_repr.repr(name)}, which is not a kernel")
-        if not isinstance(begin, (list, tuple)) or len(begin) != 2 or begin[0] not in ("identity", "normal"):
-            raise ValueError(
-                f"'kernels' begins {name!r} with {_repr.repr(begin)}, "
-                "expected 'identity' or 'normal' and a number"
-            )
-        kind, number = begin[0], _initial(name, begin[1])
-        if kind == "identity" and len(set(parameters[name])) != 1:
-            raise ValueError(
-                f"'kernels' begins {name!r} as the identity, but only a recurrent kernel is square"
-            )
-        if kind == "normal" and number < 0:
-            raise ValueError(
-                f"'kernels' begins {name!r} with the standard deviation {number:g}; it is negative"
-            )
-        found[name] = (kind, number)
-    return found
-
-
-def _initial(name: str, value: Any) -> float:
-    try:
-        number = _number(value)
-    except ValueError as error:
-        raise ValueError(f"the initial value of {_repr.repr(name)}: {error}") from None
-    if not math.isfinite(number):
-        raise ValueError(f"the initial value of {_repr.repr(name)}: {value} is not finite")
-    return number
-
-
-def _number(value: Any) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise ValueError(f"{_repr.repr(value)} is not a number")
-    try:
-        return float(value)
-    except OverflowError:
-        raise ValueError(f"{_repr.repr(value)} is outside the range of a float") from None
-
-
 def _noise(attributes: list[Any], dims: Dims) -> Node:
     if len(attributes) != 3 or attributes[0] not in ("dropout", "normal") or type(attributes[2]) is not int:
         raise ValueError(f"noise cannot have the attributes {_repr.repr(attributes)}")
-    kind, value, number = attributes[0], _number(attributes[1]), attributes[2]
+    kind, value, number = attributes[0], number_of(attributes[1]), attributes[2]
     if not 0.0 <= value < (1.0 if kind == "dropout" else math.inf) or not 0 <= number < MAX_NODES:
         raise ValueError(f"noise cannot have the attributes {_repr.repr(attributes)}")
     return leaf("noise", kind, value, number, dims=dims)
@@ -343,7 +299,7 @@ class _Nodes:
             return leaf(op, dims=dims)
         (value,) = attributes
         if op == "constant":
-            return constant(_number(value), dims)
+            return constant(number_of(value), dims)
         if not isinstance(value, str) or len(value) > MAX_NAME or not value.isprintable():
             raise ValueError(f"{op} cannot have the name {_repr.repr(value)}")
         if op == "offset":

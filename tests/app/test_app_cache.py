@@ -150,7 +150,7 @@ def test_fill_takes_all_cells_three_sizes_and_a_dtype(cache, capsys, monkeypatch
     monkeypatch.setattr(module, "_load_support", lambda: iter([True]))
     monkeypatch.setattr(module, "_load_kernels", lambda *layer: asked.append(layer) or iter([False, True]))
     out, err = run(capsys, "fill")
-    every = [c for c in map(cells.by_name, cells.names()) if "features" not in c.step.axes]
+    every = [c for c in map(cells.by_name, cells.names()) if "features" not in c.step.own_axes]
     assert [(cell, units, dtype) for cell, units, dtype, _ in asked] == [
         (cell, units, "float32") for cell in every for units in (32, 64, 128)
     ]

@@ -9,6 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from stepfold import Cell, cells
+from stepfold._dims import size_of
+from stepfold._initial import legendre
 from stepfold._reference import Reference
 
 Array = NDArray[np.float64]
@@ -148,6 +150,32 @@ def s4d(p: Params, x: Array, S_re: Array, S_im: Array) -> tuple[Array, ...]:
     return y, S.real, S.imag
 
 
+def lmu(p: Params, x: Array, h: Array, m: Array) -> tuple[Array, ...]:
+    u = p["e_x"] @ x + p["e_h"] @ h + p["e_m"] @ m
+    m = p["A"] @ m + p["B"] @ u
+    h = np.tanh(p["W"] @ x + p["U"] @ h + p["V"] @ m)
+    return h, h, m
+
+
+def delta_product(p: Params, x: Array, S: Array) -> tuple[Array, ...]:
+    H = S.T  # the paper's state is (key, value)
+    for k, v, b in zip(
+        p["W_k"].reshape(2, -1, 3), p["W_v"].reshape(2, -1, 3), sigma(p["W_b"] @ x + p["b_b"]), strict=True
+    ):
+        key = k @ x * sigma(k @ x)
+        key = key / np.sqrt(key @ key + 1e-6)
+        H = H - 2 * b * np.outer(key, key) @ H + 2 * b * np.outer(key, v @ x)
+    q = p["W_q"] @ x * sigma(p["W_q"] @ x)
+    return H.T @ (q / np.sqrt(q @ q + 1e-6)), H.T
+
+
+def longhorn(p: Params, x: Array, S: Array) -> tuple[Array, ...]:
+    k, beta = p["W_k"] @ x, sigma(p["W_b"] @ x + p["b_b"])
+    delta = beta / (1 + beta * (k @ k))
+    S = (1 - np.outer(delta, k**2)) * S + np.outer(delta * (p["W"] @ x), k)
+    return S @ (p["W_q"] @ x), S
+
+
 PAPERS: dict[str, Callable[..., tuple[Array, ...]]] = {
     f.__name__: f
     for f in (
@@ -165,6 +193,9 @@ PAPERS: dict[str, Callable[..., tuple[Array, ...]]] = {
         mlstm,
         mamba,
         s4d,
+        lmu,
+        delta_product,
+        longhorn,
     )
 } | {"delta_net": delta_rule}
 
@@ -175,7 +206,7 @@ def problem(name: str) -> tuple[Cell, Array, dict[str, Array], dict[str, Array],
     step = cell.step
 
     def drawn(dims: tuple[str, ...], *before: int) -> Array:
-        return random.standard_normal((*before, *(SIZES[axis] for axis in dims)))
+        return random.standard_normal((*before, *(size_of(axis, SIZES) for axis in dims)))
 
     params = {p: np.asarray(drawn(dims) * 0.6) for p, dims in step.parameters.items()}
     if name == "phased_lstm":
@@ -229,6 +260,35 @@ def test_the_gradient_is_the_slope(name: str) -> None:
         e = 1e-5
         slope = (8 * (loss(e) - loss(-e)) - (loss(2 * e) - loss(-2 * e))) / (12 * e)
         assert abs((gradients[each] * direction).sum() - slope) < 1e-6 * (1 + abs(slope)), each
+
+
+def test_a_legendre_memory_is_its_differential_equation() -> None:
+    """theta dm/dt = A m + B u over one timestep, by many steps of Runge and Kutta."""
+    order, theta, u = 5, 7.0, 0.8
+    A = np.array(
+        [[(2 * i + 1) * (-1.0 if i < j else (-1.0) ** (i - j + 1)) for j in range(5)] for i in range(5)]
+    )
+    B = np.array([(2 * i + 1) * (-1.0) ** i for i in range(order)])
+    start = np.linspace(-1, 1, order)
+    m, dt = start, 1 / 64
+
+    def slope(m: Array) -> Array:
+        return np.asarray((A @ m + B * u) / theta)
+
+    for _ in range(64):
+        a = slope(m)
+        b = slope(m + dt / 2 * a)
+        c = slope(m + dt / 2 * b)
+        m = m + dt / 6 * (a + 2 * b + 2 * c + slope(m + dt * c))
+    held, entering = legendre(order, theta, square=True), legendre(order, theta, square=False)
+    np.testing.assert_allclose(held @ start + entering[:, 0] * u, m, rtol=1e-6)
+    params = cells.lmu.replace(theta=theta).init(3, 4, order=order, dtype="float64")
+    np.testing.assert_array_equal(params["A"], held)
+    np.testing.assert_array_equal(params["B"], entering)
+    assert not params["e_m"].any()
+    assert np.isfinite(legendre(256, 784.0, square=True)).all()
+    assert legendre(1, 2.0, square=True) == pytest.approx(np.exp(-0.5))
+    assert legendre(1, 2.0, square=False) == pytest.approx(1 - np.exp(-0.5))
 
 
 def test_every_cell_with_axes_is_here() -> None:

@@ -198,12 +198,27 @@ def mut3(p: P, x: Array, h: Array) -> State:
     return (np.tanh(p("U_h", r * h) + p("W_h", x) + p["b_h"]) * z + h * (1 - z),)
 
 
+def cumax(v: Array) -> Array:
+    e = np.exp(v - v.max(-1, keepdims=True))
+    return np.cumsum(e / e.sum(-1, keepdims=True), -1)
+
+
+def on_lstm(p: P, x: Array, h: Array, c: Array) -> State:
+    f, i, o = (sigma(p(f"W_{g}", x) + p(f"U_{g}", h) + p[f"b_{g}"]) for g in "fio")
+    forget, write = (cumax(p(f"W_{g}", x) + p(f"U_{g}", h) + p[f"b_{g}"]) for g in ("forget", "input"))
+    write = 1 - write
+    overlap = forget * write
+    f, i = f * overlap + (forget - overlap), i * overlap + (write - overlap)
+    c = f * c + i * np.tanh(p("W_c", x) + p("U_c", h) + p["b_c"])
+    return o * np.tanh(c), c
+
+
 PAPERS: dict[str, Callable[..., State]] = {
     each.__name__: each
     for each in (
         *(mgu, janet, li_gru, minimal_rnn, star, atr, brc, nbrc, mi_rnn, scrn, original_lstm, mut3, rhn, cfc),
         *(multiplicative_lstm, ran, nas, slstm, min_lstm, t_rnn, qrnn, sru, rwkv, leaky_rnn, co_rnn, lem),
-        unicornn,
+        *(unicornn, on_lstm),
     )
 }
 

@@ -116,9 +116,7 @@ def named(found: Cell, random: np.random.Generator, *shape: int) -> dict[str, np
 
 
 def params_of(found: Cell, random: np.random.Generator) -> dict[str, np.ndarray]:
-    others = {
-        axis: SIZES[axis] for axis in found.step.own_axes if axis not in ("units", "features")
-    }
+    others = {axis: SIZES[axis] for axis in found.step.own_axes if axis not in ("units", "features")}
     shapes = found.parameter_shapes(features=5, units=4, **others)
     return {name: np.asarray(random.standard_normal(shape) * 0.7) for name, shape in shapes.items()}
 

@@ -273,7 +273,7 @@ def test_parameters() -> None:
         "'kernels' names 'b', which is not a kernel"
     )
     assert message(vectors, "def", kernels={"W": 3}) == (
-        "'kernels' begins 'W' with 3, expected 'identity' or 'normal' and a number"
+        "'kernels' begins 'W' with 3, expected 'identity', 'normal' or 'legendre' and a number"
     )
 
 

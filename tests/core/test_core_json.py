@@ -102,12 +102,14 @@ def replace(data: Any, path: tuple[Any, ...], value: Any) -> None:
         (
             ("kernels",),
             {"W": ["zeros", 1.0]},
-            "'kernels' begins 'W' with ['zeros', 1.0], expected 'identity' or 'normal' and a number",
+            "'kernels' begins 'W' with ['zeros', 1.0], expected 'identity', 'normal' or 'legendre' and a "
+            "number",
         ),
         (
             ("kernels",),
             {"W": [["normal"]]},
-            "'kernels' begins 'W' with [['normal']], expected 'identity' or 'normal' and a number",
+            "'kernels' begins 'W' with [['normal']], expected 'identity', 'normal' or 'legendre' and a "
+            "number",
         ),
         (
             ("kernels",),

@@ -69,7 +69,7 @@ def test_no_column_is_empty(op: str) -> None:
     if op in (*PRODUCTS, *MATRIX_PRODUCTS, *REDUCTIONS, *MOVES):
         assert row.llvm is None
         # outer is computed again from two vectors in the walk that wants it, places are changed by copies
-        assert row.save == (op != "outer" and op not in MOVES or op in SUMS)
+        assert row.save == ((op != "outer" and op not in MOVES) or op in SUMS)
     else:
         recorder = Recorder()
         assert row.llvm is not None

@@ -12,7 +12,21 @@ from hypothesis import strategies as st
 
 import stepfold
 from axes_strategies import axes_cells
-from stepfold import Cell, Scalar, Stream, cell, cells, sigmoid, tanh
+from stepfold import (
+    Cell,
+    Scalar,
+    Stream,
+    cell,
+    cells,
+    concatenate,
+    cumsum,
+    reverse,
+    roll,
+    shift,
+    sigmoid,
+    split,
+    tanh,
+)
 from stepfold._llvm import target
 from stepfold._runtime import Engine, Recipe
 from tests.runtime.scan_batches import batches, made_of
@@ -38,7 +52,17 @@ def read_out(x, h, *, W, U, O: "wide units", b: "wide"):
     return O @ h + b, h
 
 
-CELLS = {cell.name: cell for cell in (projected, low_rank, read_out)}
+@cell
+def moved(x, h, c, *, W, U, V: "units 2*units", g):
+    """Elements that change their places: of states, parameters, products, operands and results."""
+    a = tanh(W @ x + U @ roll(h, 3) + g)
+    b = V @ concatenate([cumsum(a * h), shift(c, 2)])
+    first, second = split(concatenate([b, h * c]), 2)
+    c = reverse(cumsum(second * 0.1, reverse=True)) + shift(a, -3) + roll(first, 1)[0]
+    return roll(tanh(first) * reverse(g), -1), c
+
+
+CELLS = {cell.name: cell for cell in (projected, low_rank, read_out, moved)}
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -47,7 +71,7 @@ CELLS = {cell.name: cell for cell in (projected, low_rank, read_out)}
 def test_any_sizes(name: str, dtype: str, sizes: tuple[int, ...]) -> None:
     found, (units, projection, rank, wide) = CELLS[name], sizes
     others = {"projection": projection, "rank": rank, "wide": wide}
-    own = {axis: others[axis] for axis in found.step.axes if axis != "units"}
+    own = {axis: others[axis] for axis in found.step.own_axes if axis != "units"}
     mask = ragged([5, 3, 0, 5], 5)
     problem(found, 4, 5, 6, units, dtype, sizes=own, mask=mask).check()
 
@@ -55,7 +79,7 @@ def test_any_sizes(name: str, dtype: str, sizes: tuple[int, ...]) -> None:
 @st.composite
 def axis_sizes(draw: Any, found: Cell) -> dict[str, int]:
     """Sizes of a cell's axes besides the units."""
-    own = [axis for axis in found.step.axes if axis not in ("units", "1")]
+    own = [axis for axis in found.step.own_axes if axis != "units"]
     return {axis: draw(st.sampled_from((1, 2, 3, 8, 9, 17, 33))) for axis in own}
 
 

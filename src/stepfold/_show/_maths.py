@@ -175,7 +175,7 @@ def _start(step: Step, name: str, dims: Dims) -> str:
     kind, number = step.kernels[name]
     if kind == "identity":
         return "identity" if number == 1.0 else f"{number:g} * identity"
-    return f"normal, deviation {number:g}"
+    return f"Legendre delay of {number:g}" if kind == "legendre" else f"normal, deviation {number:g}"
 
 
 def _total(step: Step, counts: dict[str, int], units: int | None, features: int | None) -> str:

@@ -3,10 +3,12 @@
 from .._cell import Cell
 from ._associative import (
     delta_net,
+    delta_product,
     fast_weights,
     gated_delta_net,
     gated_linear_attention,
     linear_attention,
+    longhorn,
     mlstm,
     retnet,
 )
@@ -19,6 +21,7 @@ from ._linear import min_gru, min_lstm, qrnn, rwkv, sru, t_rnn
 from ._lstm import carry_lstm, coupled_lstm, layer_norm_lstm, lstm, lstm_with, peephole_lstm
 from ._lstm_variants import multiplicative_lstm, nas, original_lstm, ran, slstm
 from ._minimal import atr, brc, janet, li_gru, mgu, mi_rnn, minimal_rnn, nbrc, scrn, star
+from ._ordered import lmu, on_lstm
 from ._rotations import antisymmetric_rnn, hgrn, lru
 from ._simple import indrnn, irnn, simple_rnn, simple_rnn_relu, simple_rnn_with, ugrnn
 from ._state_space import mamba, s4d
@@ -37,11 +40,12 @@ FAMILIES: dict[str, tuple[Cell, ...]] = {
         nas,
         projected_lstm,
         mogrifier_lstm,
+        on_lstm,
         slstm,
     ),
     "gated recurrent units": (gru, gru_reset_before, layer_norm_gru, mut3),
     "one or two gates": (ugrnn, mgu, janet, li_gru, minimal_rnn, star, atr, brc, nbrc, fast_grnn),
-    "linear in the state": (min_gru, min_lstm, t_rnn, qrnn, sru, rwkv, lru, hgrn),
+    "linear in the state": (min_gru, min_lstm, t_rnn, qrnn, sru, rwkv, lru, hgrn, lmu),
     "with a matrix as its state": (
         fast_weights,
         linear_attention,
@@ -49,6 +53,8 @@ FAMILIES: dict[str, tuple[Cell, ...]] = {
         gated_linear_attention,
         delta_net,
         gated_delta_net,
+        delta_product,
+        longhorn,
         mlstm,
         s4d,
         mamba,
@@ -86,6 +92,7 @@ __all__ = [
     "co_rnn",
     "coupled_lstm",
     "delta_net",
+    "delta_product",
     "fast_grnn",
     "fast_rnn",
     "fast_weights",
@@ -105,6 +112,8 @@ __all__ = [
     "lem",
     "li_gru",
     "linear_attention",
+    "lmu",
+    "longhorn",
     "low_rank_rnn",
     "lru",
     "lstm",
@@ -123,6 +132,7 @@ __all__ = [
     "names",
     "nas",
     "nbrc",
+    "on_lstm",
     "original_lstm",
     "peephole_lstm",
     "phased_lstm",

@@ -4,7 +4,8 @@ from typing import Any
 
 from .._cell import cell
 from .._declared import Scalar
-from .._language import elu, exp, layer_norm, log_sigmoid, maximum, outer, relu, sigmoid, sqrt, sum
+from .._language import elu, exp, layer_norm, log_sigmoid, maximum, outer, relu, sigmoid, silu, sqrt, sum
+from .._parts import split
 
 
 def _unit(v: Any) -> Any:
@@ -144,3 +145,48 @@ def mlstm(
     keep, write = exp(f + m - top), exp(i - top)
     C, n, m = keep * C + write * outer(v, k), keep * n + write * k, top
     return sigmoid(W_o @ x + b_o) * (C @ q) / maximum(abs(sum(n * q)), exp(-m)), C, n, m
+
+
+@cell
+def delta_product(
+    x,
+    S: "units key",
+    *,
+    W_q: "key features",
+    W_k: "2*key features",
+    W_v: "2*units features",
+    W_b: "2 features",
+    b_b: "2",
+):
+    """Two steps of the delta rule a timestep, so that states turn (Siems et al. 2025, arXiv:2502.10297).
+
+    x (features,), S (units, key); W_k (2 · key, features), W_v (2 · units, features): one half a step; the
+    output (units,).
+    """
+    rates = 2 * sigmoid(W_b @ x + b_b)
+    keys, values = split(silu(W_k @ x), 2), split(W_v @ x, 2)
+    for step, (k, v) in enumerate(zip(keys, values, strict=True)):
+        k = _unit(k)
+        S = S + outer(rates[step] * (v - S @ k), k)
+    return S @ _unit(silu(W_q @ x)), S
+
+
+@cell
+def longhorn(
+    x,
+    S: "units key",
+    *,
+    W,
+    W_q: "key features",
+    W_k: "key features",
+    W_b,
+    b_b,
+):
+    """A state that solves an online regression at every timestep (Liu et al. 2024, arXiv:2407.14207).
+
+    x (features,), S (units, key), a key's square kept for itself; the output (units,).
+    """
+    k, rate = W_k @ x, sigmoid(W_b @ x + b_b)
+    step = rate / (1 + rate * sum(k * k))
+    S = (1 - outer(step, k * k)) * S + outer(step * (W @ x), k)
+    return S @ (W_q @ x), S

@@ -13,6 +13,7 @@ from .. import cells
 from .._cell import Cell
 from .._dims import size_of
 from .._graph import Dims
+from .._initial import legendre
 from .._noise import Noise
 from .._runtime import Sizes
 from .._step import Step
@@ -64,6 +65,16 @@ class _Fixed(keras.initializers.Initializer):  # type: ignore[misc]
         return ops.full(shape, self.value, dtype=dtype)
 
 
+class _Legendre(keras.initializers.Initializer):  # type: ignore[misc]
+    """A matrix of a Legendre delay."""
+
+    def __init__(self, delay: float, square: bool) -> None:
+        self.delay, self.square = delay, square
+
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        return ops.convert_to_tensor(legendre(shape[0], self.delay, square=self.square), dtype=dtype)
+
+
 def _initializer(step: Step, name: str) -> Any:
     """What a parameter begins with where the layer does not say: as in `Cell.init`."""
     dims = step.parameters[name]
@@ -72,6 +83,8 @@ def _initializer(step: Step, name: str) -> Any:
         return keras.initializers.Identity(number)
     if kind == "normal":
         return keras.initializers.RandomNormal(0.0, number)
+    if kind == "legendre":
+        return _Legendre(number, dims[0] == dims[1])
     if name not in step.matrices:
         return _Fixed(step.vectors.get(name, 0.0))
     square = dims[0] == dims[1]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .._cell import Cell
+from .._initial import legendre
 from .._runtime import Recipe
 from .._step import Step
 from ..cells import by_name
@@ -185,7 +186,12 @@ def start(step: Step, parameters: Sequence[Tensor]) -> None:
         kind, value = step.kernels.get(name, ("", step.vectors.get(name, 0.0)))
         if name in step.matrices and not kind:
             kind = "orthogonal" if dims[0] == dims[1] else "glorot"
-        _start(parameter, kind, value)
+        if kind == "legendre":
+            found = legendre(len(parameter), value, square=dims[0] == dims[1])
+            with torch.no_grad():
+                parameter.copy_(torch.from_numpy(found))
+        else:
+            _start(parameter, kind, value)
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
