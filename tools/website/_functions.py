@@ -16,12 +16,13 @@ _KINDS = {
     "Conditions": "where logical_and logical_or logical_not",
     "Over the elements of a row": "sum mean max logsumexp softmax log_softmax layer_norm",
     "Products": "outer",
+    "Parts of a vector, their order": "split concatenate roll shift reverse cumsum",
     "Chance, in training alone": "dropout noise",
 }
 """What stands where. Of the others, what a layer takes by name is an activation."""
 
 
-LANGUAGE = ("stepfold._language", "stepfold._noise")
+LANGUAGE = ("stepfold._language", "stepfold._parts", "stepfold._noise")
 """The modules whose functions are those of the cell language."""
 _ACTIVATIONS = {function.__name__ for function in _language.ACTIVATIONS.values()} | {"threshold"}
 
