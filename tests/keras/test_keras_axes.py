@@ -11,6 +11,7 @@ from keras import ops
 
 import stepfold
 from stepfold import Cell, cells
+from stepfold._dims import size_of
 from stepfold._reference import Reference
 from stepfold.keras import Recurrent
 from tests.core import test_core_axes as examples
@@ -31,6 +32,8 @@ CELLS = (
     cells.gated_linear_attention,
     cells.mamba,
     cells.s4d,
+    examples.parted,
+    cells.lmu,
 )
 SIZES = {"projection": 3, "rank": 2, "key": 3, "order": 2, "value": 6}
 BATCH, TIME, UNITS, FEATURES = 3, 5, 6, 4
@@ -42,7 +45,8 @@ def array(tensor: Any) -> np.ndarray:
 
 
 def sizes(cell: Cell) -> dict[str, int]:
-    return {axis: SIZES[axis] for axis in cell.step.axes if axis in SIZES}
+    own = SIZES | {"rank": 3} if cell is examples.parted else SIZES  # both parts are the units
+    return {axis: own[axis] for axis in cell.step.own_axes if axis in own}
 
 
 def width(cell: Cell) -> int:
@@ -59,8 +63,10 @@ def reference(layer: Any, cell: Cell, x: np.ndarray, mask: np.ndarray | None) ->
         n: array(v.value).astype(np.float64)
         for n, v in zip(cell.step.parameters, own.parameters, strict=True)
     }
-    every = {**own.all_sizes, "1": 1}
-    states = [np.zeros((len(x), *(every[a] for a in cell.step.dims_of(s)))) for s in cell.step.states]
+    every = own.all_sizes
+    states = [
+        np.zeros((len(x), *(size_of(a, every) for a in cell.step.dims_of(s)))) for s in cell.step.states
+    ]
     return Reference(
         cell.step,
         np.zeros((*x.shape[:2], 1)) if first is None else np.asarray(first, np.float64),
@@ -87,6 +93,15 @@ def test_the_layer_is_the_reference(cell: Cell) -> None:
         np.testing.assert_allclose(array(outputs), expected.outputs, rtol=1e-4, atol=1e-5)
         for found, state in zip(states, expected.states[cell.step.output :], strict=True):
             np.testing.assert_allclose(array(found), state.reshape(found.shape), rtol=1e-4, atol=1e-5)
+
+
+def test_a_legendre_memory_begins_as_the_cell_says() -> None:
+    layer = Recurrent(cells.lmu.replace(theta=8.0), UNITS, order=4)
+    layer.build((None, TIME, FEATURES))
+    expected = cells.lmu.replace(theta=8.0).init(FEATURES, UNITS, order=4)
+    weights = dict(zip(layer.cell.definition.step.parameters, layer.cell.parameters, strict=True))
+    for name in ("A", "B", "e_m"):
+        np.testing.assert_allclose(array(weights[name].value), expected[name], rtol=1e-6)
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda c: c.name)

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch_helpers import assert_same, values_and_gradients
 
 import stepfold
-from stepfold import Cell, dropout, noise
+from stepfold import Cell, cells, dropout, noise
 from stepfold.torch import Recurrent, RecurrentCell, run, to_model
 from tests.axes_cells import ALL, FEATURES, UNITS, AxesProblem
 from tests.core.test_core_axes import decayed, low_rank, projected, read_out
@@ -362,3 +362,11 @@ def test_what_does_not_fit() -> None:
         RuntimeError, match=r"input.size\(-1\) must be equal to input_size. Expected 3, got 4"
     ):
         several((torch.zeros(6, 5, 4), x, x[..., 0]))
+
+
+def test_a_legendre_memory_begins_as_the_cell_says() -> None:
+    memory = cells.lmu.replace(theta=8.0)
+    module = Recurrent(memory, FEATURES, UNITS, order=4, dtype=torch.float64)
+    expected = memory.init(FEATURES, UNITS, order=4, dtype="float64")
+    for name in ("A", "B", "e_m"):
+        np.testing.assert_array_equal(getattr(module, f"{name}_l0").detach().numpy(), expected[name])
