@@ -131,7 +131,7 @@ class Step:
         for n in self._windows:
             if n.op == "rename":
                 one, other = n.dims, n.inputs[0].dims
-                known = [(to, known_size(*of, sizes)) for to, of in ((one, other), (other, one))]
+                known = [(to, known_size(of[0], sizes)) for to, of in ((one, other), (other, one))]
                 learn([(dims, (size,)) for dims, size in known if size > 0], sizes)
 
     def leaves(self, op: str) -> list[str]:

@@ -100,7 +100,7 @@ def parted(x: "features", h, p: "units/2", *, U: "4*units features+units", b: "r
     p = 0.5 * p + first * tanh(second[::-1])
     steps = concatenate([h[1:] - h[:-1], h[0] * f[-1]], "units")
     h = cumsum(softmax(f)) * concatenate([write, keep * b], "units") + shift(tanh(g), -1) * roll(c, 5)
-    return sigmoid(o) * h + shift(cumsum(g * steps, reverse=True), 2), p
+    return sigmoid(o) * tanh(h) + 0.2 * shift(cumsum(tanh(g) * steps, reverse=True), 2), p
 
 
 CELLS = (selective, parted, projected, low_rank, read_out, decayed, fast_weights)
