@@ -110,7 +110,7 @@ def test_parts_have_sizes_of_their_own() -> None:
     with pytest.raises(ValueError, match=r"halves: units/2 is 5/2 with units 5; it must be an integer"):
         halves.init(3, 5)
     with pytest.raises(
-        ValueError, match="the size of the axis keep could be known; declare one that has this"
+        ValueError, match="the size of the axis keep could be known; declare one that has the axis keep"
     ):
         scan(free, x, {"W": np.ones((5, 3), np.float32)})
 

@@ -117,7 +117,8 @@ WRONG: dict[str, tuple[type[Exception], str, Callable[[], Any]]] = {
     ),
     "nothing tells the units": (
         ValueError,
-        "no_parameters has no parameter from which the number of units could be known",
+        "no_parameters has no parameter from which the number of units could be known; declare one that has "
+        "the axis units",
         lambda: scan(no_parameters, INPUTS, {}),
     ),
     "one state too few": (

@@ -144,7 +144,7 @@ def checked_sizes(
             named = "number of units" if axis == "units" else f"size of the axis {axis}"
             raise ValueError(
                 f"{cell.name} has no parameter from which the {named} could be known; "
-                f"declare one that has this axis, or write the size itself in place of {axis}"
+                f"declare one that has the axis {axis}"
             )
     return arrays, sizes
 
