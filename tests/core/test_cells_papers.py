@@ -94,7 +94,7 @@ def original_lstm(p: P, x: Array, h: Array, c: Array) -> State:
 def multiplicative_lstm(p: P, x: Array, h: Array, c: Array) -> State:
     m = p("W_m", x) * p("U_m", h)
     i, f, z, o = (p(f"W_{g}", x) + p(f"U_{g}", m) + p[f"b_{g}"] for g in "ifco")
-    c = sigma(f) * c + sigma(i) * z
+    c = sigma(f) * c + sigma(i) * np.tanh(z)
     return sigma(o) * np.tanh(c), c
 
 

@@ -62,6 +62,8 @@ def gated_linear_attention(
 ):
     """A decay of its own for each key, from the input (Yang et al. 2024, arXiv:2312.06635).
 
+    One head; the norm of what is read is left out, and W_a has the full rank.
+
     x (features,), S (units, key); the output (units,).
     """
     S = sigmoid(W_a @ x + b_a) * S + outer(W_v @ x, W_k @ x)
@@ -81,6 +83,8 @@ def delta_net(
     b_b: Scalar,
 ):
     """The delta rule: what a key returned is replaced (Schlag et al. 2021, arXiv:2102.11174).
+
+    One head; queries and keys have the length one in place of the paper's feature maps.
 
     x (features,), S (units, key); the output (units,).
     """
@@ -104,6 +108,8 @@ def gated_delta_net(
     b_b: Scalar,
 ):
     """The delta rule on a state that decays (Yang, Kautz & Hatamizadeh 2024, arXiv:2412.06464).
+
+    One head; the decay is a sigmoid, and the layer's convolutions, its norm and its output gate are left out.
 
     x (features,), S (units, key); the output (units,).
     """
@@ -135,6 +141,8 @@ def mlstm(
     b_o,
 ):
     """mLSTM of xLSTM: a matrix memory behind exponential gates (Beck et al. 2024, arXiv:2405.04517).
+
+    One head; the forget gate is a sigmoid, m keeps the exponents small.
 
     x (features,), C (units, key), n (key,), m one number; the output (units,).
     """

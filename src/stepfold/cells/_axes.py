@@ -168,6 +168,9 @@ def gru_d(
 def ltc(x, h, *, W, U, b, tau, A, steps=6):
     """Liquid time constants, in fused steps of a solver (Hasani et al. 2021, arXiv:2006.04439).
 
+    As in the paper's algorithm 1 a unit has one sigmoid, of all its inputs; its authors' package has one for
+    each synapse.
+
     x (features,), h (units,).
     """
     share = 1.0 / steps

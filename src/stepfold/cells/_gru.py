@@ -51,6 +51,9 @@ _gain = {"g_z": 1.0, "g_r": 1.0, "g_h": 1.0}
 def layer_norm_gru(x, h, *, W_z, U_z, g_z, b_z, W_r, U_r, g_r, b_r, W_h, U_h, g_h, b_h):
     """GRU with layer normalisation of each gate (Ba, Kiros & Hinton 2016, arXiv:1607.06450).
 
+    A gate's two products are normalised as one sum, as in the paper's plain network; its GRU normalises each
+    and resets after the recurrent product.
+
     x (features,), h (units,); W_* (units, features), U_* (units, units), g_* and b_* (units,).
     """
     z = sigmoid(layer_norm(W_z @ x + U_z @ h, g_z, b_z))

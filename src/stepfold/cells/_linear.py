@@ -10,6 +10,8 @@ from .._language import exp, maximum, sigmoid, tanh
 def min_gru(x, h, *, W_z, b_z, W_h, b_h):
     """Minimal GRU (Feng et al. 2024, arXiv:2410.01201): gate and candidate depend only on the input.
 
+    The paper's plain form: that in logarithms keeps the candidate above 0.
+
     x (features,), h (units,); W_* (units, features), b_* (units,).
     """
     z = sigmoid(W_z @ x + b_z)
@@ -19,6 +21,8 @@ def min_gru(x, h, *, W_z, b_z, W_h, b_h):
 @cell
 def min_lstm(x, h, *, W_f, b_f, W_i, b_i, W_h, b_h):
     """Minimal LSTM (Feng et al. 2024, arXiv:2410.01201): gates depend only on the input, and add up to 1.
+
+    The paper's plain form: that in logarithms keeps the candidate above 0.
 
     x (features,), h (units,); W_* (units, features), b_* (units,).
     """
@@ -67,7 +71,7 @@ def rwkv(x, h, a, b, p, *, W_r, W_k, W_v, w, u):
     """Time mixing of RWKV-4, without its token shift (Peng et al. 2023, arXiv:2305.13048).
 
     A weighted average of the values W_v @ x; weights decay by exp(-exp(w)) a timestep, p keeps the
-    exponents small.
+    exponents small. The output's kernel is left to the layer after it.
 
     x (features,), h, a, b and p (units,); W_* (units, features), w and u (units,).
     """

@@ -28,7 +28,7 @@ def multiplicative_lstm(x, h, c, *, W_m, U_m, W_i, U_i, b_i, W_f, U_f, b_f, W_c,
     i = sigmoid(W_i @ x + U_i @ m + b_i)
     f = sigmoid(W_f @ x + U_f @ m + b_f)
     o = sigmoid(W_o @ x + U_o @ m + b_o)
-    c = f * c + i * (W_c @ x + U_c @ m + b_c)
+    c = f * c + i * tanh(W_c @ x + U_c @ m + b_c)
     return o * tanh(c), c
 
 

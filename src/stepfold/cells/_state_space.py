@@ -10,6 +10,8 @@ def mamba(
 ):
     """The selective state space of Mamba, from the input's features (Gu & Dao 2023, arXiv:2312.00752).
 
+    The block's convolution and gate are left out, and W_d has the full rank.
+
     x (features,), S (units, order); the output (units,).
     """
     u, delta = W @ x, softplus(W_d @ x + b_d)
