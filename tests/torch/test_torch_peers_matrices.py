@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from peer_helpers import BATCH, SINGLE, UNITS, Params, assert_same, file_of, linears, rows
+from peer_helpers import BATCH, SINGLE, TIME, UNITS, Params, assert_same, file_of, linears, rows
 from torch import Tensor
 from torch.nn.functional import elu, linear, logsigmoid, silu
 
@@ -102,3 +102,16 @@ def test_gated_delta_rule() -> None:
         return loop(*five, scale=1.0)[0][:, :, 0]
 
     assert_same(cells.gated_delta_net, peer, dtype=SINGLE, key=KEY)
+
+
+def test_two_steps_of_the_delta_rule() -> None:
+    loop = file_of("fla", "ops/gated_delta_product/naive.py").naive_recurrent_gated_delta_product
+
+    def peer(p: Params, x: Tensor) -> Tensor:
+        q, k, v, rates = linears(p, x, *"qkvb")
+        k, v = (value.reshape(BATCH, 2 * TIME, 1, -1) for value in (silu(k), v))
+        rates = 2 * torch.sigmoid(rates).reshape(BATCH, 2 * TIME, 1)
+        q = unit_length(silu(q))[:, :, None]
+        return loop(q, unit_length(k), v, None, rates, 1.0, num_householder=2)[0][:, :, 0]
+
+    assert_same(cells.delta_product, peer, dtype=SINGLE, key=KEY)

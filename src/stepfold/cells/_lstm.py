@@ -77,7 +77,8 @@ def layer_norm_lstm(
 ):
     """LSTM with layer normalisation of gates and carry (Ba, Kiros & Hinton 2016, arXiv:1607.06450).
 
-    A gate's two products are normalised as one sum, as in the paper's plain network; its LSTM normalises each.
+    A gate's two products are normalised as one sum, as in the paper's plain network; its LSTM
+    normalises each.
 
     x (features,), h and c (units,); W_* (units, features), U_* (units, units), g_* and b_* (units,).
     """
