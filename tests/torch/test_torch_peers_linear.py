@@ -102,7 +102,9 @@ def test_time_mixing_of_rwkv_of_its_author(monkeypatch: pytest.MonkeyPatch) -> N
     """Without what stands around it: the norm, the token's shift, the output's kernel and the residual."""
     pytest.importorskip("rwkv")
     monkeypatch.setenv("RWKV_JIT_ON", "0")
-    package = importlib.import_module("rwkv.model")
+    # it sets flags of GPUs, which torch's own tests, once one was imported, refuse
+    with torch.backends.cudnn.flags(), torch.backends.__allow_nonbracketed_mutation():
+        package = importlib.import_module("rwkv.model")
     monkeypatch.setattr(package, "F", SimpleNamespace(layer_norm=lambda x, *shape, **weights: x))
 
     def peer(p: Params, x: Tensor) -> Tensor:
