@@ -27,11 +27,13 @@ def _none(op: str, inputs: tuple[Node, ...]) -> None:
 
 
 def rebuilt(step: Step, known: Mapping[int, Node], rule: Rule = _none) -> dict[int, Node]:
-    """Return the new node of every node, by its id; `known`: those of some leaves."""
+    """Return the new node of every node, by its id; `known`: those of some nodes."""
     new = dict(known)
     for node in step.nodes:
+        if id(node) in known:
+            continue
         if node.op in LEAVES:
-            new.setdefault(id(node), node)
+            new[id(node)] = node
             continue
         inputs = tuple(new[id(i)] for i in node.inputs)
         new[id(node)] = rule(node.op, inputs) or _ops.apply(node.op, *inputs)

@@ -53,9 +53,10 @@ def cooperative_kernel(layout: Layout) -> Kernel:
 
 def _forward(w: Writer, arrangement: Arrangement, ranks: Ranks | None = None) -> Kernel:
     layout, plan, f, v = w.layout, w.plan, w.f, w.v
-    writer = StageWriter(v, arrangement, layout.sizes, ranks)
+    writer, first = StageWriter(v, arrangement, layout.sizes, ranks), w.beside(plan.hoisting)
     bases, scratch = w.scratch(writer, w.a["rows"], ranks)
     inside = w.inside()
+    w.once(first, bases, inside)
     with f.loop(0, w.a["steps"], w.a["chunk"]) as chunk:
         end = f.minimum(f.add(chunk.index, w.a["chunk"]), w.a["steps"])
         first, last = w.index("offsets", chunk.index), w.index("offsets", end)
@@ -129,8 +130,10 @@ def backward_kernel(layout: Layout) -> Kernel:
     w = Writer(layout, "backward", BACKWARD | named_gradients(len(layout.plan.input_gradients)))
     f, v = w.f, w.v
     writer = StageWriter(v, layout.plan.backward, layout.sizes)
+    before, after = w.beside(layout.plan.backward_hoisting), w.beside(layout.plan.hoisted_gradients)
     bases, scratch = w.scratch(writer, w.a["rows"])
     inside = w.inside()
+    w.once(before, bases, inside)
     chunks = f.emit("i64", f"udiv {f.sub(f.add(w.a['steps'], w.a['chunk']), 1)}, {w.a['chunk'].name}")
     with f.loop(f.sub(chunks, 1), -1, -1) as chunk:
         begin = f.mul(chunk.index, w.a["chunk"])
@@ -148,10 +151,10 @@ def backward_kernel(layout: Layout) -> Kernel:
                     source = w.at(w.a["output_gradient"], place, layout.output)
                     w.add_output(source, w.at(arriving, row.index, layout.state_row))
                 _pending(w, step.index, rows, "output_gradient", arriving, accumulate=True)
-            before, after = w.index("slots", step.index), w.index("slots", f.add(step.index, 1))
+            old, new = w.index("slots", step.index), w.index("slots", f.add(step.index, 1))
             here = bases | {
-                "state": (w.at(w.a["states"], before, layout.state_row), layout.state_row),
-                "new": (w.at(w.a["states"], after, layout.state_row), layout.state_row),
+                "state": (w.at(w.a["states"], old, layout.state_row), layout.state_row),
+                "new": (w.at(w.a["states"], new, layout.state_row), layout.state_row),
                 **_residuals(w, n),
                 "cotangent": (arriving, layout.state_row),
                 "passed": (passed, layout.state_row),
@@ -173,6 +176,13 @@ def backward_kernel(layout: Layout) -> Kernel:
                     v, w.at(passed, row.index, layout.state_row), passed, layout.state_row, accumulate=True
                 )
         _gradients(w, first, f.sub(last, first))
+    w.once(after, bases | {"vector_gradient": (w.a["vector_gradients"], 0)}, inside)
+    # what went to the parameters must not go there again with the next group of rows
+    slots = len(layout.plan.backward.slots["hoisted"])
+    end = layout.backward.end("vector_gradient", slots)
+    if end:
+        with f.loop(0, end, v.lanes) as loop:
+            v.store(v.constant(0.0), f.offset(w.a["vector_gradients"], loop.index, v.element))
     return w.finish(writer.panels, writer.panel_size, scratch)
 
 

@@ -149,6 +149,11 @@ class Layout:
         return self._apart(self.backward.row("operand"))
 
     @functools.cached_property
+    def hoisted_row(self) -> int:
+        """All values made of parameters alone."""
+        return self.forward.row("hoisted")
+
+    @functools.cached_property
     def step_input_row(self) -> int:
         """What one row is given at one timestep: the inputs with a name, then a layer's vectors a step."""
         return self.forward.row("named_input") + self.forward.row("step_input")
@@ -197,7 +202,9 @@ class Layout:
     def divisible(self) -> bool:
         """Whether cooperative threads may share a row: nothing is summed over an axis but in products of
         parameters, and no element changes its place."""
-        stages = self.plan.inference.stages
+        stages, hoisting = self.plan.inference.stages, self.plan.hoisting
+        if hoisting is not None and hoisting.slots["scratch"]:
+            return False
         return not any(s.reductions or s.scalars or s.moves or len(s.dims) != 1 for s in stages)
 
     @property

@@ -89,6 +89,10 @@ class Offsets:
         """Where the value of a place begins."""
         return self._ends[place.kind][place.slot] - self._widths[place.kind][place.slot]
 
+    def end(self, kind: str, slots: int) -> int:
+        """Where the first so many slots of a kind end, in whole vectors."""
+        return self._sizes.whole(self._ends[kind][slots - 1]) if slots else 0
+
     def row(self, kind: str) -> int:
         """How many elements all slots of a kind take, in whole vectors."""
         return self._sizes.whole(self._ends[kind][-1]) if self._ends[kind] else 0

@@ -19,7 +19,7 @@ from ._tiles import Walk, product, tile_rows, tile_shape
 from ._vectors import Vectors
 
 _LONG_BODY = 64  # operations
-_SHARED_BY_ROWS = ("vector", "vector_gradient")
+_SHARED_BY_ROWS = ("vector", "hoisted", "vector_gradient")
 
 
 @dataclass

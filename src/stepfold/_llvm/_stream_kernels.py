@@ -17,6 +17,7 @@ def stream_kernel(layout: Layout) -> Kernel:
     w = Writer(layout, "step", STREAM | (STEP_INPUTS if layout.step_input_row else {}))
     f = w.f
     writer = StageWriter(w.v, layout.plan.inference, layout.sizes)
+    _once(w, writer, 1)
     scratch = _step(w, writer, 1, 1, lambda row: w.at(w.a["inputs"], row, w.a["features"]), 0)
     w.copy_output(w.a["after"], w.a["outputs"])
     for argument, other in (("before", "after"), ("after", "before")):
@@ -40,6 +41,7 @@ def rows_kernel(layout: Layout) -> Kernel:
         for part in (w.a["part"], f.add(w.a["part"], 1))
     )
     scratch = 0
+    _once(w, writer, block)
     with f.loop(first, last) as loop:
         begin = f.mul(loop.index, block)
         rows = f.minimum(f.sub(count, begin), block)
@@ -60,6 +62,13 @@ def rows_kernel(layout: Layout) -> Kernel:
             output = f.offset(w.a["outputs"], f.mul(f.add(begin, row.index), units), v.element)
             w.copy_output(after, output)
     return w.finish(writer.panels, writer.panel_size, scratch)
+
+
+def _once(w: Writer, writer: StageWriter, most: Integer) -> None:
+    """Write what is made of parameters alone, into the scratch memory of at most so many rows."""
+    first = w.beside(w.plan.hoisting)
+    if first is not None:
+        w.once(first, w.scratch(writer, most)[0], w.inside())
 
 
 def _step(

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .._plan import Arrangement
 from ._cooperative import Ranks
 from ._layout import INPUT_BLOCKS, Kernel, Layout
 from ._panels import Panel
 from ._signature import Signature
-from ._stage import StageWriter
+from ._stage import Frame, StageWriter
 from ._text import Function, Integer, Module, Value
 from ._tiles import Walk, copy_row, outer, product, store_some, tile_rows
 from ._vectors import Vectors
+
+Bases = dict[str, tuple[Value, int]]
+"""For each kind of memory the address of row 0, and the distance in elements to the next row."""
 
 
 class Writer:
@@ -23,6 +27,7 @@ class Writer:
         self.f = Function(self.module, name, [("arguments", "ptr")])
         self.v = Vectors(self.f, layout.bits, layout.sizes.lanes)
         self.name, self.signature = name, signature
+        self._beside: list[StageWriter] = []
         self.a: dict[str, Value] = {
             argument: self.f.load(type_, self.f.offset(self.f.arguments[0], k, "i64"), 8)
             for k, (argument, type_) in enumerate(signature.items())
@@ -60,23 +65,39 @@ class Writer:
         axes = [axis for axis, _ in self.sizes.axes]
         return {axis: table(f"inside{k}" if k else "inside", axis) for k, axis in enumerate(axes)}
 
-    def scratch(
-        self, writer: StageWriter, rows: Integer, ranks: Ranks | None = None
-    ) -> tuple[dict[str, tuple[Value, int]], int]:
+    def beside(self, arrangement: Arrangement | None) -> StageWriter | None:
+        """The writer of what is computed once, not at every timestep, with the same scratch memory; None if
+        there is nothing."""
+        if arrangement is None:
+            return None
+        self._beside.append(StageWriter(self.v, arrangement, self.sizes))
+        return self._beside[-1]
+
+    def once(self, writer: StageWriter | None, bases: Bases, inside: dict[str, Value]) -> None:
+        """Write what is computed once; all of it is the same for all rows."""
+        if writer is not None:
+            here = bases | {"vector": (self.a["vectors"], 0)}
+            writer.write(Frame(1, here, self.a["panels"], inside))
+
+    def scratch(self, writer: StageWriter, rows: Integer, ranks: Ranks | None = None) -> tuple[Bases, int]:
         """Divide the scratch memory of a group of rows; each rank has its own, but for whole rows of
         values."""
-        sizes = {
-            "sums": writer.sums_width(),
-            "partials": writer.partials_width(),
-            "scratch": writer.offsets.row("scratch"),
-            "scalar": writer.offsets.row("scalar"),
+        writers = [writer, *self._beside]
+        sizes = {"hoisted": self.layout.hoisted_row} if self.layout.hoisted_row else {}
+        sizes |= {
+            "sums": max(each.sums_width() for each in writers),
+            "partials": max(each.partials_width() for each in writers),
+            "scratch": max(each.offsets.row("scratch") for each in writers),
+            "scalar": max(each.offsets.row("scalar") for each in writers),
         }
         shared = mine = self.a["scratch"]
         if ranks:
             mine = self.at(shared, self.f.mul(rows, ranks.rank), sum(sizes.values()))
-        bases, before = {}, 0
+        bases: Bases = {}
+        before = 0
         for kind, size in sizes.items():
-            bases[kind] = (self.at(shared if kind == "scratch" else mine, rows, before), size)
+            step = 0 if kind == "hoisted" else size  # the same for all rows
+            bases[kind] = (self.at(shared if kind == "scratch" else mine, rows, before), step)
             before += size
         return bases, before
 

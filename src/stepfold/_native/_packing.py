@@ -226,7 +226,7 @@ def _sums_of(layout: Layout, features: int, sums: Array) -> Iterator[tuple[str, 
         yield name, sums[begin : begin + sizes.count(deltas[delta])]
         begin += sizes.width(deltas[delta])
     for k, name in enumerate(plan.vector_gradients):
-        dims, begin = plan.step.parameters[name], begins["vector_gradients"]
+        dims, begin = plan.backward.slots["vector_gradient"][k], begins["vector_gradients"]
         begin += layout.backward.of(Place("vector_gradient", k))
         yield name, layout.view(sums[None], begin, dims)[0]
 

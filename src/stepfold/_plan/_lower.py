@@ -64,6 +64,7 @@ class Lowering:
 
     def __init__(self, known: dict[Node, Node], results: Iterable[Node], nodes: Iterable[Node]) -> None:
         self._known = dict(known)
+        self._given = set(known)
         self._vectors: dict[str, int] = {}
         self._projections: dict[Projection, int] = {}
         self._uses = Counter(i for n in nodes for i in n.inputs)
@@ -126,7 +127,8 @@ class Lowering:
         fitting = [t for t in free if t.dims == n.dims]
         inputs = [t for t in fitting if t.op == "matmul" and is_projected(t.inputs[1])]
         products = [t for t in fitting if t.op in PRODUCTS and not is_projected(t.inputs[1])]
-        vectors = [t for t in terms if t.op == "parameter" and t.dims == n.dims]
+        own = [t for t in terms if t.op == "parameter" and t.dims == n.dims]
+        vectors = [t for t in own if t not in self._given]
         value: Node | None = None
         taken = Counter([*inputs, *products])
         if inputs:

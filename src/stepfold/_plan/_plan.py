@@ -4,14 +4,16 @@ remain."""
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .._gradient import Backward, backward
+from .._gradient import Backward, backward, cotangent
 from .._graph import SCALAR, Dims, Node, constant, topological_order
 from .._noise import quiet
 from .._step import Step
 from .._transform import scalars_as_vectors
+from ._hoisted import Hoisted, hoisted
 from ._lower import Lowering, Place, Projection, at, is_projected
 from ._residuals import residuals
 from ._stages import Arrangement, Slots, arrange
@@ -36,15 +38,18 @@ class Plan:
 
     Kinds of places, each with slots of their own axes for every row unless said: `state` the states before,
     `new` after; `projection` what left the loop; `residual` and `residual_scalar` (per-row scalars) for the
-    backward pass; `scratch` and `scalar` (per-row scalars) between stages; `vector` parameters, the same for
-    all rows; `named_input` the inputs with a name; `row_input`, `step_input` a layer's extras; in the
-    backward pass `cotangent` of the new states, `passed` to the states before, `input_gradient` those of
-    inputs with a name, `delta` what is multiplied with operands into matrix gradients, `operand` operands
-    recomputed, `vector_gradient` sums over rows and timesteps. An arrangement's `slots` give the axes of all
-    of them.
+    backward pass; `scratch` and `scalar` (per-row scalars) between stages; `vector` parameters and `hoisted`
+    what is made of them alone, the same for all rows; `named_input` the inputs with a name; `row_input`,
+    `step_input` a layer's extras; in the backward pass `cotangent` of the new states, `passed` to the states
+    before, `input_gradient` those of inputs with a name, `delta` what is multiplied with operands into matrix
+    gradients, `operand` operands recomputed, `vector_gradient` sums over rows and timesteps. An arrangement's
+    `slots` give the axes of all of them.
 
     The first `input_deltas` deltas belong to the input's kernels: `projection_deltas` gives each
-    projection's."""
+    projection's. `hoisted`: the values made of parameters alone. Before the first timestep `hoisting`
+    computes them, in the backward pass `backward_hoisting`; their gradients are the first of the
+    `vector_gradient` slots, and at the end `hoisted_gradients` brings them to the parameters. None if there
+    are none."""
 
     step: Step
     projections: tuple[Projection, ...]
@@ -64,6 +69,10 @@ class Plan:
     row_inputs: tuple[str, ...]
     step_inputs: tuple[str, ...]
     input_gradients: tuple[str, ...]
+    hoisted: tuple[Node, ...]
+    hoisting: Arrangement | None
+    backward_hoisting: Arrangement | None
+    hoisted_gradients: Arrangement | None
 
     @property
     def states(self) -> int:
@@ -83,10 +92,12 @@ def plan(step: Step) -> Plan:
         raise NotImplementedError(
             f"{step.name} has {len(step.inputs)} inputs with a name, at most {MOST_INPUTS}"
         )
-    step, new_of = scalars_as_vectors(given)
+    whole, vector_of = scalars_as_vectors(given)
+    taken = hoisted(whole)
+    step = taken.step
     derived = backward(step)
     saved = residuals(step, derived)
-    lowering = Lowering(_leaves(step), [*step.outputs, *saved], step.nodes)
+    lowering = Lowering(_leaves(taken), [*step.outputs, *saved], step.nodes)
     new = [(lowering.lower(n), Place("new", s)) for s, n in enumerate(step.outputs)]
     slots: dict[str, list[Dims]] = {"residual": [], "residual_scalar": []}
     places: dict[Node, Place] = {}
@@ -95,13 +106,16 @@ def plan(step: Step) -> Plan:
         places[n] = Place(kind, len(slots[kind]))
         slots[kind].append(n.dims)
     saving = [(lowering.lower(n), places[n]) for n in saved]
-    held = _held(step) | {kind: tuple(dims) for kind, dims in slots.items()}
+    made = _made(taken, lowering)
+    held = _held(taken) | {kind: tuple(dims) for kind, dims in slots.items()}
     own = held | {
         "projection": tuple(p.dims for p in lowering.projections),
-        "vector": tuple(step.parameters[name] for name in lowering.vectors),
+        "vector": tuple(whole.parameters[name] for name in lowering.vectors),
     }
+    new_of = {key: taken.new_of.get(id(n)) for key, n in vector_of.items()}
+    values = set(map(id, taken.values))
     return Plan(
-        step=step,
+        step=whole,
         projections=lowering.projections,
         vectors=lowering.vectors,
         residuals=tuple(n for n in given.nodes if new_of[id(n)] in places),
@@ -109,16 +123,26 @@ def plan(step: Step) -> Plan:
         training=arrange([*new, *saving], own),
         row_inputs=tuple(step.leaves("row_input")),
         step_inputs=tuple(step.leaves("step_input")),
-        **_backward_part(step, derived, places, lowering, held),
+        hoisted=tuple(n for n in given.nodes if id(vector_of[id(n)]) in values),
+        hoisting=arrange(made, own) if made else None,
+        **_backward_part(whole, taken, derived, places, lowering, held),
     )
 
 
-def _held(step: Step) -> dict[str, tuple[Dims, ...]]:
+def _made(taken: Hoisted, lowering: Lowering) -> list[tuple[Node, Place]]:
+    """The values made of parameters alone, and where they go."""
+    values = () if taken.made is None else taken.made.outputs
+    return [(lowering.lower(n), Place("hoisted", k)) for k, n in enumerate(values)]
+
+
+def _held(taken: Hoisted) -> dict[str, tuple[Dims, ...]]:
     """The axes of what both passes find in memory."""
+    step = taken.step
     states = tuple(map(step.dims_of, step.states))
     extras = {kind: {str(n.attributes[0]): n.dims for n in step.nodes if n.op == kind} for kind in _EXTRAS}
     return {
         **dict.fromkeys(("state", "new"), states),
+        "hoisted": tuple(n.dims for n in taken.leaves()),
         "named_input": tuple(step.inputs.values()),
         **{kind: tuple(dims.values()) for kind, dims in extras.items()},
     }
@@ -129,9 +153,10 @@ _READABLE = ("state", "residual", "named_input")
 """Operands of matrix gradients that are read where they lie."""
 
 
-def _leaves(step: Step) -> dict[Node, Node]:
+def _leaves(taken: Hoisted) -> dict[Node, Node]:
     """The step's leaves as places."""
-    known: dict[Node, Node] = {}
+    step = taken.step
+    known = {n: at("hoisted", k, n.dims) for k, n in enumerate(taken.leaves())}
     names = {
         "row_input": step.leaves("row_input"),
         "step_input": step.leaves("step_input"),
@@ -147,16 +172,24 @@ def _leaves(step: Step) -> dict[Node, Node]:
 
 
 def _backward_part(
-    step: Step, derived: Backward, places: dict[Node, Place], forward: Lowering, held: Slots
+    whole: Step,
+    taken: Hoisted,
+    derived: Backward,
+    places: dict[Node, Place],
+    forward: Lowering,
+    held: Slots,
 ) -> dict[str, Any]:
     """What the plan says of the backward pass."""
-    known = _leaves(step)
+    step, known = taken.step, _leaves(taken)
     for s, n in enumerate(step.outputs):
         if n.inputs:
             known[n] = at("new", s, n.dims)
     for n in step.nodes:
         if n in places and n not in known:
             known[n] = at(places[n].kind, places[n].slot, n.dims)
+    for k, name in enumerate(taken.names):
+        dims = step.parameters[name]
+        known[cotangent(name, dims)] = at("vector_gradient", k, dims)
     for n in derived.nodes:
         if n.op == "cotangent":
             known[n] = at("cotangent", step.states.index(str(n.attributes[0])), n.dims)
@@ -195,10 +228,12 @@ def _backward_part(
     targets = [(n, Place("delta", k)) for n, k in deltas.items()]
     targets += [(n, Place("operand", k)) for n, k in operands.items()]
     column_sums: list[tuple[str, int]] = []
-    accumulated: list[str] = []
+    accumulated = list(taken.names)
     for name, n in derived.vectors.items():
         low = lowering.lower(n)
-        if low in deltas:
+        if name in taken.names:
+            targets.append((low, Place("vector_gradient", accumulated.index(name))))
+        elif low in deltas:
             column_sums.append((name, deltas[low]))
         else:
             targets.append((low, Place("vector_gradient", len(accumulated))))
@@ -207,14 +242,18 @@ def _backward_part(
     for s, passed in enumerate(derived.states):
         value = constant(0.0, held["state"][s]) if passed is None else lowering.lower(passed)
         targets.append((value, Place("passed", s)))
+    made = _made(taken, lowering)
+    passed_on = [(lowering.lower(n), name) for name, n in _to_parameters(taken).items()]
+    accumulated += [name for _, name in passed_on if name not in accumulated]
+    last = [(n, Place("vector_gradient", accumulated.index(name))) for n, name in passed_on]
     slots: Slots = {
         **held,
         **dict.fromkeys(("cotangent", "passed"), held["state"]),
-        "vector": tuple(step.parameters[name] for name in lowering.vectors),
+        "vector": tuple(whole.parameters[name] for name in lowering.vectors),
         "input_gradient": tuple(step.inputs[name] for name in named),
         "delta": tuple(n.dims for n in deltas),
         "operand": tuple(n.dims for n in operands),
-        "vector_gradient": tuple(step.parameters[name] for name in accumulated),
+        "vector_gradient": tuple({**whole.parameters, **step.parameters}[name] for name in accumulated),
     }
     return {
         "backward_vectors": lowering.vectors,
@@ -227,4 +266,11 @@ def _backward_part(
         "column_sums": tuple(column_sums),
         "vector_gradients": tuple(accumulated),
         "input_gradients": tuple(named),
+        "backward_hoisting": arrange(made, slots) if made else None,
+        "hoisted_gradients": arrange(last, slots) if made else None,
     }
+
+
+def _to_parameters(taken: Hoisted) -> Mapping[str, Node]:
+    """The gradient of each parameter that a hoisted value is made of, from those of the values."""
+    return {} if taken.made is None else backward(taken.made).vectors

@@ -22,6 +22,7 @@ from ._lower import Place, matrix_terms, place_of
 from ._trampoline import Task, run
 
 _ACCUMULATING = "vector_gradient"
+_SHARED = ("vector", "hoisted")  # the same for all rows
 _CONTRACTIONS = ("matvec", "matvec_transposed")
 _RECOMPUTE = 4  # recomputing up to so many operations takes less time than a store and a load
 _RECOMPUTE_MATRIX = 8  # which is less likely to be in the nearest cache
@@ -134,7 +135,7 @@ class _Arranging:
         if not n.inputs:
             self._level[n], self._cost[n] = 0, 0
             self._walk[n] = self._walk_of(n)
-            parameter = n.op == "place" and n.attributes[0] == "vector" and n.dims == SCALAR
+            parameter = n.op == "place" and n.attributes[0] in _SHARED and n.dims == SCALAR
             if n.op in ("constant", "size") or parameter:
                 self._static.add(n)
             return

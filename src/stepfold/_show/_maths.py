@@ -39,6 +39,7 @@ def maths(step: Step, *, units: int | None = None, features: int | None = None) 
         *(["where\n" + aligned(meanings)] if meanings else []),
         "Parameters\n" + _table(step, units, features),
         *_hyperparameters(step),
+        *_hoisted(step, matcher, names),
         *_projections(step),
         _residuals(step, matcher, names),
     ]
@@ -187,6 +188,13 @@ def _total(step: Step, counts: dict[str, int], units: int | None, features: int 
     terms += [str(number[()])] if number[()] else []
     total = f" = {sum(counts.values()):,} with {units} units and {features} features" if counts else ""
     return f"in total {' + '.join(terms)}{total}"
+
+
+def _hoisted(step: Step, matcher: Matcher, names: Names) -> list[str]:
+    """What is made of parameters alone."""
+    write = Printer(matcher, names)
+    found = [write(n) for n in plan(step).hoisted]
+    return ["Computed once, from parameters alone\n  " + "\n  ".join(found)] if found else []
 
 
 def _projections(step: Step) -> list[str]:
