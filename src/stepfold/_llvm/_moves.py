@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from .._axes import integer_of
 from .._graph import Node
 from .._moves import Window, takes_offset, window_of
 from ._text import Integer, Value
@@ -34,9 +35,17 @@ def pieces_of(op: str, window: Window) -> list[Piece]:
     return [(begin, 0, size)]  # a part, or the whole with another axis
 
 
-def write_move(v: Vectors, n: Node, sizes: Mapping[str, int], source: Address, target: Address) -> None:
-    """Write the elements of a vector of one row, which lie at `source(element)`, where they go,
+def write_move(
+    v: Vectors, n: Node, sizes: Mapping[str, int], sources: Sequence[Address], target: Address
+) -> None:
+    """Write the elements of vectors of one row, which lie at `source(element)`, where they go,
     `target(element)`."""
+    if n.op == "join":
+        begins = [integer_of(str(by.attributes[0]), sizes) for by in n.inputs[1::2]]
+        counts = [sizes[part.dims[0]] for part in n.inputs[::2]]
+        _join(v, list(zip(begins, counts, sources, strict=True)), target, sizes[n.dims[0]])
+        return
+    (source,) = sources
     if takes_offset(n.op, 1):
         for begin, at, count in pieces_of(n.op, window_of(n, sizes)):
             if count and begin is None:
@@ -49,6 +58,19 @@ def write_move(v: Vectors, n: Node, sizes: Mapping[str, int], source: Address, t
         _reverse(v, source, target, sizes[axis])
     else:
         _cumsum(v, source, target, sizes[axis], back=n.op == "reverse_cumsum")
+
+
+def _join(v: Vectors, parts: list[tuple[int, int, Address]], target: Address, size: int) -> None:
+    """Write parts, each with where it begins and how many elements it has, and zeros where none is."""
+    parts = sorted(parts, key=lambda part: part[0])
+    ends = [0, *(begin + count for begin, count, _ in parts)]
+    apart = all(end <= begin for end, (begin, _, _) in zip(ends, parts, strict=False))
+    gaps = zip(ends, [*(begin for begin, _, _ in parts), size], strict=True)
+    for begin, end in gaps if apart else [(0, size)]:
+        if begin < end:
+            _clear(v, target(begin), end - begin)
+    for begin, count, source in parts:
+        copy_row(v, source(0), target(begin), count, accumulate=not apart)
 
 
 def _clear(v: Vectors, target: Value, count: int) -> None:

@@ -94,14 +94,12 @@ class StageWriter:
             with f.loop(0, frame.rows) as rows:
                 memory = _Rows(self, frame, rows.index)
                 for n in stage.moves:
-                    source, target = (operand_place(self._arrangement, i) for i in (n.inputs[0], n))
-                    write_move(
-                        v,
-                        n,
-                        self._sizes.by_axis,
-                        functools.partial(memory.address, source),
-                        functools.partial(memory.address, target),
+                    *sources, target = (
+                        functools.partial(memory.address, operand_place(self._arrangement, i))
+                        for i in (*n.inputs, n)
+                        if i.op != "offset"
                     )
+                    write_move(v, n, self._sizes.by_axis, sources, target)
         if len(stage.dims) == 2:
             with f.loop(0, frame.rows) as rows:
                 memory = _Rows(self, frame, rows.index)

@@ -1,7 +1,8 @@
 """From a step's graph to the plan's: sums of products become accumulators, values in memory become places.
 
-Two operations are added to the table's: `place` (a leaf: a value that lies in memory) and `accumulate` (a sum
-of products of matrices with rows, on top of an initial value)."""
+Three operations are added to the table's: `place` (a leaf: a value that lies in memory), `accumulate` (a sum
+of products of matrices with rows, on top of an initial value) and `join` (a sum of vectors that are parts of
+it, each followed by its offset)."""
 
 from __future__ import annotations
 
@@ -130,7 +131,9 @@ class Lowering:
         own = [t for t in terms if t.op == "parameter" and t.dims == n.dims]
         vectors = [t for t in own if t not in self._given]
         value: Node | None = None
-        taken = Counter([*inputs, *products])
+        parts = [t for t in fitting if t.op == "pad"]
+        parts = parts if len(parts) > 1 else []
+        taken = Counter([*inputs, *products, *parts])
         if inputs:
             value = self._project(inputs, vectors, n.dims)
             taken.update(vectors)
@@ -142,6 +145,12 @@ class Lowering:
             for t in products:
                 yield self._lower(t.inputs[1])
             value = self._accumulate(value, products, n.dims)
+        if parts:
+            for t in parts:
+                yield self._lower(t.inputs[0])
+            pieces = [i for t in parts for i in (self._known[t.inputs[0]], t.inputs[1])]
+            joined = node("join", tuple(pieces), (), n.dims)
+            value = joined if value is None else apply("add", value, joined)
         for t in terms:
             if taken[t]:
                 taken[t] -= 1  # once only: a vector may stand twice in a sum

@@ -24,6 +24,7 @@ from ._trampoline import Task, run
 _ACCUMULATING = "vector_gradient"
 _SHARED = ("vector", "hoisted")  # the same for all rows
 _CONTRACTIONS = ("matvec", "matvec_transposed")
+_MOVES = (*MOVES, "join")
 _RECOMPUTE = 4  # recomputing up to so many operations takes less time than a store and a load
 _RECOMPUTE_MATRIX = 8  # which is less likely to be in the nearest cache
 _LONGEST = 1024  # operations in a stage: LLVM's time grows with the square of the length of a basic block
@@ -146,10 +147,10 @@ class _Arranging:
         if n.op != "accumulate":
             while self._length[level] >= _LONGEST:
                 level += 1
-            self._length[level] += _TRANSCENDENTAL if TABLE[n.op].save else 1
+            self._length[level] += _TRANSCENDENTAL if n.op in TABLE and TABLE[n.op].save else 1
         self._level[n] = level
         self._walk[n] = self._walk_of(n)
-        elementwise = n.op in TABLE and n.op not in (*REDUCTIONS, *_CONTRACTIONS, *MOVES)
+        elementwise = n.op in TABLE and n.op not in (*REDUCTIONS, *_CONTRACTIONS, *_MOVES)
         if elementwise and all(i in self._static for i in n.inputs):
             self._static.add(n)
         # a matrix is much to store: scalars that it takes are stored instead
@@ -160,7 +161,7 @@ class _Arranging:
         most = self._most(n)
         cost = 1 + sum(self._cost[i] for i in n.inputs if i.dims == n.dims or i in self._static)
         self._cost[n] = min(cost, most + 1) if recomputable else most + 1
-        if n.op in MOVES:  # it is read from memory anyway
+        if n.op in _MOVES:  # it is read from memory anyway
             self._cost[n] = 0
 
     def _most(self, n: Node) -> int:
@@ -169,7 +170,7 @@ class _Arranging:
 
     def _waits(self, n: Node, i: Node) -> bool:
         """Whether a node can be computed only after the walk that computes its input."""
-        if n.op in MOVES:
+        if n.op in _MOVES:
             return i.op != "offset"
         if n.op == "accumulate" or i in self._static:
             return n.op == "accumulate"
@@ -187,7 +188,7 @@ class _Arranging:
             if self._homes[n] != place:  # a copy, by a walk over its own axis
                 self._stage((key[0] + 1, n.dims)).stores.append((n, place))
             return
-        if n.op in MOVES:
+        if n.op in _MOVES:
             self._settle(n)
             yield self._move(n)
             if self._homes[n] != place:
@@ -228,7 +229,9 @@ class _Arranging:
         """See to it that a vector is made of the elements of another."""
         if n not in self._moved:
             self._moved.add(n)
-            yield self._home(n.inputs[0])
+            for i in n.inputs:
+                if i.op != "offset":
+                    yield self._home(i)
             self._stage(self._key(n)).moves.append(n)
 
     def _operand(self, n: Node, key: Key) -> Task:
@@ -244,7 +247,7 @@ class _Arranging:
             return
         if n in self._static or n.boolean:
             yield self._compute(n, key)
-        elif n.dims == SCALAR or n.op in _CONTRACTIONS or n.op in MOVES:
+        elif n.dims == SCALAR or n.op in _CONTRACTIONS or n.op in _MOVES:
             yield self._home(n)
         elif self._level[n] == key[0] or (self._cost[n] <= self._most(n) and n not in self._homes):
             yield self._compute(n, key)
