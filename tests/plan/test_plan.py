@@ -80,11 +80,21 @@ def wanted(step: Step) -> list[Node]:
     return [n for n in (*derived.states, *derived.vectors.values(), *pairs) if n is not None]
 
 
+@functools.cache
+def made_of_parameters(step: Step) -> set[int]:
+    """What is computed once, forward and backward, and never saved."""
+    found: set[int] = set()
+    for n in step.nodes:
+        if all(id(i) in found for i in n.inputs) if n.inputs else n.op in ("parameter", "constant", "size"):
+            found.add(id(n))
+    return found
+
+
 def enough(step: Step, saved: list[Node]) -> bool:
     """Whether the backward pass follows from the leaves, the new states and these by operations that may be
     recomputed."""
     forward = own(step)
-    stored = {id(n) for n in (*saved, *step.outputs)}
+    stored = {id(n) for n in (*saved, *step.outputs)} | made_of_parameters(step)
     known: dict[int, bool] = {}
 
     def can(n: Node) -> bool:

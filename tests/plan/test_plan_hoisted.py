@@ -10,7 +10,6 @@ import pytest
 
 import stepfold
 from stepfold import Cell, Scalar, Stream, cell, cells, exp, roll, scan, sigmoid, softmax, tanh, where
-from stepfold._ops import TABLE
 from stepfold._plan import Arrangement, plan
 from tests.runtime.scan_helpers import problem, ragged
 
@@ -46,7 +45,7 @@ def ops_of(arrangement: Arrangement | None) -> set[str]:
 
 
 def test_the_time_loop_does_not_compute_them() -> None:
-    made = {op for op, row in TABLE.items() if row.save}
+    made = {"exp", "sin", "cos", "log", "sqrt", "divide"}
     for name in ("lru", "s4d"):
         found = plan(getattr(cells, name).step)
         assert made.isdisjoint({*ops_of(found.inference), *ops_of(found.training), *ops_of(found.backward)})
@@ -102,8 +101,10 @@ def test_groups_tasks_and_checkpoints_add_up() -> None:
 
 
 def test_a_stream_goes_on_as_the_scan() -> None:
-    x, params = arrays_of(constants, 1, 4)
-    expected = scan(constants, x[0], params, return_sequences=True)
-    stream = Stream(constants, params)
-    for t in range(4):
-        np.testing.assert_allclose(stream.step(x[0, t]), expected[t], rtol=1e-9, atol=1e-12)
+    x, params = arrays_of(constants, 70, 4)
+    expected = scan(constants, x, params, return_sequences=True)
+    for batch in (1, 70):
+        stream = Stream(constants, params, batch)
+        for t in range(4):
+            found = stream.step(x[:batch, t])
+            np.testing.assert_allclose(found, expected[:batch, t], rtol=1e-9, atol=1e-12)

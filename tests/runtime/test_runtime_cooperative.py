@@ -22,10 +22,12 @@ def fresh(cell: Cell, units: int, dtype: str = "float64") -> Engine:
     return Engine(cell.step, units, dtype)
 
 
-# odd numbers of units, whole vectors, fewer vectors than threads, a product of a gated state (gru)
+# odd numbers of units, whole vectors, fewer vectors than threads, a product of a gated state (gru), values
+# made of parameters alone (lru)
 @pytest.mark.parametrize("threads", [2, 3, 7])
 @pytest.mark.parametrize(
-    ("name", "units"), [("lstm", 130), ("lstm", 128), ("gru", 133), ("carry_lstm", 101), ("simple_rnn", 205)]
+    ("name", "units"),
+    [("lstm", 130), ("lstm", 128), ("gru", 133), ("carry_lstm", 101), ("simple_rnn", 205), ("lru", 181)],
 )
 def test_ranks_compute_what_one_thread_does(name: str, units: int, threads: int) -> None:
     cell = cells.by_name(name)

@@ -53,10 +53,10 @@ def cooperative_kernel(layout: Layout) -> Kernel:
 
 def _forward(w: Writer, arrangement: Arrangement, ranks: Ranks | None = None) -> Kernel:
     layout, plan, f, v = w.layout, w.plan, w.f, w.v
-    writer, first = StageWriter(v, arrangement, layout.sizes, ranks), w.beside(plan.hoisting)
+    writer, hoisting = StageWriter(v, arrangement, layout.sizes, ranks), w.beside(plan.hoisting)
     bases, scratch = w.scratch(writer, w.a["rows"], ranks)
     inside = w.inside()
-    w.once(first, bases, inside)
+    w.once(hoisting, bases, inside)
     with f.loop(0, w.a["steps"], w.a["chunk"]) as chunk:
         end = f.minimum(f.add(chunk.index, w.a["chunk"]), w.a["steps"])
         first, last = w.index("offsets", chunk.index), w.index("offsets", end)
@@ -178,10 +178,9 @@ def backward_kernel(layout: Layout) -> Kernel:
         _gradients(w, first, f.sub(last, first))
     w.once(after, bases | {"vector_gradient": (w.a["vector_gradients"], 0)}, inside)
     # what went to the parameters must not go there again with the next group of rows
-    slots = len(layout.plan.backward.slots["hoisted"])
-    end = layout.backward.end("vector_gradient", slots)
-    if end:
-        with f.loop(0, end, v.lanes) as loop:
+    hoisted = layout.backward.end("vector_gradient", len(layout.plan.backward.slots["hoisted"]))
+    if hoisted:
+        with f.loop(0, hoisted, v.lanes) as loop:
             v.store(v.constant(0.0), f.offset(w.a["vector_gradients"], loop.index, v.element))
     return w.finish(writer.panels, writer.panel_size, scratch)
 
