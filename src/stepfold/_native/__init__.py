@@ -9,7 +9,7 @@ from ._buffers import FRESH, Array, acquire, address, aligned, release_unused
 from ._copy_plan import Copy
 from ._executor import Executor, calling_thread, openmp_of, own_threads, thread_cap
 from ._kernels import CompiledKernel, compiled, support
-from ._packing import Packing, Pieces, backward_sizes, forward_sizes, sources_of
+from ._packing import Packing, Pieces, Sources, backward_sizes, forward_sizes, sources_of
 from ._program import (
     Argument,
     Launches,
@@ -34,6 +34,7 @@ __all__ = [
     "Pieces",
     "Program",
     "Recorder",
+    "Sources",
     "Status",
     "acquire",
     "address",

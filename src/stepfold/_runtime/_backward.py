@@ -7,22 +7,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .._llvm import GROUP, STATUS
-from .._native import (
-    Argument,
-    Launches,
-    Packing,
-    Phase,
-    Program,
-    Recorder,
-    backward_sizes,
-    sources_of,
-    support,
-)
+from .._native import Argument, Launches, Packing, Program, backward_sizes, support
 from ._engine import Engine
-from ._forward import Given, pieces_of, record_packing
 from ._recipe import Recipe
-from ._residuals import expected_header, headers_of, mask_of
-from ._schedule import Groups, pad_extra, padding_arguments
+from ._recording import Given, Recording
+from ._residuals import mask_of
+from ._schedule import Groups, pad_extra, padding_arguments, row_stride
 from ._shape import MOST_ROWS, Shape
 
 _ARRIVING, _DISTINCT_COUNT = STATUS.index("arriving"), GROUP.index("distinct_count")
@@ -69,49 +59,42 @@ class _ByStep(NamedTuple):
     gradient: Argument | None
 
 
-class _Backward:
+class _Backward(Recording):
     """A backward program being recorded."""
 
     def __init__(self, key: BackwardKey) -> None:
         engine, recipe, shape, wanted, threads, windowed = key
-        self.engine, self.recipe, self.shape, self.wanted = engine, recipe, shape, wanted
+        super().__init__(engine, recipe, shape, "backward")
         self.windowed, self.limit = windowed, windowed or shape.time
-        self.recorder = r = Recorder()
         step = recipe.step
-        self.inputs = r.operand() if step.takes_features else Argument()
-        self.side = r.operand() if recipe.side else None
-        named = {("named_input", name): r.operand() for name in step.inputs}
-        self.extra = named | {leaf: r.operand() for leaf in recipe.extra}
-        self.weights: list[Argument | None] = [r.operand() for _ in range(recipe.weights)]
-        self.residuals = r.operand()
-        self.output_gradient = r.operand() if wanted.outputs else None
-        self.last_gradients = [r.operand() if given else None for given in wanted.last]
-        self.inputs_gradient = r.operand() if wanted.inputs and step.takes_features else None
-        self.side_gradient = r.operand() if wanted.side else None
+        self.inputs = self.operand(step.takes_features) or Argument()
+        self.side = self.operand(recipe.side)
+        named = self.leaves(("named_input", name) for name in step.inputs)
+        self.extra = named | self.leaves(recipe.extra)
+        self.weights = self.operands(True for _ in range(recipe.weights))
+        self.residuals = self.recorder.operand()
+        self.output_gradient = self.operand(wanted.outputs)
+        self.last_gradients = self.operands(wanted.last)
+        self.inputs_gradient = self.operand(wanted.inputs and step.takes_features)
+        self.side_gradient = self.operand(wanted.side)
         wishes = wanted.named or (False,) * len(step.inputs)
-        self.named_gradients = {
-            name: r.operand() if wish else None for name, wish in zip(step.inputs, wishes, strict=True)
-        }
-        self.initial_gradients = [r.operand() if recipe.initial else None for _ in recipe.step.states]
-        self.weights_gradients = [r.operand() if wish else None for wish in wanted.weights]
+        self.named_gradients = dict(zip(step.inputs, self.operands(wishes), strict=True))
+        self.initial_gradients = self.operands(recipe.initial for _ in step.states)
+        self.weights_gradients = self.operands(wanted.weights)
         self.tasks = engine.tasks(shape.held(windowed).steps, shape.batch, threads)
-        self.kernel = engine.kernel("backward")
-        self.groups = Groups(r, shape.most_groups)
+        self.groups = Groups(self.recorder, shape.most_groups)
         self.rows = min(shape.batch, MOST_ROWS)
         self.most_steps = min(self.rows * self.limit, shape.steps)
         gathers = recipe.masked and recipe.padding == "repeat" and self.output_gradient is not None
-        self.row_stride = 1 if recipe.time_major or recipe.active == "packed" else shape.time
-        size = shape.steps * engine.layout.output * engine.itemsize
-        self.gathered = r.workspace(size) if gathers else None
+        size = shape.steps * self.layout.output * self.itemsize
+        self.gathered = self.recorder.workspace(size) if gathers else None
         self.by_token = recipe.tokens and bool(engine.plan.input_deltas)
 
     def record(self) -> Program:
-        r = self.recorder
+        r, size = self.recorder, self.layout.sums_size(self.shape.features)
         first = r.phase()
-        packed = self._pack(first)
-        sums = r.workspace(
-            self.engine.layout.sums_size(self.shape.features) * self.engine.itemsize, tasks=self.tasks
-        )
+        packed = self.pack(first, backward_sizes, Packing.backward)
+        sums = r.workspace(size * self.itemsize, tasks=self.tasks)
         row_gradients = self._row_gradients()
         self._open(first.once[0], row_gradients)
         phase = r.phase(self.tasks)
@@ -127,31 +110,19 @@ class _Backward:
                 target=self.inputs_gradient or 0,
             )
         packing = Packing(self.engine.dtype)
-        size = self.engine.layout.sums_size(self.shape.features)
         names = [f"sums {task}" for task in range(self.tasks)]
         for task, name in enumerate(names):
             packing.add(name, Argument(sums.slot, sums.offset + task * sums.per_task), size)
-        targets = pieces_of(self.recipe, packing, self.weights_gradients, self.shape)
-        copies = packing.gradients(self.engine.layout, self.shape.features, names, targets)
-        record_packing(r, last, packing, copies, self.tasks)
+        targets = self.pieces(packing, self.weights_gradients)
+        self.copy(last, packing, packing.gradients(self.layout, self.shape.features, names, targets))
         return r.finish()
-
-    def _pack(self, first: Phase) -> dict[str, Argument]:
-        engine, sources = self.engine, sources_of(self.shape.features, self.shape.side)
-        packing = Packing(engine.dtype)
-        kernel = self.kernel.kernel
-        packed = packing.reserve(self.recorder, backward_sizes(engine.layout, kernel, sources))
-        params = pieces_of(self.recipe, packing, self.weights, self.shape)
-        copies = packing.backward(engine.layout, kernel, sources, params)
-        record_packing(self.recorder, first, packing, copies, self.tasks)
-        return packed
 
     def _row_gradients(self) -> Argument | None:
         """Memory for the gradients of each group's distinct tokens."""
         if not self.by_token or self.inputs_gradient is None:
             return None
         rows = min(self.shape.steps, self.shape.most_groups * self.shape.vocabulary_size)
-        return self.recorder.workspace(rows * self.shape.width * self.engine.itemsize)
+        return self.recorder.workspace(rows * self.shape.width * self.itemsize)
 
     @property
     def _by_step(self) -> _ByStep:
@@ -162,17 +133,11 @@ class _Backward:
         return _ByStep(self.inputs, self.shape.width, "input_panel", gradient)
 
     def _open(self, launches: Launches, row_gradients: Argument | None) -> None:
-        engine, shape = self.engine, self.shape
-        held = shape.held(self.windowed)
         launches.launch(
             support("open"),
-            **expected_header(engine, self.recipe, held),
-            groups_most=shape.most_groups,
-            gradient_row=shape.width * engine.itemsize if row_gradients else 0,
-            status=self.recorder.status,
-            headers=self.groups.headers,
-            residuals=self.residuals,
-            held_headers=headers_of(self.recipe, held, self.residuals),
+            **self.held(self.residuals, self.windowed),
+            groups_most=self.shape.most_groups,
+            gradient_row=self.shape.width * self.itemsize if row_gradients else 0,
             row_gradients=row_gradients or 0,
             output_gradient=self.output_gradient or 0,
             gathered=self.gathered or self.output_gradient or 0,
@@ -181,7 +146,7 @@ class _Backward:
     def _clear(self, launches: Launches, task: int, sums: Argument) -> None:
         """What a task does once: its sums, and its part of what is added to or not written at all."""
         engine, shape, clear = self.engine, self.shape, support("clear")
-        size = engine.layout.sums_size(shape.features) * engine.itemsize
+        size = self.layout.sums_size(shape.features) * engine.itemsize
         launches.launch(clear, target=sums, bytes=size, part=0, parts=1)
         unused = not engine.plan.input_deltas
         rows = shape.vocabulary_size if self.recipe.tokens else shape.steps
@@ -198,27 +163,14 @@ class _Backward:
                 size *= engine.itemsize
                 launches.launch(clear, target=gradient, bytes=size, part=task, parts=self.tasks)
 
-    def _rows_of(self, states: Argument, number: int) -> dict[str, Given]:
-        layout = self.engine.layout
-        begin, (count, width, stride) = layout.states[number]
-        return {
-            "width": width,
-            "pieces": count,
-            "piece_stride": stride,
-            "state_row": layout.state_row,
-            "group": self.groups.header,
-            "states": states + begin * self.engine.itemsize,
-        }
-
     def _group(self, each: Launches, packed: dict[str, Argument], sums: Argument) -> None:
-        engine, bits = self.engine, self.engine.bits
-        layout, size, group = engine.layout, engine.itemsize, self.groups.header
+        bits, layout, size, group = self.engine.bits, self.layout, self.itemsize, self.groups.header
         mask = mask_of(self.residuals)
         each.launch(
             support("check_group"),
             batch=self.shape.batch,
             places=self.shape.steps,
-            row_stride=self.row_stride,
+            row_stride=row_stride(self.recipe, self.shape),
             vocabulary_size=self.shape.vocabulary_size,
             status=self.recorder.status,
             group=group,
@@ -251,14 +203,14 @@ class _Backward:
             if given is not None:
                 # a row ends at an odd or an even timestep, and its gradient is looked for in either half
                 each.launch(
-                    support(f"load_states{bits}"), **self._rows_of(cotangents, s), source=given, copies=2
+                    support(f"load_states{bits}"), **self.state_rows(cotangents, s), source=given, copies=2
                 )
         self._launch(each, packed, sums, cotangents)
         for s, target in enumerate(self.initial_gradients):
             if target is not None:
                 each.launch(
                     support(f"store_gradient{bits}"),
-                    **self._rows_of(cotangents, s),
+                    **self.state_rows(cotangents, s),
                     accumulate=self._gathered_here() if s == 0 else 0,
                     target=target,
                 )
@@ -273,7 +225,7 @@ class _Backward:
         self, each: Launches, packed: dict[str, Argument], sums: Argument, cotangents: Argument
     ) -> None:
         engine, shape, recorder, tasks = self.engine, self.shape, self.recorder, self.tasks
-        layout, size, field = engine.layout, engine.itemsize, self.groups.field
+        layout, size, field = self.layout, self.itemsize, self.groups.field
         expected = -(-shape.batch // max(1, shape.groups(tasks)))
         chunk = layout.chunk(expected)
         rows = chunk * self.rows
@@ -295,7 +247,6 @@ class _Backward:
         by_step = self._by_step
         row = layout.input_deltas * size
         behind = into["kernel_gradients"] + shape.width * row
-        shares = self.output_gradient is not None and self.recipe.shares
         if table is not None:
             each.launch(
                 support("clear_distinct"), row=layout.delta_row * size, group=self.groups.header, target=table
@@ -305,23 +256,14 @@ class _Backward:
             **common,
             **extra,
             **named,
+            **self.scan_arguments(packed, outputs=self.output_gradient is not None),
             **(into | {"kernel_gradients": behind} if self.side is not None else into),
             inputs=by_step.inputs,
             features=by_step.features,
             input_panel=packed[by_step.panel],
-            steps=field("steps"),
-            rows=field("rows"),
             chunk=chunk,
             dense=int(table is None or self.side is not None),
-            row_stride=self.row_stride,
-            offsets=field("offsets"),
-            slots=field("slots"),
             source=field("positions" if table is None else "source"),
-            target=field("positions"),
-            row_numbers=field("row_numbers"),
-            prefix_offsets=field("prefix_offsets") if shares else 0,
-            panels=packed["panels"],
-            vectors=packed["vectors"],
             states=field("states"),
             residuals=field("residuals"),
             scratch=recorder.workspace(self.rows * self.kernel.kernel.scratch * size, tasks=tasks),

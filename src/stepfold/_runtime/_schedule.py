@@ -78,11 +78,6 @@ class Schedule:
         return _NULL
 
     @property
-    def row_stride(self) -> int:
-        """How many places lie from one row to the next at the same timestep."""
-        return 1 if self.recipe.time_major or self.recipe.active == "packed" else self.shape.time
-
-    @property
     def time_stride(self) -> int:
         """How many places lie from one timestep to the next; a packed batch has no such number."""
         return self.shape.batch if self.recipe.time_major else 1
@@ -137,7 +132,7 @@ class Schedule:
             support(f"share{shape.token_bits}"),
             batch=shape.batch,
             time=shape.time,
-            row_stride=self.row_stride,
+            row_stride=row_stride(self.recipe, self.shape),
             reverse=int(self.recipe.reverse),
             vocabulary_size=shape.vocabulary_size,
             status=self.recorder.status,
@@ -189,7 +184,7 @@ class Schedule:
             support("index"),
             time=self.shape.time,
             begin=self.window.begin,
-            row_stride=self.row_stride,
+            row_stride=row_stride(self.recipe, self.shape),
             reverse=int(self.recipe.reverse),
             group=self.groups.header,
             lengths=self.lengths,
@@ -217,6 +212,11 @@ _KINDS = {
 _SHARE_WORKSPACE = ("leaders", "totals", "longest", "depths")
 
 
+def row_stride(recipe: Recipe, shape: Shape) -> int:
+    """How many places lie from one row to the next at the same timestep."""
+    return 1 if recipe.time_major or recipe.active == "packed" else shape.time
+
+
 def padding_arguments(
     recorder: Recorder, recipe: Recipe, shape: Shape, group: Argument, mask: Argument, width: int
 ) -> dict[str, Argument | int]:
@@ -224,7 +224,7 @@ def padding_arguments(
     return {
         "time": shape.time,
         "width": width,
-        "row_stride": 1 if recipe.time_major else shape.time,
+        "row_stride": row_stride(recipe, shape),
         "time_stride": shape.batch if recipe.time_major else 1,
         "reverse": int(recipe.reverse),
         "status": recorder.status,
