@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Mapping
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -210,6 +211,26 @@ def test_seven_of_the_eight_nodes_of_nas() -> None:
         return over_time(lambda at, h, c: call(module, weights, at, (h, c)), x, zeros(x), zeros(x))
 
     assert_same(cells.nas, peer, given=given)
+
+
+def test_recurrent_highway_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package's class cannot be made, for a name of its base is gone; its step can be called."""
+    package = pytest.importorskip("torchrecurrent")
+    monkeypatch.setattr(package.base, "BaseRecurrentLayer", nn.Module, raising=False)
+    rhn = importlib.import_module("torchrecurrent.cells.rhn_cell")
+
+    def peer(p: Params, x: Tensor) -> Tensor:
+        def unit(kernel: Tensor, bias: Tensor) -> Callable[[Tensor], Any]:
+            carry = [torch.zeros_like(value[:UNITS]) for value in (kernel, bias)]  # coupled: not read
+            own = SimpleNamespace(weight=torch.cat([kernel, carry[0]]), bias=torch.cat([bias, carry[1]]))
+            return lambda at: rhn.RHNCellUnit.forward(own, at)
+
+        first = torch.cat([rows(p, "W", "ht"), rows(p, "U", "ht")], 1)
+        units = [unit(first, rows(p, "b", "ht")), unit(rows(p, "V", "ht"), rows(p, "c", "ht"))]
+        cell = SimpleNamespace(units=units, couple_carry=True)
+        return over_time(lambda at, h: (rhn.RHNCell.forward(cell, at, h),), x, zeros(x))
+
+    assert_same(cells.rhn, peer)
 
 
 # ---- the code of the authors of FastRNN and FastGRNN -------------------------------------------------------
