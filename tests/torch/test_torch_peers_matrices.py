@@ -6,11 +6,12 @@ import math
 
 import pytest
 import torch
-from peer_helpers import BATCH, SINGLE, TIME, UNITS, Params, assert_same, file_of, linears, rows
+from peer_helpers import BATCH, SINGLE, UNITS, Params, assert_same, file_of, linears, rows
 from torch import Tensor
-from torch.nn.functional import elu, linear, logsigmoid, silu
+from torch.nn.functional import elu, linear, logsigmoid, silu, soft_margin_loss
 
 from stepfold import cells
+from stepfold.torch import run
 
 KEY = 4
 
@@ -104,14 +105,39 @@ def test_gated_delta_rule() -> None:
     assert_same(cells.gated_delta_net, peer, dtype=SINGLE, key=KEY)
 
 
-def test_two_steps_of_the_delta_rule() -> None:
+def delta_product_of_its_authors(p: Params, x: Tensor) -> Tensor:
     loop = file_of("fla", "ops/gated_delta_product/naive.py").naive_recurrent_gated_delta_product
+    q, k, v, rates = linears(p, x, *"qkvb")
+    k, v = (value.reshape(len(x), 2 * x.shape[1], 1, -1) for value in (silu(k), v))
+    rates = 2 * torch.sigmoid(rates).reshape(len(x), 2 * x.shape[1], 1)
+    q = unit_length(silu(q))[:, :, None]
+    return loop(q, unit_length(k), v, None, rates, 1.0, num_householder=2)[0][:, :, 0]
 
-    def peer(p: Params, x: Tensor) -> Tensor:
-        q, k, v, rates = linears(p, x, *"qkvb")
-        k, v = (value.reshape(BATCH, 2 * TIME, 1, -1) for value in (silu(k), v))
-        rates = 2 * torch.sigmoid(rates).reshape(BATCH, 2 * TIME, 1)
-        q = unit_length(silu(q))[:, :, None]
-        return loop(q, unit_length(k), v, None, rates, 1.0, num_householder=2)[0][:, :, 0]
 
-    assert_same(cells.delta_product, peer, dtype=SINGLE, key=KEY)
+def test_two_steps_of_the_delta_rule() -> None:
+    assert_same(cells.delta_product, delta_product_of_its_authors, dtype=SINGLE, key=KEY)
+
+
+def test_a_training_curve_of_two_steps_of_the_delta_rule_is_that_of_its_authors() -> None:
+    """The sign of a sum over the first half of each sequence: Adam on both, from the same weights."""
+    random = torch.Generator().manual_seed(3)
+    x = torch.randn(32, 12, 4, generator=random)
+    target = x[:, :6, 0].sum(1).sign()
+    shapes = cells.delta_product.parameter_shapes(features=4, units=UNITS, key=KEY)
+    start = {name: 0.4 * torch.randn(shape, generator=random) for name, shape in shapes.items()}
+    readout = 0.4 * torch.randn(UNITS, generator=random)
+    curves = []
+    for compute in (lambda p, x: run(cells.delta_product, x, p)[0], delta_product_of_its_authors):
+        params = {name: value.clone().requires_grad_() for name, value in start.items()}
+        optimizer = torch.optim.Adam(params.values(), 0.02)
+        losses = []
+        for _ in range(60):
+            loss = soft_margin_loss(compute(params, x)[:, -1] @ readout, target)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        curves.append(losses)
+    ours, theirs = curves
+    assert ours[-1] < 0.7 * ours[0]
+    assert ours == pytest.approx(theirs, rel=2e-3)
