@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stepfold import Cell
+from stepfold import Cell, cells
 from stepfold._reference import Reference
 from stepfold.probe import gradient_flow
 from stepfold.probe._flow import state_gradients
@@ -43,3 +43,11 @@ def test_default_sizes_serve_flow_and_networks(cell: Cell) -> None:
     predicted, gradients = network.gradients(inputs, targets, weights)
     np.testing.assert_array_equal(predicted, network.predict(inputs, weights))
     assert {n: g.shape for n, g in gradients.items()} == {n: w.shape for n, w in weights.items()}
+
+
+@pytest.mark.parametrize("name", ["delta_product", "lmu", "on_lstm", "mlstm"])
+def test_sizes_that_no_parameter_has_by_itself(name: str) -> None:
+    """delta_product's kernels have twice the units."""
+    flow = gradient_flow(cells.by_name(name), units=3, steps=4)
+    assert flow.shape == (4,)
+    assert flow[1] > 0

@@ -260,7 +260,7 @@ from stepfold.torch import {torch.partition("(")[0]}
 
 module = {torch}  # output, {first} = module({given if len(inputs) > 1 else "input"})
 """
-    train = f"stepfold train imdb --cell {name}\n" if cell.step.uniform else ""
+    train = f"stepfold train imdb --cell {name}\n" if list(inputs) == ["inputs"] else ""
     shell = f"{train}stepfold show {name} gradient\n"
     return "\n".join(
         [

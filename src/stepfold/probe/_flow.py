@@ -103,11 +103,12 @@ def _features(cell: Cell, params: Mapping[str, Any] | None) -> int:
 
 
 def _state_shapes(
-    cell: Cell, params: Mapping[str, Array], features: int, units: int = 1
+    cell: Cell, params: Mapping[str, Array], features: int, units: int | None = None
 ) -> list[tuple[int, ...]]:
-    """The shapes of the cell's states of one row, which `record` checks."""
-    sizes = {"units": units, "features": features}
-    for name, dims in cell.step.parameters.items():
-        if name in params and np.ndim(params[name]) == len(dims):
-            sizes.update(zip(dims, np.shape(params[name]), strict=True))
+    """The shapes of the cell's states of one row, which `record` checks; `units` where no parameter tells."""
+    sizes = {"features": features}
+    wanted = cell.step.parameters.items()
+    given = ((dims, np.shape(params[name])) for name, dims in wanted if name in params)
+    cell.step.learn((pair for pair in given if len(pair[0]) == len(pair[1])), sizes)
+    sizes.setdefault("units", units or 1)
     return [tuple(size_of(axis, sizes) for axis in cell.step.dims_of(state)) for state in cell.states]
