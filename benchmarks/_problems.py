@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import stepfold
+from stepfold._defaults import default_sizes
 from stepfold._gradient import backward
 
 Array = NDArray[Any]
@@ -50,7 +51,7 @@ def problem(cell: stepfold.Cell, shape: Shape, *, dropout: float = 0.0, seed: in
     """Return a float32 problem with random inputs, weights (no two gates alike) and output gradient."""
     batch, time, features, units = shape
     random = np.random.default_rng(seed)
-    params = cell.init(features, units, seed=seed)
+    params = cell.init(features, units, seed=seed, **default_sizes(cell, units))
     for value in params.values():
         if value.ndim == 1:
             value += 0.1 * random.standard_normal(value.shape)

@@ -19,6 +19,7 @@ import numpy as np
 
 import stepfold
 from stepfold import Cell, cells
+from stepfold._defaults import default_sizes
 from stepfold.probe import Budget, gradient_flow, longest_lag
 from stepfold.tasks import temporal_order
 
@@ -65,7 +66,7 @@ def _least(calls: Sequence[Callable[[], object]], rounds: int) -> list[float]:
 def _stream(cell: Cell, rounds: int) -> float:
     """The least processor time of a timestep of a stream of one sequence, in seconds."""
     _, _, features, units = SHAPE
-    stream = stepfold.Stream(cell, cell.init(features, units, seed=0))
+    stream = stepfold.Stream(cell, cell.init(features, units, seed=0, **default_sizes(cell, units)))
     x = np.random.default_rng(0).standard_normal((1, features)).astype(np.float32)
 
     def steps() -> None:
@@ -90,7 +91,7 @@ def about(report: _report.Report, budget: Budget) -> dict[str, Any]:
 
 def main() -> int:
     parser = _report.options(__doc__)
-    names = [name for name in cells.names() if cells.by_name(name).step.uniform]
+    names = [name for name in cells.names() if len(cells.by_name(name).step.input_names) == 1]
     parser.add_argument("--cells", nargs="+", choices=names, default=names, metavar="NAME")
     parser.add_argument("--page", type=Path, help="a file for the figures that the documents show")
     chosen = parser.parse_args()
