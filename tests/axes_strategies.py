@@ -46,6 +46,7 @@ _EACH: tuple[Callable[[Any, Any], Any], ...] = (
     lambda m, v: stepfold.where(m > stepfold.mean(v), m, 0.5 * m),
     lambda m, v: m * m - 0.5 * m,
     lambda m, v: stepfold.exp(-abs(m)) + m / (1.0 + abs(stepfold.mean(m))),
+    lambda m, v: sum(stepfold.split(stepfold.concatenate([m, stepfold.tanh(m)]), 2)) * stepfold.mean(m[0]),
 )
 _VECTORS = ("kernel", "product", "transposed", "vector", "scalar", "one", "two")
 _KINDS = (*_VECTORS, "outer", "apply", "apply_transposed", "each", "spread", "matrix")

@@ -49,11 +49,12 @@ def moved_dims(vector: Dims, by: Dims = SCALAR) -> Dims:
     return vector
 
 
-def window_dims(vector: Dims, window: Dims) -> Dims:
-    """Return the axes of a part of a vector, or of a vector of which it is a part: the window's."""
-    if len(window) != 1:
-        raise ValueError(f"a part of a vector has one axis, not {axes_text(window)}")
-    return moved_dims(vector) and window
+def window_dims(whole: Dims, window: Dims) -> Dims:
+    """Return the axes of a part of a vector, or of rows of a matrix, or of that of which it is a part: the
+    window's."""
+    if not 0 < len(whole) == len(window) < 3 or whole[1:] != window[1:]:
+        raise ValueError(f"a part of {axes_text(whole)} cannot have the axes {axes_text(window)}")
+    return window
 
 
 def size_of(axis: str, sizes: Mapping[str, int]) -> int:

@@ -37,7 +37,7 @@ def interpret(
             if len(n.dims) == 2:
                 wide = [i.dims == SCALAR and i.op != "constant" for i in n.inputs]
                 given = [widened(v) if w else v for v, w in zip(given, wide, strict=True)]
-            elif takes_offset(n.op, 1):
+            if takes_offset(n.op, 1):
                 given[1] = window_of(n, sizes)
             values[id(n)] = implementations[n.op](*given)
         elif n.op == "constant":

@@ -58,14 +58,15 @@ def onnx_matmul_transposed(b: Any, matrix: Any, vector: Any) -> Any:
 _END = 1 << 62  # a slice ends where the axis does
 
 
-def _onnx_part(b: Any, vector: str, begin: int, end: int = _END, step: int = 1) -> str:
-    cut = b.integers(begin), b.integers(end), b.integers(-1), b.integers(step)
-    return str(b.operator("Slice", vector, *cut))
+def _onnx_part(b: Any, x: str, begin: int, end: int = _END, step: int = 1, behind: int = 0) -> str:
+    cut = b.integers(begin), b.integers(end), b.integers(-1 - behind), b.integers(step)
+    return str(b.operator("Slice", x, *cut))
 
 
-def _onnx_pad(b: Any, vector: str, before: int, after: int) -> str:
-    """Zeros before and behind."""
-    return str(b.operator("Pad", vector, b.integers(before, after), b.constant(0.0), b.integers(-1)))
+def _onnx_pad(b: Any, x: str, before: int, after: int, behind: int = 0) -> str:
+    """Zeros before and after."""
+    zeros = b.integers(before, after), b.constant(0.0), b.integers(-1 - behind)
+    return str(b.operator("Pad", x, *zeros))
 
 
 def _onnx_roll(b: Any, vector: str, by: Window) -> str:
@@ -87,9 +88,9 @@ def _onnx_cumsum(b: Any, vector: str, **flags: int) -> str:
 ONNX_MOVES: Mapping[str, Callable[..., str]] = {
     "roll": _onnx_roll,
     "shift": _onnx_shift,
-    "part": lambda b, vector, by: _onnx_part(b, vector, by.begin, by.begin + by.size),
-    "pad": lambda b, vector, by: _onnx_pad(b, vector, by.begin, by.after),
-    "rename": lambda b, vector, by: vector,
+    "part": lambda b, x, by: _onnx_part(b, x, by.begin, by.begin + by.size, behind=by.behind),
+    "pad": lambda b, x, by: _onnx_pad(b, x, by.begin, by.after, by.behind),
+    "rename": lambda b, x, by: x,
     "reverse": lambda b, vector: _onnx_part(b, vector, -1, -_END, -1),
     "cumsum": _onnx_cumsum,
     "reverse_cumsum": lambda b, vector: _onnx_cumsum(b, vector, reverse=1),

@@ -1,7 +1,7 @@
 """Operations that move the elements of a vector: parts, shifts, order, running sums.
 
 Each takes a vector and an offset, a leaf whose integer follows from the sizes of axes; the order and running
-sums take the vector alone. The derivative of each is another of them."""
+sums take the vector alone. Parts may be rows of a matrix too. The derivative of each is another of them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ SUMS = ("cumsum", "reverse_cumsum")
 
 
 class Window(NamedTuple):
-    """An offset with known sizes: the integer, how many elements the result has, and how many the vector."""
+    """An offset with known sizes: the integer, how many elements the result has, and how many the vector; of
+    a matrix its rows, `behind` which is one more axis."""
 
     begin: int
     size: int
     inner: int
+    behind: int = 0
 
     @property
     def after(self) -> int:
@@ -44,7 +46,8 @@ def offset(by: str | int, dims: Dims = SCALAR) -> Node:
 def window_of(n: Node, sizes: Mapping[str, int]) -> Window:
     """Return the offset of an operation with known sizes."""
     begin = integer_of(str(n.inputs[1].attributes[0]), sizes)
-    return Window(begin, size_of(n.dims[0], sizes), size_of(n.inputs[0].dims[0], sizes))
+    size, inner = size_of(n.dims[0], sizes), size_of(n.inputs[0].dims[0], sizes)
+    return Window(begin, size, inner, len(n.dims) - 1)
 
 
 def takes_offset(op: str, position: int) -> bool:
@@ -57,7 +60,7 @@ def check_windows(name: str, nodes: Iterable[Node], sizes: Mapping[str, int]) ->
     for n in nodes:
         if n.op not in WINDOWS:
             continue
-        begin, size, inner = window_of(n, sizes)
+        begin, size, inner, _ = window_of(n, sizes)
         of, to = n.inputs[0].dims[0], n.dims[0]
         if n.op == "rename" and inner != size:
             raise ValueError(
@@ -113,14 +116,14 @@ RULES: dict[str, Rule] = {
 
 def implementations(
     concatenate: Callable[[list[Any]], Any],
-    pad: Callable[[Any, int, int], Any],
+    pad: Callable[[Any, int, int, int], Any],
     cumsum: Callable[[Any], Any],
     reverse: Callable[[Any], Any],
 ) -> dict[str, Callable[..., Any]]:
     """Return the implementations of all of `MOVES` in a library of arrays.
 
-    `concatenate(arrays)` along the last axis, `pad(x, before, after)` it with zeros, `cumsum(x)` and
-    `reverse(x)` along it."""
+    `concatenate(arrays)` along the last axis, `cumsum(x)` and `reverse(x)` along it; `pad(x, before, after,
+    behind)` with zeros that behind which so many axes are."""
 
     def roll(x: Any, by: Window) -> Any:
         first = -by.begin % x.shape[-1]
@@ -129,13 +132,17 @@ def implementations(
     def shift(x: Any, by: Window) -> Any:
         size = x.shape[-1]
         many = max(-size, min(size, by.begin))
-        return pad(x, many, 0)[..., :size] if many >= 0 else pad(x, 0, -many)[..., -many:]
+        return pad(x, many, 0, 0)[..., :size] if many >= 0 else pad(x, 0, -many, 0)[..., -many:]
+
+    def part(x: Any, by: Window) -> Any:
+        rows = slice(by.begin, by.begin + by.size)
+        return x[..., rows, :] if by.behind else x[..., rows]
 
     return {
         "roll": roll,
         "shift": shift,
-        "part": lambda x, by: x[..., by.begin : by.begin + by.size],
-        "pad": lambda x, by: pad(x, by.begin, by.size - by.begin - x.shape[-1]),
+        "part": part,
+        "pad": lambda x, by: pad(x, by.begin, by.after, by.behind),
         "rename": lambda x, by: x,
         "reverse": reverse,
         "cumsum": cumsum,

@@ -77,8 +77,8 @@ def maximum_over_units(x: Any) -> Any:
     return np.max(x, axis=-1, keepdims=True)
 
 
-def _padded(x: Any, before: int, after: int) -> Any:
-    return np.pad(x, [(0, 0)] * (np.ndim(x) - 1) + [(before, after)])
+def _padded(x: Any, before: int, after: int, behind: int) -> Any:
+    return np.pad(x, [*[(0, 0)] * (np.ndim(x) - 1 - behind), (before, after), *[(0, 0)] * behind])
 
 
 MOVES = implementations(

@@ -16,10 +16,10 @@ from ._dims import size_of
 from ._errors import error_here
 from ._moves import Window, offset
 from ._numpy_ops import MOVES
-from ._slices import axes_of, joined, parts_of, vector_of
+from ._slices import axes_of, joined, parts_of, value_of, vector_of
 from ._trace import Traced, as_node
 
-_sizes: ContextVar[Mapping[str, int]] = ContextVar("sizes_of_axes")
+_sizes: ContextVar[Mapping[str, int] | None] = ContextVar("sizes_of_axes", default=None)
 """The sizes of axes while a cell computes a step with NumPy."""
 
 
@@ -31,6 +31,11 @@ def known_sizes(sizes: Mapping[str, int]) -> Iterator[None]:
         yield
     finally:
         _sizes.reset(token)
+
+
+def _first() -> int:
+    """The axis along which NumPy arrays have parts: in a cell, of one row, the first; else the last."""
+    return 0 if _sizes.get() is not None else -1
 
 
 def _moved(op: str, x: Any, what: str, *by: int) -> Any:
@@ -66,33 +71,33 @@ def reverse(x: Any) -> Any:
 
 
 def split(x: Any, parts: int | str | Sequence[str]) -> list[Any]:
-    """The parts of a vector, one after the other.
+    """The parts of a vector, one after the other; of a matrix, its rows.
 
     `parts`: how many equal ones; or the names of their axes, `split(v, "keep write")`, whose sizes are given
     with the layer and together are the vector's.
     """
     if isinstance(x, Traced):
-        return [Traced(n) for n in parts_of(vector_of(x.node, "split"), parts)]
-    array = np.asarray(x)
+        return [Traced(n) for n in parts_of(value_of(x.node, "split"), parts)]
+    array, axis = np.asarray(x), _first()
     if isinstance(parts, int):
-        return np.split(array, parts, axis=-1)
+        return np.split(array, parts, axis)
     try:
-        ends = np.cumsum([size_of(axis, _sizes.get({})) for axis in axes_of(parts)])
+        ends = np.cumsum([size_of(part, _sizes.get() or {}) for part in axes_of(parts)])
     except KeyError as error:
         raise ValueError(f"the size of the axis {error.args[0]} is known in a cell alone") from None
-    return np.split(array, ends[:-1], axis=-1)
+    return np.split(array, ends[:-1], axis)
 
 
 def concatenate(values: Sequence[Any], axis: str | None = None) -> Any:
-    """Vectors and scalars of the step as one vector, one behind the other.
+    """Vectors and scalars of the step as one vector, one behind the other; rows of matrices as one matrix.
 
     Its axis is the sum of theirs, such as `features+units`; `axis` names another of the same size.
     """
     if not isinstance(values, (list, tuple)) or not values:
         raise error_here("concatenate takes a list of vectors, concatenate([a, b])")
     if not any(isinstance(value, Traced) for value in values):
-        return np.concatenate([np.atleast_1d(value) for value in values], -1)
+        return np.concatenate([np.atleast_1d(value) for value in values], _first())
     if axis is not None and not (isinstance(axis, str) and is_axis(axis)):
         raise error_here(f"concatenate gives the result an axis by its name, axis='units', not {axis!r}")
     nodes = [as_node(value) for value in values]
-    return Traced(joined([n if not n.dims else vector_of(n, "concatenate") for n in nodes], axis))
+    return Traced(joined([n if not n.dims else value_of(n, "concatenate") for n in nodes], axis))

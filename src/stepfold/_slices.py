@@ -1,4 +1,5 @@
-"""Parts of vectors in a step: `v[:k]`, `v[k:]`, `v[k]`, parts named by their axes, vectors put together."""
+"""Parts of vectors in a step: `v[:k]`, `v[k:]`, `v[k]`, parts named by their axes, vectors put together; of
+matrices rows."""
 
 from __future__ import annotations
 
@@ -26,37 +27,43 @@ def is_projected(node: Node) -> bool:
 
 def vector_of(node: Node, what: str) -> Node:
     """Return a node that is a vector; CellError, which names what is done with it, for any other."""
+    if len(node.dims) != 1:
+        raise error_here(f"{what} is for a vector of the step, not for {axes_text(node.dims)}")
+    return value_of(node, what)
+
+
+def value_of(node: Node, what: str) -> Node:
+    """Return a node that is a vector or a matrix; CellError, which names what is done with it, for others."""
     if is_projected(node):
         raise error_here(NOT_PROJECTED)
     if node.boolean:
         raise error_here("a comparison is boolean; use it as the condition of where(condition, a, b)")
-    if len(node.dims) != 1:
-        raise error_here(
-            f"{what} is for a vector of the step, not for {axes_text(node.dims)}; of a matrix, "
-            "take products with vectors, S @ k"
-        )
+    if not node.dims:
+        raise error_here(f"{what} is for a vector of the step, not for {axes_text(node.dims)}")
     return node
 
 
 def part(node: Node, begin: str, axis: str) -> Node:
-    """Return the part of a vector that begins at an element, with an axis of its own."""
+    """Return the part of a vector, or the rows of a matrix, from one on, with an axis of its own."""
     if (begin, axis) == ("0", node.dims[0]):
         return node
-    return _ops.apply("part", node, offset(begin, (axis,)))
+    return _ops.apply("part", node, offset(begin, (axis, *node.dims[1:])))
 
 
 def renamed(node: Node, axis: str) -> Node:
-    """Return a vector with another axis, whose size must be the same."""
-    return node if node.dims == (axis,) else _ops.apply("rename", node, offset("0", (axis,)))
+    """Return a value with another first axis, whose size must be the same."""
+    if node.dims[0] == axis:
+        return node
+    return _ops.apply("rename", node, offset("0", (axis, *node.dims[1:])))
 
 
 def indexed(node: Node, key: object) -> Node:
     """Return `v[key]`: for a slice a part, whose axis is the difference of its ends; for an integer a
-    per-row scalar."""
-    (axis,) = node.dims
+    per-row scalar, of a matrix a row of it."""
+    axis = node.dims[0]
     if isinstance(key, slice):
         if key.step == -1 and key.start is None and key.stop is None:
-            return _ops.apply("reverse", node)
+            return _ops.apply("reverse", vector_of(node, "[::-1]"))
         if key.step not in (None, 1):
             raise error_here("a part of a vector has no step but v[::-1]; take v[a:b], or several parts")
         begin = "0" if key.start is None else _end(key.start, axis)
@@ -64,7 +71,8 @@ def indexed(node: Node, key: object) -> Node:
         return part(node, begin, _checked(difference(end, begin), end, axis))
     begin = _end(key, axis)
     _checked("1", summed(begin, "1"), axis)
-    return _ops.sum_over_units(part(node, begin, "1"))
+    found = part(node, begin, "1")
+    return _ops.column_sums(found) if len(node.dims) == 2 else _ops.sum_over_units(found)
 
 
 def _end(position: object, axis: str) -> str:
@@ -90,8 +98,8 @@ def _checked(size: str, end: str, axis: str) -> str:
 
 def parts_of(node: Node, parts: object) -> list[Node]:
     """Return the parts of a vector one after the other: so many equal ones, or those with these axes, which
-    together are the vector's."""
-    (axis,) = node.dims
+    together are the vector's; of a matrix its rows."""
+    axis = node.dims[0]
     if isinstance(parts, int) and not isinstance(parts, bool):
         axes = [_equal_part(axis, parts)] * parts
     else:
@@ -125,12 +133,20 @@ def axes_of(parts: object) -> list[str]:
 
 
 def joined(nodes: Sequence[Node], axis: str | None) -> Node:
-    """Return vectors and per-row scalars one behind the other; the axis is the sum of theirs, or `axis`."""
+    """Return vectors and per-row scalars one behind the other, or the rows of matrices; the axis is the sum
+    of theirs, or `axis`."""
     vectors = [_ops.spread(n, constant(1.0, ("1",))) if n.dims == SCALAR else n for n in nodes]
+    rest = {n.dims[1:] for n in vectors}
+    if len(rest) > 1:
+        raise error_here(
+            "concatenate puts vectors one behind the other, or rows of matrices with the same second axis, "
+            f"not {' and '.join(axes_text(n.dims) for n in vectors)}"
+        )
+    (columns,) = rest
     whole = summed(*(n.dims[0] for n in vectors))
     begins = [summed("0", *(n.dims[0] for n in vectors[:k])) for k in range(len(vectors))]
     padded = [
-        n if n.dims == (whole,) else _ops.apply("pad", n, offset(begin, (whole,)))
+        n if n.dims[0] == whole else _ops.apply("pad", n, offset(begin, (whole, *columns)))
         for n, begin in zip(vectors, begins, strict=True)
     ]
     result = functools.reduce(_ops.add, padded)

@@ -130,7 +130,7 @@ class Step:
         learn(values, sizes)
         for n in self._windows:
             if n.op == "rename":
-                one, other = n.dims, n.inputs[0].dims
+                one, other = n.dims[:1], n.inputs[0].dims[:1]
                 known = [(to, known_size(of[0], sizes)) for to, of in ((one, other), (other, one))]
                 learn([(dims, (size,)) for dims, size in known if size > 0], sizes)
 

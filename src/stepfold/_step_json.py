@@ -42,7 +42,7 @@ _LEAF_AXES: dict[str, tuple[int, ...]] = {
     "parameter": (0, 1, 2),
     "constant": (0, 1, 2),
     "size": (0,),
-    "offset": (0, 1),
+    "offset": (0, 1, 2),
     "noise": (1,),
     "row_input": (1, 2),
     "step_input": (1, 2),

@@ -13,7 +13,7 @@ from ._dims import axes_text
 from ._errors import error_here, function_error, suggestion, user_location
 from ._graph import FEATURES, SCALAR, UNITS, Dims, Node, constant, leaf
 from ._operators import Operators
-from ._slices import NOT_PROJECTED, indexed, is_projected, vector_of
+from ._slices import NOT_PROJECTED, indexed, is_projected, value_of
 
 _UFUNCS = {
     np.add: "add",
@@ -79,7 +79,7 @@ class Traced(Operators):
         )
 
     def __getitem__(self, key: object) -> Traced:
-        return Traced(indexed(vector_of(self.node, "[…]"), key))
+        return Traced(indexed(value_of(self.node, "[…]"), key))
 
     def __setitem__(self, key: object, value: object) -> Never:
         raise error_here("a value of the step cannot be changed in place; choose with where(condition, a, b)")

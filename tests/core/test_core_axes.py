@@ -103,7 +103,22 @@ def parted(x: "features", h, p: "units/2", *, U: "4*units features+units", b: "r
     return sigmoid(o) * tanh(h) + 0.2 * shift(cumsum(tanh(g) * steps, reverse=True), 2), p
 
 
-CELLS = (selective, parted, projected, low_rank, read_out, decayed, fast_weights)
+@cell
+def headed(
+    x, S: "2*value key", *, W_k: "2*key features", W_v: "2*value features", W_q: "key features", a: "2"
+):
+    """A matrix for each of two heads, the rows of one state."""
+    read, heads = 0.0, []
+    for head, (M, k, v) in enumerate(zip(split(S, 2), split(W_k @ x, 2), split(W_v @ x, 2), strict=True)):
+        M = sigmoid(a[head]) * M + outer(v - M @ tanh(k), tanh(k))
+        read = read + M @ tanh(W_q @ x) * k[0]
+        heads.append(M)
+    S = concatenate(heads)
+    mixed = stepfold.sum(S[:3] @ S[1]) + S[-1:][0][0]
+    return read + tanh(mixed), 0.5 * S + 0.3 * concatenate([S[1:], S[:1]])
+
+
+CELLS = (selective, parted, headed, projected, low_rank, read_out, decayed, fast_weights)
 
 
 def named(found: Cell, random: np.random.Generator, *shape: int) -> dict[str, np.ndarray]:

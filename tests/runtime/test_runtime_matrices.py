@@ -9,7 +9,19 @@ import numpy as np
 import pytest
 
 import stepfold
-from stepfold import Cell, Scalar, Stream, cell, exp, maximum, outer, sigmoid, tanh
+from stepfold import (
+    Cell,
+    Scalar,
+    Stream,
+    cell,
+    concatenate,
+    exp,
+    maximum,
+    outer,
+    sigmoid,
+    split,
+    tanh,
+)
 from stepfold._llvm import target
 from stepfold._runtime import Engine
 from stepfold._transform import zoneout
@@ -67,6 +79,18 @@ def only_a_matrix(x, C: "value key", *, W: "value features", V: "key features"):
     return tanh(0.5 * C + outer(W @ x, V @ x) + 0.1 * bent)
 
 
+@cell
+def heads(x, S: "2*value key", *, W_k: "2*key features", W_v: "2*value features", a: "2", b: "2*value key"):
+    """Two heads, rows of one matrix: taken apart, put together, turned about, as parts that overlap."""
+    found = []
+    for head, (M, k, v) in enumerate(zip(split(S, 2), split(W_k @ x, 2), split(W_v @ x, 2), strict=True)):
+        k = tanh(k)
+        found.append(sigmoid(a[head]) * M + outer(v - M @ k, k))
+    S = concatenate(found)
+    read = S @ tanh(S[0]) + stepfold.sum(S[1])
+    return read, 0.5 * S + 0.2 * concatenate([S[1:], b[:1]])
+
+
 CELLS = {found.name: found for found in (linear_attention, stabilised, selective, delta_rule, only_a_matrix)}
 SIZES = ((3, 5), (17, 16), (32, 33), (1, 64), (4, 1), (8, 100))
 
@@ -74,7 +98,7 @@ SIZES = ((3, 5), (17, 16), (32, 33), (1, 64), (4, 1), (8, 100))
 def sizes_of(found: Cell, first: int, second: int) -> tuple[int, dict[str, int]]:
     """The units, and the sizes of other axes."""
     own = {"value": first, "key": second, "order": second}
-    return first, {axis: own[axis] for axis in found.step.axes if axis in own}
+    return first, {axis: own[axis] for axis in found.step.own_axes if axis in own}
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -96,13 +120,19 @@ def test_matrices_as_the_reference_has_them(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("on", TARGETS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", [*CELLS, "heads"])
 def test_matrices_on_every_target(name: str, dtype: str, on: str) -> None:
-    found = CELLS[name]
+    found = CELLS.get(name, heads)
     for first, second in SIZES:
         units, sizes = sizes_of(found, first, second)
         made = problem(found, 3, 5, 4, units, dtype, sizes=sizes)
         made.check(engine=Engine(found.step, units, dtype, target(on), made.recipe.sizes))
+
+
+@pytest.mark.parametrize("sizes", [(3, 5), (16, 17)])
+def test_heads_are_rows_of_a_matrix(sizes: tuple[int, int]) -> None:
+    units, others = sizes_of(heads, *sizes)
+    problem(heads, 4, 6, 5, units, "float64", sizes=others, mask=ragged([3, 6, 0, 5], 6)).check()
 
 
 def test_zoneout_of_a_matrix() -> None:

@@ -5,11 +5,12 @@ of the sum of those before."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from .._axes import integer_of
 from .._graph import Node
 from .._moves import Window, takes_offset, window_of
+from ._sizes import Sizes
 from ._text import Integer, Value
 from ._tiles import copy_row
 from ._vectors import Vectors
@@ -21,7 +22,7 @@ Piece = tuple[int | None, int, int]
 
 def pieces_of(op: str, window: Window) -> list[Piece]:
     """Return of which pieces the result of an operation with an offset is made."""
-    begin, size, inner = window
+    begin, size, inner, _ = window
     if op == "roll":
         first = -begin % size
         return [(first, 0, size - first), (0, size - first, first)]
@@ -35,42 +36,42 @@ def pieces_of(op: str, window: Window) -> list[Piece]:
     return [(begin, 0, size)]  # a part, or the whole with another axis
 
 
-def write_move(
-    v: Vectors, n: Node, sizes: Mapping[str, int], sources: Sequence[Address], target: Address
-) -> None:
+def write_move(v: Vectors, n: Node, sizes: Sizes, sources: Sequence[Address], target: Address) -> None:
     """Write the elements of vectors of one row, which lie at `source(element)`, where they go,
-    `target(element)`."""
+    `target(element)`; of matrices whole rows of them."""
+    wide = sizes.padded(n.dims[1]) if len(n.dims) == 2 else 1
     if n.op == "join":
-        begins = [integer_of(str(by.attributes[0]), sizes) for by in n.inputs[1::2]]
-        counts = [sizes[part.dims[0]] for part in n.inputs[::2]]
-        _join(v, list(zip(begins, counts, sources, strict=True)), target, sizes[n.dims[0]])
+        begins = [integer_of(str(by.attributes[0]), sizes.by_axis) for by in n.inputs[1::2]]
+        counts = [sizes.size(part.dims[0]) for part in n.inputs[::2]]
+        _join(v, list(zip(begins, counts, sources, strict=True)), target, sizes.size(n.dims[0]), wide)
         return
     (source,) = sources
     if takes_offset(n.op, 1):
-        for begin, at, count in pieces_of(n.op, window_of(n, sizes)):
+        for begin, at, count in pieces_of(n.op, window_of(n, sizes.by_axis)):
             if count and begin is None:
-                _clear(v, target(at), count)
+                _clear(v, target(at * wide), count * wide)
             elif count:
-                copy_row(v, source(begin or 0), target(at), count, accumulate=False)
+                copy_row(v, source((begin or 0) * wide), target(at * wide), count * wide, accumulate=False)
         return
-    (axis,) = n.dims
+    size = sizes.size(n.dims[0])
     if n.op == "reverse":
-        _reverse(v, source, target, sizes[axis])
+        _reverse(v, source, target, size)
     else:
-        _cumsum(v, source, target, sizes[axis], back=n.op == "reverse_cumsum")
+        _cumsum(v, source, target, size, back=n.op == "reverse_cumsum")
 
 
-def _join(v: Vectors, parts: list[tuple[int, int, Address]], target: Address, size: int) -> None:
-    """Write parts, each with where it begins and how many elements it has, and zeros where none is."""
+def _join(v: Vectors, parts: list[tuple[int, int, Address]], target: Address, size: int, wide: int) -> None:
+    """Write parts, each with where it begins and how many elements it has, and zeros where none is; each
+    element is `wide` numbers."""
     parts = sorted(parts, key=lambda part: part[0])
     ends = [0, *(begin + count for begin, count, _ in parts)]
     apart = all(end <= begin for end, (begin, _, _) in zip(ends, parts, strict=False))
     gaps = zip(ends, [*(begin for begin, _, _ in parts), size], strict=True)
     for begin, end in gaps if apart else [(0, size)]:
         if begin < end:
-            _clear(v, target(begin), end - begin)
+            _clear(v, target(begin * wide), (end - begin) * wide)
     for begin, count, source in parts:
-        copy_row(v, source(0), target(begin), count, accumulate=not apart)
+        copy_row(v, source(0), target(begin * wide), count * wide, accumulate=not apart)
 
 
 def _clear(v: Vectors, target: Value, count: int) -> None:

@@ -99,7 +99,7 @@ class StageWriter:
                         for i in (*n.inputs, n)
                         if i.op != "offset"
                     )
-                    write_move(v, n, self._sizes.by_axis, sources, target)
+                    write_move(v, n, self._sizes, sources, target)
         if len(stage.dims) == 2:
             with f.loop(0, frame.rows) as rows:
                 memory = _Rows(self, frame, rows.index)

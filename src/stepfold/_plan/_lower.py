@@ -93,7 +93,8 @@ class Lowering:
         if n.op == "parameter":
             self._known[n] = self._parameter(n)
             return
-        if len(n.dims) == 1 and (n.op == "add" or n.op in PRODUCTS):
+        joins = n.op == "add" and any(i.op == "pad" for i in n.inputs)
+        if joins or (len(n.dims) == 1 and (n.op == "add" or n.op in PRODUCTS)):
             terms = self._terms(n)
             if n.op in PRODUCTS or len(terms) > 1:
                 yield from self._lower_sum(n, terms)

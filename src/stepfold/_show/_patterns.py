@@ -114,7 +114,7 @@ def _is_broadcast(node: Node) -> bool:
 def _window(node: Node) -> Form:
     """A part as `part(v, begin:end)`; padding says where the vector lies, another axis its name."""
     vector, by = node.inputs
-    begin, (axis,) = str(by.attributes[0]), node.dims
+    begin, axis = str(by.attributes[0]), node.dims[0]
     inner = axis if node.op == "part" else vector.dims[0]
     where = axis if node.op == "rename" else f"{begin}:{summed(begin, inner)}"
     return Form(

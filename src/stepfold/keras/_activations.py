@@ -167,7 +167,9 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     **MATRIX_PRODUCTS,
     **implementations(
         lambda arrays: ops.concatenate(arrays, -1),
-        lambda x, before, after: ops.pad(x, [(0, 0)] * (len(x.shape) - 1) + [(before, after)]),
+        lambda x, before, after, behind: ops.pad(
+            x, [*[(0, 0)] * (len(x.shape) - 1 - behind), (before, after), *[(0, 0)] * behind]
+        ),
         lambda x: ops.cumsum(x, -1),
         lambda x: ops.flip(x, -1),
     ),

@@ -51,7 +51,9 @@ JAX: dict[str, Callable[..., Any]] = {
     **MATRIX_PRODUCTS,
     **implementations(
         lambda arrays: jnp.concatenate(arrays, -1),
-        lambda x, before, after: jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(before, after)]),
+        lambda x, before, after, behind: jnp.pad(
+            x, [*[(0, 0)] * (x.ndim - 1 - behind), (before, after), *[(0, 0)] * behind]
+        ),
         lambda x: jnp.cumsum(x, -1),
         lambda x: jnp.flip(x, -1),
     ),

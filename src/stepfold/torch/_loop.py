@@ -50,7 +50,7 @@ TORCH: dict[str, Callable[..., Tensor]] = {
     **MATRIX_PRODUCTS,
     **implementations(
         lambda arrays: torch.cat(arrays, -1),
-        lambda x, before, after: torch.nn.functional.pad(x, (before, after)),
+        lambda x, before, after, behind: torch.nn.functional.pad(x, (*[0, 0] * behind, before, after)),
         lambda x: torch.cumsum(x, -1),
         lambda x: torch.flip(x, (-1,)),
     ),
