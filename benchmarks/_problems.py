@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 import stepfold
 from stepfold._defaults import default_sizes
+from stepfold._dims import size_of
 from stepfold._gradient import backward
 
 Array = NDArray[Any]
@@ -67,22 +68,25 @@ def problem(cell: stepfold.Cell, shape: Shape, *, dropout: float = 0.0, seed: in
 
 
 def operations(cell: stepfold.Cell, shape: Shape, *, training: bool) -> float:
-    """Count the arithmetic of one pass: one for an operation on a unit, two for a multiply-and-add of a
+    """Count the arithmetic of one pass: one for an operation on an element, two for a multiply-and-add of a
     product.
 
     Training adds what the derived backward step computes beyond the forward one, and the sums of the weights'
     gradients.
     """
     batch, time, features, units = shape
-    size = {"units": units, "features": features}
+    others = default_sizes(cell, units)
+    size = {"units": units, "features": features, **others}
+
+    def elements(node: Any) -> int:
+        return int(np.prod([size_of(axis, size) for axis in node.dims]))
 
     def count(node: Any) -> int:
         if not node.inputs:
             return 0
-        if node.op.startswith("matmul"):
-            rows, columns = (size[d] for d in node.inputs[0].dims)
-            return 2 * rows * columns
-        return int(np.prod([size[d] for d in (node.inputs[0].dims if node.dims == () else node.dims)]))
+        if node.op.startswith(("matmul", "matvec")):
+            return 2 * elements(node.inputs[0])
+        return max(elements(node), elements(node.inputs[0]))
 
     forward = cell.step.nodes
     total = sum(map(count, forward))
@@ -90,7 +94,7 @@ def operations(cell: stepfold.Cell, shape: Shape, *, training: bool) -> float:
         backward_step = backward(cell.step)
         of_forward = set(map(id, forward))
         total += sum(count(node) for node in backward_step.nodes if id(node) not in of_forward)
-        shapes = cell.parameter_shapes(features=features, units=units)
+        shapes = cell.parameter_shapes(features=features, units=units, **others)
         total += sum(
             2 * len(pairs) * int(np.prod(shapes[name])) for name, pairs in backward_step.matrices.items()
         )
