@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from ._axes import integer_of, is_plain, told
 from ._graph import SCALAR, Dims
 
+_MOST = 1 << 24  # elements of an axis whose size follows from others
+
 
 def broadcast_dims(*dims: Dims) -> Dims:
     """Return the axes of an elementwise result: scalars broadcast, other axes must be equal."""
@@ -67,6 +69,8 @@ def size_of(axis: str, sizes: Mapping[str, int]) -> int:
     size = integer_of(axis, sizes)
     if size < 1:
         raise ValueError(f"the axis {axis} has {size} elements{told(axis, sizes)}; it needs at least one")
+    if size > _MOST:
+        raise ValueError(f"the axis {axis} has {size:,} elements{told(axis, sizes)}, more than {_MOST:,}")
     return size
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from . import _ops
 from ._axes import difference, divided, integer_of, names_in, parsed, summed
@@ -18,6 +21,9 @@ NOT_PROJECTED = (
     "the input has features, not units; project it first with a kernel, W @ x, "
     'or declare its axis, x: "units"'
 )
+
+
+_MOST_TAKEN = 1024
 
 
 def is_projected(node: Node) -> bool:
@@ -58,21 +64,45 @@ def renamed(node: Node, axis: str) -> Node:
 
 
 def indexed(node: Node, key: object) -> Node:
-    """Return `v[key]`: for a slice a part, whose axis is the difference of its ends; for an integer a
-    per-row scalar, of a matrix a row of it."""
+    """Return `v[key]`: for a slice a part, whose axis is the difference of its ends; for a list of integers
+    these elements; for an integer a per-row scalar, of a matrix a row of it."""
     axis = node.dims[0]
     if isinstance(key, slice):
         if key.step == -1 and key.start is None and key.stop is None:
             return _ops.apply("reverse", vector_of(node, "[::-1]"))
         if key.step not in (None, 1):
-            raise error_here("a part of a vector has no step but v[::-1]; take v[a:b], or several parts")
+            raise error_here(
+                "a part of a vector has no step but v[::-1]; take v[a:b], or elements by number, v[[0, 2]]"
+            )
         begin = "0" if key.start is None else _end(key.start, axis)
         end = axis if key.stop is None else _end(key.stop, axis)
         return part(node, begin, _checked(difference(end, begin), end, axis))
+    if isinstance(key, (list, np.ndarray)):
+        return _taken(node, list(key))
     begin = _end(key, axis)
     _checked("1", summed(begin, "1"), axis)
     found = part(node, begin, "1")
     return _ops.column_sums(found) if len(node.dims) == 2 else _ops.sum_over_units(found)
+
+
+def _taken(node: Node, elements: list[Any]) -> Node:
+    """The elements of a vector, or the rows of a matrix, of fixed integers, in their order."""
+    if not 0 < len(elements) <= _MOST_TAKEN:
+        raise error_here(
+            f"a vector is indexed by 1 to {_MOST_TAKEN:,} integers, not by {len(elements):,}; "
+            "take parts, v[a:b], or a matrix"
+        )
+    axis = node.dims[0]
+    begins = [_end(element, axis) for element in elements]
+    found: list[Node] = []
+    while begins:  # neighbours are one part
+        count = 1
+        while count < len(begins) and begins[count] == summed(begins[0], str(count)):
+            count += 1
+        _checked("1", summed(begins[count - 1], "1"), axis)
+        found.append(part(node, begins[0], str(count)))
+        begins = begins[count:]
+    return joined(found, None)
 
 
 def _end(position: object, axis: str) -> str:

@@ -96,7 +96,7 @@ def parted(x: "features", h, p: "units/2", *, U: "4*units features+units", b: "r
     """Parts of vectors, by integers and by the names of their axes; their order, shifts and running sums."""
     i, f, g, o = split(U @ concatenate([h, x]), 4)
     keep, write = split(h, "rank key")
-    first, second = split(i, 2)
+    first, second = split(concatenate([i[[2, 0]], i[2:]]), 2)
     p = 0.5 * p + first * tanh(second[::-1])
     steps = concatenate([h[1:] - h[:-1], h[0] * f[-1]], "units")
     h = cumsum(softmax(f)) * concatenate([write, keep * b], "units") + shift(tanh(g), -1) * roll(c, 5)

@@ -32,6 +32,10 @@ def test_axes_are_sums_in_one_form() -> None:
     assert size_of("3*units-keep+2", sizes) == 20
     with pytest.raises(ValueError, match=r"units/2 is 7/2 with units 7; it must be an integer"):
         size_of("units/2", sizes)
+    with pytest.raises(
+        ValueError, match=r"the axis 9000\*units has 63,000,000 elements with units 7000, more"
+    ):
+        size_of("9000*units", {"units": 7000})
     with pytest.raises(ValueError, match=r"the axis units-9 has -2 elements with units 7; it needs at least"):
         size_of("units-9", sizes)
     found: dict[str, int] = {"features": 4}
@@ -54,12 +58,16 @@ def test_numbers_of_every_function(size: int) -> None:
     assert cumsum(v.astype(np.float32)).dtype == np.float32
 
 
+ORDER = np.array([2, 2])
+
+
 @cell
 def sliced(x: "features", h, *, W: "units features", b):
     """Slices by integers, from both ends."""
     v = tanh(W @ x + h)
     ends = v[-2:] * v[:2]
-    return v + b * (ends[0] + v[3]) + concatenate([v[2:], v[1:3]], "units") + v[1:-1][::-1][-2]
+    turned = concatenate([v[[3, 0, 1, -1]], v[ORDER]], "units")
+    return v + b * (ends[0] + v[3]) + concatenate([v[2:], v[1:3]], "units") + v[1:-1][::-1][-2] * turned
 
 
 @cell
@@ -75,7 +83,8 @@ def test_a_part_has_the_elements_of_a_slice() -> None:
     x, h = random.standard_normal((2, 3)), random.standard_normal((2, 6))
     v = np.tanh(x @ params["W"].T + h)
     expected = v + (v[:, -2] * v[:, 0] + v[:, 3])[:, None] * params["b"]
-    expected = expected + np.concatenate([v[:, 2:], v[:, 1:3]], -1) + v[:, 2:3]
+    turned = v[:, [3, 0, 1, -1, 2, 2]]
+    expected = expected + np.concatenate([v[:, 2:], v[:, 1:3]], -1) + v[:, 2:3] * turned
     np.testing.assert_allclose(sliced(x, h, **params), expected, rtol=1e-12)
     np.testing.assert_allclose(sliced(x[1], h[1], **params), expected[1], rtol=1e-12)
     assert "v[1:-1]" not in sliced.show()
@@ -143,13 +152,19 @@ def _error(body: Callable[[Any, Any, Any], Any]) -> str:
 
 
 REFUSED: list[tuple[Callable[[Any, Any, Any], Any], str]] = [
-    (lambda x, h, S: h[::2], r"a part of a vector has no step but v[::-1]; take v[a:b], or several parts"),
+    (
+        lambda x, h, S: h[::2],
+        "a part of a vector has no step but v[::-1]; take v[a:b], or elements by number, v[[0, 2]]",
+    ),
     (lambda x, h, S: h[h > 0], "integers that are fixed when the step is traced, such as hyper-parameters"),
     (lambda x, h, S: h[:True], "parts with sizes of their own are split(v, 'keep write')"),
     (lambda x, h, S: h[3:1], "a part of a vector has at least one element, and this one is empty"),
     (lambda x, h, S: (S.T @ h)[:9], "a part ends at element 9, but the vector has 4"),
     (lambda x, h, S: (S.T @ h)[4], "a part ends at element 5, but the vector has 4"),
     (lambda x, h, S: split(S.T @ h, 3)[0], "4 elements cannot be split into 3 equal parts"),
+    (lambda x, h, S: h[[0, 1.5]], "with integers that are fixed when the step is traced"),
+    (lambda x, h, S: (S.T @ h)[[0, 4]], "a part ends at element 5, but the vector has 4"),
+    (lambda x, h, S: h[[]], "a vector is indexed by 1 to 1,024 integers, not by 0"),
     (lambda x, h, S: split(h, 0)[0], "split takes a number of parts of at least 1, not 0"),
     (lambda x, h, S: split(h, "a B")[0], "or the axes of the parts, split(v, 'keep write'), not 'a B'"),
     (lambda x, h, S: roll(S, 1), "roll is for a vector of the step, not for (units, 4)"),
