@@ -70,7 +70,7 @@ def _saved(cell: stepfold.Cell, shape: Shape) -> int:
     """The bytes of the states of all timesteps."""
     batch, timesteps, _, head = shape
     rows = sum(head ** len(cell.step.dims_of(state)) for state in cell.states)
-    return 4 * batch * timesteps * rows
+    return int(4 * batch * timesteps * rows)
 
 
 def main() -> int:
