@@ -1,4 +1,5 @@
-"""One timestep a call, in a Python loop: `RecurrentCell` beside torch.nn's cells, and a user's own cell.
+"""One timestep a call, in a Python loop: our `LSTMCell`, `GRUCell` and `RNNCell`, and `Recurrent(…).cell` of
+the same cells, beside torch.nn's; and `Recurrent(…).cell` of a user's own cell beside the same in torch.
 
 Run it as `python -m benchmarks.one_step [--quick] [--threads 1]`.
 
@@ -15,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stepfold import Cell, cell, cells, sigmoid, tanh
-from stepfold.torch import RecurrentCell
+import stepfold.torch
+from stepfold import cell, cells, sigmoid, tanh
+from stepfold.torch import Recurrent, RecurrentCell
 
 from . import _report
 from ._harness import NamedArrays, Side, check, time_alternating
@@ -24,8 +26,8 @@ from ._harness import NamedArrays, Side, check, time_alternating
 TOLERANCE = 2e-4  # float32 sums in another order, relative to the greatest
 STEPS = 20
 BATCHES = (1, 32, 128)
-UNITS = (32, 128)
-PEERS = {"lstm": nn.LSTMCell, "gru": nn.GRUCell, "simple_rnn": nn.RNNCell}
+UNITS = (32, 128, 256)
+PEERS = {"lstm": "LSTMCell", "gru": "GRUCell", "simple_rnn": "RNNCell"}
 GATES = {"lstm": ("_i", "_f", "_c", "_o"), "gru": ("_r", "_z", "_h"), "simple_rnn": ("",)}
 
 
@@ -53,7 +55,7 @@ class Keeper(nn.Module):  # type: ignore[misc]
 
 def peer(name: str, ours: RecurrentCell) -> nn.Module:
     """torch.nn's cell with our parameters."""
-    theirs = PEERS[name](ours.input_size, ours.hidden_size)
+    theirs = getattr(nn, PEERS[name])(ours.input_size, ours.hidden_size)
     with torch.no_grad():
         for parameter, kind in ((theirs.weight_ih, "W"), (theirs.weight_hh, "U"), (theirs.bias_ih, "b")):
             parameter.copy_(torch.cat([getattr(ours, kind + gate) for gate in GATES[name]]))
@@ -61,6 +63,19 @@ def peer(name: str, ours: RecurrentCell) -> nn.Module:
         if name == "gru":
             theirs.bias_hh.chunk(3)[2].copy_(ours.c_h)
     return theirs
+
+
+def pair(name: str, units: int) -> tuple[nn.Module, nn.Module]:
+    """Our module and its peer, of as many features as units, with the same parameters."""
+    if name.startswith("own"):
+        own = Recurrent(keeper, units, units).cell
+        return own, Keeper(own)
+    if name in PEERS:
+        own = Recurrent(cells.by_name(name), units, units).cell
+        return own, peer(name, own)
+    theirs, ours = (getattr(package, name)(units, units) for package in (nn, stepfold.torch))
+    ours.load_state_dict(theirs.state_dict())
+    return ours, theirs
 
 
 def unroll(module: nn.Module, x: Tensor) -> Tensor:
@@ -107,18 +122,16 @@ def main(arguments: Sequence[str]) -> None:
     report = _report.begin("one_step", chosen)
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(7)
-    budget = chosen.seconds or (0.3 if chosen.quick else 2.0)
+    budget = chosen.seconds or (0.2 if chosen.quick else 1.0)
     kinds: dict[str, Callable[[str, nn.Module, Tensor], Side]] = {
         "inference": inference,
         "training": training,
     }
     rows, least = [], {kind: float("inf") for kind in kinds}
-    made: list[tuple[str, Cell]] = [*((name, cells.by_name(name)) for name in PEERS), ("own cell", keeper)]
-    for name, definition in made:
+    for name in (*PEERS.values(), *PEERS, "own cell"):
         for units in UNITS[: 1 if chosen.quick else None]:
             for batch in BATCHES:
-                ours = RecurrentCell(definition, units, units)
-                theirs = peer(name, ours) if name in PEERS else Keeper(ours)
+                ours, theirs = pair(name, units)
                 x, row = torch.randn(STEPS, batch, units), [f"{name} {batch} × {units}"]
                 for kind, side in kinds.items():
                     sides = [side(_report.OURS, ours, x), side("torch", theirs, x)]

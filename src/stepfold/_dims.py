@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from ._axes import integer_of, is_plain, told
@@ -80,6 +81,11 @@ def known_size(axis: str, sizes: Mapping[str, int]) -> int:
         return size_of(axis, sizes)
     except (KeyError, ValueError):
         return -1
+
+
+def count_of(dims: Dims, sizes: Mapping[str, int]) -> int:
+    """Return how many elements a value has."""
+    return math.prod(size_of(axis, sizes) for axis in dims)
 
 
 def axes_text(dims: Dims) -> str:

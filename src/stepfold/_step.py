@@ -12,7 +12,7 @@ import numpy as np
 
 from . import _step_json
 from ._axes import learn, names_in
-from ._dims import known_size, size_of
+from ._dims import count_of, known_size, size_of
 from ._graph import MAX_NODES, UNITS, Dims, Node, topological_order
 from ._hyperparameters import Number
 from ._moves import WINDOWS, check_windows
@@ -102,6 +102,17 @@ class Step:
     def input_names(self) -> list[str]:
         """The names of the inputs; that without a name is called x."""
         return ["x"] * self.takes_features + list(self.inputs)
+
+    def columns(self, width: int, sizes: Mapping[str, int]) -> dict[str, slice]:
+        """Return where each input lies among `width` elements where all stand side by side, in the step's
+        order, by their names: "" for that without one, which has what the others leave."""
+        counts = {name: count_of(dims, sizes) for name, dims in self.inputs.items()}
+        own = {"": width - sum(counts.values())} if self.takes_features else {}
+        found, begin = {}, 0
+        for name, count in (own | counts).items():
+            found[name] = slice(begin, begin + count)
+            begin += count
+        return found
 
     def sizes(self, units: int, **others: int) -> dict[str, int]:
         """Return the size of every axis of `axes` and `own_axes`; ValueError if one is missing, unknown or no

@@ -119,8 +119,8 @@ def zoneout_leaf(state: str) -> tuple[str, str]:
 def zoneout(step: Step) -> Step:
     """Return the step in which some units of each state keep their old values (Krueger et al. 2017).
 
-    The extra leaves `zoneout_leaf(state)` (batch, time, units), or as wide as the state, are 1 where a unit
-    keeps its old value, else 0.
+    The extra leaves `zoneout_leaf(state)` (batch, time, units), or as the state's axes say, are 1 where a
+    unit, or an element of a matrix, keeps its old value, else 0.
     """
     return _mixed(step, "zoneout", lambda state: leaf(*zoneout_leaf(state), dims=step.dims_of(state)))
 

@@ -13,6 +13,7 @@ import stepfold
 from stepfold import Cell, cells
 from stepfold._dims import size_of
 from stepfold._reference import Reference
+from stepfold._transform import expected_zoneout
 from stepfold.keras import Recurrent
 from tests.core import test_core_axes as examples
 
@@ -161,6 +162,24 @@ def test_dropout_and_zoneout_train() -> None:
     model.fit(x, np.ones((8, 1), np.float32), verbose=0)
     after = [array(w.value) for w in model.trainable_weights]
     assert all(np.any(a != b) for a, b in zip(before, after, strict=True))
+
+
+def test_zoneout_of_a_matrix_keeps_its_elements() -> None:
+    x = np.random.default_rng(0).standard_normal((BATCH, TIME, FEATURES)).astype(np.float32)
+    layer = Recurrent("fast_weights", UNITS, zoneout=0.4, return_sequences=True)
+    layer.build(x.shape)
+    layer.set_weights(
+        [np.random.default_rng(k).standard_normal(w.shape) for k, w in enumerate(layer.weights)]
+    )
+    found = array(layer(x))
+    step = expected_zoneout(layer.definition.step, 0.4)
+    params = dict(zip(step.parameters, (array(v.value) for v in layer.cell.parameters), strict=True))
+    zeros = [np.zeros((BATCH, UNITS)), np.zeros((BATCH, UNITS, UNITS))]
+    expected = Reference(step, x, params, zeros).outputs
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-4)
+    noisy = array(layer(x, training=True))
+    assert np.isfinite(noisy).all()
+    assert not np.allclose(noisy, found)
 
 
 def test_errors() -> None:

@@ -61,10 +61,13 @@ def test_what_is_left_and_why() -> None:
     class Own(nn.LSTM):
         pass
 
+    class OwnCell(nn.GRUCell):
+        pass
+
     model = nn.ModuleDict(
         {
             "own": Own(3, 4),
-            "cell": nn.GRUCell(3, 4),
+            "cell": OwnCell(3, 4),
             "complex": nn.GRU(3, 4, dtype=torch.complex64),
             "linear": nn.Linear(3, 4),
         }
@@ -73,7 +76,7 @@ def test_what_is_left_and_why() -> None:
     assert report.swapped == []
     assert report.left == {
         "own": "Own is a class of its own, which may compute something else",
-        "cell": "GRUCell computes one timestep; the loop around it is the model's own",
+        "cell": "OwnCell is a class of its own, which may compute something else",
         "complex": "no fused kernel for torch.complex64 on the device 'cpu', only for float32, float64, "
         "bfloat16, float16",
     }

@@ -15,7 +15,9 @@ from torch_helpers import assert_same, values_and_gradients
 
 import stepfold
 from stepfold import Cell, cells, dropout, noise
+from stepfold._reference import Reference
 from stepfold.torch import Recurrent, RecurrentCell, run, to_model
+from stepfold.torch._scan import Batch
 from tests.axes_cells import ALL, FEATURES, UNITS, AxesProblem
 from tests.core.test_core_axes import decayed, low_rank, projected, read_out
 
@@ -285,6 +287,25 @@ def test_recurrent_dropout_and_zoneout(cell: Cell) -> None:
     assert not torch.equal(module(x, hx)[0], module(x, hx)[0])
     module.eval()
     assert torch.equal(module(x, hx)[0], module(x, hx)[0])
+
+
+def test_zoneout_of_a_matrix_keeps_its_elements() -> None:
+    problem = AxesProblem(cells.fast_weights)
+    module, (inputs, states) = module_of(problem, zoneout=0.5), leaves_of(problem)
+    recipe = module._recipes[0][0]
+    torch.manual_seed(1)
+    masks = module.noise.draw(recipe, Batch(problem.batch), inputs[0])
+    torch.manual_seed(1)
+    found = module(inputs[0], tuple(states))[0]
+    expected = Reference(
+        recipe.step,
+        problem.inputs[0],
+        problem.params,
+        problem.initial,
+        extra={leaf: mask.numpy() for leaf, mask in zip(recipe.extra, masks, strict=True)},
+    )
+    assert any(mask.dim() == 4 and 0 < mask.mean() < 1 for mask in masks)
+    np.testing.assert_allclose(found.detach().numpy(), expected.outputs, rtol=1e-9, atol=1e-10)
 
 
 def test_to_model() -> None:

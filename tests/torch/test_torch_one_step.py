@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-import stepfold.torch
 from stepfold import cells
 from stepfold.torch import Recurrent, RecurrentCell
 from tests.kinds import KINDS
@@ -99,8 +98,3 @@ def test_errors(call: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error) as found:
         call(RecurrentCell("lstm", 3, 4))
     assert text in str(found.value)
-
-
-def test_the_cells_of_torch_nn_are_there() -> None:
-    for name in ("RNNCell", "LSTMCell", "GRUCell"):
-        assert getattr(stepfold.torch, name) is getattr(nn, name)

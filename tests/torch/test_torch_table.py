@@ -21,11 +21,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*dropout option adds dropout after all but last recurrent layer"),
     pytest.mark.filterwarnings("ignore:.*is not supported with oneDNN"),
 ]
-OURS = {nn.RNN: stepfold.torch.RNN, nn.LSTM: stepfold.torch.LSTM, nn.GRU: stepfold.torch.GRU}
+NAMES = ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell")
+OURS = {getattr(nn, name): getattr(stepfold.torch, name) for name in NAMES}
 
 
 def rows() -> Iterator[Any]:
-    """Every row of the table for the three modules, in both dtypes, for inference and training."""
+    """Every row of the table for the modules, in both dtypes, for inference and training."""
     for info in module_db:
         if info.module_cls not in OURS:
             continue

@@ -26,6 +26,8 @@ from ._sizes import Sizes
 from ._support import ERRORS, GROUP, GROUP_WORDS, STATUS, STATUS_WORDS
 from ._support_kernels import support_kernel, support_names
 from ._target import Target, target, target_names
+from ._timestep import TIMESTEP_KERNELS
+from ._timestep_arrays import Timestep
 from ._workers import PROCESSOR_WORDS, SYSTEM_CALLS, WORKER, WORKERS
 from ._xla import ENTRY, MOST_SLOTS, PROBES, TABLE_SIZE, XLA
 
@@ -57,6 +59,7 @@ __all__ = [
     "STREAM",
     "SYSTEM_CALLS",
     "TABLE_SIZE",
+    "TIMESTEP_KERNELS",
     "WORKER",
     "WORKERS",
     "XLA",
@@ -66,6 +69,7 @@ __all__ = [
     "Library",
     "Sizes",
     "Target",
+    "Timestep",
     "UntrustedError",
     "assembly",
     "cache_files",

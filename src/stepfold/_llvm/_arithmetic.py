@@ -6,7 +6,7 @@ import math
 import struct
 from collections.abc import Sequence
 
-from ._text import Function, Value
+from ._text import Function, Integer, Value
 
 
 class Arithmetic:
@@ -194,6 +194,18 @@ class Arithmetic:
     def logical_not(self, a: Value) -> Value:
         """Where a mask is false."""
         return self._mask("xor", a, "splat (i1 true)")
+
+    def first_lanes(self, count: Integer) -> Value:
+        """True in the first `count` lanes: none if it is below one, all if it is the lanes or more."""
+        f, lanes = self.function, self.lanes
+        if isinstance(count, int):
+            bits = ", ".join(f"i1 {'true' if i < count else 'false'}" for i in range(lanes))
+            return Value(f"<{bits}>", f"<{lanes} x i1>")
+        counts = f"<{lanes} x i64>"
+        first = f.emit(counts, f"insertelement {counts} poison, {count}, i64 0")
+        limit = f.emit(counts, f"shufflevector {first}, {counts} poison, <{lanes} x i32> zeroinitializer")
+        lane = Value("<" + ", ".join(f"i64 {i}" for i in range(lanes)) + ">", counts)
+        return f.emit(f"<{lanes} x i1>", f"icmp slt {lane}, {limit.name}")
 
     def _mask(self, operation: str, a: Value, other: str) -> Value:
         return self.function.emit(f"<{self.lanes} x i1>", f"{operation} {a}, {other}")

@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 from .._plan import Arrangement, Place
 from ._cooperative import Ranks
+from ._frame import Frame
 from ._layout import Kernel, Layout, OuterGroup
 from ._signature import BACKWARD, COOPERATIVE, FORWARD, PROJECT, TABLE, named_gradients
-from ._stage import Frame, StageWriter
+from ._stage import StageWriter
 from ._stream_kernels import rows_kernel, stream_kernel
 from ._text import Integer, Value
 from ._tiles import column_sums, copy_row, outer

@@ -46,6 +46,19 @@ ROWS = _signature(i64="count block part parts", ptr="slots states") | STREAM
 STEP_INPUTS = _signature(ptr="step_inputs")
 """What the kernels of a stream are told besides if there are inputs with a name."""
 
+# ---- one timestep of a batch, on the caller's arrays -------------------------------------------------------
+
+_ONE_TIMESTEP = _signature(i64="batch part parts", ptr="weights saved results scratch vectors")
+"""`weights` and `results` are arrays of addresses; `saved` the rows of states and residuals."""
+TIMESTEP = _ONE_TIMESTEP | _signature(ptr="inputs states projection")
+"""`states`: the addresses of the states before; null: zeros."""
+COOPERATIVE_TIMESTEP = TIMESTEP | _signature(i64="rank ranks", ptr="barrier")
+TIMESTEP_BACKWARD = _ONE_TIMESTEP | _signature(
+    ptr="inputs arriving cotangents inputs_gradient terms vector_gradients"
+)
+"""`arriving`: the addresses of the gradients of the states after, each null where there is none; `terms`: the
+rows of deltas and operands of which gradients of matrices are made."""
+
 # ---- the schedule of a batch ------------------------------------------------------------------------------
 
 _BATCH = _signature(i64="batch time begin limit", ptr="status lengths counts time_offsets")

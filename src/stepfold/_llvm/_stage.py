@@ -3,44 +3,43 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 from .._graph import SCALAR, Node
 from .._ops import TABLE
 from .._plan import Arrangement, Place, Stage, operand_place, place_of, start_of
 from ._cooperative import Ranks
+from ._frame import Frame, Rows, Sums
 from ._matrices import Walker, walk_matrices
 from ._moves import write_move
 from ._panels import Operand, Panel, accumulator_groups, operands_of
 from ._sizes import Offsets, Sizes
 from ._text import Integer, Value
-from ._tiles import Walk, product, tile_rows, tile_shape
+from ._tiles import Walk, tile_shape
+from ._unpacked import Matrix, Projected, Term, column_walk, has_transposed, row_products
 from ._vectors import Vectors
 
 _LONG_BODY = 64  # operations
-_SHARED_BY_ROWS = ("vector", "hoisted", "vector_gradient")
-
-
-@dataclass
-class Frame:
-    """Where everything lies at this timestep: the address of row 0 and the distance in elements to the next
-    row; `inside`: for each axis a table that is one inside it and zero in its padding."""
-
-    rows: Integer
-    bases: dict[str, tuple[Value, int]]
-    panels: Value
-    inside: dict[str, Value]
-    projection_row: Callable[[Integer], Value] | None = None
 
 
 class StageWriter:
-    """Writes the stages of an arrangement; collects the panels that they read."""
+    """Writes the stages of an arrangement; collects the panels that they read.
+
+    With `matrices`, which are not packed, it reads these in place of panels; `projected` are projections that
+    are computed where accumulators begin from them.
+    """
 
     def __init__(
-        self, v: Vectors, arrangement: Arrangement, sizes: Sizes, ranks: Ranks | None = None
+        self,
+        v: Vectors,
+        arrangement: Arrangement,
+        sizes: Sizes,
+        ranks: Ranks | None = None,
+        matrices: Mapping[str, Matrix] | None = None,
+        projected: Mapping[int, Projected] | None = None,
     ) -> None:
-        self._v, self._f, self._ranks = v, v.function, ranks
+        self._v, self._f, self._ranks, self._matrices = v, v.function, ranks, matrices
+        self._projected = projected or {}
         self._arrangement, self._sizes = arrangement, sizes
         self.offsets = Offsets(sizes, arrangement.slots)
         self.panels: list[Panel] = []
@@ -80,6 +79,8 @@ class StageWriter:
 
     def _blocks(self, stage: Stage) -> int:
         """How many vectors a walk takes at a time: what suits the widest group of accumulators."""
+        if self._matrices is not None and not any(map(has_transposed, stage.products)):
+            return 1
         groups = accumulator_groups(stage, self._arrangement, self._sizes.registers)
         wide = max((len(g) for g in groups), default=0)
         return tile_shape(wide, self._all(stage), self._sizes.registers)[1] if wide else 1
@@ -92,7 +93,7 @@ class StageWriter:
         f, v = self._f, self._v
         if stage.moves:
             with f.loop(0, frame.rows) as rows:
-                memory = _Rows(self, frame, rows.index)
+                memory = Rows(v, self.offsets, frame, rows.index)
                 for n in stage.moves:
                     *sources, target = (
                         functools.partial(memory.address, operand_place(self._arrangement, i))
@@ -102,7 +103,7 @@ class StageWriter:
                     write_move(v, n, self._sizes, sources, target)
         if len(stage.dims) == 2:
             with f.loop(0, frame.rows) as rows:
-                memory = _Rows(self, frame, rows.index)
+                memory = Rows(self._v, self.offsets, frame, rows.index)
                 inside = frame.inside[stage.dims[1]]
                 walk_matrices(Walker(v, self._sizes, self._arrangement, inside, memory.address), stage)
         if stage.reductions:
@@ -117,14 +118,23 @@ class StageWriter:
             groups = accumulator_groups(stage, self._arrangement, self._sizes.registers)
             order = [n for group in groups for n in group]
             width = len(order) * blocks * v.lanes
-            panels = [self._plan_panels(group, self._all(stage) // blocks, blocks) for group in groups]
+            panels = [
+                self._plan_panels(group, self._all(stage) // blocks, blocks)
+                for group in (groups if self._matrices is None else ())
+            ]
             with f.loop(*self._part(self._all(stage) // blocks, blocks), blocks) as loop:
                 first = 0
-                for group, mine in zip(groups, panels, strict=True):
-                    self._products(group, mine, frame, loop.index, blocks, first, width)
+                for k, group in enumerate(groups):
+                    accumulators = Sums(
+                        v, self._sizes, self.offsets, group, frame, loop.index, blocks, first, width
+                    )
+                    if self._matrices is None:
+                        self._products(accumulators, panels[k])
+                    else:
+                        self._unpacked_products(accumulators, self._matrices)
                     first += len(group)
                 with f.loop(0, frame.rows) as rows:
-                    memory = _Rows(self, frame, rows.index)
+                    memory = Rows(self._v, self.offsets, frame, rows.index)
                     for b in range(blocks):
                         sums = {
                             id(n): v.load(
@@ -137,7 +147,7 @@ class StageWriter:
         elif len(stage.dims) == 1 and (stage.stores or stage.reductions):
             begin, end = self._part(self._all(stage), v.lanes)
             with f.loop(0, frame.rows) as rows:
-                memory = _Rows(self, frame, rows.index)
+                memory = Rows(self._v, self.offsets, frame, rows.index)
                 with f.loop(begin, end, v.lanes) as loop:
                     self._body(stage, frame, memory, loop.index, {})
         if stage.scalars or stage.reductions or stage.scalar_stores:
@@ -153,65 +163,76 @@ class StageWriter:
             result.append((panel, operand))
         return result
 
-    def _products(
-        self,
-        group: list[Node],
-        panels: list[tuple[Panel, Operand]],
-        frame: Frame,
-        block: Value,
-        blocks: int,
-        first: int,
-        width: int,
-    ) -> None:
-        f, v = self._f, self._v
-        index = f.emit("i64", f"udiv {block}, {blocks}") if blocks > 1 else block
+    def _products(self, sums: Sums, panels: list[tuple[Panel, Operand]]) -> None:
+        """Compute a group of accumulators from packed panels."""
+        f, v, blocks = self._f, self._v, sums.blocks
+        index = f.emit("i64", f"udiv {sums.block}, {blocks}") if blocks > 1 else sums.block
         walks = []
         for panel, taken in panels:
-            stride = panel.stride(v.lanes)
             address = f.offset(
-                f.offset(frame.panels, panel.offset, v.element), f.mul(index, stride), v.element
+                f.offset(sums.frame.panels, panel.offset, v.element),
+                f.mul(index, panel.stride(v.lanes)),
+                v.element,
             )
-
-            def operand(row: Integer, place: Place = taken.place) -> Value:
-                if place.kind == "projection":  # rows of a table need not follow one another
-                    assert frame.projection_row is not None
-                    start = frame.projection_row(row)
-                else:
-                    base, step = frame.bases[place.kind]
-                    start = f.offset(base, f.mul(row, step), v.element)
-                return f.offset(start, self.offsets.of(place), v.element)
-
+            operand = self._operand(sums.frame, self.offsets.of(taken.place), taken.place)
             walks.append(Walk(operand, len(panel.parts) * panel.length, address, taken.takers))
-        sums = frame.bases["sums"][0]
-        column = f.mul(block, v.lanes)
-        rows: dict[tuple[str, str], Value] = {}
+        sums.multiply(walks)
 
-        def start(row: Value | int, a: int, b: int) -> Value:
-            leaf = start_of(group[a])
-            if leaf is None:
-                return v.constant(0.0)
-            place = place_of(leaf)
-            if place.kind == "vector":
-                base = frame.bases["vector"][0]
-            else:
+    def _unpacked_products(self, sums: Sums, matrices: Mapping[str, Matrix]) -> None:
+        """Compute a group of accumulators from matrices as they lie: transposed ones down their columns, then
+        the others along their rows."""
+        f, v, blocks, column = self._f, self._v, sums.blocks, sums.column
+        down: list[Walk] = []
+        along: dict[int, list[Term]] = {}
+        for taken in operands_of(sums.group, self._arrangement, self._sizes, self.offsets):
+            for p, part in enumerate(taken.parts):
+                begin = self.offsets.of(taken.place) + p * taken.length
+                operand = self._operand(sums.frame, begin, taken.place)
+                across: dict[int, Matrix] = {}
+                for a, (name, transposed) in zip(taken.takers, part, strict=True):
+                    if transposed:
+                        across[a] = matrices[name]
+                    else:
+                        along.setdefault(a, []).append(Term(matrices[name], operand))
+                if across:
+                    down.append(column_walk(v, operand, [*across.values()], [*across], column, blocks))
+        if down:
+            sums.multiply(down)
+        for a, mine in along.items():
+            leaf = start_of(sums.group[a])
+            own = None if leaf is None else self._projected.get(place_of(leaf).slot)
+            own = own if leaf is not None and place_of(leaf).kind == "projection" else None
+            terms = [*(own.terms if own else ()), *mine]
+            for b in range(blocks):
+                at = f.add(column, b * v.lanes) if b else column
+                bias = own.bias(at) if own else None
+
+                def start(row: Integer, a: int = a, b: int = b, bias: Value | None = bias) -> Value:
+                    if bias is not None:
+                        return bias
+                    return v.load(sums.address(row, a, b)) if down else sums.start(row, a, b)
+
+                def finish(row: Integer, value: Value, a: int = a, b: int = b) -> None:
+                    v.store(value, sums.address(row, a, b))
+
+                row_products(v, self._sizes.registers, sums.frame.rows, at, terms, start, finish)
+
+    def _operand(self, frame: Frame, begin: int, place: Place) -> Callable[[Integer], Value]:
+        """Where a row's operand of a product lies: `begin` elements behind the row's first of its kind."""
+        f, v = self._f, self._v
+
+        def operand(row: Integer) -> Value:
+            if place.kind == "projection":  # rows of a table need not follow one another
                 assert frame.projection_row is not None
-                name = (str(row), f.block)
-                if name not in rows:
-                    rows[name] = frame.projection_row(row)
-                base = rows[name]
-            at = f.offset(f.offset(base, column, v.element), self.offsets.of(place) + b * v.lanes, v.element)
-            return v.load(at)
+                start = frame.projection_row(row)
+            else:
+                base, step = frame.bases[place.kind]
+                start = f.offset(base, f.mul(row, step), v.element)
+            return f.offset(start, begin, v.element)
 
-        def finish(row: Value | int, a: int, b: int, value: Value) -> None:
-            at = f.offset(
-                f.offset(sums, f.mul(row, width), v.element), ((first + a) * blocks + b) * v.lanes, v.element
-            )
-            v.store(value, at)
+        return operand
 
-        tile = (tile_rows(len(group) * blocks, self._sizes.registers), blocks)
-        product(v, frame.rows, tile, len(group), walks, start, finish)
-
-    def _body(self, stage: Stage, frame: Frame, memory: _Rows, at: Value, sums: dict[int, Value]) -> None:
+    def _body(self, stage: Stage, frame: Frame, memory: Rows, at: Value, sums: dict[int, Value]) -> None:
         v, f = self._v, self._f
         values = dict(sums)
 
@@ -252,7 +273,7 @@ class StageWriter:
                 )
             v.store(v.add(old, operand) if is_sum else v.maximum(old, operand), address)
 
-    def _read(self, n: Node, memory: _Rows, at: Value) -> Value:
+    def _read(self, n: Node, memory: Rows, at: Value) -> Value:
         """A value that was not computed in this walk: a literal, or from its place."""
         v = self._v
         if n.op == "constant":
@@ -273,7 +294,7 @@ class StageWriter:
         """Per-row scalars: reductions completed, and what follows from them, the same in all lanes."""
         v, f = self._v, self._f
         with f.loop(0, frame.rows) as rows:
-            memory = _Rows(self, frame, rows.index)
+            memory = Rows(self._v, self.offsets, frame, rows.index)
             values: dict[int, Value] = {}
             for k, n in enumerate(stage.reductions):
                 partial = v.load(self._partial(frame, rows.index, k))
@@ -293,34 +314,3 @@ class StageWriter:
             for n, place in stage.scalar_stores:
                 first = f.emit(v.element, f"extractelement {value(n)}, i64 0")
                 f.store(first, memory.address(place, 0), v.bits // 8)
-
-
-class _Rows:
-    """The addresses of one row, each computed once and before the walk over an axis."""
-
-    def __init__(self, writer: StageWriter, frame: Frame, index: Value) -> None:
-        self._w, self._frame, self.index = writer, frame, index
-        self._rows: dict[tuple[str, str], Value] = {}
-
-    def row(self, kind: str, stride: int | None = None) -> Value:
-        """The address of the row in one kind of memory."""
-        f, v = self._w._f, self._w._v
-        key = (kind, f.block)
-        if key not in self._rows:
-            if kind == "projection":
-                assert self._frame.projection_row is not None
-                self._rows[key] = self._frame.projection_row(self.index)
-            else:
-                base, step = self._frame.bases[kind]
-                wide = step if stride is None else stride
-                self._rows[key] = f.offset(base, f.mul(self.index, wide), v.element)
-        return self._rows[key]
-
-    def address(self, place: Place, at: Integer) -> Value:
-        """The address of a value of this row at an element."""
-        f, v = self._w._f, self._w._v
-        if place.kind in _SHARED_BY_ROWS:
-            base = self._frame.bases[place.kind][0]
-        else:
-            base = self.row(place.kind)
-        return f.offset(f.offset(base, at, v.element), self._w.offsets.of(place), v.element)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ._frame import Frame
 from ._layout import Kernel, Layout
 from ._signature import ROWS, STEP_INPUTS, STREAM
-from ._stage import Frame, StageWriter
+from ._stage import StageWriter
 from ._text import Integer, Value
 from ._tiles import copy_row
 from ._writer import Writer

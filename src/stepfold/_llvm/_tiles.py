@@ -19,11 +19,14 @@ _INDEPENDENT = 8  # independent sums that keep two multiply-add units of four cy
 @dataclass(frozen=True)
 class Walk:
     """One run of the common index: operand rows of `length` elements, a panel
-    [length][terms][blocks · lanes], and the accumulators (`terms`) that it adds to."""
+    [length][terms][blocks · lanes], and the accumulators (`terms`) that it adds to.
+
+    In place of a panel a function that loads the vectors of weights at the index `k` + `offset`.
+    """
 
     operand: Callable[[Integer], Value]
     length: Integer
-    panel: Value
+    panel: Value | Callable[[Integer, int], list[Value]]
     terms: Sequence[int]
 
 
@@ -108,11 +111,17 @@ def _walk(
     zero = v.constant(0.0)
     parts = [[sums[place] for place in mine]] + [[zero] * len(mine) for _ in range(split - 1)]
 
-    def iteration(k: Integer, offset: int, values: list[Value]) -> list[Value]:
+    def packed(k: Integer, offset: int) -> list[Value]:
+        assert isinstance(walk.panel, Value)
         at = f.offset(walk.panel, f.mul(k, wide * v.lanes), v.element)
-        weights = [
+        return [
             v.load(f.offset(at, (offset * wide + j) * v.lanes, v.element), constant=True) for j in range(wide)
         ]
+
+    load = packed if isinstance(walk.panel, Value) else walk.panel
+
+    def iteration(k: Integer, offset: int, values: list[Value]) -> list[Value]:
+        weights = load(k, offset)
         result = []
         for i in range(len(rows)):
             element = v.splat(f.offset(f.offset(pointers[i], k, v.element), offset, v.element))
@@ -276,11 +285,7 @@ def store_some(v: Vectors, value: Value, address: Value, count: Value) -> None:
     """Store the first `count` elements of a vector (none if it is below one, all if it is the lanes or
     more)."""
     f, lanes = v.function, v.lanes
-    counts = f"<{lanes} x i64>"
-    first = f.emit(counts, f"insertelement {counts} poison, {count}, i64 0")
-    limit = f.emit(counts, f"shufflevector {first}, {counts} poison, <{lanes} x i32> zeroinitializer")
-    lane = Value("<" + ", ".join(f"i64 {i}" for i in range(lanes)) + ">", counts)
-    mask = f.emit(f"<{lanes} x i1>", f"icmp slt {lane}, {limit.name}")
+    mask = v.first_lanes(count)
     name = f"llvm.masked.store.v{lanes}f{v.bits}.p0"
     f.module.declare_void(name, [v.type, "ptr", mask.type])
     f.line(f"call void @{name}({value}, ptr align {v.bits // 8} {address.name}, {mask})")

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from .._plan import Arrangement
 from ._cooperative import Ranks
+from ._frame import Frame
 from ._layout import INPUT_BLOCKS, Kernel, Layout
 from ._panels import Panel
 from ._signature import Signature
-from ._stage import Frame, StageWriter
+from ._stage import StageWriter
 from ._text import Function, Integer, Module, Value
 from ._tiles import Walk, copy_row, outer, product, store_some, tile_rows
 from ._vectors import Vectors
@@ -77,7 +78,8 @@ class Writer:
         """Write what is computed once; all of it is the same for all rows."""
         if writer is not None:
             here = bases | {"vector": (self.a["vectors"], 0)}
-            writer.write(Frame(1, here, self.a["panels"], inside))
+            panels = self.a.get("panels", Value("null", "ptr"))
+            writer.write(Frame(1, here, panels, inside))
 
     def scratch(self, writer: StageWriter, rows: Integer, ranks: Ranks | None = None) -> tuple[Bases, int]:
         """Divide the scratch memory of a group of rows; each rank has its own, but for whole rows of

@@ -11,6 +11,7 @@ from ._executor import Executor, calling_thread, openmp_of, own_threads, thread_
 from ._kernels import CompiledKernel, compiled, support
 from ._packing import Packing, Pieces, Sources, backward_sizes, forward_sizes, sources_of
 from ._program import (
+    SLOTS,
     Argument,
     Launches,
     Phase,
@@ -23,6 +24,7 @@ from ._program import (
 
 __all__ = [
     "FRESH",
+    "SLOTS",
     "Argument",
     "Array",
     "CompiledKernel",

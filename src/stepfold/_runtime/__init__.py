@@ -27,6 +27,7 @@ from ._run import (
     forward_program,
 )
 from ._shape import Shape
+from ._timestep import MatrixGradient, OneTimestep, VectorGradient, one_timestep
 
 __all__ = [
     "BackwardKey",
@@ -34,6 +35,8 @@ __all__ = [
     "Engine",
     "ForwardKey",
     "Gradients",
+    "MatrixGradient",
+    "OneTimestep",
     "Operand",
     "Part",
     "Parts",
@@ -42,6 +45,7 @@ __all__ = [
     "Shape",
     "Sizes",
     "Threads",
+    "VectorGradient",
     "Wanted",
     "backward_operands",
     "backward_program",
@@ -52,6 +56,7 @@ __all__ = [
     "error_of",
     "forward_operands",
     "forward_program",
+    "one_timestep",
     "other_sizes",
     "programs",
     "record",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .._llvm import KERNELS, Layout, Target, layout_for, target
+from .._llvm import KERNELS, Kernel, Layout, Target, layout_for, target
 from .._locks import ForkSafeLock
 from .._native import CompiledKernel, compiled
 from .._plan import plan
@@ -38,19 +39,19 @@ class Engine:
         self._compiled: dict[str, CompiledKernel] = {}
         self._lock = ForkSafeLock()
 
-    def kernel(self, kind: str) -> CompiledKernel:
+    def kernel(self, kind: str, make: Callable[[], Kernel] | None = None) -> CompiledKernel:
         """The kernel of a kind ("infer", "train", "backward", "project", "table", "cooperative"), compiled
-        once."""
+        once; `make` writes one of a kind of its own."""
         found = self._compiled.get(kind)
         if found is None:
             with self._lock.lock:
-                found = self._compiled.get(kind) or self._load(kind)
+                found = self._compiled.get(kind) or self._load(kind, make)
                 self._compiled[kind] = found
         return found
 
-    def _load(self, kind: str) -> CompiledKernel:
+    def _load(self, kind: str, make: Callable[[], Kernel] | None) -> CompiledKernel:
         name = f"{self.step.key} {self._told} {self.dtype.name} {kind}"
-        return compiled(name, self.target, lambda: KERNELS[kind](self.layout))
+        return compiled(name, self.target, make or (lambda: KERNELS[kind](self.layout)))
 
     @property
     def from_cache(self) -> dict[str, bool]:

@@ -60,7 +60,7 @@ class Recording:
         """The pieces of each parameter as views of the weights, which become arrays of the packing (None: not
         there)."""
         recipe, shape = self.recipe, self.shape
-        _check_weights(recipe, shape)
+        check_weights(recipe, shape)
         forms = [
             None if at is None else packing.add(f"weight {k}", at, shape.weights[k])
             for k, at in enumerate(weights)
@@ -117,7 +117,7 @@ class Recording:
         }
 
 
-def _check_weights(recipe: Recipe, shape: Shape) -> None:
+def check_weights(recipe: Recipe, shape: Shape) -> None:
     """ValueError unless each piece of a weight has the shape of the parameter that it is a piece of."""
     if len(shape.weights) != recipe.weights:
         raise ValueError(f"there are {len(shape.weights)} weights, the recipe has {recipe.weights}")

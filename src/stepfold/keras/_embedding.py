@@ -49,7 +49,7 @@ class Embedding(keras.layers.Embedding):  # type: ignore[misc]
         else:
             vectors = super().call(inputs)
         if (
-            keras.backend.backend() in ("jax", "torch")
+            keras.backend.backend() in ("jax", "torch", "tensorflow")
             and len(inputs.shape) == 2
             and table is not None
             and not _compiling()

@@ -44,8 +44,8 @@ class Recurrent(CompiledRNN):
         dropout: the share of inputs to drop in training, one mask a sequence.
         recurrent_dropout: the share of units to drop on the way into each recurrent kernel, one mask a
             sequence and kernel.
-        zoneout: the share of units that keep their old state at each timestep, in training at random, else on
-            average.
+        zoneout: the share of units, or of elements of a matrix, that keep their old state at each timestep,
+            in training at random, else on average.
         seed: for the three above. The sizes of other axes of the cell are keywords by their names
         (`projection=32`).
         return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as in
@@ -131,8 +131,8 @@ class Recurrent(CompiledRNN):
             extra.update(cell.masks(initial_state[0]))
         if cell.zoneout and training:
             step = with_zoneout(step)
-            for state, size in zip(self.definition.states, cell.state_size, strict=True):
-                shape = (*ops.shape(sequences)[:2], size)
+            for state in self.definition.states:
+                shape = (*ops.shape(sequences)[:2], *cell.shape(step.dims_of(state)))
                 chance = keras.random.uniform(shape, dtype="float32", seed=cell.seed_generator)
                 extra[zoneout_leaf(state)] = ops.cast(chance < cell.zoneout, "float32")
         elif cell.zoneout:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-from .._dims import axes_text, size_of
-from .._graph import FEATURES, Dims
+from .._dims import axes_text, count_of
+from .._graph import FEATURES
 from .._step import Step
-
-
-def count(dims: Dims, sizes: Mapping[str, int]) -> int:
-    """Return how many elements a value has."""
-    return math.prod(size_of(axis, sizes) for axis in dims)
 
 
 def split(step: Step, inputs: Any, sizes: Mapping[str, int]) -> tuple[Any, dict[str, Any]]:
@@ -21,23 +15,16 @@ def split(step: Step, inputs: Any, sizes: Mapping[str, int]) -> tuple[Any, dict[
     one, in their order."""
     if not step.inputs:
         return inputs, {}
-    first, found, begin = None, {}, 0
-    for name, dims in _inputs(step).items():
-        end = begin + count(dims, sizes)
-        part, begin = inputs[..., begin:end], end
-        if name:
-            found[name] = part
-        else:
-            first = part
-    return first, found
+    found = {name: inputs[..., at] for name, at in step.columns(inputs.shape[-1], sizes).items()}
+    return found.pop("", None), found
 
 
 def features_of(step: Step, width: int, sizes: Mapping[str, int]) -> int:
     """Return how many features an input of so many elements has beside the others of a step; ValueError if
     that is no number."""
-    inputs = _inputs(step)
+    inputs = {**({"": FEATURES} if step.takes_features else {}), **step.inputs}
     wide = sum(dims == FEATURES for dims in inputs.values())
-    fixed = sum(count(dims, sizes) for dims in inputs.values() if dims != FEATURES)
+    fixed = sum(count_of(dims, sizes) for dims in inputs.values() if dims != FEATURES)
     if not wide and width == fixed:
         return 1
     if not wide or width <= fixed or (width - fixed) % wide:
@@ -47,8 +34,3 @@ def features_of(step: Step, width: int, sizes: Mapping[str, int]) -> int:
             "elements"
         )
     return (width - fixed) // wide
-
-
-def _inputs(step: Step) -> dict[str, Dims]:
-    """The axes of all inputs by their names, "" of the one without."""
-    return {**({"": FEATURES} if step.takes_features else {}), **step.inputs}

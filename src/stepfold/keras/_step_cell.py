@@ -11,7 +11,7 @@ from keras import ops
 
 from .. import cells
 from .._cell import Cell
-from .._dims import size_of
+from .._dims import count_of, size_of
 from .._graph import Dims
 from .._initial import legendre
 from .._noise import Noise
@@ -25,7 +25,7 @@ from .._transform import (
     zoneout,
 )
 from ._activations import evaluate
-from ._split import count, features_of, split
+from ._split import features_of, split
 
 _register = keras.saving.register_keras_serializable(package="stepfold")
 
@@ -154,18 +154,19 @@ class StepCell(keras.layers.Layer):  # type: ignore[misc]
                 f"{step.name} has a matrix as its output, the state {step.states[0]}, a layer only a vector; "
                 "return an output before the states"
             )
-        matrices = [name for name in self.definition.states if len(step.dims_of(name)) > 1]
-        if zoneout and matrices:
-            raise ValueError(f"zoneout keeps units of vectors, and the state {matrices[0]} is a matrix")
         self.state_size = [self.count(step.dims_of(state)) for state in self.definition.states]
         self.output_size = self.count(step.dims_of(step.states[0]))
         self._masks: dict[tuple[str, str], Any] = {}
+
+    def shape(self, dims: Dims) -> tuple[int, ...]:
+        """Return the shape of a value of one row."""
+        return tuple(size_of(axis, self.all_sizes) for axis in dims)
 
     def count(self, dims: Dims) -> int | None:
         """How many elements a value has; None while the number of features is not known."""
         if "features" in dims and self._features is None:
             return None
-        return count(dims, self.all_sizes)
+        return count_of(dims, self.all_sizes)
 
     @property
     def all_sizes(self) -> dict[str, int]:
@@ -239,7 +240,7 @@ class StepCell(keras.layers.Layer):  # type: ignore[misc]
         them zeros for an output that is no state."""
         step = self.definition.step
         found = [
-            ops.reshape(value, (-1, *(size_of(axis, self.all_sizes) for axis in step.dims_of(name))))
+            ops.reshape(value, (-1, *self.shape(step.dims_of(name))))
             if len(step.dims_of(name)) > 1
             else value
             for name, value in zip(self.definition.states, states, strict=True)

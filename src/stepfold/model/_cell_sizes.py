@@ -59,10 +59,7 @@ class CellSizes:
     def split(self, values: Array) -> Any:
         """Return what `scan` and `Stream` take: the inputs, which stand side by side on the last axis in the
         order of the cell; that without a name has what the others leave."""
-        step = self._step
-        if not step.inputs:
+        if not self._step.inputs:
             return values
-        widths = [math.prod(self.shape(dims)) for dims in step.inputs.values()]
-        own = [values.shape[-1] - sum(widths)] if step.takes_features else []
-        parts = np.split(values, np.cumsum([*own, *widths])[:-1], axis=-1)
-        return tuple(map(np.ascontiguousarray, parts)) if len(parts) > 1 else values
+        columns = self._step.columns(values.shape[-1], self.sizes).values()
+        return tuple(np.ascontiguousarray(values[..., at]) for at in columns) if len(columns) > 1 else values

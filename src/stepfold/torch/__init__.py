@@ -1,15 +1,14 @@
-"""PyTorch modules: `RNN`, `LSTM`, `GRU` and `Embedding` in place of torch.nn's, `Recurrent` for any cell,
-`RecurrentCell` for one timestep of it (`RNNCell`, `LSTMCell` and `GRUCell` are torch.nn's own, in which one
-timestep is as fast as a kernel), `accelerate` and `restore` for a model; `Tokens` for ids.
+"""PyTorch modules: `RNN`, `LSTM`, `GRU`, their cells `RNNCell`, `LSTMCell`, `GRUCell`, and `Embedding` in
+place of torch.nn's, `Recurrent` for any cell, `RecurrentCell` for one timestep of it, `accelerate` and
+`restore` for a model; `Tokens` for ids.
 
 `run` is the same as a function of tensors; `to_model` makes a trained module data that needs no PyTorch.
 """
 
-from torch.nn import GRUCell, LSTMCell, RNNCell
-
 from .._accelerated import Accelerated
 from .._warn import SlowPathWarning
 from ._accelerate import accelerate, restore
+from ._cell_drop_in import GRUCell, LSTMCell, RNNCell
 from ._drop_in import GRU, LSTM, RNN
 from ._one_step import RecurrentCell
 from ._recurrent import Recurrent

@@ -15,7 +15,7 @@ from .._runtime import Recipe
 from .._step import Step
 from .._transform import expected_zoneout, recurrent_dropout, zoneout
 from ._scan import Batch
-from ._several import Several
+from ._several import Several, like_of
 from ._tokens import Tokens
 
 
@@ -49,20 +49,20 @@ class Noise(NamedTuple):
     ) -> list[Tensor]:
         """The random values of one pass: a mask a sequence for recurrent dropout, one a timestep for zoneout,
         and `own`, what the step itself asks for at each timestep, by its key: the kind and the number."""
-        drawn = []
+        drawn, like = [], like_of(inputs)
         for kind, name in recipe.extra:
             shape = _shape_of(recipe, kind, name)
             if kind == "row_input":
-                ones = inputs.new_ones((batch.rows, *shape))
+                ones = like.new_ones((batch.rows, *shape))
                 drawn.append(functional.dropout(ones, self.recurrent_dropout))
             elif own and (kind, name) in own:
                 which, value = own[kind, name]
-                ones = inputs.new_ones((*inputs.shape[:-1], *shape))
+                ones = like.new_ones((*inputs.shape[:-1], *shape))
                 drawn.append(
                     functional.dropout(ones, value) if which == "dropout" else torch.randn_like(ones) * value
                 )
             else:
-                chance = inputs.new_full((*inputs.shape[:-1], *shape), self.zoneout)
+                chance = like.new_full((*inputs.shape[:-1], *shape), self.zoneout)
                 drawn.append(torch.bernoulli(chance))
         return drawn
 

@@ -80,7 +80,7 @@ class RecurrentCell(nn.Module):  # type: ignore[misc]
     def _prepare(self) -> None:
         step, units = self.definition.step, self.hidden_size
         self._recipe = Recipe.of(step, units, layer_sizes(step, self.input_size, units, self.sizes))
-        self._kernels = StepKernels(self._recipe)
+        self._kernels = StepKernels(self._recipe, tuple(step.parameters))
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew, as `Recurrent` does."""

@@ -1,9 +1,9 @@
-"""One timestep of a cell on plain tensors: the kernels of `stepfold::scan`, with everything that does not
-depend on the tensors' values found once.
+"""One timestep of a cell on plain tensors, by kernels that read the weights where they lie; everything that
+does not depend on the tensors' values is found once.
 
 In a Python loop over a cell the calls around a kernel take longer than the kernel. So tensors are compared
 with those of an earlier call all at once, memory and addresses are all that a call makes, and the steps of a
-loop add their gradients of the weights up in one vector, which autograd sees once.
+loop make the gradients of the weights together, which autograd sees once.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from torch._C._dynamo.guards import TensorGuards
 from torch._C._functorch import is_legacy_batchedtensor
 from torch.autograd import forward_ad
 
-from .._native import Executor, Program, openmp_of, thread_cap
-from .._runtime import Recipe, Wanted, backward_program, error_of
+from .._native import Executor, openmp_of, thread_cap
+from .._runtime import OneTimestep, Recipe, error_of, one_timestep
 from ._arguments import Arguments
-from ._derivatives import backward_operator
+from ._derivatives import backward_operator, scan_operator
 from ._fold import each_example
 from ._operator import LIBRARY, check_memory, residual_memory
-from ._prepare import FLOATS, checked, forward_shapes, prepared_forward, spec_of
+from ._prepare import FLOATS
 from ._weight_gradients import Loop, WeightGradients, is_compiling, version
 
 _MOST_CALLS = 8
@@ -34,16 +34,16 @@ _Key = tuple[bool, bool, int]
 
 
 class StepKernels:
-    """Runs one timestep of a recipe that has no flags, of one input, and of states of the units alone."""
+    """Runs one timestep of a recipe that has no flags, of one input, and of states of the units alone;
+    `names`: the module's parameters, its weights first."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, names: Sequence[str]) -> None:
         self._recipe = recipe
-        self._names = tuple(recipe.step.parameters)
+        self._names, self._weights = tuple(names), recipe.weights
         self._states = len(recipe.step.states)
         self._calls: dict[_Key, list[_Call]] = {}
         self._loop: Loop | None = None
-        plain = not recipe.step.inputs and not recipe.step.output
-        self._serves = plain and set(recipe.state_shapes) == {(recipe.units,)}
+        self._serves = OneTimestep.serves(recipe)
 
     def __call__(self, x: Tensor, hx: Any, parameters: Mapping[str, Tensor | None]) -> Any:
         """Return what the module's forward gives; None where that is not a call on plain tensors with the
@@ -60,7 +60,7 @@ class StepKernels:
             states = (hx,)
         if (hx is not None and len(states) != self._states) or tuple(parameters) != self._names:
             return None
-        weights: tuple[Any, ...] = tuple(parameters.values())
+        weights: tuple[Any, ...] = tuple(parameters.values())[: self._weights]
         tensors = (x, *states, *weights)
         key = torch.is_grad_enabled(), hx is None, torch.get_num_threads()
         call: _Call | None = None
@@ -77,7 +77,7 @@ class StepKernels:
         fingerprint = [call.wanted, *map(id, weights), *map(version, weights), *addresses]
         loop = self._loop
         if loop is None or loop.fingerprint != fingerprint:
-            loop = self._loop = Loop(fingerprint, call.wanted, weights)
+            loop = self._loop = Loop(fingerprint, call.of, call.wanted, weights)
         return _apply(call, loop.gradients, addresses, loop.handle, x, *states)
 
     def _prepared(
@@ -135,78 +135,73 @@ class _Call:
         self.wanted = tuple(w.requires_grad for w in weights)
         self.to_inputs = x.requires_grad
         self._strided = not all(t.is_contiguous() for t in (x, *states))
-        self.text = recipe.but(initial=bool(states)).text
-        given = self.arguments(x, states, weights)
-        specs = given.each(spec_of)
-        prepared = prepared_forward(specs, False, self.training)
-        flagged, engine, sizes = checked(given)
-        self._of = engine, flagged, sizes
-        self._residuals = forward_shapes(given, False, self.training).residuals
+        self._recipe = recipe
+        self.of = one_timestep(recipe, x.shape[-1], FLOATS[x.dtype])
+        self.of.check([tuple(w.shape) for w in weights])
+        batch = x.numel() // x.shape[-1]
         self._executor: Executor = openmp_of(LIBRARY)
         self._threads = thread_cap(None, torch.get_num_threads())
-        self._program = prepared.program(threads=self._threads)
+        sizes: dict[str, Any] = {"initial": bool(states), "threads": self._threads}
+        self._forward = self.of.forward(batch, training=self.training, **sizes)
+        self._saved = self.of.saved(batch) * x.element_size()
         self.like = torch.empty(shape, dtype=x.dtype)
         self._count = len(recipe.step.states)
-        self._backward: dict[tuple[bool, ...], Program] = {}
-        counts = [w.numel() if wish else 0 for w, wish in zip(weights, self.wanted, strict=True)]
-        self._offsets = [sum(counts[:k]) * x.element_size() for k, wish in enumerate(self.wanted) if wish]
+        if self.training:
+            self._backward = self.of.backward(batch, inputs=self.to_inputs, **sizes)
+            self._terms = batch, self.of.terms_row
+            self._vectors = self.of.tasks(batch, self._threads), self.of.vector_row
 
     def arguments(self, x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor]) -> Arguments:
         """The operands as `stepfold::scan` takes them."""
         rows = x.reshape(-1, 1, x.shape[-1])
         initial = [state.reshape(-1, state.shape[-1]) for state in states]
-        return Arguments(rows, list(weights), initial, [], None, None, None, [], self.text)
+        text = self._recipe.but(initial=bool(states)).text
+        return Arguments(rows, list(weights), initial, [], None, None, None, [], text)
 
     def forward(self, x: Tensor, states: tuple[Tensor, ...], weights: list[int]) -> tuple[Any, Tensor | None]:
-        """Return the new states, as the module gives them, and the residuals."""
+        """Return the new states, as the module gives them, and what the backward pass needs."""
         if self._strided:
             x, states = x.contiguous(), tuple(state.contiguous() for state in states)
         like = states[0] if states else self.like
         new = [torch.empty_like(like) for _ in range(self._count)]
         addresses = [x.data_ptr(), *map(Tensor.data_ptr, states), *weights, *map(Tensor.data_ptr, new)]
-        residuals = None
+        saved = None
         if self.training:
-            residuals = residual_memory(*self._residuals)
-            addresses.append(residuals.data_ptr())
+            saved = residual_memory(self._saved)
+            addresses.append(saved.data_ptr())
         if 0 in addresses:
             check_memory([x, *states])
-        status = self._program.run(addresses, self._executor, self._threads)
+        status = self._forward.run(addresses, self._executor, self._threads)
         if status is not None:
             raise error_of(status)
-        return (new[0] if self._count == 1 else tuple(new)), residuals
+        return (new[0] if self._count == 1 else tuple(new)), saved
 
     def backward(
         self,
         x: Tensor,
         states: tuple[Tensor, ...],
-        weights: list[int],
-        residuals: Tensor,
+        gradients: WeightGradients,
+        saved: Tensor,
         arriving: Sequence[Tensor | None],
-        sums: Tensor,
     ) -> tuple[Tensor | None, list[Tensor]]:
-        """Return the gradients of x, if it wants one, and of the states; those of the weights are written,
-        one behind the other, to `sums`."""
+        """Return the gradients of x, if it wants one, and of the states; add those of the weights."""
         x = x.contiguous() if self._strided else x
-        given = [gradient.contiguous() for gradient in arriving if gradient is not None]
+        given = [None if gradient is None else gradient.contiguous() for gradient in arriving]
         to_states = [torch.empty_like(self.like) for _ in states]
         to_x = torch.empty_like(x) if self.to_inputs else None
-        addresses = [x.data_ptr(), *weights, residuals.data_ptr(), *map(Tensor.data_ptr, given)]
+        weights = [*map(Tensor.data_ptr, gradients.weights)]
+        addresses = [x.data_ptr(), *weights, saved.data_ptr()]
+        if 0 in addresses:
+            check_memory([x, saved])
+        addresses += [0 if gradient is None else gradient.data_ptr() for gradient in given]
         if to_x is not None:
             addresses.append(to_x.data_ptr())
-        addresses += map(Tensor.data_ptr, to_states)
-        first = sums.data_ptr()
-        addresses += [first + offset for offset in self._offsets]
-        if 0 in addresses:
-            check_memory([x, residuals, *given])
-        which = tuple(gradient is not None for gradient in arriving)
-        program = self._backward.get(which)
-        if program is None:
-            wishes = Wanted(False, which, self.to_inputs, self.wanted)
-            program = backward_program(*self._of, wishes, threads=self._threads)
-            self._backward[which] = program
-        status = program.run(addresses, self._executor, self._threads)
+        terms, vectors = self.like.new_empty(self._terms), self.like.new_empty(self._vectors)
+        addresses += map(Tensor.data_ptr, [*to_states, terms, vectors])
+        status = self._backward.run(addresses, self._executor, self._threads)
         if status is not None:
             raise error_of(status)
+        gradients.add(terms, vectors)
         return to_x, to_states
 
 
@@ -224,24 +219,22 @@ class _Step(torch.autograd.Function):  # type: ignore[misc]
         *states: Tensor,
     ) -> Any:
         """Run the forward kernel."""
-        found, residuals = call.forward(x, states, weights)
+        found, saved = call.forward(x, states, weights)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(residuals, x, *states)
+        ctx.save_for_backward(saved, x, *states)
         ctx.call, ctx.gradients = call, gradients
         return found
 
     @staticmethod
     def backward(ctx: Any, *arriving: Tensor | None) -> tuple[Any, ...]:
         """Run the backward kernel."""
-        residuals, x, *states = ctx.saved_tensors
+        saved, x, *states = ctx.saved_tensors
         call, gradients = ctx.call, ctx.gradients
         gradients.check()
         plain = not torch.is_grad_enabled() and call.weights_fit(*gradients.weights)
         if not plain or not _are_plain_gradients(arriving):
-            return None, None, None, None, *_by_operator(call, gradients, residuals, x, states, arriving)
-        weights, memory = [*map(Tensor.data_ptr, gradients.weights)], gradients.memory()
-        to_x, to_states = call.backward(x, states, weights, residuals, arriving, memory)
-        gradients.add(memory)
+            return None, None, None, None, *_by_operator(call, gradients, x, states, arriving)
+        to_x, to_states = call.backward(x, states, gradients, saved, arriving)
         return None, None, None, None, to_x, *to_states
 
 
@@ -264,7 +257,6 @@ def _are_plain_gradients(arriving: Sequence[Tensor | None]) -> bool:
 def _by_operator(
     call: _Call,
     gradients: WeightGradients,
-    residuals: Tensor,
     x: Tensor,
     states: Sequence[Tensor],
     arriving: Sequence[Tensor | None],
@@ -273,6 +265,8 @@ def _by_operator(
     given = call.arguments(x, states, gradients.weights)
     wanted = [call.to_inputs, *call.wanted]
     like = call.like
+    with torch.no_grad():
+        _, _, residuals = scan_operator(*given, False, True)
 
     def run(*arriving: Tensor | None) -> list[Tensor | None]:
         last = [torch.zeros_like(like) if each is None else each for each in arriving]

@@ -18,7 +18,7 @@ from ..cells import by_name
 from ._arguments import Arguments
 from ._derivatives import scan_operator
 from ._operator import refuse_onnx
-from ._several import Several, several_of
+from ._several import Several, like_of, several_of
 from ._states import split_states, state_shapes
 from ._tokens import Tokens, tokens_of
 from ._transforms import is_transformed, transformed_scan
@@ -93,9 +93,9 @@ def scan(
         weights, extra = [w.to(dtype) for w in weights], [leaf.to(dtype) for leaf in extra]
     own_output, shapes = int(recipe.step.output), state_shapes(recipe)
     if initial is None and batch.kind == "packed":
-        initial = [inputs.new_zeros((batch.rows, *shape)) for shape in shapes]
+        initial = [like_of(inputs).new_zeros((batch.rows, *shape)) for shape in shapes]
     elif initial is not None and own_output:
-        initial = [inputs.new_zeros((batch.rows, *shapes[0])), *initial]
+        initial = [like_of(inputs).new_zeros((batch.rows, *shapes[0])), *initial]
     tokens = side = None
     named: list[Tensor] = []
     given: Any = inputs

@@ -60,17 +60,11 @@ class Several(NamedTuple):
             return Several(None, (output, *self.named[1:]))
         return Several(output, self.named)
 
-    def new_ones(self, shape: Any) -> Tensor:
-        """A tensor of ones like the inputs."""
-        return self.first.new_ones(shape)
 
-    def new_zeros(self, shape: Any) -> Tensor:
-        """A tensor of zeros like the inputs."""
-        return self.first.new_zeros(shape)
-
-    def new_full(self, shape: Any, value: float) -> Tensor:
-        """A tensor of one value like the inputs."""
-        return self.first.new_full(shape, value)
+def like_of(value: Tensor | Tokens | Several) -> Tensor:
+    """Return a tensor with the dtype and on the device of a layer's input."""
+    first = value.first if isinstance(value, Several) else value
+    return first.table if isinstance(first, Tokens) else first
 
 
 def several_of(name: str, recipe: Recipe, value: Any) -> Any:

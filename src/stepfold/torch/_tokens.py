@@ -55,18 +55,6 @@ class Tokens(NamedTuple):
         side = None if self.side is None else self.side.unsqueeze(axis)
         return self._replace(ids=self.ids.unsqueeze(axis), side=side)
 
-    def new_ones(self, shape: Any) -> Tensor:
-        """A tensor of ones like the vectors'."""
-        return self.table.new_ones(shape)
-
-    def new_zeros(self, shape: Any) -> Tensor:
-        """A tensor of zeros like the vectors'."""
-        return self.table.new_zeros(shape)
-
-    def new_full(self, shape: Any, value: float) -> Tensor:
-        """A tensor of one value like the vectors'."""
-        return self.table.new_full(shape, value)
-
     def vectors(self) -> Tensor:
         """Make the vectors, with the side features behind them."""
         vectors = nn.functional.embedding(self.ids, self.table)
