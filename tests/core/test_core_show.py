@@ -259,7 +259,7 @@ def test_code(kernel: str) -> None:
             {"kernel": "fast"},
             ValueError,
             "there is no kernel 'fast'; choose from infer, train, cooperative, backward, "
-            "project, table, step, rows",
+            "project, table, step, rows, hoist",
         ),
         (
             "asm",

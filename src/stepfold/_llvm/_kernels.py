@@ -14,7 +14,7 @@ from ._frame import Frame
 from ._layout import Kernel, Layout, OuterGroup
 from ._signature import BACKWARD, COOPERATIVE, FORWARD, PROJECT, TABLE, named_gradients
 from ._stage import StageWriter
-from ._stream_kernels import rows_kernel, stream_kernel
+from ._stream_kernels import hoist_kernel, rows_kernel, stream_kernel
 from ._text import Integer, Value
 from ._tiles import column_sums, copy_row, outer
 from ._writer import Writer
@@ -290,5 +290,7 @@ KERNELS: dict[str, Callable[[Layout], Kernel]] = {
     "table": table_kernel,
     "step": stream_kernel,
     "rows": rows_kernel,
+    "hoist": hoist_kernel,
 }
-"""The kernels by name; "step" takes one row, "rows" chosen rows of a table of states."""
+"""The kernels by name; of a stream "step" takes one row, "rows" chosen rows of a table of states, and "hoist"
+computes before what is made of parameters alone."""

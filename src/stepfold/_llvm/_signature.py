@@ -42,6 +42,8 @@ STREAM = _signature(
     i64="features",
     ptr="inputs panels vectors before after scratch input_panel input_bias projection outputs",
 )
+HOIST = _signature(ptr="vectors scratch")
+"""A stream's vectors are followed by what is made of them, which this kernel writes once."""
 ROWS = _signature(i64="count block part parts", ptr="slots states") | STREAM
 STEP_INPUTS = _signature(ptr="step_inputs")
 """What the kernels of a stream are told besides if there are inputs with a name."""

@@ -6,11 +6,28 @@ from collections.abc import Callable
 
 from ._frame import Frame
 from ._layout import Kernel, Layout
-from ._signature import ROWS, STEP_INPUTS, STREAM
+from ._signature import HOIST, ROWS, STEP_INPUTS, STREAM
 from ._stage import StageWriter
 from ._text import Integer, Value
 from ._tiles import copy_row
 from ._writer import Writer
+
+
+def hoist_kernel(layout: Layout) -> Kernel:
+    """Compute what is made of parameters alone, once for all timesteps of a stream."""
+    w = Writer(layout, "hoist", HOIST)
+    scratch = 0
+    if layout.plan.hoisting is not None:
+        writer = StageWriter(w.v, layout.plan.hoisting, layout.sizes)
+        bases, scratch = w.scratch(writer, 1)
+        here = bases | {"vector": (w.a["vectors"], 0), "hoisted": _hoisted(w)}
+        writer.write(Frame(1, here, w.a["vectors"], w.inside()))  # it has no products, and so no panels
+    return w.finish(scratch=scratch)
+
+
+def _hoisted(w: Writer) -> tuple[Value, int]:
+    """Where what is made of parameters alone lies: behind them, the same for all rows."""
+    return w.f.offset(w.a["vectors"], w.layout.forward.row("vector"), w.v.element), 0
 
 
 def stream_kernel(layout: Layout) -> Kernel:
@@ -18,7 +35,6 @@ def stream_kernel(layout: Layout) -> Kernel:
     w = Writer(layout, "step", STREAM | (STEP_INPUTS if layout.step_input_row else {}))
     f = w.f
     writer = StageWriter(w.v, layout.plan.inference, layout.sizes)
-    _once(w, writer, 1)
     scratch = _step(w, writer, 1, 1, lambda row: w.at(w.a["inputs"], row, w.a["features"]), 0)
     w.copy_output(w.a["after"], w.a["outputs"])
     for argument, other in (("before", "after"), ("after", "before")):
@@ -42,7 +58,6 @@ def rows_kernel(layout: Layout) -> Kernel:
         for part in (w.a["part"], f.add(w.a["part"], 1))
     )
     scratch = 0
-    _once(w, writer, block)
     with f.loop(first, last) as loop:
         begin = f.mul(loop.index, block)
         rows = f.minimum(f.sub(count, begin), block)
@@ -65,13 +80,6 @@ def rows_kernel(layout: Layout) -> Kernel:
     return w.finish(writer.panels, writer.panel_size, scratch)
 
 
-def _once(w: Writer, writer: StageWriter, most: Integer) -> None:
-    """Write what is made of parameters alone, into the scratch memory of at most so many rows."""
-    first = w.beside(w.plan.hoisting)
-    if first is not None:
-        w.once(first, w.scratch(writer, most)[0], w.inside())
-
-
 def _step(
     w: Writer,
     writer: StageWriter,
@@ -91,6 +99,8 @@ def _step(
         "new": (w.a["after"], layout.state_row),
         "vector": (w.a["vectors"], 0),
     }
+    if layout.hoisted_row:
+        here["hoisted"] = _hoisted(w)
     if layout.step_input_row:
         row = layout.step_input_row
         here["named_input"] = (w.at(w.a["step_inputs"], first, row), row)

@@ -44,6 +44,7 @@ class Weights:
         self.size = sum(value.size for value in params.values())
         layout, kernel, sources = engine.layout, engine.kernel(kind).kernel, sources_of(features)
         sizes = forward_sizes(layout, kernel, sources)
+        sizes["vectors"] += layout.hoisted_row
         self.arrays = {name: aligned(size, engine.dtype) for name, size in sizes.items()}
         recorder, packing = Recorder(), Packing(engine.dtype)
         for name, array in self.arrays.items():
@@ -58,6 +59,16 @@ class Weights:
         status = recorder.finish().run(operands, calling_thread(), 1)
         if status is not None:
             raise MemoryError(f"weights of {kernel.name} could not be packed: {status}")
+        if layout.hoisted_row:
+            self._hoist()
+
+    def _hoist(self) -> None:
+        """Compute what is made of the vectors alone, behind them."""
+        kernel = self.engine.kernel("hoist")
+        scratch = aligned(kernel.kernel.scratch, self.engine.dtype)
+        held = {"vectors": self.arrays["vectors"], "scratch": scratch}
+        block = np.array([held[name].ctypes.data for name in kernel.kernel.arguments], np.int64)
+        _SHORT_CALL(kernel.address)(block.ctypes.data)
 
     def long(self, rows: int) -> bool:
         """Whether a timestep of so many rows takes so long that other Python threads should run."""

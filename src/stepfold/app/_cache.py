@@ -144,6 +144,8 @@ def _load_kernels(cell: Cell, units: int, dtype: str, sizes: Mapping[str, int]) 
     kinds = ["infer", "train", "backward", "project", "table", "step", "rows"]
     if engine.ranks(1, 2) > 1:
         kinds.append("cooperative")
+    if engine.plan.hoisting is not None:
+        kinds.append("hoist")
     for kind in kinds:
         engine.kernel(kind)
         yield engine.from_cache[kind]
