@@ -43,10 +43,12 @@ def page(found: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the page of the benchmarks' contents, by name."""
     parts = [
         "# Measured\n",
-        "Medians and minima of calls in turn, in milliseconds; each ratio is the other side's.\n",
+        "Medians and minima of calls in turn, in milliseconds; `÷ ours` is a side's median divided by "
+        "stepfold's, `of peak` what share of the processor's arithmetic stepfold uses.\n",
     ]
     for name, content in found.items():
-        if not any(isinstance(result.get("seconds"), dict) for result in content["results"]):
+        seconds = [result.get("seconds") for result in content["results"]]
+        if not any(isinstance(each, dict) and each for each in seconds):
             continue  # it has figures of another kind, which its own file holds
         machine = content["machine"]
         facts = "; ".join(f"{key} {machine[key]}" for key in _FACTS if key in machine)

@@ -73,6 +73,8 @@ def test_a_page_passes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
     [
         ("```python\nprint(1.5)  # 1.25\n```\n", "the text says\n    1.25\nbut it prints\n    1.5"),
         ("```python\nprint(1)\n# 1\n# 2\n```\n", "but it prints\n    1\n"),
+        ("```python\nprint(1)\n# 2\nx = 1\n```\n", "the text says\n    2\nbut it prints\n    1"),
+        ("```python\nsay = print\nsay(1)\n# 2\n```\n", "the text says\n    2\nbut it prints\n    1"),
         ("```python\n1 + 1  # -> 3\n```\n", "line 2: the text says\n    3\nbut it prints\n    2"),
         ("```python\nx = 1  # -> 1\n```\n", "but it prints\n    (nothing)"),
         ("```python\nmissing\n```\n", "NameError: name 'missing' is not defined"),

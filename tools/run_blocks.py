@@ -3,9 +3,9 @@
     python tools/run_blocks.py README.md docs/*.md
 
 * ```python blocks of one file run in order, in one namespace. Expected output stands in comments: `# -> text`
-  at the end of a statement (the output of a call of print, or else the value of an expression), any comment
-  at the end of a statement that prints, and the comment lines straight below it up to an empty line or the
-  block's end.
+  at the end of a statement (what it prints, or else the value of an expression), any comment at the end of a
+  statement that prints, and the comment lines straight below it: up to an empty line or the block's end, and
+  up to the next statement where no comment stands at the end of this one.
 * ```sh blocks run in bash from the current folder. In ```console blocks the lines after `$ ` are run, and
   the others are their output.
 * `<!-- not run: reason -->` on the line above a block skips it, and the reason is printed.
@@ -110,15 +110,15 @@ def run_python(block: Block, name: str, namespace: dict[str, object]) -> None:
     tree = ast.parse("\n" * (block.line - 1) + block.text, filename=name)
     for statement in tree.body:
         last = (statement.end_lineno or statement.lineno) - block.line
-        expected = _expected(lines, last, statement)
-        printed = io.StringIO()
+        printed, value = io.StringIO(), None
         with contextlib.redirect_stdout(printed):
             if isinstance(statement, ast.Expr):
                 value = eval(compile(ast.Expression(statement.value), name, "eval"), namespace)
-                if value is not None and expected is not None:
-                    print(repr(value))
             else:
                 exec(compile(ast.Module([statement], []), name, "exec"), namespace)
+        expected = _expected(lines, last, statement, printed=bool(printed.getvalue()))
+        if value is not None and expected is not None:
+            printed.write(repr(value))
         if expected is not None:
             try:
                 compare(expected, printed.getvalue())
@@ -126,10 +126,10 @@ def run_python(block: Block, name: str, namespace: dict[str, object]) -> None:
                 raise MismatchError(f"line {statement.lineno}: {error}") from None
 
 
-def _expected(lines: list[str], last: int, statement: ast.stmt) -> str | None:
+def _expected(lines: list[str], last: int, statement: ast.stmt, printed: bool) -> str | None:
     """The output that the comments at and below the end of a statement promise, or None."""
     comment = lines[last][statement.end_col_offset or 0 :].strip()
-    prints = any(isinstance(node, ast.Name) and node.id == "print" for node in ast.walk(statement))
+    prints = printed or any(isinstance(node, ast.Name) and node.id == "print" for node in ast.walk(statement))
     promised = []
     if comment.startswith(ARROW) or (prints and comment.startswith("#")):
         promised.append(comment)
@@ -137,7 +137,7 @@ def _expected(lines: list[str], last: int, statement: ast.stmt) -> str | None:
         below = last + 1
         while below < len(lines) and lines[below].startswith("#"):
             below += 1
-        if below == len(lines) or not lines[below].strip():
+        if not promised or below == len(lines) or not lines[below].strip():
             promised += lines[last + 1 : below]
     return (
         "\n".join(line.removeprefix(ARROW).removeprefix("#").strip() for line in promised)

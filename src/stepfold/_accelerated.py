@@ -14,6 +14,11 @@ class Accelerated:
     left: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        lines = [f"swapped {name or 'the module itself'}" for name in self.swapped]
-        lines += [f"left {name or 'the module itself'}: {reason}" for name, reason in self.left.items()]
+        lines = [f"swapped {_told(name)}" for name in self.swapped]
+        lines += [f"left {_told(name)}: {reason}" for name, reason in self.left.items()]
         return "\n".join(lines) or "found no recurrent module"
+
+
+def _told(name: str) -> str:
+    """A name in quotes: that of a module in a sequence is a number, which would read as a count."""
+    return repr(name) if name else "the module itself"

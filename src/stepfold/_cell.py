@@ -180,7 +180,8 @@ class Cell:
         inputs = self.step.input_names
         arguments = ", ".join([*inputs, *["/"] * (len(inputs) > 1), *self.states])
         fixed = [f"{name}={value!r}" for name, value in self.step.hyperparameters.items()]
-        return f"<cell {self.name}({arguments}, *, {', '.join([*self.step.parameters, *fixed])})>"
+        named = [*self.step.parameters, *fixed]
+        return f"<cell {self.name}({', '.join([arguments, *['*'] * bool(named), *named])})>"
 
 
 @overload

@@ -186,8 +186,10 @@ def _traced(signature: Signature, hyperparameters: Mapping[str, Number]) -> Step
             f"{where}: vectors= names {', '.join(wrong)}, "
             f"but the vector parameters of {name} are {vector_names}"
         )
-    start = {vector: float(value) for vector, value in vectors.items()}
     try:
+        start = {
+            vector: float(checked_number(vector, value, "vectors=:")) for vector, value in vectors.items()
+        }
         begin = checked_kernels(_with_numbers(signature.kernels, hyperparameters), dims)
         own = {state: found for state, found in axes.items() if found != UNITS}
         return Step(name, states, dims, tuple(outputs), start, begin, hyperparameters, own, inputs, output)

@@ -15,13 +15,14 @@ _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = _repr.maxlong = 60
 
 
-def checked_number(name: str, value: Any) -> Number:
-    """Return the value of a hyper-parameter as a Python number; ValueError if it is no finite number."""
+def checked_number(name: str, value: Any, kind: str = "hyper-parameter") -> Number:
+    """Return the value of a hyper-parameter, or of another kind, as a Python number; ValueError if it is no
+    finite number."""
     if isinstance(value, (np.bool_, np.integer, np.floating)):
         value = value.item()
     if not isinstance(value, (bool, int, float)) or not _is_finite(value):
         raise ValueError(
-            f"hyper-parameter {name} must be a finite number (bool, int or float), not {_repr.repr(value)}"
+            f"{kind} {name} must be a finite number (bool, int or float), not {_repr.repr(value)}"
         )
     return value
 

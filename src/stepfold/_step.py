@@ -121,7 +121,8 @@ class Step:
         given = {"units": units, **others}
         missing = [axis for axis in needed if axis not in given]
         if missing:
-            raise ValueError(f"{self.name} needs the size of {', '.join(missing)}; give {missing[0]}=…")
+            cure = ", ".join(f"{axis}=…" for axis in missing)
+            raise ValueError(f"{self.name} needs the size of {', '.join(missing)}; give {cure}")
         unknown = [axis for axis in others if axis not in (*needed, "features")]
         if unknown:
             own = ", ".join(axis for axis in needed if axis != "units") or "no axes besides units"

@@ -224,7 +224,11 @@ def test_one_cell_is_shown_in_every_view(capsys):
     assert main(["show", "lstm", "llvm", "--units", "3", "--dtype", "float64", "--kernel", "backward"]) == 0
     code = cells.by_name("lstm").show("llvm", units=3, dtype="float64", kernel="backward")
     assert capsys.readouterr().out == code + "\n"
-    assert "there is no cell 'gruu'; the cells are " in refused(capsys, "show", "gruu")
+    for name, near in (("gruu", "; did you mean gru"), ("LSTM", "; did you mean lstm"), ("xyzzy", "rhn")):
+        told = refused(capsys, "show", name)
+        assert f"there is no cell {name!r}; the cells are " in told
+        assert near in told
+    assert "did you mean" not in told
     assert "the view 'latex' has no option units; it has no options" in refused(
         capsys, "show", "gru", "latex", "--units", "3"
     )

@@ -19,13 +19,18 @@ def test_a_page_of_what_was_measured(tmp_path: Path) -> None:
     report.results[-1] |= {"share_of_peak": 0.5, "others": 0.25}
     report.results.append({"title": "course", "seconds": 3.0})
     report.end()
-    text = _page.write(tmp_path, ("layer", "absent")).read_text(encoding="utf-8")
+    empty = _report.Report("empty", tmp_path, threads=1, quick=True)
+    empty.machine = report.machine
+    empty.compared("nothing", {})
+    empty.end()
+    text = _page.write(tmp_path, ("empty", "layer", "absent")).read_text(encoding="utf-8")
     assert "## layer\n\n`python -m benchmarks layer --quick` on: processor one; threads 1.\n" in text
     assert text.endswith(
         "| lstm (1, 2) (others used 25% of the processors) | stepfold | 1.5 | 1 |  | 50% |\n"
         "|  | torch | 3 | 3 | 2.00 |  |\n"
     )
     assert "absent" not in text
+    assert "empty" not in text
 
 
 def test_the_stored_figures_are_of_every_cell() -> None:

@@ -28,6 +28,7 @@ def test_kinds_follow_from_use() -> None:
     assert step.step.parameters == {"W": KERNEL, "U": RECURRENT_KERNEL, "V": RECURRENT_KERNEL, "b": UNITS}
     assert step.parameter_shapes(features=5, units=3) == {"W": (3, 5), "U": (3, 3), "V": (3, 3), "b": (3,)}
     assert repr(step) == "<cell step(x, h, c, *, W, U, V, b)>"
+    assert repr(cell(lambda x, h: h)).endswith("(x, h)>")
 
 
 def test_a_scalar_per_row_is_broadcast_over_the_units() -> None:

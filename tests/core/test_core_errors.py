@@ -269,6 +269,10 @@ def test_parameters() -> None:
     assert message(vectors, "def", vectors={"W": 1.0, "q": 2.0}) == (
         "vectors= names W, q, but the vector parameters of vectors are b"
     )
+    for value, told in ((float("nan"), "nan"), ("x", "'x'")):
+        assert message(vectors, "def", vectors={"b": value}) == (
+            f"vectors=: b must be a finite number (bool, int or float), not {told}"
+        )
     assert message(vectors, "def", kernels={"b": ("identity", 1.0)}) == (
         "'kernels' names 'b', which is not a kernel"
     )

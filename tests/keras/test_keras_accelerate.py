@@ -48,7 +48,7 @@ def test_same_model_other_kernels(tmp_path: Path) -> None:
     assert accelerate(model) is model
     assert sorted(model.report.swapped) == sorted(NAMES)
     assert model.report.left == {}
-    assert str(model.report).startswith("swapped embedding\nswapped both/forward_gru\n")
+    assert str(model.report).startswith("swapped 'embedding'\nswapped 'both/forward_gru'\n")
     assert [id(v) for v in model.variables] == variables
     with kernels() as ran:
         close(model.predict(IDS, verbose=0), expected)

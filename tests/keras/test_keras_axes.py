@@ -186,7 +186,9 @@ def test_errors() -> None:
     with pytest.raises(ValueError, match=r"^projected_lstm needs the size of projection; give projection=…$"):
         Recurrent("projected_lstm", UNITS)
     with pytest.raises(
-        ValueError, match=r"takes x \(features,\), observed \(features,\), gap \(features,\) one after"
+        ValueError,
+        match=r"takes x \(features,\), observed \(features,\), gap \(features,\) one after .* which "
+        "has 4 elements, not",
     ):
         Recurrent("gru_d", UNITS)(np.zeros((1, 2, 4), np.float32))
     with pytest.raises(ValueError, match=r"Unrecognized keyword|unexpected|rank"):

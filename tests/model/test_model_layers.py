@@ -117,6 +117,21 @@ def test_ids_are_integers_and_features_may_be_one() -> None:
     assert np.array_equal(one.outputs([[0.5, 1.0]]), one.outputs([[[0.5], [1.0]]]))
 
 
+def test_one_batch_of_the_wrong_shape_or_kind() -> None:
+    dense = Model((PoolingLayer("max"), DenseLayer(np.ones((3, 1), np.float32))), Sequences(3))
+    for wrong, shape in ((np.ones((2, 5, 4)), r"\(2, 5, 4\)"), (np.ones((2, 3)), r"\(2, 3\)")):
+        with pytest.raises(
+            ValueError, match=rf"shape {shape}, expected \(batch, time, features\) = \(…, …, 3\)"
+        ):
+            dense.run(wrong)
+    with pytest.raises(
+        TypeError, match=r"values hold complex128, expected numbers \(batch, time, features\)"
+    ):
+        dense.run(np.ones((2, 5, 3), complex))
+    with pytest.raises(TypeError, match="values hold <U3"):
+        dense.run("abc")
+
+
 def test_labels_of_numpy_become_python_s() -> None:
     found = Model((LSTM,), Sequences(4), tuple(np.arange(5)))
     assert found.labels == (0, 1, 2, 3, 4)

@@ -41,7 +41,7 @@ def test_same_model_other_kernels() -> None:
     assert accelerate(model) is model
     assert model.report.swapped == ["layers.a", "layers.b", "layers.c"]
     assert model.report.left == {}
-    assert str(model.report) == "swapped layers.a\nswapped layers.b\nswapped layers.c"
+    assert str(model.report) == "swapped 'layers.a'\nswapped 'layers.b'\nswapped 'layers.c'"
     assert [type(m) for m in model.layers.values()] == [
         stepfold.torch.LSTM,
         stepfold.torch.GRU,
@@ -80,7 +80,7 @@ def test_what_is_left_and_why() -> None:
         "complex": "no fused kernel for torch.complex64 on the device 'cpu', only for float32, float64, "
         "bfloat16, float16",
     }
-    assert str(report).startswith("left own: Own is a class of its own")
+    assert str(report).startswith("left 'own': Own is a class of its own")
     assert type(model["complex"]) is nn.GRU
 
 

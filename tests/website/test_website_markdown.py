@@ -17,6 +17,7 @@ from tools.website._gallery import page as cell_page
 from tools.website._markdown import Context, pieces, rendered
 from tools.website._pages import sections
 from tools.website._picture import picture
+from tools.website._source import source
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -165,3 +166,14 @@ def test_the_picture_holds_what_show_prints() -> None:
 def test_all_documents_are_pages() -> None:
     found = {page.file for section in sections(ROOT) for page in section.pages}
     assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} - {"docs/index.md"} <= found
+
+
+@pytest.mark.parametrize(
+    "name", ["lstm", "gru", "simple_rnn_relu", "layer_norm_gru", "delta_net", "gru_d", "lmu"]
+)
+def test_the_code_of_a_cells_page_makes_the_cell(tmp_path: Path, name: str) -> None:
+    page = tmp_path / "page.py"
+    page.write_text(source(cells.by_name(name)), encoding="utf-8")
+    space: dict[str, Any] = {}
+    exec(compile(page.read_text(encoding="utf-8"), str(page), "exec"), space)
+    assert space[name].step == cells.by_name(name).step

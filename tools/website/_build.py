@@ -56,7 +56,7 @@ def write_pages(folder: Path) -> None:
             "Cells to begin with: [the gallery](gallery/index.md).\n"
         ),
         "how fast": lambda _: _section(SOURCE / "README.md", "How fast"),
-        "measured": lambda _: (SOURCE / MEASURED).read_text(encoding="utf-8").partition("\n")[2],
+        "measured": lambda _: _below((SOURCE / MEASURED).read_text(encoding="utf-8")),
         "picture": lambda defined: picture(defined["light_gru"]),
     }
     for file, place in {**targets, SOURCE / "docs/index.md": "index"}.items():
@@ -102,6 +102,11 @@ def _section(file: Path, title: str) -> str:
     if match is None:
         raise ValueError(f"{file.name} has no section {title!r}")
     return match[1]
+
+
+def _below(text: str) -> str:
+    """A page's text without its heading, its sections one level lower."""
+    return re.sub(r"^## ", "### ", text.partition("\n")[2], flags=re.MULTILINE)
 
 
 def _tree(found: list[Section]) -> str:

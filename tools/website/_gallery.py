@@ -14,6 +14,7 @@ from typing import Any
 from stepfold import Cell, cells
 
 from ._markdown import equations, fenced
+from ._source import source
 
 FIGURES, LOOPS = Path("docs/figures/cells.json"), Path("docs/figures/torch_loops.json")
 """What `python -m benchmarks.gallery` and `… torch_loops` measured, with the machine and the command."""
@@ -72,10 +73,11 @@ def index(figures: dict[str, Any]) -> str:
     ]
     if "cells" in figures:
         lines.append(
-            "*Time* is that of a training step beside the LSTM's; *loop* is how many times that of a loop in "
-            "PyTorch takes, eager; *gradient* is how much of it is left after "
+            "*Time* is that of a training step divided by the LSTM's; *loop* says how many times as long the "
+            "same cell takes as a loop in PyTorch, eager; *gradient* is how much of it is left after "
             "100 timesteps at initialisation; *lag* is the longest distance over which two symbols were "
-            "learnt in order, with the budget that the cell's page names.\n"
+            "learnt in order, with the budget that the cell's page names. A place is empty where nothing was "
+            "measured yet.\n"
         )
     for family, members in cells.FAMILIES.items():
         lines += [f"## {family.capitalize()}\n", _table(members, figures)]
@@ -105,15 +107,6 @@ def _table(members: tuple[Cell, ...], figures: dict[str, Any]) -> str:
             ]
         rows.append(row)
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
-
-
-def source(cell: Cell) -> str:
-    """Return the text of the function that a cell was made from."""
-    signature = cell._signature
-    if signature is None:
-        raise ValueError(f"{cell.name} has no function")
-    text = textwrap.dedent(inspect.getsource(signature.function))
-    return re.sub(r'\n(\s+)""".*?"""', "", text, count=1, flags=re.DOTALL)
 
 
 def _about(cell: Cell) -> list[str]:

@@ -74,11 +74,15 @@ def names() -> list[str]:
 
 
 def by_name(name: str) -> Cell:
-    """Return the cell of that name; ValueError, listing the names, if there is none."""
+    """Return the cell of that name; ValueError, listing the names, those nearest last, if there is none."""
     try:
         return _by_name[name]
     except KeyError:
-        raise ValueError(f"there is no cell {name!r}; the cells are {', '.join(_by_name)}") from None
+        import difflib  # for this message alone; the core imports it nowhere else
+
+        near = difflib.get_close_matches(str(name).lower(), _by_name)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(f"there is no cell {name!r}; the cells are {', '.join(_by_name)}{hint}") from None
 
 
 __all__ = [

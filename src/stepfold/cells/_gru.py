@@ -44,10 +44,8 @@ def gru_with(
 gru = gru_with()
 gru_reset_before = gru_with(reset_after=False)
 
-_gain = {"g_z": 1.0, "g_r": 1.0, "g_h": 1.0}
 
-
-@cell(vectors=_gain)
+@cell(vectors={"g_z": 1.0, "g_r": 1.0, "g_h": 1.0})
 def layer_norm_gru(x, h, *, W_z, U_z, g_z, b_z, W_r, U_r, g_r, b_r, W_h, U_h, g_h, b_h):
     """GRU with layer normalisation of each gate (Ba, Kiros & Hinton 2016, arXiv:1607.06450).
 

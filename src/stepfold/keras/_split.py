@@ -31,6 +31,6 @@ def features_of(step: Step, width: int, sizes: Mapping[str, int]) -> int:
         told = ", ".join(f"{name or 'x'} {axes_text(dims)}" for name, dims in inputs.items())
         raise ValueError(
             f"{step.name} takes {told} one after the other on the last axis of the input, which has {width} "
-            "elements"
+            f"elements, not {f'more than {fixed}' if wide else fixed}"
         )
     return (width - fixed) // wide

@@ -103,6 +103,18 @@ def _checked_sequence(k: int, given: Any, features: int | None, dtype: np.dtype[
     return numbers
 
 
+def checked_values(values: Any, features: int | None) -> Array:
+    """Return one batch for a model of so many features (None: ids) as an array; TypeError or ValueError for
+    what has other axes or no real numbers."""
+    array = np.asarray(values)
+    axes = "(batch, time)" if features is None else f"(batch, time, features) = (…, …, {features})"
+    if array.dtype.kind in "cOSUMm":
+        raise TypeError(f"values hold {array.dtype}, expected numbers {axes}")
+    if array.ndim != (2 if features is None else 3) or features not in (None, array.shape[-1]):
+        raise ValueError(f"values have shape {array.shape}, expected {axes}")
+    return array
+
+
 def checked_mask(mask: Any, shape: tuple[int, ...], axes: str) -> NDArray[np.bool_] | None:
     """Return a mask as an array of booleans of this shape, whose axes are called so; TypeError or ValueError
     for anything else, None for None."""

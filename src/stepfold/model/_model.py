@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..data import Ragged
 from . import _explain
 from ._arrays import Array
-from ._batches import Sequences, Texts, batches, checked_mask, encoded, padded
+from ._batches import Sequences, Texts, batches, checked_mask, checked_values, encoded, padded
 from ._check import Label, checked_flow, checked_labels, checked_row
 from ._evidence_layers import EnsembleLayer, EvidenceLayer
 from ._explain import Explanation
@@ -127,7 +127,7 @@ class Model:
             TypeError, ValueError: something has another shape or dtype.
             IndexError: an id is outside the table.
         """
-        array = np.asarray(values)
+        array = checked_values(values, getattr(self.inputs, "features", None))
         signal = Signal(array, checked_mask(mask, array.shape[:2], "(batch, time)"))
         for layer in self.layers:
             signal = layer(signal)
