@@ -207,6 +207,16 @@ def test_states_that_are_only_copied() -> None:
     )
 
 
+def test_powers_of_ten_in_latex() -> None:
+    @cell
+    def tiny(x, h, *, W):
+        return 2.5e9 * (h + 1e-6) - (W @ x - 1e-30) ** 2
+
+    assert tiny.show("latex").splitlines()[1] == (
+        r"h_t &= 2.5 \cdot 10^{9} \, (h_{t-1} + 10^{-6}) - (W x_t - 10^{-30})^2"
+    )
+
+
 def test_names_that_are_keywords_of_mermaid_or_latex() -> None:
     @cell
     def step(x, end, *, W_1, alpha, W_end):

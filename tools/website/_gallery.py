@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stepfold import Cell, cells
+from stepfold._dims import size_of
 
 from ._markdown import equations, fenced
 from ._source import source
@@ -144,15 +145,19 @@ def _parameters(cell: Cell) -> str:
 
 def _sizes(cell: Cell) -> dict[str, int]:
     """Sizes of the axes that a cell has besides units and features, for examples."""
-    own = (axis for axis in cell.step.axes if axis not in ("units", "features") and not axis.isdecimal())
-    return {axis: _SIZES.get(axis, 32) for axis in own}
+    return {axis: _SIZES.get(axis, 32) for axis in cell.step.own_axes if axis not in ("units", "features")}
 
 
 def _inputs(cell: Cell) -> dict[str, int]:
     """How many elements each input has in an example, by its name."""
-    every = {"units": _UNITS, "features": _FEATURES, "1": 1, **_sizes(cell)}
-    named = {name: math.prod(every[axis] for axis in dims) for name, dims in cell.step.inputs.items()}
+    named = {name: _count(cell, dims) for name, dims in cell.step.inputs.items()}
     return ({"inputs": _FEATURES} if cell.step.takes_features else {}) | named
+
+
+def _count(cell: Cell, dims: tuple[str, ...]) -> int:
+    """How many elements a value with these axes has in an example."""
+    every = {"units": _UNITS, "features": _FEATURES, **_sizes(cell)}
+    return math.prod(size_of(axis, every) for axis in dims)
 
 
 def _hyperparameters(cell: Cell) -> list[str]:
@@ -232,8 +237,7 @@ def _use(cell: Cell) -> str:
     given = f"({', '.join(inputs)})" if len(inputs) > 1 else next(iter(inputs))
     if list(inputs) == ["inputs"]:
         arrays = arrays.replace(f"time, {_FEATURES})", "time, features)")
-    every = {"units": _UNITS, "features": _FEATURES, "1": 1, **_sizes(cell)}
-    width = math.prod(every[axis] for axis in cell.step.dims_of(cell.step.states[0]))
+    width = _count(cell, cell.step.dims_of(cell.step.states[0]))
     code = f"""
 import numpy as np
 import stepfold

@@ -7,7 +7,7 @@ import re
 
 from stepfold import Cell
 
-from ._gallery import source
+from ._source import source
 
 _UNITS = 32
 

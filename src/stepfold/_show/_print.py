@@ -46,7 +46,7 @@ class Printer:
     def leaf(self, node: Node) -> str:
         """Write a leaf."""
         if node.op == "constant":
-            return _number(float(node.attributes[0]))
+            return _number(float(node.attributes[0]), self.style)
         if node.op == "offset":
             return str(node.attributes[0])
         if node.op == "input":
@@ -76,7 +76,7 @@ class Printer:
             return self.name(self.names[id(node)]), _ATOM
         if not node.inputs:
             text = self.leaf(node)
-            return text, _MINUS if text.startswith("-") else _ATOM
+            return text, _MINUS if text.startswith("-") else _TIMES if r"\cdot" in text else _ATOM
         return self._operation(node)
 
     def _operation(self, node: Node) -> tuple[str, int]:
@@ -103,8 +103,13 @@ class Printer:
         return template.format(*parts), precedence
 
 
-def _number(value: float) -> str:
-    return f"{value:.6g}"
+def _number(value: float, style: Style) -> str:
+    text = f"{value:.6g}"
+    digits, _, exponent = text.partition("e")
+    if style == "text" or not exponent:
+        return text
+    power = f"10^{{{int(exponent)}}}"
+    return f"{digits.removesuffix('1')}{power}" if digits in ("1", "-1") else rf"{digits} \cdot {power}"
 
 
 _GREEK = {
