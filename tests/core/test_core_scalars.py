@@ -133,7 +133,8 @@ def test_views_count_scalars() -> None:
     text = stepfold.cells.fast_grnn.show(units=4, features=3)
     assert "  zeta       scalar             ()                  1                1\n" in text
     assert "  in total units * features + units**2 + 2 * units + 2 = 38 with 4 units and 3 features\n" in text
-    assert "  h', sigmoid(zeta), v2, sigmoid(nu), v3\n" in text
+    assert "alone\n  sigmoid(zeta)\n  sigmoid(nu)\n" in text
+    assert "  h', v2, v3\n" in text
     assert "d_nu   += sum(d_h' * v3) * sigmoid(nu) * (1 - sigmoid(nu))" in stepfold.cells.fast_grnn.show(
         "gradient"
     )

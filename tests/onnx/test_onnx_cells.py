@@ -14,6 +14,7 @@ from onnx_helpers import BATCH, TIME, check, feed_of, holes, kinds, layer, model
 
 import stepfold
 from stepfold import Cell, cell, cells
+from stepfold._moves import Window
 from stepfold._ops import LOGICAL, PRODUCTS, REDUCTIONS, TABLE
 from stepfold._reference import Reference
 from stepfold.model import MERGES, BidirectionalLayer
@@ -27,11 +28,19 @@ OPERATORS = {"simple_rnn": "RNN", "simple_rnn_relu": "RNN", "irnn": "RNN", "lstm
 OPERATORS["gru_reset_before"] = "GRU"
 
 
+WINDOWS = {
+    **dict.fromkeys(("roll", "shift", "rename"), Window(2, 5, 5)),
+    "part": Window(1, 3, 5),
+    "pad": Window(1, 8, 5),
+}
+
+
 @pytest.mark.parametrize("op", TABLE)
 def test_every_lowering_computes_the_operation(op: str) -> None:
     row = TABLE[op]
     random = np.random.default_rng(0)
-    arrays = [random.standard_normal((4, 5)).astype(np.float32) for _ in range(row.arity)]
+    windows = [WINDOWS[op]] if op in WINDOWS else []
+    arrays = [random.standard_normal((4, 5)).astype(np.float32) for _ in range(row.arity - len(windows))]
     if op in ("log", "sqrt"):
         arrays = [np.abs(a) for a in arrays]
     if op in PRODUCTS:
@@ -45,14 +54,14 @@ def test_every_lowering_computes_the_operation(op: str) -> None:
     elif row.boolean:
         arrays[1][:, :2] = arrays[0][:, :2]
     b = Builder(np.dtype(np.float32))
-    names = [f"in{k}" for k in range(row.arity)]
-    result = row.onnx(b, *names)
+    names = [f"in{k}" for k in range(len(arrays))]
+    result = row.onnx(b, *names, *windows)
     types = [onnx.helper.np_dtype_to_tensor_dtype(a.dtype) for a in arrays]
     described = [
         onnx.helper.make_tensor_value_info(n, t, a.shape)
         for n, t, a in zip(names, types, arrays, strict=True)
     ]
-    expected = np.asarray(row.numpy(*arrays))
+    expected = np.asarray(row.numpy(*arrays, *windows))
     type_out = onnx.helper.np_dtype_to_tensor_dtype(expected.dtype)
     output = onnx.helper.make_tensor_value_info(result, type_out, expected.shape)
     used = {name for node in b.nodes for name in node.input}
@@ -61,7 +70,7 @@ def test_every_lowering_computes_the_operation(op: str) -> None:
     proto = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
     (found,) = session(proto).run(None, dict(zip(names, arrays, strict=True)))
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6, strict=True)
-    assert expected.shape[-1] == (1 if op in REDUCTIONS else 5)
+    assert expected.shape[-1] == (1 if op in REDUCTIONS else WINDOWS[op].size if op in WINDOWS else 5)
 
 
 @pytest.mark.parametrize("name", KINDS)
