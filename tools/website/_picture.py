@@ -18,8 +18,8 @@ def picture(cell: Cell) -> str:
     llvm = cell.show("llvm", units=_UNITS).splitlines()
     asm = cell.show("asm", units=_UNITS).splitlines()
     stages = (
-        ("The step", "what you write", source(cell).rstrip().splitlines()),
-        ("The graph", "the function is traced once: these are its equations", _part(maths, 2)),
+        ("The step", "what you write", source(cell).partition("\n\n\n")[2].rstrip().splitlines()),
+        ("The graph", "the function is traced: these are its equations", _part(maths, 2)),
         (
             "The gradient",
             "reverse mode over the graph, in the same operations",

@@ -3,10 +3,15 @@ embedding; and what stands around them: side features, masks, pooling over time 
 `accelerate` and `restore` are for a model that exists; `to_model` makes a trained model data that needs no
 Keras. Importing this package is all that Keras needs to load a saved model with these layers."""
 
-import keras
-
 from .._accelerated import Accelerated
+from .._frameworks import missing
 from .._warn import SlowPathWarning
+
+try:
+    import keras
+except ModuleNotFoundError as error:
+    raise missing("keras", error) from None
+
 from ._accelerate import accelerate, restore
 from ._embedding import Embedding
 from ._layers import GRU, LSTM, SimpleRNN

@@ -6,7 +6,14 @@ place of torch.nn's, `Recurrent` for any cell, `RecurrentCell` for one timestep 
 """
 
 from .._accelerated import Accelerated
+from .._frameworks import missing
 from .._warn import SlowPathWarning
+
+try:
+    import torch as _torch  # noqa: F401  (so that what follows finds it)
+except ModuleNotFoundError as error:
+    raise missing("torch", error) from None
+
 from ._accelerate import accelerate, restore
 from ._cell_drop_in import GRUCell, LSTMCell, RNNCell
 from ._drop_in import GRU, LSTM, RNN
