@@ -160,6 +160,7 @@ def test_a_graph_of_torch_fx_has_it_as_a_leaf(kind: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace.*:DeprecationWarning")
 @kinds
 def test_it_is_compiled_and_exported(kind: str) -> None:
     theirs, ours = twins(kind, 3, 4)
