@@ -143,7 +143,8 @@ def test_rows_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("threads", [2, 3, 7])
-def test_ranks_share_a_row(threads: int) -> None:
+def test_ranks_share_a_row(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stepfold._runtime._timestep._RANK", 7_000)
     made = Engine(built_in.gru.step, 133, "float64")
     Problem(built_in.gru, 1, 5, 133).check(threads=threads, engine=made)
     assert any(kind.startswith("timestep_cooperative 5 ") for kind in made.from_cache)

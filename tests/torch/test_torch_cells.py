@@ -151,6 +151,23 @@ def test_a_script_is_torch_s_module() -> None:
 
 
 @kinds
+def test_examples_side_by_side(kind: str) -> None:
+    _, ours = twins(kind, 3, 4)
+    x = torch.randn(5, 3).double()
+
+    def loss(weights: Any, row: Tensor) -> Tensor:
+        found = torch.func.functional_call(ours, weights, (row,))
+        return (found[0] if isinstance(found, tuple) else found).sin().sum()
+
+    weights = {name: p.detach() for name, p in ours.named_parameters()}
+    found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(weights, x)
+    for k, row in enumerate(x):
+        expected = torch.autograd.grad(loss(dict(ours.named_parameters()), row), list(ours.parameters()))
+        for mine, other in zip(found.values(), expected, strict=True):
+            torch.testing.assert_close(mine[k], other)
+
+
+@kinds
 def test_a_graph_of_torch_fx_has_it_as_a_leaf(kind: str) -> None:
     theirs, ours = twins(kind, 3, 4)
     graph = torch.fx.symbolic_trace(nn.Sequential(nn.Linear(3, 3).double(), ours))

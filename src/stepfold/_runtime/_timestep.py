@@ -24,6 +24,7 @@ from ._recording import check_weights
 from ._shape import Shape
 
 _RANKS = STATUS.index("ranks")
+_RANK = 250_000  # multiply-adds for which one more rank saves what it costs to wake a thread for a timestep
 
 
 class MatrixGradient(NamedTuple):
@@ -120,6 +121,11 @@ class OneTimestep:
         """How many tasks the programs of a batch have."""
         return self.engine.tasks(batch, batch, threads)
 
+    def _ranks(self, batch: int, threads: int) -> int:
+        """How many threads are to share the one row of a batch of one."""
+        work = sum(math.prod(shape) for shape in self._of.shapes.values() if len(shape) == 2)
+        return min(self.engine.ranks(batch, threads), max(1, work // _RANK))
+
     # ---- gradients of parameters --------------------------------------------------------------------------
 
     @functools.cached_property
@@ -168,7 +174,7 @@ class OneTimestep:
         """Return the forward program. Operands: inputs (batch, features), the states before (batch, units)
         each if there are any, the weights; the states after; in training `saved`."""
         kind = "timestep_train" if training else "timestep"
-        if not training and self.engine.ranks(batch, threads) > 1:
+        if not training and self._ranks(batch, threads) > 1:
             kind = "timestep_cooperative"
         key = _Key(self, kind, batch, initial, False, threads)
         return programs.get(key, lambda: self._record_forward(key))
@@ -196,7 +202,7 @@ class OneTimestep:
         weights, results = _operands(r, self._recipe.weights), _operands(r, self.states)
         saved = r.operand() if training else self._memory(r, batch * self._of.saved(False))
         cooperative = key.kind == "timestep_cooperative"
-        ranks = self.engine.ranks(batch, key.threads) if cooperative else 1
+        ranks = self._ranks(batch, key.threads) if cooperative else 1
         tasks = ranks if cooperative else self.tasks(batch, key.threads)
         own = 0 if cooperative else tasks  # what ranks share is one
         rows = -(-batch // tasks) if not cooperative else batch

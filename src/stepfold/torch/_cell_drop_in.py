@@ -5,22 +5,25 @@ from __future__ import annotations
 import copy
 from typing import Any, ClassVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from .._runtime import Recipe
 from ._cells import GATES, cell_of, parts_of
 from ._one_step_kernels import StepKernels
 from ._quantisation import NotQuantised
+from ._scan import Batch, scan, unsupported_reason
 from ._surface import stand_as_leaf
 from ._weight_gradients import is_compiling
 
-_OWN = ("_kernels", "__module__")
+_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+_OWN = ("_kernels", "_recipe", "__module__")
 """Attributes of ours alone: torch.nn's module has none, and a saved one neither."""
 
 
 class CellDropIn(NotQuantised, nn.RNNCellBase):  # type: ignore[misc]
     """What the three share: torch.nn's module, whose forward the kernels of one timestep compute where they
-    serve; everywhere else torch's own does."""
+    serve; under torch.func's transforms a scan of one timestep, everywhere else torch's own forward."""
 
     torch_module: ClassVar[type[nn.RNNCellBase]]
     is_plain = True
@@ -38,8 +41,8 @@ class CellDropIn(NotQuantised, nn.RNNCellBase):  # type: ignore[misc]
             return  # torch's forward says what is wrong
         parts, weights = parts_of(self._mode, self.bias, False)
         step = cell_of(self._mode, False).step
-        recipe = Recipe.of(step, self.hidden_size, parts=parts, weights=weights)
-        self._kernels = StepKernels(recipe, ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        self._recipe = Recipe.of(step, self.hidden_size, parts=parts, weights=weights)
+        self._kernels = StepKernels(self._recipe, _NAMES)
 
     def restore(self) -> None:
         """Become torch.nn's module again, with the same parameters."""
@@ -53,7 +56,22 @@ class CellDropIn(NotQuantised, nn.RNNCellBase):  # type: ignore[misc]
             found = self._kernels(input, hx, self._parameters)
             if found is not None:
                 return found
+            transformed = torch._C._are_functorch_transforms_active()
+            if transformed and unsupported_reason(input.device, input.dtype) is None:
+                return self._scanned(input, hx)
         return super().forward(input, hx)
+
+    def _scanned(self, input: Tensor, hx: Any) -> Any:
+        """Compute one timestep as a scan of one, which torch.func's transforms can take apart."""
+        single = input.dim() == 1
+        given = None if hx is None else list(hx) if isinstance(hx, (tuple, list)) else [hx]
+        if single:
+            input, given = input.unsqueeze(0), given and [state.unsqueeze(0) for state in given]
+        weights = [getattr(self, name) for name in _NAMES[: self._recipe.weights]]
+        batch, inputs = Batch(input.shape[0]), input.unsqueeze(1)
+        _, last = scan(self._recipe, batch, inputs, weights, given, sequences=False)
+        found = tuple(state.squeeze(0) if single else state for state in last)
+        return found if len(found) > 1 else found[0]
 
     def __prepare_scriptable__(self) -> nn.Module:
         """Return what torch.jit.script compiles in place of this: torch.nn's module with these parameters."""
