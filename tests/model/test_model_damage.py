@@ -119,6 +119,10 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"\x08\x08\x12\x08stepfold")
     with pytest.raises(ModelError, match=r"is an ONNX model by its name; read it with stepfold\.from_onnx"):
         read_model(tmp_path / "model.onnx")
+    for end, owner in ((".keras", "Keras"), (".pth", "PyTorch")):
+        (tmp_path / f"model{end}").write_bytes(b"PK\x03\x04" + bytes(60))
+        with pytest.raises(ModelError, match=rf"is no model file.*; by its name it is {owner}'s: load it"):
+            read_model(tmp_path / f"model{end}")
 
 
 def _tensor(**changes: Any) -> Callable[[dict[str, Any], Any], Any]:

@@ -69,8 +69,8 @@ def index(figures: dict[str, Any]) -> str:
     lines = [
         "# Gallery\n",
         f"The {len(cells.names())} built-in cells, each a few lines of maths: `stepfold.cells.NAME`, or its "
-        "name wherever a cell is asked for. Each page shows the equations, the step as it is written, the "
-        "parameters, what it costs and remembers, and how it is used.\n",
+        "name in layers, estimators and commands. Each page shows the equations, the step as it is written, "
+        "the parameters, what it costs and remembers, and how it is used.\n",
     ]
     if "cells" in figures:
         lines.append(

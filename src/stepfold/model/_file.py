@@ -34,6 +34,13 @@ ENTRY = "stepfold"
 _LONGEST_HEADER, _MOST_TENSORS = 4 * 2**20, 20_000
 _LENGTH = struct.Struct("<Q")
 
+_OTHERS = {
+    ".keras": "by its name it is Keras's: load it with Keras, then write it with stepfold.export",
+    ".pt": "by its name it is PyTorch's: load it into its module, then write that with stepfold.export",
+}
+_OTHERS[".pth"] = _OTHERS[".pt"]
+"""What to do with files of others, by the ends of their names."""
+
 
 def write_model(model: Model, path: str | Path, weights: Weights = "f32") -> None:
     """Write a model to a file, under a temporary name first.
@@ -114,9 +121,8 @@ def read_model(path: str | Path) -> Model:
         with path.open("rb") as file:
             return _read(file, library)
     except (ValueError, TypeError, ArithmeticError, RecursionError, library.SafetensorError) as error:
-        raise ModelError(
-            f"{path} is no model file, or it is damaged: {error}; write it again with stepfold.export"
-        ) from None
+        cure = _OTHERS.get(path.suffix.lower(), "write it again with stepfold.export")
+        raise ModelError(f"{path} is no model file, or it is damaged: {error}; {cure}") from None
 
 
 def _read(file: IO[bytes], library: Any) -> Model:
