@@ -20,7 +20,6 @@ MODULES = (
         "test_keras_habits.py",
         "test_keras_own_tests.py",
     ),
-    "test_keras_tokens.py",
 )
 
 

@@ -49,7 +49,9 @@ class Embedding(keras.layers.Embedding):  # type: ignore[misc]
         else:
             vectors = super().call(inputs)
         if (
-            keras.backend.backend() in ("jax", "torch", "tensorflow")
+            # TensorFlow's gradient of a table is a list of rows, which optimizers take row by row: from a
+            # gradient of the whole table Adam makes other weights
+            keras.backend.backend() in ("jax", "torch")
             and len(inputs.shape) == 2
             and table is not None
             and not _compiling()
