@@ -93,9 +93,9 @@ class Engine:
             return MOST_ROWS
         return int(max(1, min(MOST_ROWS, _NEAR // (4 * self.layout.state_row * self.itemsize))))
 
-    def tasks(self, steps: int, batch: int, threads: int) -> int:
-        """How many threads a batch with so many active steps deserves."""
-        if steps * self._work < _SMALL:
+    def tasks(self, steps: int, batch: int, threads: int, small: int = _SMALL) -> int:
+        """How many threads a batch with so many active steps deserves; one below so many multiply-adds."""
+        if steps * self._work < min(small, _SMALL):
             return 1
         return max(1, min(threads, batch))
 

@@ -24,6 +24,7 @@ from ._recording import check_weights
 from ._shape import Shape
 
 _RANKS = STATUS.index("ranks")
+_SMALL = 2_500_000  # multiply-adds of a timestep from which a second thread, awake in a loop, saves time
 _RANK = 250_000  # multiply-adds for which one more rank saves what it costs to wake a thread for a timestep
 
 
@@ -119,7 +120,7 @@ class OneTimestep:
 
     def tasks(self, batch: int, threads: int) -> int:
         """How many tasks the programs of a batch have."""
-        return self.engine.tasks(batch, batch, threads)
+        return self.engine.tasks(batch, batch, threads, _SMALL)
 
     def _ranks(self, batch: int, threads: int) -> int:
         """How many threads are to share the one row of a batch of one."""
