@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import cells
+import stepfold
+
 from .._cell import Cell
 from .._defaults import default_sizes
 from .._llvm import (
@@ -68,7 +69,7 @@ def _size(text: str) -> tuple[str, int]:
 
 def _cell(name: str) -> Cell:
     try:
-        return cells.by_name(name)
+        return stepfold.cells.by_name(name)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -99,7 +100,11 @@ def _fill(options: argparse.Namespace) -> None:
     folder, began = _folder(), time.perf_counter()
     parts = [("for every cell", _load_support())]
     # inputs that are read element by element have sizes that nobody knows here
-    every = [cell for cell in map(cells.by_name, cells.names()) if "features" not in cell.step.own_axes]
+    every = [
+        cell
+        for cell in map(stepfold.cells.by_name, stepfold.cells.names())
+        if "features" not in cell.step.own_axes
+    ]
     for cell in options.cells or every:
         for units in options.units:
             sizes = _sizes(cell, units, dict(options.size))

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import __version__, cells, tasks
+import stepfold
+
+from .. import __version__, tasks
 from ..estimators import RunError
 from ..probe import Budget, ProbeResult, probe
 from ._arguments import at_least, command_line, positive
@@ -28,7 +30,8 @@ def add_probe(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's arguments to its parser."""
     default = Budget()
     parser.add_argument(
-        "--cells", metavar="NAME,…", type=_known(cells.names, cell_of_one_input), default=list(_CELLS),
+        "--cells", metavar="NAME,…", default=list(_CELLS),
+        type=_known(lambda: stepfold.cells.names(), cell_of_one_input),
         help=f"built-in cells ({','.join(_CELLS)})",
     )  # fmt: skip
     parser.add_argument(

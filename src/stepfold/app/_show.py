@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 
-from .. import cells
+import stepfold
+
 from .._cell import Cell
 from .._defaults import check_one_input
 from ..estimators import RunError
@@ -18,7 +19,7 @@ _OPTIONS = ("units", "features", "dtype", "target", "kernel")
 def known_cell(name: str) -> Cell:
     """Return the built-in cell of that name; ``RunError`` if there is none."""
     try:
-        return cells.by_name(name)
+        return stepfold.cells.by_name(name)
     except ValueError as error:
         raise RunError(str(error)) from None
 
@@ -55,8 +56,8 @@ def add_show(parser: argparse.ArgumentParser) -> None:
 
 def _cells(options: argparse.Namespace) -> None:
     """Print the built-in cells, family by family: name, year, what it is. Equations: ``stepfold show``."""
-    width = max(map(len, cells.names()))
-    for family, members in cells.FAMILIES.items():
+    width = max(map(len, stepfold.cells.names()))
+    for family, members in stepfold.cells.FAMILIES.items():
         print(family)
         for cell in members:
             line = (cell.__doc__ or "").partition("\n")[0]

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import cells as built_in
+import stepfold
+
 from .. import tasks as known
 from .._cell import Cell
 from .._defaults import check_one_input
@@ -97,7 +98,7 @@ def probe(
     is saved there once it is done, in `probe.jsonl`; a later call with the same cells, units, budget and
     steps continues where this one ended. `progress` is called with a line of text after each training and
     each piece. ValueError for unknown names, or two cells or tasks of one name."""
-    chosen = [built_in.by_name(cell) if isinstance(cell, str) else cell for cell in cells]
+    chosen = [stepfold.cells.by_name(cell) if isinstance(cell, str) else cell for cell in cells]
     for cell in chosen:
         check_one_input(cell)
     todo = [known.by_name(task) if isinstance(task, str) else task for task in tasks]
