@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 
+def processor(machine: Mapping[str, str]) -> str:
+    """Return the processor's name out of a report's description of the machine."""
+    return machine["processor"].partition(",")[0].removeprefix("model name ")
+
+
 def keep(path: Path, about: Mapping[str, Any], cells: Mapping[str, Any]) -> None:
     """Write the figures of some cells; those of others stay if all that is said about them is the same."""
     content: dict[str, Any] = {**about, "cells": {}}

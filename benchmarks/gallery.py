@@ -79,10 +79,9 @@ def _stream(cell: Cell, rounds: int) -> float:
 def about(report: _report.Report, budget: Budget) -> dict[str, Any]:
     """Return what is said of all figures in the documents."""
     batch, timesteps, features, units = SHAPE
-    processor = report.machine["processor"].partition(",")[0].removeprefix("model name ")
     return {
         "command": "python -m benchmarks.gallery",
-        "machine": f"one thread of an {processor}",
+        "machine": f"one thread of an {_figures.processor(report.machine)}",
         "shape": f"{batch} sequences of {timesteps} timesteps, {features} features, {units} units",
         "lag_steps": budget.steps,
         "most_lag": budget.longest,

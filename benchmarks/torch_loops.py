@@ -137,11 +137,10 @@ def main() -> int:
         told = "  ".join(f"{side.name} {row[side.name]:6.1f} ×" for side in all_sides[1:])
         print(f"{name:24} {1e3 * mine:7.1f} ms   {told}", flush=True)
     if chosen.page:
-        processor = report.machine["processor"].partition(",")[0].removeprefix("model name ")
         batch, timesteps, features, units = SHAPE
         about = {
             "command": f"python -m benchmarks.torch_loops --compile{' --quick' if chosen.quick else ''}",
-            "machine": f"two cores of an {processor}",
+            "machine": f"two cores of an {_figures.processor(report.machine)}",
             "shape": f"{batch} sequences of {timesteps} timesteps, {features} features, {units} units",
         }
         figures = {row["cell"]: {k: float(f"{v:.3g}") for k, v in row.items() if k != "cell"} for row in rows}

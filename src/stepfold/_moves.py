@@ -123,7 +123,7 @@ def implementations(
     """Return the implementations of all of `MOVES` in a library of arrays.
 
     `concatenate(arrays)` along the last axis, `cumsum(x)` and `reverse(x)` along it; `pad(x, before, after,
-    behind)` with zeros that behind which so many axes are."""
+    behind)` with zeros before and after, along the axis that has so many axes behind it."""
 
     def roll(x: Any, by: Window) -> Any:
         first = -by.begin % x.shape[-1]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-import stepfold
+import stepfold  # whose cells are traced when one is asked for
 
 from .._cell import Cell
 from .._defaults import default_sizes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import stepfold
+import stepfold  # whose cells are traced when one is asked for
 
 from .. import __version__, tasks
 from ..estimators import RunError

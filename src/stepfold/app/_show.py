@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 
-import stepfold
+import stepfold  # whose cells are traced when one is asked for
 
 from .._cell import Cell
 from .._defaults import check_one_input
