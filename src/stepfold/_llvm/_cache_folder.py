@@ -12,7 +12,6 @@ import os
 import re
 import stat
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -125,13 +124,14 @@ def write_file(path: Path, data: bytes) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
     check_folder(folder)
-    handle, name = tempfile.mkstemp(dir=folder, prefix=f"{path.stem}.", suffix=".part")
+    name = folder / f"{path.stem}.{os.urandom(4).hex()}.part"
+    handle = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
         os.replace(name, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        name.unlink(missing_ok=True)
         raise
     written = _written.get(folder, CACHE_BOUND) + len(data)
     due = written >= CACHE_BOUND // 32

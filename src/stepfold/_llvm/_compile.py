@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import secrets
+import os
 from typing import TYPE_CHECKING
 
 from ._target import Target, binding, system, target, triple
@@ -62,7 +62,7 @@ class Library:
         builder.add_current_process()
         for name in names:
             builder.export_symbol(name)
-        self._tracker = builder.link(self._jit, f"stepfold-{secrets.token_hex(8)}")
+        self._tracker = builder.link(self._jit, f"stepfold-{os.urandom(8).hex()}")
         self.addresses: dict[str, int] = {name: int(self._tracker[name]) for name in names}
 
 
