@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -32,7 +33,6 @@ from torch.nn import functional
 from stepfold.data import imdb_texts
 from stepfold.estimators._ensemble._evidence import NgramEvidence
 from stepfold.estimators._ensemble._tokens import EncodedTexts, ReviewVocabulary
-from stepfold.estimators._ensemble._training import best_shift
 from stepfold.torch import LSTM
 
 from ._language_models import (
@@ -45,6 +45,8 @@ from ._language_models import (
     language_models,
 )
 from .reviews import held_out
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
 
 Values = NDArray[np.float32]
 PARTS = ("pretraining", "evidence", "soft")
@@ -187,6 +189,8 @@ def train(model: Classifier, examples: Examples, settings: Settings, frozen: int
         settings: the choices.
         frozen: the first steps, in which the output and the second task alone learn.
     """
+    from stepfold.estimators._ensemble._training import best_shift  # imports Keras
+
     random = np.random.default_rng(settings.seed)
     second = nn.Linear(2 * settings.units, examples.channels)
     parts = [[model.table], *([*part.parameters()] for part in (model.recurrent, model.output, second))]
