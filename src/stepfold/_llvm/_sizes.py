@@ -35,7 +35,7 @@ class Sizes:
 
     def size(self, axis: str) -> int:
         """How many elements an axis has."""
-        return self.by_axis[axis]
+        return int(axis) if axis.isdecimal() else self.by_axis[axis]
 
     def blocks(self, axis: str) -> int:
         """How many vectors hold an axis."""
