@@ -14,6 +14,7 @@ from ._errors import CellError, error_here
 from ._from_function import Signature, trace
 from ._hyperparameters import replaced
 from ._initial import legendre
+from ._lookups import START
 from ._one_step import checked_values
 from ._parts import known_sizes
 from ._step import Step
@@ -87,7 +88,7 @@ class Cell:
         # sum and mean of the language cannot tell a matrix from rows of vectors, the graph can
         vectors = all(len(self.step.dims_of(s)) == 1 for s in self.step.states)
         if self._signature is not None and not given.rows and vectors:
-            inputs = given.inputs.values()
+            inputs = [int(v) if i in self.step.integers else v for i, v in given.inputs.items()]
             with known_sizes(given.sizes):
                 return self._signature.function(*inputs, *given.states, **arrays, **self.step.hyperparameters)
         new = given.compute(self.step, arrays)
@@ -109,7 +110,8 @@ class Cell:
         """Return initial parameters for training; `sizes`: those of the axes that the cell has besides.
 
         Kernels and other rectangular matrices are Glorot-uniform (Glorot & Bengio 2010), recurrent kernels
-        orthogonal (Saxe et al. 2014), vectors zero, unless the cell says otherwise
+        orthogonal (Saxe et al. 2014), tables of which integers choose rows uniform within ±0.05, vectors
+        zero, unless the cell says otherwise
         (`@cell(vectors={"b_f": 1.0})`, `@cell(kernels=…)`).
         """
         dtype = checked_dtype(dtype)
@@ -124,6 +126,8 @@ class Cell:
                 value = random.normal(0.0, number, shape)
             elif kind == "legendre":
                 value = legendre(shape[0], number, square=dims[0] == dims[1])
+            elif name in self.step.tables and len(dims) == 2:
+                value = random.uniform(-START, START, shape)
             elif name not in self.step.matrices:
                 value = np.full(shape, self.step.vectors.get(name, 0.0))
             elif dims[0] != dims[1]:
@@ -159,6 +163,9 @@ class Cell:
                 raise ValueError(
                     f"this is not a saved cell: it needs {n.attributes[0]!r}, which only a layer provides"
                 )
+        rows = [name for name in step.inputs if not name.isidentifier()]
+        if rows:
+            raise ValueError(f"this is not a saved cell: its input {rows[0]!r} has no Python name")
         return cls(step)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -206,9 +213,10 @@ def cell(
     the new states in the same order; the first is also the output, unless an output stands before them. A
     parameter's shape follows from its use: `W @ x` a kernel (units, features), `U @ h` a recurrent kernel
     (units, units), anything elementwise a vector (units,). Annotations declare other axes: `h: "projection"`,
-    `V: "projection units"`, `gap: Scalar`; a state of two axes is a matrix. `vectors` gives the initial
-    values of parameters that stand before no @ (0 for those not named). `kernels` says how kernels begin,
-    `("identity", a)` as a times the identity, `("normal", s)` as normal numbers of the standard deviation s,
+    `V: "projection units"`, `gap: Scalar`; a state of two axes is a matrix. An input `word: int` is an
+    integer, which chooses a row of a parameter, `E[word]` with `E: "vocabulary units"`. `vectors` gives the
+    initial values of parameters that stand before no @ (0 for those not named). `kernels` says how kernels
+    begin, `("identity", a)` as a times the identity, `("normal", s)` as normal numbers of the deviation s,
     `("legendre", t)` as the matrices of a memory of the last t timesteps, where a number may be the name of a
     hyper-parameter; those not named are Glorot-uniform, recurrent ones orthogonal. Raises CellError, which
     names the line.

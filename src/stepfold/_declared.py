@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, get_args, get_origin
 
+import numpy as np
+
 from ._axes import AXIS, is_plain, names_in, parsed, text_of
 from ._dims import axes_text
 from ._graph import FEATURES, SCALAR, Dims
@@ -80,11 +82,30 @@ def value_axes(dims: Dims) -> Dims:
     return dims if dims != SCALAR else ("1",)
 
 
+def is_integer(function: Callable[..., Any], annotation: Any) -> bool:
+    """Whether an annotation declares an integer: `int`, `numpy.int64`, or jaxtyping's `Int[Array, ""]`."""
+    if isinstance(annotation, str):
+        try:
+            annotation = _evaluated(function, annotation)
+        except Exception:
+            return False
+    if isinstance(annotation, type) and issubclass(annotation, (int, np.integer)):
+        return annotation is not bool
+    kinds = getattr(annotation, "dtypes", ())  # jaxtyping
+    named = isinstance(kinds, (tuple, list)) and bool(kinds)
+    whole = named and all(str(kind).lstrip("u").startswith("int") for kind in kinds)
+    return whole and getattr(annotation, "dim_str", None) == ""
+
+
+def _evaluated(function: Callable[..., Any], annotation: str) -> Any:
+    return eval(annotation, function.__globals__, _closure(function)) if annotation else annotation
+
+
 def _text(function: Callable[..., Any], annotation: Any) -> str | None:
     """The axes as text; an annotation that is text may be axes, or code that was not evaluated."""
     if isinstance(annotation, str):
         try:
-            found = eval(annotation, function.__globals__, _closure(function)) if annotation else annotation
+            found = _evaluated(function, annotation)
         except Exception:  # axes, or a name that only a type checker knows
             return annotation if _AXES.fullmatch(annotation) else None
         if isinstance(found, str):

@@ -18,6 +18,11 @@ def default_sizes(cell: Cell, units: int) -> dict[str, int]:
 def check_one_input(cell: Cell) -> None:
     """ValueError for a cell with several inputs, where there is one sequence to read."""
     names = cell.step.input_names
+    if cell.step.integers:
+        raise ValueError(
+            f"{cell.name} reads the integer {', '.join(cell.step.integers)}, and here is a sequence of "
+            "vectors to read; choose a cell without, or run it with scan, Keras or PyTorch"
+        )
     if len(names) > 1:
         raise ValueError(
             f"{cell.name} has the inputs {', '.join(names)}, and here is one sequence to read; choose a "

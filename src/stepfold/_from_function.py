@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 
 from . import _ops
-from ._declared import declared_axes, value_axes
+from ._declared import declared_axes, is_integer, value_axes
 from ._dims import axes_text
 from ._errors import CellError, line_of
 from ._graph import FEATURES, SCALAR, UNITS, Dims, Node, constant, leaf, topological_order
 from ._hyperparameters import Number, checked_number
 from ._initial import checked_kernels
+from ._lookups import Lookup
 from ._noise import numbered
 from ._step import Step
-from ._trace import Parameter, Traced, as_node
+from ._trace import Index, Parameter, Traced, as_node
 
 _PACKAGE = __name__.partition(".")[0]
 _NAMES = re.compile(r"\b(Traced|Parameter|Transposed)\b")
@@ -31,7 +32,7 @@ class Signature:
 
     The axes of inputs, states and parameters; None for those that do not say them: an input's are
     (features,), a state's (units,), a parameter's follow from its use. `vectors` and `kernels`: how
-    parameters begin, with numbers or the names of hyper-parameters.
+    parameters begin, with numbers or the names of hyper-parameters. `integers`: the inputs that are integers.
     """
 
     function: Callable[..., Any]
@@ -41,6 +42,7 @@ class Signature:
     hyperparameters: Mapping[str, Number]
     vectors: Mapping[str, float] = field(default_factory=dict)
     kernels: Mapping[str, tuple[str, float | str]] = field(default_factory=dict)
+    integers: frozenset[str] = frozenset()
 
     @property
     def where(self) -> str:
@@ -89,7 +91,11 @@ class Signature:
             }
 
         try:
-            inputs, states = declared(positional[:first], "input"), declared(positional[first:], "state")
+            integers = frozenset(a.name for a in positional[:first] if is_integer(function, a.annotation))
+            others = [a for a in positional[:first] if a.name not in integers]
+            own = declared(others, "input") | dict.fromkeys(integers, SCALAR)
+            inputs = {a.name: own[a.name] for a in positional[:first]}
+            states = declared(positional[first:], "state")
             parameters = declared((a for a in named if a.default is a.empty), "parameter")
         except ValueError as error:
             raise CellError(f"{where}: {error}") from None
@@ -97,9 +103,9 @@ class Signature:
             if inputs[name] is None:
                 raise CellError(
                     f"{where}: the input {name} needs axes, since only the first may do without; "
-                    f'write {name}: "features", or {name}: Scalar for a number'
+                    f'write {name}: "features", {name}: Scalar for a number, or {name}: int for an integer'
                 )
-        return cls(function, inputs, states, parameters, fixed)
+        return cls(function, inputs, states, parameters, fixed, integers=integers)
 
 
 def _line_of(function: Any) -> str:
@@ -127,9 +133,17 @@ def _traced(signature: Signature, hyperparameters: Mapping[str, Number]) -> Step
     where, name, states = signature.where, signature.function.__name__, tuple(signature.states)
     parameters = {parameter: Parameter(parameter, axes) for parameter, axes in signature.parameters.items()}
     axes = {state: UNITS if dims is None else value_axes(dims) for state, dims in signature.states.items()}
-    inputs = {value: value_axes(dims) for value, dims in signature.inputs.items() if dims is not None}
-    values = [
-        Traced(leaf("input", dims=FEATURES)) if dims is None else _value("input", value, dims)
+    inputs = {
+        value: SCALAR if value in signature.integers else value_axes(dims)
+        for value, dims in signature.inputs.items()
+        if dims is not None
+    }
+    values: list[Traced] = [
+        Index(value)
+        if value in signature.integers
+        else Traced(leaf("input", dims=FEATURES))
+        if dims is None
+        else _value("input", value, dims)
         for value, dims in signature.inputs.items()
     ]
     values += [_value("state", s, UNITS if dims is None else dims) for s, dims in signature.states.items()]
@@ -163,10 +177,8 @@ def _traced(signature: Signature, hyperparameters: Mapping[str, Number]) -> Step
     if output:
         value, called = _output(new[0], where), _free("output", (*states, *inputs, *parameters))
         outputs, states, axes = [value, *outputs], (called, *states), {called: value.dims, **axes}
-    read = {n.attributes for n in topological_order(outputs) if n.op == "input"}
-    unread = [
-        i for i, of in signature.inputs.items() if inputs and ((i,) if of is not None else ()) not in read
-    ]
+    read = {_input_of(n, inputs) for n in topological_order(outputs) if n.op == "input"}
+    unread = [i for i, of in signature.inputs.items() if inputs and (i if of is not None else "") not in read]
     if unread:
         raise CellError(
             f"{where}: {name} never uses the input {', '.join(unread)}; remove what is not needed"
@@ -177,7 +189,11 @@ def _traced(signature: Signature, hyperparameters: Mapping[str, Number]) -> Step
             f"{where}: {name} never uses {_count(unused, 'parameter')}; remove what is not needed"
         )
     dims = {parameter: value.dims for parameter, value in parameters.items() if value.dims is not None}
-    elementwise = [n for n, value in parameters.items() if value.role == "elementwise"]
+    elementwise = [
+        n
+        for n, value in parameters.items()
+        if value.role == "elementwise" or (value.role == "table" and len(dims[n]) == 1)
+    ]
     vectors = signature.vectors
     wrong = [vector for vector in vectors if vector not in elementwise]
     if wrong:
@@ -195,6 +211,13 @@ def _traced(signature: Signature, hyperparameters: Mapping[str, Number]) -> Step
         return Step(name, states, dims, tuple(outputs), start, begin, hyperparameters, own, inputs, output)
     except ValueError as error:
         raise CellError(f"{where}: {error}") from None
+
+
+def _input_of(n: Node, inputs: Mapping[str, Dims]) -> str:
+    """The name of the input that a leaf reads, of a row that of the integer; "" for that without a name."""
+    name = str(n.attributes[0]) if n.attributes else ""
+    row = None if name in inputs else Lookup.read(name)
+    return name if row is None else row.integer
 
 
 def _with_numbers(kernels: Any, hyperparameters: Mapping[str, Number]) -> Any:

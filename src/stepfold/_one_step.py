@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ._axes import learn
 from ._dims import axes_text, known_size, size_of
-from ._graph import FEATURES, Dims
+from ._graph import FEATURES, SCALAR, Dims
+from ._lookups import checked_integers, gather
 from ._reference import one_step
 from ._step import Step
 
@@ -49,10 +50,15 @@ def checked_values(step: Step, values: tuple[Any, ...], params: Mapping[str, Any
         raise TypeError(
             f"{step.name} takes {', '.join(expected)} before its parameters, got {len(values)} arrays"
         )
-    arrays = [np.asarray(v, None if np.asarray(v).dtype.kind == "f" else np.float64) for v in values]
+    arrays = [
+        checked_integers(v, name)
+        if name in step.integers
+        else np.asarray(v, None if np.asarray(v).dtype.kind == "f" else np.float64)
+        for name, v in zip(expected, values, strict=True)
+    ]
     dims |= {name: step.dims_of(name) for name in names}
     if any(a.ndim < len(d) for a, d in zip(arrays, dims.values(), strict=True)):
-        kinds = " and ".join(f"(…, {', '.join(d)})" for d in dict.fromkeys(dims.values()))
+        kinds = " and ".join(f"(…, {', '.join(d)})" for d in dict.fromkeys(dims.values()) if d != SCALAR)
         raise ValueError(f"{step.name}: {', '.join(expected)} must be arrays {kinds}, not scalars")
     rows = arrays[0].shape[: arrays[0].ndim - len(next(iter(dims.values())))]
     sizes: dict[str, int] = {}
@@ -70,6 +76,10 @@ def checked_values(step: Step, values: tuple[Any, ...], params: Mapping[str, Any
     inputs = {
         "" if name == "x" and step.takes_features else name: given[name] for name in expected[: -len(names)]
     }
+    tables = {name: np.asarray(params[name]) for name in step.tables}
+    gather(
+        step.lookups, {name: v for name, v in inputs.items() if name}, tables
+    )  # IndexError for what is no row
     return Values(inputs, tuple(arrays[-len(names) :]), sizes, rows)
 
 

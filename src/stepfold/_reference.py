@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ._gradient import backward
 from ._graph import Node
 from ._interpret import interpret
+from ._lookups import gather
 from ._moves import check_windows
 from ._ops import TABLE
 from ._step import Step
@@ -67,8 +68,10 @@ def one_step(
     """Compute one timestep: x (…, features), the inputs with a name, states (…, units) → the new states.
 
     `states` are those of the step: an output that is no state is the first of them."""
+    named, _ = gather(step.lookups, named or {}, params)
+    step = step.gathered
     sizes = sizes_of(step, states, params, named)
-    leaves = _leaves(x, named or {}, dict(zip(step.states, states, strict=True)), params)
+    leaves = _leaves(x, named, dict(zip(step.states, states, strict=True)), params)
     values = evaluate(step.nodes, leaves, sizes, states[0].dtype)
     return tuple(np.broadcast_to(values[id(n)], s.shape) for n, s in zip(step.outputs, states, strict=True))
 
@@ -76,7 +79,8 @@ def one_step(
 class Reference:
     """A step scanned over a batch of sequences: outputs, last states, and the backward pass.
 
-    `inputs` (batch, time, features); `named` (batch, time, …) the inputs with a name; `initial_state` one
+    `inputs` (batch, time, features); `named` (batch, time, …) the inputs with a name, integers (batch, time)
+    for those that choose rows of parameters, everywhere inside these; `initial_state` one
     array (batch, units), or as its axes say, for each of the step's states; `mask` (batch, time) boolean: a
     masked timestep keeps the state; `extra`: the leaves that a layer adds, ("row_input", name) (batch, units)
     and ("step_input", name) (batch, time, units).
@@ -94,8 +98,9 @@ class Reference:
         extra: Mapping[tuple[str, str], Array] | None = None,
         named: Mapping[str, Array] | None = None,
     ) -> None:
-        self.step, self.inputs, self.params, self.extra = step, inputs, params, dict(extra or {})
-        self.named = dict(named or {})
+        self.named, self.rows = gather(step.lookups, named or {}, params)
+        self.step, self.inputs, self.params, self.extra = step.gathered, inputs, params, dict(extra or {})
+        step = self.step
         batch, time = inputs.shape[:2]
         self.mask = np.ones((batch, time), bool) if mask is None else mask
         self.order = list(range(time))[::-1] if reverse else list(range(time))
@@ -166,4 +171,13 @@ class Reference:
                 z if n is None else rows(n, *z.shape[1:]) for n, z in zip(back.states, zero, strict=True)
             ]
             carried = [self._where_on(t, p, c) for p, c in zip(passed, carried, strict=True)]
+        for lookup, ids in self.rows:
+            gradient = self.named_gradients.pop(lookup.name)
+            np.add.at(
+                to_params[lookup.table],
+                ids,
+                gradient.reshape(*ids.shape, *gradient.shape[2:])
+                if to_params[lookup.table].ndim > 1
+                else gradient[..., 0],
+            )
         return to_inputs, to_params, carried

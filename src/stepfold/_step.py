@@ -6,17 +6,22 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 
 from . import _step_json
 from ._axes import learn, names_in
 from ._dims import count_of, known_size, size_of
-from ._graph import MAX_NODES, UNITS, Dims, Node, topological_order
+from ._graph import FEATURES, MAX_NODES, SCALAR, UNITS, Dims, Node, leaf, topological_order
 from ._hyperparameters import Number
+from ._lookups import Lookup
 from ._moves import WINDOWS, check_windows
 from ._ops import PRODUCTS
+from ._projected import kernels_of, with_input
+
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +31,8 @@ class Step:
     `vectors` gives the initial values of vector parameters (0 for those not named), `kernels` how kernels
     begin that are not named by default: ("identity", its multiple) or ("normal", the standard deviation).
     `hyperparameters` are the numbers that were fixed when the graph was made, in which they are constants.
-    `state_dims` gives the axes of states that do not have (units,); `inputs` those of the inputs with a name.
+    `state_dims` gives the axes of states that do not have (units,); `inputs` those of the inputs with a name:
+    none for an integer, which chooses rows of parameters (`lookups`) and is no value of the step itself.
     `output`: the first of `states` is none that a step reads, but its output, where that is no state.
     ValueError for a graph of more than `MAX_NODES` nodes.
     """
@@ -70,7 +76,8 @@ class Step:
     def own_axes(self) -> tuple[str, ...]:
         """The axes whose sizes are given, from which those of all `axes` follow, units first."""
         offsets = [str(n.attributes[0]) for n in self.nodes if n.op == "offset"]
-        return tuple(names_in([*self.axes, *offsets]))
+        tables = [axis for each in self.lookups for axis in self.parameters[each.table]]
+        return tuple(names_in([*self.axes, *offsets, *tables]))
 
     @functools.cached_property
     def _windows(self) -> list[Node]:
@@ -97,6 +104,97 @@ class Step:
     def takes_features(self) -> bool:
         """Whether there is an input without a name, (features,), which only stands behind kernels."""
         return not self.inputs or any(n.op == "input" and not n.attributes for n in self.nodes)
+
+    @functools.cached_property
+    def integers(self) -> tuple[str, ...]:
+        """The inputs that are integers."""
+        return tuple(name for name, dims in self.inputs.items() if dims == SCALAR)
+
+    @functools.cached_property
+    def lookups(self) -> tuple[Lookup, ...]:
+        """The rows of parameters that integers choose, `E[word]`, in the order of these inputs, and of the
+        parameters."""
+        if not self.integers:
+            return ()
+        leaves = (n for n in self.nodes if n.op == "input" and n.attributes)
+        found = (Lookup.read(str(n.attributes[0])) for n in leaves)
+        rows = [each for each in found if each is not None and each.name not in self.inputs]
+        order = {name: k for k, name in enumerate((*self.inputs, *self.parameters))}
+        return tuple(sorted(rows, key=lambda row: (order[row.integer], order[row.table])))
+
+    @functools.cached_property
+    def tables(self) -> frozenset[str]:
+        """The parameters whose rows are chosen."""
+        return frozenset(each.table for each in self.lookups)
+
+    @functools.cached_property
+    def gathered(self) -> Step:
+        """The step whose inputs are the rows that integers choose, in the place of these, and which has no
+        tables. The graph is the same; without integers it is the step itself."""
+        if not self.integers:
+            return self
+        inputs: dict[str, Dims] = {}
+        for name, dims in self.inputs.items():
+            rows = {e.name: self.parameters[e.table][1:] or ("1",) for e in self.lookups if e.integer == name}
+            inputs |= {name: dims} if name not in self.integers else rows
+        return replace(
+            self,
+            parameters=self._without_tables(self.parameters),
+            vectors=self._without_tables(self.vectors),
+            kernels=self._without_tables(self.kernels),
+            inputs=inputs,
+        )
+
+    def _without_tables(self, of: Mapping[str, V]) -> dict[str, V]:
+        return {name: value for name, value in of.items() if name not in self.tables}
+
+    @functools.cached_property
+    def _behind_kernels(self) -> tuple[Lookup, list[str]] | None:
+        """The row that is the input without a name of the step that is scanned, and its kernels."""
+        gathered, tables = self.gathered, [row.table for row in self.lookups]
+        if gathered.takes_features:
+            return None
+        for row in self.lookups:
+            if tables.count(row.table) > 1 or len(self.parameters[row.table]) < 2:
+                continue
+            value = leaf("input", row.name, dims=gathered.inputs[row.name])
+            kernels = kernels_of(value, self.nodes, self.outputs, self.state_dims.values())
+            if kernels:
+                return row, kernels
+        return None
+
+    @property
+    def projected(self) -> Lookup | None:
+        """The row that only stands behind kernels, so that it is the input without a name of `scanned`."""
+        return self._behind_kernels[0] if self._behind_kernels else None
+
+    @functools.cached_property
+    def scanned(self) -> Step:
+        """What kernels compute: the gathered step, in which a row that only stands behind kernels is the
+        input without a name, since its products are computed for many timesteps at once."""
+        gathered = self.gathered
+        if self._behind_kernels is None:
+            return gathered
+        row, kernels = self._behind_kernels
+        value = leaf("input", row.name, dims=gathered.inputs[row.name])
+        own = {name: (gathered.parameters[name][0], *FEATURES) for name in kernels}
+        return replace(
+            gathered,
+            parameters={name: own.get(name, dims) for name, dims in gathered.parameters.items()},
+            inputs={name: dims for name, dims in gathered.inputs.items() if name != row.name},
+            outputs=with_input(value, gathered.nodes, gathered.outputs, own),
+        )
+
+    def scanned_sizes(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """Return the sizes of the axes of `scanned`, those of others left out that only tables have."""
+        if not self.integers:
+            return dict(sizes)
+        own, row = set(self.scanned.own_axes), self.projected
+        found = {axis: size for axis, size in sizes.items() if axis in own or axis not in self.own_axes}
+        if row is not None:
+            (axis,) = self.gathered.inputs[row.name]
+            found["features"] = sizes[axis]
+        return found
 
     @property
     def input_names(self) -> list[str]:

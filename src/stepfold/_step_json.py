@@ -25,6 +25,7 @@ from ._graph import (
 )
 from ._hyperparameters import Number, checked_number
 from ._initial import checked_kernels, initial_value, number_of
+from ._lookups import Lookup
 from ._moves import takes_offset
 from ._ops import MATRIX_PRODUCTS, PRODUCTS, TABLE, apply, takes_condition, takes_parameter
 
@@ -137,10 +138,16 @@ def _parts(data: Any) -> StepParts:
         nodes.read(entry)
     outputs = _outputs(data["outputs"], list(declared["state"].values()), nodes)
     read = topological_order(outputs)
+    used = {(n.op, str(n.attributes[0])) for n in read if n.op in ("parameter", "input") and n.attributes}
+    rows = [row for op, name in used if op == "input" and (row := _row(name, inputs))]
+    also = sorted(row.table for row in rows if ("parameter", row.table) in used)
+    if also:
+        raise ValueError(f"the parameter {_repr.repr(also[0])} is a table, and is used otherwise")
+    used |= {("parameter", row.table) for row in rows} | {("input", row.integer) for row in rows}
     for role, names in (("parameter", parameters), ("input", inputs)):
-        unused = names.keys() - {n.attributes[0] for n in read if n.op == role and n.attributes}
+        unused = {name for name in names if (role, name) not in used}
         if unused:
-            raise ValueError(f"the {role} {_repr.repr(min(map(str, unused)))} is never used")
+            raise ValueError(f"the {role} {_repr.repr(min(unused))} is never used")
     beside = [(str(i.attributes[0]), n.op in PRODUCTS) for n in read for i in n.inputs if i.op == "parameter"]
     products = {name for name, product in beside if product}
     both = [name for name, product in beside if not product and name in products]
@@ -169,7 +176,8 @@ def _declared(data: dict[str, Any]) -> dict[str, dict[str, Dims]]:
             raise ValueError(f"{entry!r} is not an object of at most {MAX_NODES:,} entries")
     names = [*data["states"], *axes["parameters"], *axes["inputs"]]
     for name in names:
-        if not isinstance(name, str) or not name.isidentifier() or len(name) > MAX_NAME:
+        row = isinstance(name, str) and name in axes["inputs"] and Lookup.read(name) is not None
+        if not isinstance(name, str) or not (name.isidentifier() or row) or len(name) > MAX_NAME:
             raise ValueError(f"{_repr.repr(name)} cannot name a state or parameter; a Python name can")
     if len(set(names)) < len(names):
         raise ValueError("two states or parameters have the same name")
@@ -184,8 +192,16 @@ def _declared(data: dict[str, Any]) -> dict[str, dict[str, Dims]]:
     return {
         "state": states,
         "parameter": checked("parameter", axes["parameters"]),
-        "input": checked("input", axes["inputs"]),
+        "input": {
+            name: () if dims == [] else _axes(f"input {_repr.repr(name)}", "input", dims)
+            for name, dims in axes["inputs"].items()
+        },
     }
+
+
+def _row(name: str, inputs: Mapping[str, Dims]) -> Lookup | None:
+    """The row of a table that an input is, None for an input of its own."""
+    return None if name in inputs else Lookup.read(name)
 
 
 def _axes(what: str, kind: str, axes: Any) -> Dims:
@@ -309,7 +325,12 @@ class _Nodes:
             return leaf(op, value, dims=dims)
         if op == "size" and not (is_axis(value) and not value.isdecimal()):
             raise ValueError(f"the size of {value!r} is unknown; an axis has a size")
-        if op in self.declared and self.declared[op].get(value) != dims:
+        row = _row(value, self.declared["input"]) if op == "input" else None
+        if row is not None:
+            table = self.declared["parameter"].get(row.table, ())
+            if self.declared["input"].get(row.integer) != () or not table or dims != (table[1:] or ("1",)):
+                raise ValueError(f"{_repr.repr(value)} is no row {axes} of a parameter, by an integer input")
+        elif op in self.declared and self.declared[op].get(value) != dims:
             raise ValueError(f"{op} {_repr.repr(value)} is not declared with the axes {axes}")
         return self._one((op, value), leaf(op, value, dims=dims))
 

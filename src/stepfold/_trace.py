@@ -12,6 +12,7 @@ from ._declared import kind_of
 from ._dims import axes_text
 from ._errors import error_here, function_error, suggestion, user_location
 from ._graph import FEATURES, SCALAR, UNITS, Dims, Node, constant, leaf
+from ._lookups import Lookup
 from ._operators import Operators
 from ._slices import NOT_PROJECTED, indexed, is_projected, value_of
 
@@ -79,6 +80,11 @@ class Traced(Operators):
         )
 
     def __getitem__(self, key: object) -> Traced:
+        if isinstance(key, Traced) and not isinstance(key, Index):
+            raise error_here(
+                "parts are by integers that are fixed when the step is traced, such as hyper-parameters, not "
+                "by a value of the step; an input that is declared as word: int chooses a row of a parameter"
+            )
         return Traced(indexed(value_of(self.node, "[…]"), key))
 
     def __setitem__(self, key: object, value: object) -> Never:
@@ -130,6 +136,30 @@ class Traced(Operators):
         return f"<{self.node!r}>"
 
 
+class Index(Traced):
+    """An input that is an integer: it chooses a row of a parameter, and no step computes with it."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def node(self) -> Node:
+        """There is none: CellError, which says what an integer is for."""
+        raise error_here(
+            f"{self.name} is an integer, which only chooses a row of a parameter, E[{self.name}] with "
+            f'E: "vocabulary units"; a number to compute with is declared as {self.name}: Scalar'
+        )
+
+    def __index__(self) -> int:
+        _ = self.node
+        raise AssertionError
+
+    def __repr__(self) -> str:
+        return f"<integer {self.name}>"
+
+
 class Parameter(Traced):
     """A parameter; its axes follow from its first use, or are `declared`."""
 
@@ -166,11 +196,25 @@ class Parameter(Traced):
         if self.dims is None:
             self.role = role
             self.dims, self.used = dims, f"{how} (line {user_location().rpartition(':')[2]})"
-        elif self.dims != dims or (len(dims) == 2 and self.role != role):
+        elif self.dims != dims or (self.role != role and (len(dims) == 2 or "table" in (self.role, role))):
             raise error_here(
                 f"parameter {self.name!r} is used {how}, but before that {self.used}; make it two parameters"
             )
         return leaf("parameter", self.name, dims=dims)
+
+    def __getitem__(self, key: object) -> Traced:
+        if not isinstance(key, Index):
+            return super().__getitem__(key)
+        row = Lookup.of(self.name, key.name)
+        if not self.declared:
+            raise error_here(
+                f"{row.name} is a row of {self.name}, whose axes must be declared: "
+                f'{self.name}: "vocabulary units"'
+            )
+        self.use(self.declared, f"as the table of {row.name}", "table")
+        if len(self.declared) == 1:
+            return Traced(_ops.sum_over_units(leaf("input", row.name, dims=("1",))))
+        return Traced(leaf("input", row.name, dims=self.declared[1:]))
 
     @property
     def T(self) -> Transposed:

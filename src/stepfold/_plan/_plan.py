@@ -85,7 +85,7 @@ def plan(step: Step) -> Plan:
     """Make the plan of a step; the kernels read a scalar parameter as a vector of equal elements.
 
     NotImplementedError for what no kernel computes."""
-    given = step = quiet(step)
+    given = step = quiet(step.gathered)
     if any(len(n.dims) > 2 for n in step.nodes):
         raise NotImplementedError(f"{step.name}: kernels compute values of at most two axes")
     if len(step.inputs) > MOST_INPUTS:

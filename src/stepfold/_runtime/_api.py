@@ -18,9 +18,9 @@ from ._checks import Checked, checked
 @dataclass(frozen=True)
 class Gradients:
     """Gradients of a loss: `inputs` like the inputs (with a table of vectors: like the table; of a cell with
-    several inputs a tuple), `params` name → array, `initial_state` one (batch, units) a state, or as wide as
-    the state is, none if the call gave no initial state, `side` like the side features, None if the call gave
-    none."""
+    several inputs a tuple; None for integers), `params` name → array, `initial_state` one (batch, units) a
+    state, or as wide as the state is, none if the call gave no initial state, `side` like the side features,
+    None if the call gave none."""
 
     inputs: Any
     params: dict[str, Array]
@@ -55,8 +55,8 @@ def scan(
     `inputs` (batch, time, features), or (time, features) for one sequence; with `table` (vocabulary_size,
     features) integers (batch, time) that choose rows of it, to each of which `side` (batch, time,
     side_features), if given, is appended. A cell with several inputs takes a tuple of them, each (batch,
-    time, …) as the cell declares it, one number a timestep also as (batch, time). `params` as
-    `cell.parameter_shapes` says.
+    time, …) as the cell declares it, one number a timestep also as (batch, time), an integer that chooses a
+    row of a parameter always so. `params` as `cell.parameter_shapes` says.
     `initial_state` one (batch, units) a state, or as wide as the state is, zeros if left out. `lengths`
     (batch,): the first so many timesteps are active; or `mask` (batch, time) of booleans: those that are true
     are active; the others keep the state and repeat the output. float32 or float64, the same in all of them.
@@ -140,10 +140,11 @@ class Run:
             assert self._residuals is not None
             found = self._call.backward(self._residuals, output_gradient=arriving, last_gradients=given)
         inputs = self._checked.inputs.given_back(found.inputs, found.named)
-        params = dict(zip(cell.step.parameters, found.weights, strict=True))
+        params = dict(zip(cell.step.scanned.parameters, found.weights, strict=True))
+        params |= self._checked.inputs.table_gradients(found.inputs, found.named, self._checked.tables)
         return Gradients(
             inputs,
-            {n: g for n, g in params.items() if g is not None},
+            {n: g for n in cell.step.parameters if (g := params[n]) is not None},
             tuple(map(shaped, found.initial[own:])),
             None if found.side is None else shaped(found.side),
         )

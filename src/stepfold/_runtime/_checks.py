@@ -21,11 +21,13 @@ from ._run import INDEX, Threads
 
 @dataclass(frozen=True)
 class Checked:
-    """A checked call of `scan` or `record`; `single`: it was given one sequence without a batch axis."""
+    """A checked call of `scan` or `record`; `single`: it was given one sequence without a batch axis;
+    `tables`: the shapes of the parameters whose rows integers choose."""
 
     cell: Cell
     call: Call
     inputs: Inputs
+    tables: Mapping[str, tuple[int, ...]]
 
     @property
     def single(self) -> bool:
@@ -53,7 +55,7 @@ def checked(
         raise TypeError(
             f"the first argument must be a cell (a function under @cell), not {type(cell).__name__}"
         )
-    given = checked_inputs(cell.step, inputs, table)
+    given = checked_inputs(cell.step, inputs, table, params)
     dtype, single, sizes = given.dtype, given.single, dict(given.sizes)
     batch, time = given.rows
     beside = None if side is None else _checked_side(side, given.tokens, single, dtype)
@@ -68,7 +70,10 @@ def checked(
     elif mask is not None:
         kind, active = "mask", checked_mask(np.asarray(mask)[None] if single else mask, batch, time)
     initial = _checked_states(cell, initial_state, () if single else (batch,), sizes, dtype)
-    recipe = Recipe.of(cell.step, sizes.pop("units", 1), sizes)
+    named = given.gathered(weights, _active_steps(kind, active, time) if cell.step.integers else None)
+    step = cell.step.scanned
+    sizes = cell.step.scanned_sizes(sizes)
+    recipe = Recipe.of(step, sizes.pop("units", 1), sizes)
     recipe = recipe.but(
         reverse=bool(reverse),
         tokens=given.tokens is not None,
@@ -77,10 +82,10 @@ def checked(
         initial=bool(initial),
     )
     call = Call(
-        engine_for(cell.step, recipe.units, dtype, recipe.sizes),
+        engine_for(step, recipe.units, dtype, recipe.sizes),
         recipe,
         given.vectors,
-        [np.asarray(weight, order="C") for weight in weights.values()],
+        [np.asarray(weights[name], order="C") for name in step.parameters],
         given.tokens,
         active,
         [
@@ -89,9 +94,15 @@ def checked(
         ],
         side=beside,
         threads=Threads.own(threads),
-        named=given.named,
+        named=named,
     )
-    return Checked(cell, call, given)
+    tables = {name: weights[name].shape for name in cell.step.tables}
+    return Checked(cell, call, given, tables)
+
+
+def _active_steps(kind: str, active: Array | None, time: int) -> Array | None:
+    """A mask (batch, time) of the timesteps that are active, None for all."""
+    return np.arange(time) < active[:, None] if kind == "lengths" and active is not None else active
 
 
 def checked_params(

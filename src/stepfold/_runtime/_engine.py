@@ -31,6 +31,8 @@ class Engine:
     def __init__(
         self, step: Step, units: int, dtype: Any, on: Target | None = None, sizes: Sizes = ()
     ) -> None:
+        if step.integers:
+            raise ValueError(f"{step.name} reads integers; an engine is of the step that is scanned")
         self.step, self.units, self.sizes, self.dtype = step, units, sizes, np.dtype(dtype)
         self.itemsize, self.bits = self.dtype.itemsize, self.dtype.itemsize * 8
         self.plan = plan(step)

@@ -14,7 +14,7 @@ from ._print import Printer
 def gradient(step: Step) -> str:
     """Return the equations of one timestep of the backward pass."""
     matcher = Matcher()
-    back = backward(step)
+    back = backward(step.gathered)
     meanings = explained(matcher, step.outputs)
     names, named = forward_names(step, matcher)
     forward = set(map(id, topological_order(step.outputs)))
@@ -35,6 +35,7 @@ def gradient(step: Step) -> str:
     for name, pairs in back.matrices.items():
         sums[f"d_{name}"] = " + ".join(f"outer({write(left)}, {write(right)})" for left, right in pairs)
     sums = {f"d_{name}": sums[f"d_{name}"] for name in step.parameters if f"d_{name}" in sums}
+    sums |= {f"d_{row.name}": write(back.inputs[row.name]) for row in step.lookups if row.name in back.inputs}
     arriving = [f"d_{s}'" for s in step.states]
     legend = (
         f"One timestep of the backward pass: d_h is the gradient of h. {listed(arriving)} "
@@ -53,7 +54,8 @@ def gradient(step: Step) -> str:
 
 def _results(step: Step, back: Backward) -> dict[str, Node | None]:
     results = dict(zip((f"d_{s}" for s in step.states), back.states, strict=True))
-    return results | {"d_x": back.input} | {f"d_{name}": d for name, d in back.vectors.items()}
+    rows = {f"d_{row.name}": back.inputs.get(row.name) for row in step.lookups}
+    return results | {"d_x": back.input} | {f"d_{name}": d for name, d in back.vectors.items()} | rows
 
 
 def _pairs(back: Backward) -> list[Node]:

@@ -41,6 +41,7 @@ def asm(
 def _kernel(step: Step, units: int, dtype: Any, target: str, kernel: str, sizes: Mapping[str, int]) -> Kernel:
     if kernel not in KERNELS:
         raise ValueError(f"there is no kernel {kernel!r}; choose from {', '.join(KERNELS)}")
+    step = step.scanned
     step.parameter_shapes(**{"features": 1, "units": units, **sizes})  # checks the sizes
     bits = checked_dtype(dtype).itemsize * 8
     layout = layout_for(plan(step), int(units), bits, find_target(target), sizes.items())

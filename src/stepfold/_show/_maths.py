@@ -6,13 +6,15 @@ import math
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from .._declared import kind_of
 from .._dims import axes_text
 from .._graph import UNITS, Dims, Node
+from .._lookups import START
 from .._plan import plan
 from .._step import Step
-from ._names import Names, forward_names, name_shared, owners
+from ._names import forward_names, name_shared, owners
 from ._patterns import Matcher
 from ._print import Printer, Style
 
@@ -30,18 +32,19 @@ def equations(step: Step, write: Printer, named: dict[str, Node]) -> dict[str, s
 
 def maths(step: Step, *, units: int | None = None, features: int | None = None) -> str:
     """Return equations, parameters (counted if sizes are given), projections and residuals."""
-    matcher = Matcher()
-    names, named = forward_names(step, matcher)
-    meanings = explained(matcher, step.outputs)
+    matcher, scanned = Matcher(), step.scanned
+    names, named = forward_names(scanned, matcher)
+    write = Printer(matcher, names, own=step.projected.name if step.projected else "x")
+    meanings = explained(matcher, scanned.outputs, own=write.own)
     parts = [
         filled(f"One timestep: {_legend(step)}"),
-        aligned(equations(step, Printer(matcher, names), named)),
+        aligned(equations(scanned, write, named)),
         *(["where\n" + aligned(meanings)] if meanings else []),
         "Parameters\n" + _table(step, units, features),
         *_hyperparameters(step),
-        *_hoisted(step, matcher, names),
-        *_projections(step),
-        _residuals(step, matcher, names),
+        *_hoisted(scanned, write),
+        *_projections(scanned, write.own),
+        _residuals(scanned, write),
     ]
     return "\n\n".join(parts)
 
@@ -69,7 +72,8 @@ def _legend(step: Step) -> str:
     names = step.input_names
     given = f"{listed(names)} {'is the input' if len(names) == 1 else 'are the inputs'}"
     output = f"{step.states[0]}' is {'' if step.output else 'also '}the output."
-    own_axes = [f"{name} has {axes_text(dims)}" for name, dims in _other_axes(step).items()]
+    own_axes = [f"{name} is an integer" for name in step.integers]
+    own_axes += [f"{name} has {axes_text(dims)}" for name, dims in _other_axes(step).items()]
     told = f" {listed(own_axes)}." if own_axes else ""
     return f"{given}, {before} the {states} before, {after} the {states} after; {output}{told}"
 
@@ -77,7 +81,7 @@ def _legend(step: Step) -> str:
 def _other_axes(step: Step) -> dict[str, Dims]:
     """The axes of the inputs with a name, and of states and an output that do not have (units,)."""
     return {
-        **step.inputs,
+        **{name: dims for name, dims in step.inputs.items() if dims},
         **{
             f"{s}'" if s == step.states[0] and step.output else s: step.dims_of(s)
             for s in step.states
@@ -120,14 +124,16 @@ def _broken(text: str, width: int) -> list[str]:
     return lines
 
 
-def explained(matcher: Matcher, outputs: Sequence[Node], style: Style = "text") -> dict[str, str]:
+def explained(
+    matcher: Matcher, outputs: Sequence[Node], style: Style = "text", own: str = "x"
+) -> dict[str, str]:
     """Return the definitions of the functions in the equations, those that are no operations."""
     lines = {}
     for n in matcher.topological_order(outputs):
         pattern = matcher.form(n).pattern if n.inputs else None
         if pattern is not None and pattern.explain:
             others = Matcher(tuple(p for p in matcher.patterns if p.name != pattern.name))
-            write = Printer(others, {}, style, timed=False)
+            write = Printer(others, {}, style, timed=False, own=own)
             template = pattern.text if style == "text" else pattern.latex
             lines[template.format(*map(write, pattern.arguments))] = write(pattern.graph)
     return lines
@@ -170,6 +176,8 @@ def _hyperparameters(step: Step) -> list[str]:
 
 def _start(step: Step, name: str, dims: Dims) -> str:
     if name not in step.kernels:
+        if len(dims) == 2 and name in step.tables:
+            return f"uniform, within {START:g}"
         if len(dims) == 2:
             return "orthogonal" if dims[0] == dims[1] else "Glorot-uniform"
         return f"{step.vectors.get(name, 0.0):g}"
@@ -190,23 +198,22 @@ def _total(step: Step, counts: dict[str, int], units: int | None, features: int 
     return f"in total {' + '.join(terms)}{total}"
 
 
-def _hoisted(step: Step, matcher: Matcher, names: Names) -> list[str]:
+def _hoisted(step: Step, write: Printer) -> list[str]:
     """What is made of parameters alone."""
-    write = Printer(matcher, names)
     found = [write(n) for n in plan(step).hoisted]
     return ["Computed once, from parameters alone\n  " + "\n  ".join(found)] if found else []
 
 
-def _projections(step: Step) -> list[str]:
+def _projections(step: Step, own: str) -> list[str]:
     projections = plan(step).projections
     if not projections:
         return []
-    sums = [" + ".join([*(f"{kernel} @ x" for kernel in p.kernels), *p.vectors]) for p in projections]
+    sums = [" + ".join([*(f"{kernel} @ {own}" for kernel in p.kernels), *p.vectors]) for p in projections]
     return ["Computed outside the time loop, for many timesteps at once\n  " + "\n  ".join(sums)]
 
 
-def _residuals(step: Step, matcher: Matcher, names: Names) -> str:
-    saved = plan(step).residuals
+def _residuals(step: Step, write: Printer) -> str:
+    saved, matcher, names = plan(step).residuals, write.matcher, write.names
     inner = dict(names)
     # twice, so that long residuals count as shared and get names
     name_shared(
@@ -216,7 +223,7 @@ def _residuals(step: Step, matcher: Matcher, names: Names) -> str:
         matcher,
         owners(step, names, matcher),
     )
-    write = Printer(matcher, inner)
+    write = replace(write, names=inner)
     states = [f"{state}'" for state, node in zip(step.states, step.outputs, strict=True) if node.inputs]
     text = filled(", ".join([*states, *map(write, saved)]) or "nothing", "  ")
     new = {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .._graph import SCALAR, Node
+from .._lookups import Lookup
 from ._names import Names
 from ._patterns import Matcher
 
@@ -35,13 +36,14 @@ A function call, f(…), needs no row: it is an atom with any operands."""
 class Printer:
     """Writes nodes; a node in `names` is written as its name. Recursive: `names` bounds the depth.
 
-    `timed`: in LaTeX, values have their timestep as an index.
+    `timed`: in LaTeX, values have their timestep as an index. `own`: what the input without a name is called.
     """
 
     matcher: Matcher
     names: Names
     style: Style = "text"
     timed: bool = True
+    own: str = "x"
 
     def leaf(self, node: Node) -> str:
         """Write a leaf."""
@@ -50,7 +52,7 @@ class Printer:
         if node.op == "offset":
             return str(node.attributes[0])
         if node.op == "input":
-            return self.name(str(node.attributes[0]) if node.attributes else "x")
+            return self.name(str(node.attributes[0]) if node.attributes else self.own)
         if node.op == "noise":
             kind, value, _ = node.attributes
             return f"dropout({value:g})" if kind == "dropout" else f"normal({value:g})"
@@ -61,7 +63,12 @@ class Printer:
 
     def name(self, name: str) -> str:
         """Write the name of a value."""
-        return name if self.style == "text" else latex_name(name, "t" if self.timed else "")
+        if self.style == "text":
+            return name
+        time, row = "t" if self.timed else "", Lookup.read(name)
+        if row is None:
+            return latex_name(name, time)
+        return f"{latex_name(row.table, '')}[{latex_name(row.integer, time)}]"
 
     def inside(self, node: Node) -> str:
         """Write a node's operation, even if the node has a name."""

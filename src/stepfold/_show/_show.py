@@ -34,7 +34,7 @@ def show(step: Step, about: str, what: str = "maths", /, **options: Any) -> str:
     known = list(inspect.signature(view).parameters)[1:]
     if "sizes" in known:
         known.remove("sizes")
-        known += [axis for axis in step.own_axes if axis != "units"]
+        known += [axis for axis in step.scanned.own_axes if axis != "units"]
     unknown = [name for name in options if name not in known]
     if unknown:
         takes = f"takes {', '.join(known)}" if known else "has no options"

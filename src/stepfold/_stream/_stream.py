@@ -10,6 +10,7 @@ import numpy as np
 
 from .._cell import Cell
 from .._dtype import checked_dtype
+from .._lookups import checked_integers, gather
 from .._native import Array, thread_cap
 from .._runtime import checked_sizes, engine_for, other_sizes, several
 from ._memory import Single, Table, Weights, write_states
@@ -51,10 +52,12 @@ class Stream:
         self.cell = cell
         dtype = checked_dtype(np.asarray(next(iter(params.values()))).dtype if params else np.float32)
         checked, sizes = checked_sizes(cell, params, dtype)
-        self._features = sizes.get("features", 1) if cell.step.takes_features else 0
+        step, sizes = cell.step.scanned, cell.step.scanned_sizes(sizes)
+        self._tables = {name: np.array(checked.pop(name)) for name in sorted(cell.step.tables)}
+        self._features = sizes.get("features", 1) if step.takes_features else 0
         self._units = sizes.get("units", 1)
-        others = other_sizes(cell.step, self._units, sizes)
-        self._engine, self._threads = engine_for(cell.step, self._units, dtype, others), threads
+        others = other_sizes(step, self._units, sizes)
+        self._engine, self._threads = engine_for(step, self._units, dtype, others), threads
         layout, own = self._engine.layout, cell.step.states[cell.step.output :]
         self._shapes = [layout.sizes.shape(cell.step.dims_of(state)) for state in own]
         self._dtype = self._engine.dtype
@@ -87,7 +90,7 @@ class Stream:
             one.address,
             one.output,
         )
-        if len(one.inputs) == 1:
+        if len(one.inputs) == 1 and not self._tables:
             self._size = self._input.size
 
     def _many(self) -> Table:
@@ -120,12 +123,14 @@ class Stream:
 
         `x` (n, features), or (features,) for one row; of a cell with several inputs a tuple of them. `rows`
         (n,) the numbers of rows, each at most once: the others stay as they are. Returns the output (n,
-        units). The array returned lies in memory that the next step overwrites, and is the same every time as
+        units). An integer that chooses a row of a parameter is (n,), or an integer for one row. The array
+        returned lies in memory that the next step overwrites, and is the same every time as
         long as n is: copy it to keep it.
 
         Raises:
             TypeError, ValueError: `x` or `rows` have another shape or dtype.
-            IndexError: a row has left, or there never was one of this number.
+            IndexError: a row has left, or there never was one of this number; an integer chooses no row of
+                a parameter.
         """
         # one row alone: the checks are as cheap as they can be, for the kernel takes less time than Python
         if rows is None and x.__class__ is _ARRAY and x.size == self._size and x.dtype is self._dtype:
@@ -148,7 +153,7 @@ class Stream:
             slots = self._rows.slots if rows is None else self._rows.slots_of(rows)
             inputs = table.inputs(len(slots))
             fits = x.__class__ is _ARRAY and x.dtype is self._dtype and x.shape == inputs[0].shape
-            if fits and len(inputs) == 1:
+            if fits and len(inputs) == 1 and not self._tables:
                 inputs[0][...] = x
             else:
                 self._write(inputs, x)
@@ -157,8 +162,14 @@ class Stream:
     def _write(self, inputs: Sequence[Array], given: Any) -> None:
         """Write inputs that are checked here."""
         step = self.cell.step
-        values = zip(several(step, given), step.input_names, inputs, strict=True)
-        found = [self._checked_input(*each) for each in values]
+        values = dict(zip(step.input_names, several(step, given), strict=True))
+        if self._tables:
+            rows = len(inputs[0])
+            values |= {name: _checked_integers(values[name], name, rows) for name in step.integers}
+            values, _ = gather(step.lookups, values, self._tables)
+        own = step.projected.name if step.projected else "x"
+        names = [own] * step.scanned.takes_features + list(step.scanned.inputs)
+        found = [self._checked_input(values[n], n, of) for n, of in zip(names, inputs, strict=True)]
         for target, value in zip(inputs, found, strict=True):
             target[...] = value
 
@@ -168,7 +179,7 @@ class Stream:
         if found.shape == expected[:1] and expected[1] == 1:  # one number a row
             return found[:, None]
         if found.shape != expected and (expected[0] != 1 or found.shape != expected[1:]):
-            axes = "features" if name == "x" else self.cell.step.inputs[name][0]
+            axes = "features" if name == "x" else self.cell.step.gathered.inputs[name][0]
             raise ValueError(f"{name} has shape {found.shape}, expected (batch, {axes}) = {expected}")
         return found
 
@@ -332,6 +343,14 @@ class Stream:
             parts = np.split(states.reshape(len(numbers), -1), ends, axis=1)
             values = [p.reshape(-1, *shape) for p, shape in zip(parts, self._shapes, strict=True)]
             write_states(self._states(), self._rows.slots, values)
+
+
+def _checked_integers(value: Any, name: str, rows: int) -> Array:
+    """Return an integer for each row; TypeError or ValueError for anything else."""
+    found = checked_integers(value, name)
+    if found.shape != (rows,) and not (rows == 1 and found.size == 1):
+        raise ValueError(f"{name} has shape {found.shape}, expected an integer a row, {(rows,)}")
+    return found.reshape(rows)
 
 
 def checked_numbers(value: Any, name: str) -> Array:

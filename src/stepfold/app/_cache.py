@@ -135,17 +135,19 @@ def _load_support() -> Iterator[bool]:
 
 def _sizes(cell: Cell, units: int, given: Mapping[str, int]) -> dict[str, int]:
     """The sizes of a cell's other axes: those given, else those by default."""
-    axes = set(cell.step.own_axes) - {"units"}
+    step = cell.step.scanned
+    axes = set(step.own_axes) - {"units"}
     sizes = {**default_sizes(cell, units), **{axis: size for axis, size in given.items() if axis in axes}}
     try:
-        return dict(other_sizes(cell.step, units, sizes))
+        return dict(other_sizes(step, units, cell.step.scanned_sizes(sizes)))
     except ValueError as error:
         raise RunError(str(error).replace("give features=…", "give --size features=N")) from None
 
 
 def _load_kernels(cell: Cell, units: int, dtype: str, sizes: Mapping[str, int]) -> Iterator[bool]:
     """Load the kernels that a cell may need; yield for each whether it came from the cache."""
-    engine = Engine(cell.step, units, np.dtype(dtype), sizes=other_sizes(cell.step, units, sizes))
+    step = cell.step.scanned
+    engine = Engine(step, units, np.dtype(dtype), sizes=other_sizes(step, units, sizes))
     kinds = ["infer", "train", "backward", "project", "table", "step", "rows"]
     if engine.ranks(1, 2) > 1:
         kinds.append("cooperative")

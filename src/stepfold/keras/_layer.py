@@ -24,7 +24,8 @@ _from_zero: ContextVar[bool] = ContextVar("from_zero", default=False)
 
 class Feed(NamedTuple):
     """What a layer hands to the scan: the step, weights and where parameters lie in them, the input without
-    a name (None: there is none), extra leaves, inputs with a name, the sizes of other axes than the units."""
+    a name (None: there is none), extra leaves, inputs with a name, the sizes of other axes than the units,
+    and the tokens that the input without a name is instead."""
 
     step: Step
     parts: Parts
@@ -33,6 +34,7 @@ class Feed(NamedTuple):
     extra: dict[tuple[str, str], Any]
     named: tuple[Any, ...] = ()
     sizes: Sizes = ()
+    tokens: Tokens | None = None
 
 
 class CompiledRNN(keras.layers.RNN):  # type: ignore[misc]
@@ -109,10 +111,14 @@ class CompiledRNN(keras.layers.RNN):  # type: ignore[misc]
         self, feed: Feed, units: int, sequences: Any, initial_state: list[Any], mask: Any, all_outputs: bool
     ) -> tuple[Any, tuple[Any, ...]]:
         """Run a step over sequences by the kernels; returns (outputs or None, last states)."""
-        dtype = "float64" if keras.backend.standardize_dtype(sequences.dtype) == "float64" else "float32"
+        dtype = keras.backend.standardize_dtype(sequences.dtype)
+        dtype = dtype if "float" in dtype else self.compute_dtype  # integers, which choose rows of parameters
+        dtype = "float64" if dtype == "float64" else "float32"
         inputs, ids, side = feed.inputs, None, None
         tokens = note_of(sequences, Tokens) if feed.inputs is sequences else None
-        if tokens is not None and keras.backend.standardize_dtype(tokens.table.dtype) == dtype:
+        if feed.tokens is not None:
+            ids, inputs, side = feed.tokens
+        elif tokens is not None and keras.backend.standardize_dtype(tokens.table.dtype) == dtype:
             ids, inputs, side = tokens
         recipe = Recipe(
             feed.step,

@@ -20,6 +20,7 @@ from ._step_cell import (
     with_recurrent_dropout,
     with_zoneout,
 )
+from ._tokens import Tokens
 
 
 @keras.saving.register_keras_serializable(package="stepfold")
@@ -30,13 +31,15 @@ class Recurrent(CompiledRNN):
     place of the units what the cell declares. One weight for each parameter of the cell, with its name and
     the shape that `cell.parameter_shapes` gives: kernels (units, features), recurrent kernels (units, units),
     vectors (units,). A cell with several inputs finds them one after the other on the last axis, in its
-    order (`keras.layers.Concatenate`). A state that is a matrix is carried as (batch, elements).
+    order (`keras.layers.Concatenate`); an integer is one element there, alone it may also be (batch, time).
+    A state that is a matrix is carried as (batch, elements).
 
     Args:
         cell: a `stepfold.cell`, the name of a built-in one ("layer_norm_lstm"), or a cell's JSON text.
         units: the number of units of every state.
-        kernel_initializer: for kernels (units, features); None, as for the next two: as in `Cell.init`, what
-            the cell says, else Glorot-uniform, orthogonal and zero.
+        kernel_initializer: for kernels (units, features), and for matrices whose rows integers choose; None,
+            as for the next two: as in `Cell.init`, what the cell says, else Glorot-uniform, orthogonal and
+            zero.
         recurrent_initializer: for recurrent kernels (units, units).
         bias_initializer: for vectors.
         kernel_regularizer, recurrent_regularizer, bias_regularizer: for the same three kinds.
@@ -99,12 +102,30 @@ class Recurrent(CompiledRNN):
         )
         super().__init__(step_cell, **kwargs)
         self.input_spec = keras.layers.InputSpec(ndim=3)
+        if self._reads_one_integer:
+            self.input_spec = keras.layers.InputSpec(min_ndim=2, max_ndim=3)
 
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
         """Make the weights; how wide the states are may follow from the features."""
+        if len(sequences_shape) == 2 and self._reads_one_integer:
+            sequences_shape = (*sequences_shape, 1)
         self.cell.build((sequences_shape[0], *sequences_shape[2:]))
         self.state_size = list(self.cell.state_size)
         super().build(sequences_shape, initial_state_shape)
+
+    @property
+    def _reads_one_integer(self) -> bool:
+        """Whether the cell's only input is an integer, which may stand without a last axis."""
+        step = self.definition.step
+        return len(step.input_names) == 1 and bool(step.integers)
+
+    def call(
+        self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False
+    ) -> Any:
+        """Return what `keras.layers.RNN` returns for sequences (batch, time, features)."""
+        if len(sequences.shape) == 2 and self._reads_one_integer:
+            sequences = sequences[..., None]
+        return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
     @property
     def definition(self) -> Cell:
@@ -125,7 +146,11 @@ class Recurrent(CompiledRNN):
         """Return what the scan needs, with what the layer adds to the cell."""
         cell, step = self.cell, self.definition.step
         extra: dict[tuple[str, str], Any] = {}
-        first, named = cell.split(self._dropped(sequences) if training and cell.dropout else sequences)
+        row = step.projected
+        # a gradient of the whole table makes TensorFlow's optimizers move every row of it
+        by_ids = row if keras.backend.backend() in ("jax", "torch") else None
+        sequences = self._dropped(sequences) if training and cell.dropout else sequences
+        first, named = cell.split(sequences, by_ids)
         if training and cell.recurrent_dropout:
             step = with_recurrent_dropout(step)
             extra.update(cell.masks(initial_state[0]))
@@ -142,9 +167,13 @@ class Recurrent(CompiledRNN):
                 shape = (*ops.shape(sequences)[:2], cell.count(drawn.dims))
                 extra[drawn.key] = cell.drawn(drawn, shape)
             step = noisy(step)
-        weights = cell.values()
+        tokens = None
+        if row is not None:
+            first = named.pop(row.name)
+            tokens = None if by_ids is None else Tokens(first, cell.table(row))
+        step, weights = step.scanned, cell.scanned()
         parts = tuple((name, (Part(number),)) for number, name in enumerate(step.parameters))
-        return Feed(step, parts, weights, first, extra, tuple(named.values()), cell.other_sizes)
+        return Feed(step, parts, weights, first, extra, tuple(named.values()), cell.other_sizes, tokens)
 
     def run_kernels(self, sequences: Any, initial_state: list[Any], mask: Any, training: bool) -> Any:
         """Run the kernels; returns what `inner_loop` does."""
@@ -169,8 +198,14 @@ class Recurrent(CompiledRNN):
             cell._masks = {}
 
     def _dropped(self, sequences: Any) -> Any:
+        cell, step = self.cell, self.definition.step
         ones = ops.ones_like(sequences[:, :1, :])
-        return sequences * keras.random.dropout(ones, self.cell.dropout, seed=self.cell.seed_generator)
+        dropped = sequences * keras.random.dropout(ones, cell.dropout, seed=cell.seed_generator)
+        if not step.integers:
+            return dropped
+        columns = step.columns(sequences.shape[-1], cell.all_sizes).items()
+        parts = [(sequences if name in step.integers else dropped)[..., at] for name, at in columns]
+        return ops.concatenate(parts, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments; the cell as the JSON text of its graph, no code."""

@@ -28,7 +28,9 @@ def features_of(step: Step, width: int, sizes: Mapping[str, int]) -> int:
     if not wide and width == fixed:
         return 1
     if not wide or width <= fixed or (width - fixed) % wide:
-        told = ", ".join(f"{name or 'x'} {axes_text(dims)}" for name, dims in inputs.items())
+        told = ", ".join(
+            f"{name or 'x'} {axes_text(dims) if dims else 'an integer'}" for name, dims in inputs.items()
+        )
         raise ValueError(
             f"{step.name} takes {told} one after the other on the last axis of the input, which has {width} "
             f"elements, not {f'more than {fixed}' if wide else fixed}"

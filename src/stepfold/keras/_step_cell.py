@@ -14,6 +14,7 @@ from .._cell import Cell
 from .._dims import count_of, size_of
 from .._graph import Dims
 from .._initial import legendre
+from .._lookups import START, Lookup
 from .._noise import Noise
 from .._runtime import Sizes
 from .._step import Step
@@ -25,6 +26,7 @@ from .._transform import (
     zoneout,
 )
 from ._activations import evaluate
+from ._rows import gathered
 from ._split import features_of, split
 
 _register = keras.saving.register_keras_serializable(package="stepfold")
@@ -32,6 +34,8 @@ _register = keras.saving.register_keras_serializable(package="stepfold")
 
 def _kind(step: Step, name: str) -> str:
     """Which of Keras's three kinds of initialisers, regularizers and constraints is for a parameter."""
+    if name in step.tables and len(step.parameters[name]) == 2:
+        return "kernel"
     if name not in step.matrices:
         return "bias"
     return "recurrent" if name in recurrent_kernels(step) else "kernel"
@@ -85,6 +89,8 @@ def _initializer(step: Step, name: str) -> Any:
         return keras.initializers.RandomNormal(0.0, number)
     if kind == "legendre":
         return _Legendre(number, dims[0] == dims[1])
+    if name in step.tables and len(dims) == 2:
+        return keras.initializers.RandomUniform(-START, START)
     if name not in step.matrices:
         return _Fixed(step.vectors.get(name, 0.0))
     square = dims[0] == dims[1]
@@ -128,6 +134,11 @@ class StepCell(keras.layers.Layer):  # type: ignore[misc]
         ):
             if not 0.0 <= rate < 1.0:
                 raise ValueError(f"{name} must lie in 0…1, below 1, not {rate!r}")
+        if dropout and not step.takes_features and len(step.integers) == len(step.inputs):
+            raise ValueError(
+                f"dropout drops elements of inputs, and those of {step.name} are integers; write "
+                "dropout(E[word], 0.1) in the step"
+            )
         self.units, self.seed = units, seed
         self._features: int | None = None
         if "features" not in step.own_axes:
@@ -177,13 +188,19 @@ class StepCell(keras.layers.Layer):  # type: ignore[misc]
     @property
     def other_sizes(self) -> Sizes:
         """The sizes of the other axes than the units, as a recipe has them."""
-        axes = (axis for axis in self.definition.step.own_axes if axis != "units")
+        axes = (axis for axis in self.definition.step.scanned.own_axes if axis != "units")
         return tuple((axis, self.all_sizes[axis]) for axis in axes)
 
-    def split(self, inputs: Any) -> tuple[Any, dict[str, Any]]:
+    def split(self, inputs: Any, without: Lookup | None = None) -> tuple[Any, dict[str, Any]]:
         """Cut the last axis into the inputs of the cell: that without a name (None: there is none), and those
-        with one, in their order."""
-        return split(self.definition.step, inputs, self.all_sizes)
+        with one, in their order, rows of parameters in the place of integers that choose them; in the place
+        of the row `without` the integers."""
+        step = self.definition.step
+        first, named = split(step, inputs, self.all_sizes)
+        if step.integers:
+            tables = dict(zip(step.parameters, self.values(), strict=True))
+            named = gathered(step, named, tables, self.compute_dtype, without)
+        return first, named
 
     def build(self, input_shape: Any) -> None:
         """Make one weight for each parameter of the cell, with its name and shape."""
@@ -214,6 +231,16 @@ class StepCell(keras.layers.Layer):  # type: ignore[misc]
     def values(self) -> tuple[Any, ...]:
         """Return the weights, in the order of the cell's parameters."""
         return tuple(ops.convert_to_tensor(weight) for weight in self.parameters)
+
+    def table(self, row: Lookup) -> Any:
+        """Return the weight of whose rows one is chosen."""
+        return ops.convert_to_tensor(self.parameters[list(self.definition.step.parameters).index(row.table)])
+
+    def scanned(self) -> tuple[Any, ...]:
+        """Return the weights without those whose rows integers choose."""
+        step = self.definition.step
+        named = zip(step.parameters, self.values(), strict=True)
+        return tuple(weight for name, weight in named if name not in step.tables)
 
     def masks(self, like: Any) -> dict[tuple[str, str], Any]:
         """Draw the masks of recurrent dropout for one call: for each recurrent kernel (batch, units), or as
@@ -263,13 +290,14 @@ class StepCell(keras.layers.Layer):  # type: ignore[misc]
         step = with_recurrent_dropout(self.definition.step) if self._masks else self.definition.step
         if self.zoneout:
             step = with_expected_zoneout(step, self.zoneout)
+        step = step.gathered
         first, named = self.split(inputs)
         leaves = {("input", name): value for name, value in named.items()} | self._masks
         if first is not None:
             leaves["input", ""] = first
         before = self.shaped(states)
         leaves.update({("state", name): state for name, state in zip(step.states, before, strict=True)})
-        leaves.update({("parameter", n): v for n, v in zip(step.parameters, self.values(), strict=True)})
+        leaves.update({("parameter", n): v for n, v in zip(step.parameters, self.scanned(), strict=True)})
         values = evaluate(step.nodes, leaves, self.all_sizes)
         new = [
             ops.broadcast_to(values[id(n)], ops.shape(s)) for n, s in zip(step.outputs, before, strict=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 
 from ..data import Vocabulary
-from ..model import EmbeddingLayer, Layer, Model, assemble
+from ..model import BidirectionalLayer, EmbeddingLayer, Layer, Model, RecurrentLayer, assemble
 from ._chain import chain_of
 from ._exported import Export, export_layer
 
@@ -51,7 +51,8 @@ def to_model(
     for layer, produced in calls:
         export_layer(layer, produced, export)
     ids = bool(export.layers) and isinstance(export.layers[0], EmbeddingLayer)
-    if len(shape) != (2 if ids else 3):
+    without_axis = ids or (len(shape) == 2 and _reads_one_integer(export.layers))
+    if len(shape) != (2 if without_axis else 3):
         raise ValueError(
             f"the input of {model.name!r} has the shape {shape}, expected (batch, time) of ids for an "
             "embedding or (batch, time, features)"
@@ -63,12 +64,20 @@ def to_model(
         )
     return assemble(
         export.layers,
-        features=None if ids else int(shape[-1]),
+        features=None if ids else 1 if without_axis else int(shape[-1]),
         vocabulary=vocabulary,
         length=shape[1] if length is None else length,
         labels=labels,
         name=model.name if name is None else name,
     )
+
+
+def _reads_one_integer(layers: Sequence[Layer]) -> bool:
+    """Whether the first layer's cell has one input, an integer, which a layer also takes as (batch, time)."""
+    first = layers[0] if layers else None
+    first = first.forward if isinstance(first, BidirectionalLayer) else first
+    step = first.cell.step if isinstance(first, RecurrentLayer) else None
+    return step is not None and bool(step.integers) and len(step.input_names) == 1
 
 
 def to_layers(*layers: Any, dtype: str = "float32") -> tuple[Layer, ...]:

@@ -17,6 +17,7 @@ from ._arrays import Array
 
 MOST_ELEMENTS = 2**24
 """Of all states of one row."""
+_EXACT = 2**24
 
 
 class CellSizes:
@@ -36,6 +37,12 @@ class CellSizes:
         if elements > MOST_ELEMENTS:
             raise ValueError(
                 f"the states of {cell.name} have {elements:,} elements, more than {MOST_ELEMENTS:,}"
+            )
+        counts = [len(params[table]) for table in cell.step.tables]
+        if max(counts, default=0) > _EXACT and first.dtype == np.float32:
+            raise ValueError(
+                f"a model reads integers as float32, which has them up to {_EXACT:,}, but a parameter of "
+                f"{cell.name} has {max(counts):,} rows; give float64 arrays"
             )
 
     def shape(self, dims: Dims) -> tuple[int, ...]:
@@ -58,8 +65,27 @@ class CellSizes:
 
     def split(self, values: Array) -> Any:
         """Return what `scan` and `Stream` take: the inputs, which stand side by side on the last axis in the
-        order of the cell; that without a name has what the others leave."""
+        order of the cell; that without a name has what the others leave. ValueError for an integer input that
+        holds others than integers."""
         if not self._step.inputs:
             return values
-        columns = self._step.columns(values.shape[-1], self.sizes).values()
-        return tuple(np.ascontiguousarray(values[..., at]) for at in columns) if len(columns) > 1 else values
+        columns = self._step.columns(values.shape[-1], self.sizes)
+        if len(columns) == 1 and not self._step.integers:
+            return values
+        found = [
+            self._integers(name, values[..., at.start])
+            if name in self._step.integers
+            else np.ascontiguousarray(values[..., at])
+            for name, at in columns.items()
+        ]
+        return tuple(found) if len(found) > 1 else found[0]
+
+    def _integers(self, name: str, values: Array) -> Array:
+        with np.errstate(invalid="ignore"):  # NaN, which is none
+            found = np.asarray(values, np.int64)
+        if (found != values).any():
+            raise ValueError(
+                f"the input {name} of {self._step.name} holds integers, which choose rows of a parameter, "
+                f"and not {values[found != values][0]:g}"
+            )
+        return found

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .._cell import Cell
 from .._graph import Node, topological_order
+from .._lookups import gather
 from .._reference import evaluate
 from .._show import named_values
 from ..data import START, UNKNOWN
@@ -152,7 +153,8 @@ def _states(trace: Trace, wanted: frozenset[str] | None) -> LayerStates:
         given = sizes.split(trace.inputs)
         inputs = ["", *cell.step.inputs] if cell.step.takes_features else list(cell.step.inputs)
         parts = given if isinstance(given, tuple) else (given,)
-        leaves = {("input", name): each for name, each in zip(inputs, parts, strict=True)}
+        read, _ = gather(cell.step.lookups, dict(zip(inputs, parts, strict=True)), trace.layer.params)
+        leaves = {("input", name): each for name, each in read.items()}
         leaves.update({("state", name): each for name, each in zip(cell.states, trace.before, strict=True)})
         leaves.update({("parameter", name): each for name, each in trace.layer.params.items()})
         nodes = topological_order(tuple(named.values()))

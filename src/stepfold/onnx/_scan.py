@@ -38,8 +38,8 @@ def scan_operator(
     after the last timestep, (batch, units) or as wide as it is, with `return_sequences` after every one,
     (batch, time, units).
     """
-    leaves: Leaves = {("parameter", n): b.array(v, n) for n, v in params.items()}
-    leaves |= _split(b, step, sizes, inputs, features)
+    leaves: Leaves = {("parameter", n): b.array(v, n) for n, v in params.items() if n not in step.tables}
+    leaves |= _gathered(b, step, params, _split(b, step, sizes, inputs, features))
     axes = {"units": sizes.units, **sizes.sizes}
     varying = _depending(step.nodes, ("input", "state"))
     inside = _depending(step.nodes, ("state",))
@@ -106,6 +106,17 @@ def _split(b: Builder, step: Step, sizes: CellSizes, inputs: str, features: int)
         widths.insert(0, features - sum(widths))
     parts = b.operators("Split", [inputs, b.integers(*widths)], len(names), axis=-1)
     return {("input", name): part for name, part in zip(names, parts, strict=True)}
+
+
+def _gathered(b: Builder, step: Step, params: Mapping[str, Array], inputs: Leaves) -> Leaves:
+    """The inputs, rows of parameters in the place of integers that choose them."""
+    found = {leaf: value for leaf, value in inputs.items() if leaf[1] not in step.integers}
+    for row in step.lookups:
+        table = params[row.table]
+        whole = b.operator("Cast", inputs["input", row.integer], to=onnx.TensorProto.INT64)
+        rows = b.array(table if table.ndim > 1 else table[:, None], row.table)
+        found["input", row.name] = b.operator("Gather", rows, b.squeezed(whole, -1), axis=0)
+    return found
 
 
 def _depending(nodes: Iterable[Node], kinds: Sequence[str]) -> set[int]:

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from .._cell import Cell
 from .._initial import legendre
+from .._lookups import START
 from .._runtime import Recipe
 from .._step import Step
 from ..cells import by_name
+from ._lookups import Lookups
 from ._one_step_kernels import StepKernels
 from ._scan import Batch, scan
 from ._several import Several, layer_sizes, several_of
@@ -79,7 +81,9 @@ class RecurrentCell(nn.Module):  # type: ignore[misc]
 
     def _prepare(self) -> None:
         step, units = self.definition.step, self.hidden_size
-        self._recipe = Recipe.of(step, units, layer_sizes(step, self.input_size, units, self.sizes))
+        sizes = layer_sizes(step, self.input_size, units, self.sizes)
+        self._recipe = Recipe.of(step.scanned, units, step.scanned_sizes(sizes))
+        self._lookups = Lookups.of(step, {"units": units, **sizes})
         self._kernels = StepKernels(self._recipe, tuple(step.parameters))
 
     def reset_parameters(self) -> None:
@@ -92,7 +96,8 @@ class RecurrentCell(nn.Module):  # type: ignore[misc]
         if found is not None:
             return found
         name = type(self).__name__
-        input = several_of(name, self._recipe, input)
+        weights = [getattr(self, name) for name in self.definition.step.parameters]
+        input = several_of(name, self._recipe, input, self._lookups, weights[0] if weights else None)
         single = input.dim() == 1
         if input.dim() not in (1, 2):
             raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.dim()}D instead")
@@ -102,12 +107,15 @@ class RecurrentCell(nn.Module):  # type: ignore[misc]
                 f"expected {self.input_size}"
             )
         rows = input.unsqueeze(0) if single else input  # (B, F)
+        batch, inputs, initial = Batch(rows.shape[0]), rows.unsqueeze(1), self._states(hx, rows, single)
+        if self._lookups is not None:
+            inputs, weights = self._lookups.gathered(inputs, weights, batch)
         _, last = scan(
             self._recipe,
-            Batch(rows.shape[0]),
-            rows.unsqueeze(1),
-            [getattr(self, name) for name in self.definition.step.parameters],
-            self._states(hx, rows, single),
+            batch,
+            inputs,
+            weights,
+            initial,
             sequences=False,
         )
         found = tuple(state.squeeze(0) if single else state for state in last)
@@ -149,7 +157,7 @@ class RecurrentCell(nn.Module):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         # the cell as a graph, not as code; a recipe is that of this version of stepfold
-        own = ("_recipe", "_kernels", "definition")
+        own = ("_recipe", "_kernels", "_lookups", "definition")
         state = {name: value for name, value in self.__dict__.items() if name not in own}
         return state | {"cell": self.definition.to_json()}
 
@@ -181,11 +189,13 @@ def check_sizes(**sizes: int) -> None:
 
 def start(step: Step, parameters: Sequence[Tensor]) -> None:
     """Draw a step's parameters, in its order: as it says, else kernels Glorot-uniform, recurrent kernels
-    orthogonal, vectors zero."""
+    orthogonal, tables uniform within ±0.05, vectors zero."""
     for parameter, (name, dims) in zip(parameters, step.parameters.items(), strict=True):
         kind, value = step.kernels.get(name, ("", step.vectors.get(name, 0.0)))
         if name in step.matrices and not kind:
             kind = "orthogonal" if dims[0] == dims[1] else "glorot"
+        if name in step.tables and len(dims) == 2 and not kind:
+            kind = "table"
         if kind == "legendre":
             found = legendre(len(parameter), value, square=dims[0] == dims[1])
             with torch.no_grad():
@@ -200,6 +210,8 @@ def _start(weight: Tensor, kind: str, value: float) -> None:
         weight.copy_(value * torch.eye(len(weight), dtype=weight.dtype, device=weight.device))
     elif kind == "normal":
         nn.init.normal_(weight, 0.0, value)
+    elif kind == "table":
+        nn.init.uniform_(weight, -START, START)
     elif kind == "glorot":
         nn.init.xavier_uniform_(weight)
     elif kind == "orthogonal":

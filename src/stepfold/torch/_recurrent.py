@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .._cell import Cell
 from .._noise import noise_of
 from .._runtime import Recipe
+from ._lookups import Lookups
 from ._noise import Noise
 from ._one_step import RecurrentCell, check_sizes, definition_of, start
 from ._scan import Batch, scan
@@ -33,7 +34,9 @@ class Recurrent(nn.Module):  # type: ignore[misc]
     returns first. A cell with several inputs takes a tuple of them, in its order, of the same batch and time,
     one number a timestep also without its last axis; for PackedSequences a tuple of these, packed with the
     same lengths. Layers above the first read the output below in place of the first input, and the other
-    inputs as they are. `input_size` is that of the first input.
+    inputs as they are. `input_size` is that of the first input. An input that the cell declares as an integer
+    is of int32 or int64, without a last axis; where it is the first, `input_size` is the number of rows that
+    it chooses from, as in torch.nn.Embedding, and there is one layer.
 
     float32 and float64 on the CPU run fused; elsewhere the cell runs as a loop of torch operations, which is
     said once. A saved module carries its cell as a graph, not as code.
@@ -94,7 +97,11 @@ class Recurrent(nn.Module):  # type: ignore[misc]
         stand_as_leaf(self)
         steps = self.noise.steps(self.definition.step)
         sizes = self.layer_sizes()
-        self._recipes = [[Recipe.of(step, self.hidden_size, of) for step in steps] for of in sizes]
+        self._recipes = [
+            [Recipe.of(step.scanned, self.hidden_size, step.scanned_sizes(of)) for step in steps]
+            for of in sizes
+        ]
+        self._lookups = Lookups.of(self.definition.step, {"units": self.hidden_size, **sizes[0]})
         self._own_noise = {n.key: (n.kind, n.value) for n in noise_of(self.definition.step)}
         self._state_shapes = self._recipes[0][1].state_shapes[self.definition.step.output :]
 
@@ -120,7 +127,7 @@ class Recurrent(nn.Module):  # type: ignore[misc]
             len(self._state_shapes) > 1,
             self._like,
         )
-        given = several_of(form.name, self._recipes[0][1], input)
+        given = several_of(form.name, self._recipes[0][1], input, self._lookups, self._like)
         inputs, batch, initial, close = open_input(form, given, hx, lengths)
         return close(*run_layers(self, form.directions, batch, inputs, initial, Recurrent._scan))
 
@@ -135,6 +142,8 @@ class Recurrent(nn.Module):  # type: ignore[misc]
     ) -> tuple[Tensor, list[Tensor]]:
         recipe = self._recipes[layer][0 if self.training else 1]
         extra = self.noise.draw(recipe, batch, inputs, self._own_noise)
+        if self._lookups is not None:
+            inputs, weights = self._lookups.gathered(inputs, weights, batch)
         return scan(recipe, batch, inputs, weights, initial, extra=extra, reverse=reverse)
 
     def extra_repr(self) -> str:
@@ -155,7 +164,7 @@ class Recurrent(nn.Module):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         # recipes are those of this version of stepfold; a saved module may be loaded by another
-        own = ("_recipes", "_own_noise", "_state_shapes", "__module__", "definition")
+        own = ("_recipes", "_lookups", "_own_noise", "_state_shapes", "__module__", "definition")
         state = {name: value for name, value in self.__dict__.items() if name not in own}
         return state | {"cell": self.definition.to_json()}
 

@@ -17,6 +17,7 @@ from .._warn import warn_once
 from ..cells import by_name
 from ._arguments import Arguments
 from ._derivatives import scan_operator
+from ._lookups import Lookups
 from ._operator import refuse_onnx
 from ._several import Several, like_of, several_of
 from ._states import split_states, state_shapes
@@ -161,12 +162,13 @@ def run(
     """Scan a batch of sequences with a cell, with gradients: a function of tensors, without a module.
 
     `inputs` (batch, time, features), or (time, batch, features) with `time_major`, or `Tokens`, for a cell
-    with several inputs a tuple in its order; `params` name → tensor, shaped as `cell.parameter_shapes` says;
-    `initial_state` one (batch, units) a state, or as wide as the state is, None for zeros; `lengths` (batch,)
-    or `mask` (batch, time) of booleans say which timesteps are active: at the others a row keeps its state,
-    and its output is that state. `extra` holds the leaves that a transformed step asks for. All tensors
-    float32, or all float64. Returns the output after each timestep, laid out as the inputs, and the last
-    states. Raises ValueError, RuntimeError or TypeError that name the shapes.
+    with several inputs a tuple in its order, integers (batch, time) among them; `params` name → tensor,
+    shaped as `cell.parameter_shapes` says; `initial_state` one (batch, units) a state, or as wide as the
+    state is, None for zeros; `lengths` (batch,) or `mask` (batch, time) of booleans say which timesteps are
+    active: at the others a row keeps its state, and its output is that state. `extra` holds the leaves that a
+    transformed step asks for. All other tensors float32, or all float64. Returns the output after each
+    timestep, laid out as the inputs, and the last states. Raises ValueError, RuntimeError or TypeError that
+    name the shapes.
     """
     step = by_name(cell).step if isinstance(cell, str) else cell.step
     missing = [name for name in step.parameters if name not in params]
@@ -175,8 +177,9 @@ def run(
             f"{step.name} has the parameters {', '.join(step.parameters)}; got {', '.join(params)}"
         )
     weights = [params[name] for name in step.parameters]
-    recipe, extra = _recipe_of(step, weights, inputs), extra or {}
-    inputs = several_of(step.name, recipe, inputs)
+    recipe, lookups = _recipe_of(step, weights, inputs)
+    extra = extra or {}
+    inputs = several_of(step.name, recipe, inputs, lookups, weights[0] if weights else None)
     inputs = inputs if isinstance(inputs, Several) else tokens_of(inputs)
     if isinstance(inputs, Tokens):
         inputs.check(step.name)
@@ -204,6 +207,8 @@ def run(
     elif mask is not None:
         batch = Batch(rows, time_major, "mask", _checked_mask(mask, rows, time))
     leaves = [extra[name] for name in recipe.extra]
+    if lookups is not None:
+        inputs, weights = lookups.gathered(inputs, weights, batch)
     outputs, last = scan(recipe, batch, inputs, weights, initial_state, extra=leaves, reverse=reverse)
     return outputs, tuple(last)
 
@@ -228,21 +233,23 @@ def _checked_mask(mask: Tensor, rows: int, time: int) -> Tensor:
     return mask.cpu()
 
 
-def _recipe_of(step: Step, weights: Sequence[Tensor], inputs: Any) -> Recipe:
-    """The recipe of parameters of these shapes, all of which must fit, and of inputs."""
+def _recipe_of(step: Step, weights: Sequence[Tensor], inputs: Any) -> tuple[Recipe, Lookups | None]:
+    """The recipe of parameters of these shapes, all of which must fit, and of inputs, and the rows that
+    integers choose."""
     found: dict[str, int] = {}
     given = list(inputs) if isinstance(inputs, (tuple, list)) and not isinstance(inputs, Tokens) else [inputs]
     axes = [("features",)] * step.takes_features + list(step.inputs.values())
-    for (axis, *_), each in zip(axes, given, strict=False):
-        if each.dim() == 3:
-            found.setdefault(axis, int(each.shape[-1]))
+    for dims, each in zip(axes, given, strict=False):
+        if dims and isinstance(each, (Tensor, Tokens)) and each.dim() == 3:
+            found.setdefault(dims[0], int(each.shape[-1]))
     step.learn(zip(step.parameters.values(), (tuple(w.shape) for w in weights), strict=True), found)
     for (name, dims), weight in zip(step.parameters.items(), weights, strict=True):
         expected = tuple(known_size(axis, found) for axis in dims)
         if tuple(weight.shape) != expected:
             raise ValueError(f"parameter {name!r} must have shape {expected}, not {tuple(weight.shape)}")
     others = {axis: size for axis, size in found.items() if axis in step.own_axes}
-    return Recipe.of(step, found.get("units", 1), others)
+    recipe = Recipe.of(step.scanned, found.get("units", 1), step.scanned_sizes(others))
+    return recipe, Lookups.of(step, found)
 
 
 def _check_alike(tensors: Sequence[Tensor]) -> None:

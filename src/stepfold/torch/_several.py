@@ -8,20 +8,24 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from .._axes import is_plain
+from .._dims import known_size
 from .._runtime import Recipe
 from .._step import Step
+from ._lookups import Indices, Lookups, checked_indices, rows_axis
 from ._tokens import Tokens, tokens_of
 
 
 class Several(NamedTuple):
     """The inputs of a cell with named ones, in place of one tensor: `own` without a name (None if the cell
-    has none), then those with a name, in the cell's order. Shape and dtype are those of the first."""
+    has none), then those with a name, in the cell's order, integers among them until they are gathered. Shape
+    and dtype are those of the first."""
 
     own: Tensor | Tokens | None
-    named: tuple[Tensor, ...]
+    named: tuple[Any, ...]
 
     @property
-    def first(self) -> Tensor | Tokens:
+    def first(self) -> Any:
         """The first input."""
         return self.named[0] if self.own is None else self.own
 
@@ -64,13 +68,21 @@ class Several(NamedTuple):
 def like_of(value: Tensor | Tokens | Several) -> Tensor:
     """Return a tensor with the dtype and on the device of a layer's input."""
     first = value.first if isinstance(value, Several) else value
+    if isinstance(first, Indices):
+        return first.like
     return first.table if isinstance(first, Tokens) else first
 
 
-def several_of(name: str, recipe: Recipe, value: Any) -> Any:
+def several_of(
+    name: str, recipe: Recipe, value: Any, lookups: Lookups | None = None, like: Any = None
+) -> Any:
     """Return what a module was given as `Several`, a PackedSequence of them, or as it is for a cell without
-    named inputs; TypeError or ValueError, beginning with a name, for what does not fit."""
-    own, names, shapes = _inputs_of(recipe)
+    named inputs; `lookups` those of a cell with integers, for rows like the tensor `like`. TypeError or
+    ValueError, beginning with a name, for what does not fit."""
+    own, names, shapes = (
+        _inputs_of(recipe) if lookups is None else (lookups.own, lookups.names, lookups.shapes)
+    )
+    counts = dict(zip(names[own:], lookups.counts, strict=True)) if lookups is not None else {}
     packed = isinstance(value, PackedSequence)
     values: Sequence[Any] = (value,) if packed or not isinstance(value, (tuple, list)) else value
     if isinstance(value, Tokens):
@@ -86,13 +98,24 @@ def several_of(name: str, recipe: Recipe, value: Any) -> Any:
         return values[0]
     first = values[0]
     if not isinstance(first, PackedSequence):
-        return _checked(name, own, names, shapes, values)
+        return _checked(name, own, names, shapes, _with_indices(name, counts, names, values, like))
     for which, each in zip(names, values, strict=True):
         if not isinstance(each, PackedSequence) or not _alike(first, each):
             raise ValueError(
                 f"{name}: input {which} is not packed as {names[0]} is; pack all with the same lengths"
             )
-    return first._replace(data=_checked(name, own, names, shapes, [each.data for each in values]))
+    data = _with_indices(name, counts, names, [each.data for each in values], like)
+    return first._replace(data=_checked(name, own, names, shapes, data))
+
+
+def _with_indices(
+    name: str, counts: Mapping[str, int], names: Sequence[str], values: Sequence[Any], like: Any
+) -> Sequence[Any]:
+    """The values of inputs, those of integers checked."""
+    return [
+        checked_indices(name, which, each, counts[which], like) if counts.get(which) else each
+        for which, each in zip(names, values, strict=True)
+    ]
 
 
 def _inputs_of(recipe: Recipe) -> tuple[bool, tuple[str, ...], tuple[tuple[int, ...], ...]]:
@@ -122,15 +145,16 @@ def _checked(
     leading, named = tuple(first.shape[:-1]), [] if own else [first]
     others = shapes[len(shapes) - len(names) + 1 :]
     for which, each, of in zip(names[1:], values[1:], others, strict=True):
-        shape = (*leading, *of)
-        if tuple(each.shape) == leading and shape[-1] == 1:
+        shape = (*leading, *of) if not isinstance(each, Indices) else (*leading, each.size)
+        if tuple(each.shape) == leading and of and shape[-1] == 1:
             each = each.unsqueeze(-1)
         if tuple(each.shape) != shape:
             raise ValueError(
-                f"{name}: input {which} has shape {tuple(each.shape)}, expected {shape}, beside an input "
-                f"{names[0]} of shape {tuple(first.shape)}"
+                f"{name}: input {which} has shape {_shape_given(each)}, expected {(*leading, *of)}, beside "
+                f"an input {names[0]} of shape {_shape_given(first)}"
             )
-        if each.dtype != first.dtype or each.device != first.device:
+        own_dtype = first.dtype if isinstance(each, Indices) else each.dtype  # rows have that of the weights
+        if own_dtype != first.dtype or each.device != first.device:
             raise ValueError(
                 f"{name}: input {which} is {each.dtype} on {each.device}, {names[0]} is {first.dtype} on "
                 f"{first.device}; convert one of them with .to"
@@ -139,11 +163,26 @@ def _checked(
     return Several(first if own else None, tuple(named))
 
 
+def _shape_given(value: Any) -> tuple[int, ...]:
+    return tuple(value.ids.shape if isinstance(value, Indices) else value.shape)
+
+
 def layer_sizes(step: Step, width: int, units: int, sizes: Mapping[str, int]) -> dict[str, int]:
     """Return the sizes of a layer's axes, "features" among them, units not: `sizes` are those given, `width`
     that of the first input; ValueError where they do not go together."""
     known = {"features": width, **sizes}
-    if not step.takes_features:
+    if step.input_names[0] in step.integers:
+        name = step.input_names[0]
+        axis = rows_axis(step, name)
+        if is_plain(axis) and axis not in ("units", "features"):
+            known.setdefault(axis, width)
+        size = known_size(axis, {"units": units, **known})
+        if size not in (-1, width):
+            raise ValueError(
+                f"the input {name} of {step.name} is an integer, which chooses one of the {size} rows of the "
+                f"axis {axis}; give an input_size of {size}, not {width}"
+            )
+    elif not step.takes_features:
         name, (axis, *_) = next(iter(step.inputs.items()))
         if axis not in ("units", "features") and not axis.isdecimal():
             known.setdefault(axis, width)
@@ -163,11 +202,16 @@ def all_layer_sizes(
     """Return the sizes of each layer's axes: the first input of one above is the output of the one below, the
     other inputs are the same; ValueError where they do not go together."""
     found = [layer_sizes(step, input_size, units, sizes)]
-    output = Recipe.of(step, units, found[0]).output_shape
+    output = Recipe.of(step.scanned, units, step.scanned_sizes(found[0])).output_shape
     if len(output) != 1 and layers * directions > 1:
         raise ValueError(
             f"the output of {step.name} is a matrix {output}, which no other layer or direction can go with; "
             "give one layer and one direction"
+        )
+    if layers > 1 and step.input_names[0] in step.integers:
+        raise ValueError(
+            f"the input {step.input_names[0]} of {step.name} is an integer, but layers above the first read "
+            "vectors, the output of the one below; give one layer, and another module behind it"
         )
     width = output[0] * directions
     others = list(step.inputs.items())[0 if step.takes_features else 1 :]

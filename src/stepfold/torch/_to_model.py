@@ -250,8 +250,9 @@ def _features(layers: Any, example: Any) -> int | None:
 def _compare(model: data.Model, values: Values, batch_axis: BatchAxis, example: Any, expected: Any) -> None:
     """ValueError unless the model gives what the module gave."""
     parts = [each.detach().cpu().numpy() for each in (example if isinstance(example, tuple) else (example,))]
-    if len(parts) > 1:  # a Model has them side by side
-        parts = [part[..., None] if part.ndim < parts[0].ndim else part for part in parts]
+    cell = getattr(getattr(model.layers[0], "forward", model.layers[0]), "cell", None)
+    if len(parts) > 1 or (cell is not None and cell.step.integers):  # a Model has them side by side
+        parts = [part[..., None] if part.ndim < 3 else part for part in parts]
     given = np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
     found = model.run(given if batch_axis.batch_first in (None, True) else given.swapaxes(0, 1))
     if isinstance(expected, tuple):  # a recurrent module's output and states
