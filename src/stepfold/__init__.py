@@ -60,7 +60,7 @@ from ._language import (
     where,
 )
 from ._noise import dropout, noise
-from ._parts import concatenate, cumsum, reverse, roll, shift, split
+from ._parts import concatenate, cumsum, repeat, reverse, roll, shift, split
 from ._runtime import Gradients, Run, record, scan
 from ._stream import Stream
 
@@ -117,6 +117,7 @@ __all__ = [
     "record",
     "relu",
     "relu6",
+    "repeat",
     "reverse",
     "roll",
     "scan",

@@ -71,6 +71,11 @@ def difference(axis: str, other: str) -> str:
     return text_of(_sum([(1, axis), (-1, other)]))
 
 
+def multiplied(axis: str, many: int) -> str:
+    """Return the axis of so many elements for each of another."""
+    return text_of({name: number * many for name, number in parsed(axis).items()})
+
+
 def divided(axis: str, parts: int) -> str:
     """Return the axis of one of so many equal parts."""
     return text_of({name: number / parts for name, number in parsed(axis).items()})

@@ -60,6 +60,13 @@ def window_dims(whole: Dims, window: Dims) -> Dims:
     return window
 
 
+def blocks_dims(vector: Dims, blocks: Dims) -> Dims:
+    """Return the axes of a vector each of whose elements is so many of another's, or the sum of so many."""
+    if len(vector) != 1 or len(blocks) != 1:
+        raise ValueError(f"this takes a vector of the step, not {axes_text(vector)}")
+    return blocks
+
+
 def size_of(axis: str, sizes: Mapping[str, int]) -> int:
     """Return the size of an axis: what `sizes` says, its name where that is an integer, or what it is the sum
     of; ValueError where that is no size."""

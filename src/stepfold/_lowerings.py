@@ -81,6 +81,12 @@ def _onnx_shift(b: Any, vector: str, by: Window) -> str:
     return _onnx_part(b, wide, begin, begin + by.size)
 
 
+def _onnx_blocks(b: Any, x: str, few: int, many: int, *, sums: bool = False) -> str:
+    """By a matrix of ones and zeros, since the shape of a value is not known."""
+    matrix = np.repeat(np.eye(few), many, axis=1)
+    return str(b.operator("MatMul", x, b.constant(matrix.T if sums else matrix)))
+
+
 def _onnx_cumsum(b: Any, vector: str, **flags: int) -> str:
     return str(b.operator("CumSum", vector, b.array(np.array(-1)), **flags))
 
@@ -91,6 +97,8 @@ ONNX_MOVES: Mapping[str, Callable[..., str]] = {
     "part": lambda b, x, by: _onnx_part(b, x, by.begin, by.begin + by.size, behind=by.behind),
     "pad": lambda b, x, by: _onnx_pad(b, x, by.begin, by.after, by.behind),
     "rename": lambda b, x, by: x,
+    "repeat": lambda b, x, by: _onnx_blocks(b, x, by.inner, by.begin),
+    "block_sums": lambda b, x, by: _onnx_blocks(b, x, by.size, by.begin, sums=True),
     "reverse": lambda b, vector: _onnx_part(b, vector, -1, -_END, -1),
     "cumsum": _onnx_cumsum,
     "reverse_cumsum": lambda b, vector: _onnx_cumsum(b, vector, reverse=1),

@@ -5,6 +5,8 @@ sums take the vector alone. Parts may be rows of a matrix too. The derivative of
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,11 +15,14 @@ from ._dims import size_of
 from ._graph import SCALAR, Dims, Node, leaf, node
 from ._operation import Rule
 
-MOVES = ("roll", "shift", "part", "pad", "rename", "reverse", "cumsum", "reverse_cumsum")
+BLOCKS = ("repeat", "block_sums")
+"""Each element so many times in a row, and the sum of each so many: the offset is how many."""
+MOST_REPEATED = 1024
+WINDOWS = ("part", "pad", "rename", *BLOCKS)
+"""Those whose result has the axis of the offset."""
+MOVES = ("roll", "shift", *WINDOWS, "reverse", "cumsum", "reverse_cumsum")
 """`roll` and `shift` by an offset; `part` from an offset on, `pad` with zeros around from there on; `rename`
 to another axis of the same size."""
-WINDOWS = ("part", "pad", "rename")
-"""Those whose result has the axis of the offset."""
 
 
 SUMS = ("cumsum", "reverse_cumsum")
@@ -62,6 +67,14 @@ def check_windows(name: str, nodes: Iterable[Node], sizes: Mapping[str, int]) ->
             continue
         begin, size, inner, _ = window_of(n, sizes)
         of, to = n.inputs[0].dims[0], n.dims[0]
+        if n.op in BLOCKS:
+            many, few = (size, inner) if n.op == "repeat" else (inner, size)
+            if not 1 <= begin <= MOST_REPEATED or many != few * begin:
+                raise ValueError(
+                    f"{name}: {to} is {size}{told(to, sizes)}, and {of} is {inner}{told(of, sizes)}; one "
+                    f"must be {begin} times the other, from 1 to {MOST_REPEATED:,} times"
+                )
+            continue
         if n.op == "rename" and inner != size:
             raise ValueError(
                 f"{name}: {to} is {size}{told(to, sizes)}, but {of} is {inner}{told(of, sizes)}; "
@@ -105,6 +118,8 @@ RULES: dict[str, Rule] = {
     "part": _window("pad"),
     "pad": _window("part"),
     "rename": _window("rename"),
+    "repeat": _window("block_sums"),
+    "block_sums": _window("repeat"),
     "reverse": _order("reverse"),
     "cumsum": _order("reverse_cumsum"),
     "reverse_cumsum": _order("cumsum"),
@@ -119,11 +134,13 @@ def implementations(
     pad: Callable[[Any, int, int, int], Any],
     cumsum: Callable[[Any], Any],
     reverse: Callable[[Any], Any],
+    repeat: Callable[[Any, int], Any],
 ) -> dict[str, Callable[..., Any]]:
     """Return the implementations of all of `MOVES` in a library of arrays.
 
-    `concatenate(arrays)` along the last axis, `cumsum(x)` and `reverse(x)` along it; `pad(x, before, after,
-    behind)` with zeros before and after, along the axis that has so many axes behind it."""
+    `concatenate(arrays)` along the last axis, `cumsum(x)`, `reverse(x)` and `repeat(x, many)` along it;
+    `pad(x, before, after, behind)` with zeros before and after, along the axis that has so many axes behind
+    it."""
 
     def roll(x: Any, by: Window) -> Any:
         first = -by.begin % x.shape[-1]
@@ -144,6 +161,10 @@ def implementations(
         "part": part,
         "pad": lambda x, by: pad(x, by.begin, by.after, by.behind),
         "rename": lambda x, by: x,
+        "repeat": lambda x, by: repeat(x, by.begin),
+        "block_sums": lambda x, by: functools.reduce(
+            operator.add, (x[..., k :: by.begin] for k in range(by.begin))
+        ),
         "reverse": reverse,
         "cumsum": cumsum,
         "reverse_cumsum": lambda x: reverse(cumsum(reverse(x))),

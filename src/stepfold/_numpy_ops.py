@@ -86,4 +86,5 @@ MOVES = implementations(
     _padded,
     lambda x: np.cumsum(x, -1, np.asarray(x).dtype),
     lambda x: x[..., ::-1],
+    lambda x, many: np.repeat(x, many, -1),
 )

@@ -18,6 +18,7 @@ import numpy as np
 from . import _moves, _numpy_ops
 from ._dims import (
     axes_text,
+    blocks_dims,
     broadcast_dims,
     matmul_dims,
     matmul_transposed_dims,
@@ -286,7 +287,7 @@ _product = functools.partial(_row, save=True)
 
 def _move(op: str) -> Operation:
     """The row of an operation that moves the elements of a vector."""
-    dims = window_dims if op in _moves.WINDOWS else moved_dims
+    dims = blocks_dims if op in _moves.BLOCKS else window_dims if op in _moves.WINDOWS else moved_dims
     operands = ", ".join(["{}"] * (1 + _moves.takes_offset(op, 1)))
     text, latex = f"{op}({operands})", rf"\text{{{{{op.replace('_', chr(92) + '_')}}}}}({operands})"
     rule, save = _moves.RULES[op], op in _moves.SUMS

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from . import _ops
-from ._axes import LARGEST
+from ._axes import LARGEST, multiplied
 from ._declared import is_axis
 from ._dims import size_of
 from ._errors import error_here
-from ._moves import Window, offset
+from ._moves import MOST_REPEATED, Window, offset
 from ._numpy_ops import MOVES
 from ._slices import axes_of, joined, parts_of, value_of, vector_of
 from ._trace import Traced, as_node
@@ -68,6 +68,18 @@ def shift(x: Any, by: int = 1) -> Any:
 def reverse(x: Any) -> Any:
     """A vector's elements in the opposite order, as `x[::-1]`."""
     return _moved("reverse", x, "reverse")
+
+
+def repeat(x: Any, many: int) -> Any:
+    """A vector's elements, each `many` times in a row: `repeat(v, 3)` has three times as many."""
+    many = _integer("repeat", many)
+    if not 1 <= many <= MOST_REPEATED:
+        raise error_here(f"repeat takes a number from 1 to {MOST_REPEATED:,}, not {many}")
+    if not isinstance(x, Traced):
+        return np.repeat(np.asarray(x), many, _first())
+    vector = vector_of(x.node, "repeat")
+    axis = multiplied(vector.dims[0], many)
+    return Traced(vector if many == 1 else _ops.apply("repeat", vector, offset(many, (axis,))))
 
 
 def split(x: Any, parts: int | str | Sequence[str]) -> list[Any]:

@@ -20,6 +20,7 @@ from stepfold import (
     exp,
     maximum,
     outer,
+    repeat,
     roll,
     shift,
     sigmoid,
@@ -100,7 +101,8 @@ def parted(x: "features", h, p: "units/2", *, U: "4*units features+units", b: "r
     p = 0.5 * p + first * tanh(second[::-1])
     steps = concatenate([h[1:] - h[:-1], h[0] * f[-1]], "units")
     h = cumsum(softmax(f)) * concatenate([write, keep * b], "units") + shift(tanh(g), -1) * roll(c, 5)
-    return sigmoid(o) * tanh(h) + 0.2 * shift(cumsum(tanh(g) * steps, reverse=True), 2), p
+    h = sigmoid(o) * tanh(h) + 0.2 * shift(cumsum(tanh(g) * steps, reverse=True), 2)
+    return h + 0.1 * repeat(p, 2), p
 
 
 @cell

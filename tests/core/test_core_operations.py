@@ -88,6 +88,7 @@ def node_of(op: str) -> tuple[Node, list[str]]:
         inputs[0] = leaf("state", "a", dims=RECURRENT_KERNEL)
     if takes_offset(op, 1):
         sizes = {"part": ("1", "2"), "pad": ("3", "units+5"), "rename": ("0", "4")}
+        sizes |= {"repeat": ("3", "3*units"), "block_sums": ("2", "units/2")}
         begin, axis = sizes.get(op, ("-3", "units"))
         return apply(op, inputs[0], offset(begin, (axis,) if op in WINDOWS else ())), names[:1]
     return apply(op, *inputs), names

@@ -10,7 +10,20 @@ import numpy as np
 import pytest
 
 import stepfold
-from stepfold import Cell, CellError, cell, concatenate, cumsum, reverse, roll, scan, shift, split, tanh
+from stepfold import (
+    Cell,
+    CellError,
+    cell,
+    concatenate,
+    cumsum,
+    repeat,
+    reverse,
+    roll,
+    scan,
+    shift,
+    split,
+    tanh,
+)
 from stepfold._axes import difference, divided, learn, parsed, summed, text_of
 from stepfold._dims import size_of
 
@@ -52,6 +65,7 @@ def test_numbers_of_every_function(size: int) -> None:
         expected = [v[i - by] if 0 <= i - by < size else 0.0 for i in range(size)]
         np.testing.assert_array_equal(shift(v, by), expected)
     np.testing.assert_array_equal(reverse(v), v[::-1])
+    np.testing.assert_array_equal(repeat(v, 3), np.repeat(v, 3))
     np.testing.assert_array_equal(cumsum(v), np.cumsum(v))
     np.testing.assert_array_equal(cumsum(v, reverse=True), np.cumsum(v[::-1])[::-1])
     np.testing.assert_array_equal(concatenate([v, 3.0, v]), [*v, 3.0, *v])
@@ -174,10 +188,37 @@ REFUSED: list[tuple[Callable[[Any, Any, Any], Any], str]] = [
     (lambda x, h, S: roll(h, 1.5), "roll takes an integer that is fixed when the step is traced, not 1.5"),
     (lambda x, h, S: cumsum(x), "the input has features, not units; project it first with a kernel, W @ x"),
     (lambda x, h, S: reverse(h > 0), "a comparison is boolean"),
+    (lambda x, h, S: repeat(h, 0), "repeat takes a number from 1 to 1,024, not 0"),
+    (lambda x, h, S: repeat(S, 2), "repeat is for a vector of the step, not for (units, 4)"),
+    (lambda x, h, S: repeat(h, 2) + h, "(2*units,) and (units,) do not fit together elementwise"),
     (lambda x, h, S: concatenate(h), "concatenate takes a list of vectors, concatenate([a, b])"),
     (lambda x, h, S: concatenate([h], 3), "gives the result an axis by its name, axis='units', not 3"),
     (lambda x, h, S: h[1:] + h, "(units,) and (units-1,) do not fit together elementwise"),
 ]
+
+
+def test_one_gate_for_a_block_of_units() -> None:
+    @cell
+    def blocks(x, h, *, W, V: "units/4 features"):
+        gate = repeat(stepfold.sigmoid(V @ x), 4)
+        return gate * h + (1 - gate) * tanh(W @ x)
+
+    assert "repeat(sigmoid(V @ x), 4)" in blocks.show()
+    assert "d_V += outer(" in blocks.show("gradient")
+    assert Cell.from_json(blocks.to_json()) == blocks
+    params = blocks.init(3, 8, seed=0)
+    x = np.random.default_rng(0).standard_normal((2, 3, 3)).astype(np.float32)
+    gate = np.repeat(1 / (1 + np.exp(-x @ params["V"].T)), 4, axis=-1)
+    h = np.zeros((2, 8), np.float32)
+    for t in range(3):
+        h = gate[:, t] * h + (1 - gate[:, t]) * np.tanh(x[:, t] @ params["W"].T)
+    np.testing.assert_allclose(scan(blocks, x, params), h, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"units/4 is 9/4 with units 9; it must be an integer"):
+        blocks.init(3, 9)
+    for wrong in (3, 0, 1_000_000):
+        text = blocks.to_json().replace('["offset", ["4"], ["units"]]', f'["offset", ["{wrong}"], ["units"]]')
+        with pytest.raises(ValueError, match=f"and units/4 is 2 with units 8; one must be {wrong} times the"):
+            scan(Cell.from_json(text), x, params)
 
 
 @pytest.mark.parametrize(("body", "told"), REFUSED)

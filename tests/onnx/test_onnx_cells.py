@@ -32,6 +32,8 @@ WINDOWS = {
     **dict.fromkeys(("roll", "shift", "rename"), Window(2, 5, 5)),
     "part": Window(1, 3, 5),
     "pad": Window(1, 8, 5),
+    "repeat": Window(3, 15, 5),
+    "block_sums": Window(5, 1, 5),
 }
 
 

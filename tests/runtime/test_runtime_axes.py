@@ -20,6 +20,7 @@ from stepfold import (
     cells,
     concatenate,
     cumsum,
+    repeat,
     reverse,
     roll,
     shift,
@@ -56,7 +57,7 @@ def read_out(x, h, *, W, U, O: "wide units", b: "wide"):
 def moved(x, h, c, *, W, U, V: "units 2*units", g):
     """Elements that change their places: of states, parameters, products, operands and results."""
     a = tanh(W @ x + U @ roll(h, 3) + g)
-    b = V @ concatenate([cumsum(a * h), shift(c, 2)])
+    b = V @ (concatenate([cumsum(a * h), shift(c, 2)]) + repeat(h * g, 2))
     first, second = split(concatenate([b, h * c]), 2)
     c = reverse(cumsum(second * 0.1, reverse=True)) + shift(a, -3) + roll(first, 1)[0]
     return roll(tanh(first) * reverse(g), -1), c

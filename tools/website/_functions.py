@@ -16,7 +16,7 @@ _KINDS = {
     "Conditions": "where logical_and logical_or logical_not",
     "Over the elements of a row": "sum mean max logsumexp softmax log_softmax layer_norm",
     "Products": "outer",
-    "Parts of a vector, their order": "split concatenate roll shift reverse cumsum",
+    "Parts of a vector, their order": "split concatenate roll shift reverse repeat cumsum",
     "Chance, in training alone": "dropout noise",
 }
 """What stands where. Of the others, what a layer takes by name is an activation."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from .._axes import integer_of
 from .._graph import Node
-from .._moves import Window, takes_offset, window_of
+from .._moves import BLOCKS, Window, takes_offset, window_of
 from ._sizes import Sizes
 from ._text import Integer, Value
 from ._tiles import copy_row
@@ -46,6 +46,9 @@ def write_move(v: Vectors, n: Node, sizes: Sizes, sources: Sequence[Address], ta
         _join(v, list(zip(begins, counts, sources, strict=True)), target, sizes.size(n.dims[0]), wide)
         return
     (source,) = sources
+    if n.op in BLOCKS:
+        _blocks(v, source, target, window_of(n, sizes.by_axis), sums=n.op == "block_sums")
+        return
     if takes_offset(n.op, 1):
         for begin, at, count in pieces_of(n.op, window_of(n, sizes.by_axis)):
             if count and begin is None:
@@ -83,6 +86,22 @@ def _clear(v: Vectors, target: Value, count: int) -> None:
     if whole < count:
         with f.loop(whole, count) as loop:
             f.store(Value("0.0", v.element), f.offset(target, loop.index, v.element), v.bits // 8)
+
+
+def _blocks(v: Vectors, source: Address, target: Address, window: Window, *, sums: bool) -> None:
+    """Write each element so many times in a row, or the sum of each so many."""
+    f, align, many = v.function, v.bits // 8, window.begin
+    with f.loop(0, window.size if sums else window.inner) as outer:
+        begin = f.mul(outer.index, many)
+        if sums:
+            with f.loop(0, many, 1, [Value("0.0", v.element)]) as inner:
+                found = f.load(v.element, source(f.add(begin, inner.index)), align)
+                inner.next([f.emit(v.element, f"fadd {inner.carried[0]}, {found.name}")])
+            f.store(inner.results[0], target(outer.index), align)
+        else:
+            taken = f.load(v.element, source(outer.index), align)
+            with f.loop(0, many) as inner:
+                f.store(taken, target(f.add(begin, inner.index)), align)
 
 
 def _shuffled(v: Vectors, a: Value, b: Value, picked: Sequence[int]) -> Value:

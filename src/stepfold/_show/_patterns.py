@@ -11,7 +11,7 @@ from typing import Any
 from .. import _language
 from .._axes import summed
 from .._graph import SCALAR, Node, leaf, topological_order
-from .._moves import WINDOWS
+from .._moves import BLOCKS, WINDOWS
 from .._ops import TABLE
 from .._trace import Traced
 
@@ -114,6 +114,9 @@ def _is_broadcast(node: Node) -> bool:
 def _window(node: Node) -> Form:
     """A part as `part(v, begin:end)`; padding says where the vector lies, another axis its name."""
     vector, by = node.inputs
+    if node.op in BLOCKS:
+        called, many = node.op.replace("_", r"\_"), by.attributes[0]
+        return Form(f"{node.op}({{}}, {many})", rf"\text{{{{{called}}}}}({{}}, {many})", (vector,))
     begin, axis = str(by.attributes[0]), node.dims[0]
     inner = axis if node.op == "part" else vector.dims[0]
     where = axis if node.op == "rename" else f"{begin}:{summed(begin, inner)}"

@@ -172,6 +172,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
         ),
         lambda x: ops.cumsum(x, -1),
         lambda x: ops.flip(x, -1),
+        lambda x, many: ops.repeat(x, many, -1),
     ),
 }
 """The table of operations for the loop that Keras runs where no kernel can."""

@@ -56,6 +56,7 @@ JAX: dict[str, Callable[..., Any]] = {
         ),
         lambda x: jnp.cumsum(x, -1),
         lambda x: jnp.flip(x, -1),
+        lambda x, many: jnp.repeat(x, many, -1),
     ),
 }
 """What each operation of the table is in JAX; rows of values are along the last axis."""

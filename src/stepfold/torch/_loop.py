@@ -53,6 +53,7 @@ TORCH: dict[str, Callable[..., Tensor]] = {
         lambda x, before, after, behind: torch.nn.functional.pad(x, (*[0, 0] * behind, before, after)),
         lambda x: torch.cumsum(x, -1),
         lambda x: torch.flip(x, (-1,)),
+        lambda x, many: torch.repeat_interleave(x, many, -1),
     ),
 }
 """What each operation of the table is in torch; rows of values are along the last axis."""
