@@ -83,19 +83,19 @@ def test_load_states(g: Rows, copies: int) -> None:
     np.testing.assert_array_equal(states, expected)
 
 
-@given(GROUPS, st.booleans())
-def test_store_states(g: Rows, ring: bool) -> None:
-    states = g.some((2 if ring else g.steps + 1) * g.rows, g.state_row)
+@given(GROUPS, st.sampled_from([0, 1, 2]))
+def test_store_states(g: Rows, ring: int) -> None:
+    states = g.some((ring or g.steps + 1) * g.rows, g.state_row)
     target = g.memory.floats("target", (g.batch, g.size), g.dtype)
     g.memory.call(
         f"store_states{bits(g.dtype)}", **g.told(),
-        states=g.memory.given(states), ring=int(ring), target=target,
+        states=g.memory.given(states), ring=ring, target=target,
     )  # fmt: skip
     expected = np.full_like(target, np.nan)
     for row, count in enumerate(g.counts):
         ended = g.steps if g.shared else count
         source = 0 if g.shared and count == 0 else row
-        first = (ended % 2) * g.rows if ring else g.slots[ended]
+        first = (ended % ring) * g.rows if ring else g.slots[ended]
         expected[g.numbers[row]] = states[first + source, g.own]
     np.testing.assert_array_equal(target, expected)
 

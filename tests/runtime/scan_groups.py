@@ -23,7 +23,7 @@ class Group:
 
 def groups_of(made: Problem, threads: int) -> list[Group]:
     """The groups that a forward pass of training cuts a batch into."""
-    engine = ready(made.step, made.units, made.dtype)
+    engine = ready(made.step, made.units, made.dtype, sizes=made.recipe.sizes)
     _, residuals = made.forward(engine, Threads(own_threads(), threads), training=True)
     assert residuals is not None
     words = residuals[: residuals.size // 8 * 8].view(np.int64)

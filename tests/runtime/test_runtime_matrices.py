@@ -25,6 +25,7 @@ from stepfold import (
 from stepfold._llvm import target
 from stepfold._runtime import Engine
 from stepfold._transform import zoneout
+from tests.runtime.scan_groups import groups_of
 from tests.runtime.scan_helpers import problem, ragged
 from tests.targets import TARGETS
 
@@ -91,7 +92,19 @@ def heads(x, S: "2*value key", *, W_k: "2*key features", W_v: "2*value features"
     return read, 0.5 * S + 0.2 * concatenate([S[1:], b[:1]])
 
 
-CELLS = {found.name: found for found in (linear_attention, stabilised, selective, delta_rule, only_a_matrix)}
+@cell
+def read_late(x, S: "value key", n: "key", *, W_v: "value features", W_k: "key features"):
+    """States before are read behind the stores of those after: they cannot lie in the same memory."""
+    k = tanh(W_k @ x)
+    m = 0.5 * n + k / (1 + stepfold.sum(k * k))
+    new = 0.5 * S + outer(W_v @ x, m)
+    return S @ tanh(new.T @ (new @ n)), new, m
+
+
+CELLS = {
+    found.name: found
+    for found in (linear_attention, stabilised, selective, delta_rule, only_a_matrix, read_late)
+}
 SIZES = ((3, 5), (17, 16), (32, 33), (1, 64), (4, 1), (8, 100))
 
 
@@ -127,6 +140,29 @@ def test_matrices_on_every_target(name: str, dtype: str, on: str) -> None:
         units, sizes = sizes_of(found, first, second)
         made = problem(found, 3, 5, 4, units, dtype, sizes=sizes)
         made.check(engine=Engine(found.step, units, dtype, target(on), made.recipe.sizes))
+
+
+@pytest.mark.parametrize("name", ["linear_attention", "only_a_matrix", "read_late"])
+def test_matrices_of_rows_that_share_a_prefix(name: str) -> None:
+    random = np.random.default_rng(0)
+    tokens = random.integers(1, 9, (6, 12))
+    for row, depth in enumerate((3, 7, 7, 12, 0, 5)):
+        tokens[row, :depth] = 0
+    units, sizes = sizes_of(CELLS[name], 3, 5)
+    step = CELLS[name].step
+    made = problem(step, 6, 12, 4, units, sizes=sizes, initial=[None] * len(step.states))
+    made = made.but(inputs=random.standard_normal((9, 4)), tokens=tokens)
+    assert any(group.header["shared"] for group in groups_of(made, 1))
+    made.check()
+
+
+@pytest.mark.parametrize("rows", [1, 40, 70])
+def test_any_number_of_rows_of_matrices(rows: int) -> None:
+    """Chunks of one timestep and of many, groups of all rows and of some."""
+    lengths = np.random.default_rng(rows).integers(0, 8, rows)
+    lengths[0] = 7
+    made = problem(delta_rule, rows, 7, 3, 1, "float64", sizes={"key": 17}, mask=ragged(list(lengths), 7))
+    made.check()
 
 
 @pytest.mark.parametrize("sizes", [(3, 5), (16, 17)])

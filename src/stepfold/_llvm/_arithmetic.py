@@ -40,10 +40,12 @@ class Arithmetic:
         """Store a vector; aligned to its elements unless `align` (bytes) promises more."""
         self.function.store(value, address, align or self.bits // 8)
 
-    def prefetch(self, address: Value) -> None:
-        """Ask for the cache line at an address, which need not be one."""
+    def prefetch(self, address: Value, *, write: bool = False, level: int = 1) -> None:
+        """Ask for the cache line at an address, which need not be one; to `write` there, or to read; into
+        the cache of this `level` and those behind it."""
         self.function.module.declare_void("llvm.prefetch.p0", ["ptr", "i32", "i32", "i32"])
-        self.function.line(f"call void @llvm.prefetch.p0({address}, i32 0, i32 3, i32 1)")
+        hints = f"i32 {int(write)}, i32 {4 - level}, i32 1"
+        self.function.line(f"call void @llvm.prefetch.p0({address}, {hints})")
 
     def splat(self, address: Value, *, constant: bool = False) -> Value:
         """Load one element into every lane; LLVM folds it into the instruction that uses it."""

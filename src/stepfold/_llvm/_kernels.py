@@ -12,6 +12,8 @@ from .._plan import Arrangement, Place
 from ._cooperative import Ranks
 from ._frame import Frame
 from ._layout import Kernel, Layout, OuterGroup
+from ._matrices import matrices_read
+from ._prefetch import Prefetch
 from ._signature import BACKWARD, COOPERATIVE, FORWARD, PROJECT, TABLE, named_gradients
 from ._stage import StageWriter
 from ._stream_kernels import hoist_kernel, rows_kernel, stream_kernel
@@ -55,6 +57,7 @@ def cooperative_kernel(layout: Layout) -> Kernel:
 def _forward(w: Writer, arrangement: Arrangement, ranks: Ranks | None = None) -> Kernel:
     layout, plan, f, v = w.layout, w.plan, w.f, w.v
     writer, hoisting = StageWriter(v, arrangement, layout.sizes, ranks), w.beside(plan.hoisting)
+    prefetch = Prefetch(v, write=True) if plan.has_matrices and arrangement is plan.training else None
     bases, scratch = w.scratch(writer, w.a["rows"], ranks)
     inside = w.inside()
     w.once(hoisting, bases, inside)
@@ -80,7 +83,12 @@ def _forward(w: Writer, arrangement: Arrangement, ranks: Ranks | None = None) ->
                 def input_row(row: Integer, begin: Value = begin) -> Value:
                     return w.input_row(f.add(begin, row), "target")
 
-                w.project(count, target, input_row, start_row)
+                if prefetch is not None:  # of what this chunk writes
+                    prefetch.begin(
+                        w.range("residuals", first, count, layout.residual_row),
+                        w.range("states", w.index("slots", f.add(chunk.index, 1)), count, layout.state_row),
+                    )
+                w.project(count, target, input_row, start_row, prefetch)
                 if ranks:
                     ranks.wait()
         with f.loop(chunk.index, end) as step:
@@ -89,8 +97,11 @@ def _forward(w: Writer, arrangement: Arrangement, ranks: Ranks | None = None) ->
             ring = f.compare("ne", w.a["ring"], 0)
             odd = f.emit("i64", f"and {step.index}, 1")
             before, after = w.index("slots", step.index), w.index("slots", f.add(step.index, 1))
-            before = f.select(ring, f.mul(odd, w.a["rows"]), before)
-            after = f.select(ring, f.mul(f.sub(1, odd), w.a["rows"]), after)
+            if plan.infers_in_place:
+                before, after = (f.select(ring, f.integer(0), slot) for slot in (before, after))
+            else:
+                before = f.select(ring, f.mul(odd, w.a["rows"]), before)
+                after = f.select(ring, f.mul(f.sub(1, odd), w.a["rows"]), after)
 
             def projection_row(row: Integer, n: Value = n) -> Value:
                 m = f.add(n, row)
@@ -129,9 +140,10 @@ def _forward(w: Writer, arrangement: Arrangement, ranks: Ranks | None = None) ->
 def backward_kernel(layout: Layout) -> Kernel:
     """The backward pass, with every gradient summed as it goes."""
     w = Writer(layout, "backward", BACKWARD | named_gradients(len(layout.plan.input_gradients)))
-    f, v = w.f, w.v
+    f, v, plan = w.f, w.v, layout.plan
     writer = StageWriter(v, layout.plan.backward, layout.sizes)
     before, after = w.beside(layout.plan.backward_hoisting), w.beside(layout.plan.hoisted_gradients)
+    prefetch = Prefetch(v) if plan.has_matrices else None
     bases, scratch = w.scratch(writer, w.a["rows"])
     inside = w.inside()
     w.once(before, bases, inside)
@@ -143,9 +155,11 @@ def backward_kernel(layout: Layout) -> Kernel:
         with f.loop(f.sub(end, 1), f.sub(begin, 1), -1) as step:
             n = w.index("offsets", step.index)
             rows = f.sub(w.index("offsets", f.add(step.index, 1)), n)
-            odd = f.emit("i64", f"and {step.index}, 1")
-            arriving = w.at(w.a["cotangents"], f.mul(f.sub(1, odd), w.a["rows"]), layout.state_row)
-            passed = w.at(w.a["cotangents"], f.mul(odd, w.a["rows"]), layout.state_row)
+            arriving = passed = w.a["cotangents"]
+            if not plan.passes_in_place:
+                odd = f.emit("i64", f"and {step.index}, 1")
+                arriving = w.at(w.a["cotangents"], f.mul(f.sub(1, odd), w.a["rows"]), layout.state_row)
+                passed = w.at(w.a["cotangents"], f.mul(odd, w.a["rows"]), layout.state_row)
             with f.when(f.emit("i1", f"icmp ne {w.a['output_gradient']}, null")):
                 with f.loop(0, rows) as row:
                     place = w.index("target", f.add(n, row.index))
@@ -176,7 +190,9 @@ def backward_kernel(layout: Layout) -> Kernel:
                 copy_row(
                     v, w.at(passed, row.index, layout.state_row), passed, layout.state_row, accumulate=True
                 )
-        _gradients(w, first, f.sub(last, first))
+        if prefetch is not None:
+            _prefetch_chunk(w, prefetch, begin, first)
+        _gradients(w, first, f.sub(last, first), prefetch)
     w.once(after, bases | {"vector_gradient": (w.a["vector_gradients"], 0)}, inside)
     # what went to the parameters must not go there again with the next group of rows
     hoisted = layout.backward.end("vector_gradient", len(layout.plan.backward.slots["hoisted"]))
@@ -217,7 +233,22 @@ def _extras(w: Writer, n: Value) -> dict[str, tuple[Value, int]]:
     }
 
 
-def _gradients(w: Writer, first: Value, count: Value) -> None:
+def _prefetch_chunk(w: Writer, prefetch: Prefetch, begin: Value, first: Value) -> None:
+    """Begin to ask for what the chunk before the timestep `begin`, whose rows are the `first` and on, is the
+    first to read."""
+    f, layout = w.f, w.layout
+    earlier = f.maximum(f.sub(begin, w.a["chunk"]), 0)
+    before = w.index("offsets", earlier)
+    kinds = [place.kind for stage in w.plan.backward.stages for place in matrices_read(stage)]
+    shift = int("state" not in kinds)  # the states after each timestep are read, those before it are not
+    slot, until = (w.index("slots", f.add(step, shift)) for step in (earlier, begin))
+    prefetch.begin(
+        w.range("residuals", before, f.sub(first, before), layout.residual_row),
+        w.range("states", slot, f.sub(until, slot), layout.state_row),
+    )
+
+
+def _gradients(w: Writer, first: Value, count: Value, prefetch: Prefetch | None) -> None:
     """What remains of a chunk's deltas: the sums into the parameters' gradients, and the input's gradient."""
     layout, plan, f, v, lanes = w.layout, w.plan, w.f, w.v, w.sizes.lanes
 
@@ -248,6 +279,7 @@ def _gradients(w: Writer, first: Value, count: Value) -> None:
             f.offset(w.a["recurrent_gradients"], g.offset, v.element),
             g.width,
             w.packed(),
+            prefetch,
         )
     begin = 0
     for _, slot in plan.column_sums:
@@ -260,9 +292,9 @@ def _gradients(w: Writer, first: Value, count: Value) -> None:
         return
     dense = f.compare("ne", w.a["dense"], 0)
     with f.when(dense):
-        w.kernel_gradient(first, count, layout.delta_row, "target")
+        w.kernel_gradient(first, count, layout.delta_row, "target", prefetch)
         with f.when(f.emit("i1", f"icmp ne {w.a['inputs_gradient']}, null")):
-            w.input_gradient(first, count, lambda n: w.index("target", n))
+            w.input_gradient(first, count, lambda n: w.index("target", n), prefetch)
     by_token = f.emit("i1", f"icmp ne {w.a['table_gradient']}, null")
     with f.when(by_token), f.loop(0, count) as row:
         place = w.at(w.a["table_gradient"], w.index("source", f.add(first, row.index)), layout.delta_row)

@@ -20,6 +20,7 @@ from ._tiles import packed_size, tile_shape
 
 _ROUND = 1024
 _CHUNK_ROWS = 256
+_CHUNK_ROWS_OF_MATRICES = 32
 _FAR = 2048  # bytes from one row to the next
 INPUT_BLOCKS = 2  # the input's gradient is computed two vectors of features at a time
 
@@ -128,6 +129,16 @@ class Layout:
         """From one row of states to the next."""
         return self._apart(self.states_width)
 
+    @property
+    def ring(self) -> int:
+        """The states of how many timesteps a prediction holds."""
+        return 1 if self.plan.infers_in_place else 2
+
+    @property
+    def cotangents(self) -> int:
+        """The gradients of the states of how many timesteps a backward pass holds."""
+        return 1 if self.plan.passes_in_place else 2
+
     @functools.cached_property
     def residual_row(self) -> int:
         """The residuals of one row at one timestep."""
@@ -191,7 +202,8 @@ class Layout:
     def chunk(self, rows: int) -> int:
         """How many timesteps of so many rows to take at a time, so that what lies between them stays in the
         cache."""
-        return max(1, _CHUNK_ROWS // max(1, rows))
+        most = _CHUNK_ROWS_OF_MATRICES if self.plan.has_matrices else _CHUNK_ROWS
+        return max(1, most // max(1, rows))
 
     @property
     def most_blocks(self) -> int:

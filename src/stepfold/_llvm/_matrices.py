@@ -38,6 +38,12 @@ def vectors_at_once(blocks: int, registers: int) -> int:
     return max(k for k in range(1, most + 1) if blocks % k == 0)
 
 
+def matrices_read(stage: Stage) -> list[Place]:
+    """The places of the matrices that a stage of two axes reads."""
+    read = [i for n in (*stage.body, *stage.contractions) for i in n.inputs]
+    return [place_of(i) for i in read if len(i.dims) == 2 and i.op == "place"]
+
+
 def walk_matrices(w: Walker, stage: Stage) -> None:
     """Write a stage of two axes for one row of the batch."""
     height, width = stage.dims
@@ -51,7 +57,7 @@ def walk_matrices(w: Walker, stage: Stage) -> None:
     whole = many == blocks
 
     def columns(first: Value) -> None:
-        walk = _Walk(w, stage, first, many)
+        walk = _Walk(w, stage, across, first, many)
         walk.prepare()
         pairs = [(n, k) for n in down for k in range(many)]
         sums = [w.v.constant(0.0)] * len(pairs)
@@ -62,10 +68,13 @@ def walk_matrices(w: Walker, stage: Stage) -> None:
                 continue
             with f.loop(begin, end, step, sums) as loop:
                 rows = [_MatrixRow(walk, f.add(loop.index, h) if h else loop.index) for h in range(step)]
-                following = loop.carried
+                following = list(loop.carried)
                 for row in rows:
-                    row.compute()
-                    following = [row.sum(n, k, s) for (n, k), s in zip(pairs, following, strict=True)]
+                    for k in range(many):  # few values are held at once
+                        row.compute(k)
+                        for pair, (n, column) in enumerate(pairs):
+                            if column == k:
+                                following[pair] = row.sum(n, k, following[pair])
                 for n in across:
                     walk.finish(rows, n, add=not whole)
                 loop.next(following)
@@ -87,8 +96,9 @@ def walk_matrices(w: Walker, stage: Stage) -> None:
 class _Walk:
     """A walk down some columns of a row's matrices being written, and what does not change on the way."""
 
-    def __init__(self, w: Walker, stage: Stage, first: Value, many: int) -> None:
+    def __init__(self, w: Walker, stage: Stage, across: Sequence[Node], first: Value, many: int) -> None:
         self.w, self.stage, self.first, self.many = w, stage, first, many
+        self.across = across
         self.width = stage.dims[1]
         self.fixed: dict[tuple[int, int], Value] = {}  # by node and vector
         self.places: dict[Node, list[Place]] = {}
@@ -133,7 +143,7 @@ class _Walk:
     def finish(self, rows: Sequence[_MatrixRow], n: Node, *, add: bool) -> None:
         """Sum matrix rows times a vector, and write the elements; `add` them to what is there."""
         v, f = self.w.v, self.w.v.function
-        products = [row.product(n) for row in rows]
+        products = [row.products[n] for row in rows]
         found = v.horizontal_sums(products) if len(rows) > 1 else v.horizontal_sum(products[0])
         address = self.w.address(self.w.arrangement.homes[n], rows[0].index)
         if add:
@@ -151,16 +161,18 @@ class _MatrixRow:
         self._start = self._f.mul(index, walk.w.sizes.padded(walk.width))
         self._lefts: dict[int, Value] = {}
         self._values: list[dict[int, Value]] = [{} for _ in range(walk.many)]
+        self.products: dict[Node, Value] = {}
 
-    def compute(self) -> None:
-        """Compute and store the values of the matrix row."""
+    def compute(self, k: int) -> None:
+        """Compute and store the values of the k-th vector of the matrix row, and add it to its products."""
         left = dict(self._walk.places)
         for n in self._walk.stage.body:
-            for k in range(self._walk.many):
-                self._values[k][id(n)] = self._computed(n, k)
-            self._store(n, left.pop(n, []))
+            self._values[k][id(n)] = self._computed(n, k)
+            self._store(n, left.pop(n, []), k)
         for n, places in left.items():
-            self._store(n, places)
+            self._store(n, places, k)
+        for n in self._walk.across:
+            self.products[n] = self._product(n, k, self.products.get(n))
 
     def _computed(self, n: Node, k: int) -> Value:
         if n.op == "outer":
@@ -170,13 +182,12 @@ class _MatrixRow:
         found: Value = lower(self._v, *(self.value(i, k) for i in n.inputs))
         return found
 
-    def _store(self, n: Node, places: Sequence[Place]) -> None:
+    def _store(self, n: Node, places: Sequence[Place], k: int) -> None:
         for place in places:
-            for k in range(self._walk.many):
-                address, value = self._element(place, k), self.value(n, k)
-                if place.kind == "vector_gradient":
-                    value = self._v.add(self._v.load(address), value)
-                self._v.store(value, address)
+            address, value = self._element(place, k), self.value(n, k)
+            if place.kind == "vector_gradient":
+                value = self._v.add(self._v.load(address), value)
+            self._v.store(value, address)
 
     def _element(self, place: Place, k: int) -> Value:
         return self._w.address(place, self._f.add(self._start, self._walk.column(k)))
@@ -202,25 +213,28 @@ class _MatrixRow:
             self._lefts[id(n)] = self._v.splat(self._w.address(self._walk.place(n), self.index))
         return self._lefts[id(n)]
 
-    def product(self, n: Node) -> Value:
-        """The matrix row times a vector, not yet summed over the lanes."""
+    def _product(self, n: Node, k: int, before: Value | None) -> Value:
+        """Add the k-th vector of the matrix row times a vector to those before it, lane by lane."""
         matrix, vector = n.inputs
         v, walk = self._v, self._walk
         size = self._w.sizes.size(walk.width)
-        total: Value | None = None
-        for k in range(walk.many):
-            a, b = self.value(matrix, k), self.value(vector, k)
-            last = walk.first.name != "0" or (k + 1) * v.lanes > size
-            if size % v.lanes and last:
-                inside = v.load(self._f.offset(self._w.inside, walk.column(k), v.element), constant=True)
-                product = v.where(v.equal(inside, v.constant(1.0)), v.multiply(a, b), v.constant(0.0))
-                total = product if total is None else v.add(total, product)
-            else:
-                total = v.multiply(a, b) if total is None else v.fma(a, b, total)
-        assert total is not None
-        return total
+        a, b = self.value(matrix, k), self.value(vector, k)
+        last = walk.first.name != "0" or (k + 1) * v.lanes > size
+        if size % v.lanes and last:
+            inside = v.load(self._f.offset(self._w.inside, walk.column(k), v.element), constant=True)
+            product = v.where(v.equal(inside, v.constant(1.0)), v.multiply(a, b), v.constant(0.0))
+            return product if before is None else v.add(before, product)
+        if _is_one(vector):  # a product that `a` may be is fused with the sum
+            return a if before is None else v.add(before, a)
+        return v.multiply(a, b) if before is None else v.fma(a, b, before)
 
     def sum(self, n: Node, k: int, before: Value) -> Value:
         """Add the matrix row times an element of a vector to a sum down the columns."""
         matrix, vector = n.inputs
+        if _is_one(vector):
+            return self._v.add(before, self.value(matrix, k))
         return self._v.fma(self.value(matrix, k), self._left(vector, k), before)
+
+
+def _is_one(vector: Node) -> bool:
+    return vector.op == "constant" and vector.attributes[0] == 1.0

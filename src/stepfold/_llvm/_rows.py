@@ -98,7 +98,7 @@ def load_states_kernel(bits: int, lanes: int) -> Kernel:
 
 
 def store_states_kernel(bits: int, lanes: int) -> Kernel:
-    """Copy a group's last states to the batch's rows: from all slots, or (`ring`) from the last two
+    """Copy a group's last states to the batch's rows: from all slots, or from the last `ring` (1 or 2)
     timesteps'. Rows that share a prefix all end with the last timestep, those without a step of their own as
     row 0 does."""
     k = _Rows("store_states", STORE_STATES, bits, lanes)
@@ -110,7 +110,8 @@ def store_states_kernel(bits: int, lanes: int) -> Kernel:
         ended = f.select(shared, steps, count)
         source = f.select(k.both(shared, f.compare("eq", count, 0)), f.integer(0), row)
         odd = f.emit("i64", f"and {ended}, 1")
-        first = f.select(k.is_set("ring"), f.mul(odd, rows), k.read(slots, ended))
+        turn = f.mul(f.mul(f.sub(k.a["ring"], 1), odd), rows)
+        first = f.select(k.is_set("ring"), turn, k.read(slots, ended))
         ending = k.state(f.add(first, source))
         with k.pieces(ending, k.in_pieces("target", number)) as (state, piece):
             k.copy(state, piece)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 
 from .._graph import SCALAR, Node
 from .._ops import TABLE
@@ -20,6 +21,12 @@ from ._unpacked import Matrix, Projected, Term, column_walk, has_transposed, row
 from ._vectors import Vectors
 
 _LONG_BODY = 64  # operations
+_START = {"sum": 0.0, "max": float("-inf")}
+
+
+def _reduction(v: Vectors, n: Node) -> Callable[[Value, Value], Value]:
+    """What a reduction does with two values."""
+    return v.add if n.op == "sum" else v.maximum
 
 
 class StageWriter:
@@ -63,7 +70,16 @@ class StageWriter:
 
     def write(self, frame: Frame) -> None:
         """Write all stages for the rows of this timestep."""
-        for stage in self._arrangement.stages:
+        stages = self._arrangement.stages
+        if any(len(stage.dims) == 2 for stage in stages) and not self._ranks:
+            for has_products, run in itertools.groupby(stages, lambda stage: bool(stage.products)):
+                if has_products:
+                    for stage in run:
+                        self._write(stage, frame)
+                else:
+                    self._row_by_row(list(run), frame)
+            return
+        for stage in stages:
             self._write(stage, frame)
             if self._ranks:
                 self._ranks.wait()
@@ -89,30 +105,62 @@ class StageWriter:
         """How many vectors the axis of a stage has."""
         return self._sizes.blocks(stage.dims[0])
 
+    def _row_by_row(self, stages: list[Stage], frame: Frame) -> None:
+        """Write stages without products, all of them for a row before the next: what a row of matrices waits
+        for comes in while the small stages of its neighbours run."""
+        v = self._v
+        with self._f.loop(0, frame.rows) as rows:
+            memory = Rows(v, self.offsets, frame, rows.index)
+            for stage in stages:
+                self._moves(stage, memory)
+                reduced: list[Value] = []
+                if len(stage.dims) == 2:
+                    inside = frame.inside[stage.dims[1]]
+                    walk_matrices(Walker(v, self._sizes, self._arrangement, inside, memory.address), stage)
+                elif stage.stores or stage.reductions:
+                    reduced = self._walk(stage, frame, memory)
+                if stage.scalars or stage.reductions or stage.scalar_stores:
+                    self._scalars_of(stage, memory, reduced)
+
+    def _walk(self, stage: Stage, frame: Frame, memory: Rows) -> list[Value]:
+        """Write the walk of a row over an axis; returns its reductions, not yet summed over the lanes."""
+        v, blocks = self._v, self._all(stage)
+        reduced = [v.constant(_START[n.op]) for n in stage.reductions]
+
+        def block(at: Value, before: list[Value]) -> list[Value]:
+            value = self._elementwise(stage, memory, at, {})
+            operands = [self._inside(stage, frame, n, at, value(n.inputs[0])) for n in stage.reductions]
+            return [
+                _reduction(v, n)(a, b) for n, a, b in zip(stage.reductions, before, operands, strict=True)
+            ]
+
+        if blocks * len(stage.body) <= _LONG_BODY:
+            for k in range(blocks):
+                reduced = block(Value(str(k * v.lanes), "i64"), reduced)
+            return reduced
+        with self._f.loop(0, blocks * v.lanes, v.lanes, reduced) as loop:
+            loop.next(block(loop.index, loop.carried))
+        return loop.results
+
+    def _moves(self, stage: Stage, memory: Rows) -> None:
+        """Write what moves the elements of a row's vectors."""
+        for n in stage.moves:
+            *sources, target = (
+                functools.partial(memory.address, operand_place(self._arrangement, i))
+                for i in (*n.inputs, n)
+                if i.op != "offset"
+            )
+            write_move(self._v, n, self._sizes, sources, target)
+
     def _write(self, stage: Stage, frame: Frame) -> None:
         f, v = self._f, self._v
         if stage.moves:
             with f.loop(0, frame.rows) as rows:
-                memory = Rows(v, self.offsets, frame, rows.index)
-                for n in stage.moves:
-                    *sources, target = (
-                        functools.partial(memory.address, operand_place(self._arrangement, i))
-                        for i in (*n.inputs, n)
-                        if i.op != "offset"
-                    )
-                    write_move(v, n, self._sizes, sources, target)
-        if len(stage.dims) == 2:
-            with f.loop(0, frame.rows) as rows:
-                memory = Rows(self._v, self.offsets, frame, rows.index)
-                inside = frame.inside[stage.dims[1]]
-                walk_matrices(Walker(v, self._sizes, self._arrangement, inside, memory.address), stage)
+                self._moves(stage, Rows(v, self.offsets, frame, rows.index))
         if stage.reductions:
             with f.loop(0, frame.rows) as rows:
                 for k, reduction in enumerate(stage.reductions):
-                    v.store(
-                        v.constant(0.0 if reduction.op == "sum" else float("-inf")),
-                        self._partial(frame, rows.index, k),
-                    )
+                    v.store(v.constant(_START[reduction.op]), self._partial(frame, rows.index, k))
         if stage.products:
             blocks = self._blocks(stage)
             groups = accumulator_groups(stage, self._arrangement, self._sizes.registers)
@@ -151,7 +199,10 @@ class StageWriter:
                 with f.loop(begin, end, v.lanes) as loop:
                     self._body(stage, frame, memory, loop.index, {})
         if stage.scalars or stage.reductions or stage.scalar_stores:
-            self._scalars(stage, frame)
+            with f.loop(0, frame.rows) as rows:
+                memory = Rows(self._v, self.offsets, frame, rows.index)
+                partial = (v.load(self._partial(frame, rows.index, k)) for k in range(len(stage.reductions)))
+                self._scalars_of(stage, memory, partial)
 
     def _plan_panels(self, group: list[Node], groups: int, blocks: int) -> list[tuple[Panel, Operand]]:
         """The walks of a group of accumulators: their panels, and what they take."""
@@ -232,9 +283,12 @@ class StageWriter:
 
         return operand
 
-    def _body(self, stage: Stage, frame: Frame, memory: Rows, at: Value, sums: dict[int, Value]) -> None:
-        v, f = self._v, self._f
-        values = dict(sums)
+    def _elementwise(
+        self, stage: Stage, memory: Rows, at: Value, sums: dict[int, Value]
+    ) -> Callable[[Node], Value]:
+        """Write the elementwise operations and the stores of a walk at an element; returns what gives its
+        values."""
+        v, values = self._v, dict(sums)
 
         def value(n: Node) -> Value:
             key = id(n)
@@ -261,17 +315,26 @@ class StageWriter:
                 store(n)
         for n in list(places):
             store(n)
+        return value
+
+    def _body(self, stage: Stage, frame: Frame, memory: Rows, at: Value, sums: dict[int, Value]) -> None:
+        """Write a walk at an element, with its reductions in memory."""
+        v = self._v
+        value = self._elementwise(stage, memory, at, sums)
         for k, reduction in enumerate(stage.reductions):
             address = self._partial(frame, memory.index, k)
             operand, old = value(reduction.inputs[0]), v.load(address)
-            is_sum = reduction.op == "sum"
-            (axis,) = stage.dims
-            if self._sizes.size(axis) % v.lanes:
-                inside = v.load(f.offset(frame.inside[axis], at, v.element), constant=True)
-                operand = v.where(
-                    v.equal(inside, v.constant(1.0)), operand, v.constant(0.0 if is_sum else float("-inf"))
-                )
-            v.store(v.add(old, operand) if is_sum else v.maximum(old, operand), address)
+            operand = self._inside(stage, frame, reduction, at, operand)
+            v.store(_reduction(v, reduction)(old, operand), address)
+
+    def _inside(self, stage: Stage, frame: Frame, reduction: Node, at: Value, operand: Value) -> Value:
+        """A reduction's operand at an element, and in the padding what changes no sum and no maximum."""
+        v = self._v
+        (axis,) = stage.dims
+        if not self._sizes.size(axis) % v.lanes:
+            return operand
+        inside = v.load(self._f.offset(frame.inside[axis], at, v.element), constant=True)
+        return v.where(v.equal(inside, v.constant(1.0)), operand, v.constant(_START[reduction.op]))
 
     def _read(self, n: Node, memory: Rows, at: Value) -> Value:
         """A value that was not computed in this walk: a literal, or from its place."""
@@ -290,27 +353,22 @@ class StageWriter:
         f = self._f
         return f.offset(f.offset(base, f.mul(row, step), self._v.element), k * self._v.lanes, self._v.element)
 
-    def _scalars(self, stage: Stage, frame: Frame) -> None:
-        """Per-row scalars: reductions completed, and what follows from them, the same in all lanes."""
+    def _scalars_of(self, stage: Stage, memory: Rows, partial: Iterable[Value]) -> None:
+        """A row's scalars: reductions completed, and what follows from them, the same in all lanes."""
         v, f = self._v, self._f
-        with f.loop(0, frame.rows) as rows:
-            memory = Rows(self._v, self.offsets, frame, rows.index)
-            values: dict[int, Value] = {}
-            for k, n in enumerate(stage.reductions):
-                partial = v.load(self._partial(frame, rows.index, k))
-                values[id(n)] = v.broadcast(
-                    v.horizontal_sum(partial) if n.op == "sum" else v.horizontal_max(partial)
-                )
+        values: dict[int, Value] = {}
+        for n, lanes in zip(stage.reductions, partial, strict=True):
+            values[id(n)] = v.broadcast(v.horizontal_sum(lanes) if n.op == "sum" else v.horizontal_max(lanes))
 
-            def value(n: Node) -> Value:
-                if id(n) not in values:
-                    values[id(n)] = self._read(n, memory, Value("0", "i64"))
-                return values[id(n)]
+        def value(n: Node) -> Value:
+            if id(n) not in values:
+                values[id(n)] = self._read(n, memory, Value("0", "i64"))
+            return values[id(n)]
 
-            for n in stage.scalars:
-                lower = TABLE[n.op].llvm
-                assert lower is not None, n.op
-                values[id(n)] = lower(v, *(value(i) for i in n.inputs))
-            for n, place in stage.scalar_stores:
-                first = f.emit(v.element, f"extractelement {value(n)}, i64 0")
-                f.store(first, memory.address(place, 0), v.bits // 8)
+        for n in stage.scalars:
+            lower = TABLE[n.op].llvm
+            assert lower is not None, n.op
+            values[id(n)] = lower(v, *(value(i) for i in n.inputs))
+        for n, place in stage.scalar_stores:
+            first = f.emit(v.element, f"extractelement {value(n)}, i64 0")
+            f.store(first, memory.address(place, 0), v.bits // 8)

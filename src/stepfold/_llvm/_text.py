@@ -123,6 +123,10 @@ class Function:
         """The lesser of two integers."""
         return self.select(self.compare("slt", a, b), self.integer(a), self.integer(b))
 
+    def maximum(self, a: Integer, b: Integer) -> Value:
+        """The greater of two integers."""
+        return self.select(self.compare("sgt", a, b), self.integer(a), self.integer(b))
+
     def compare(self, how: str, a: Integer, b: Integer) -> Value:
         """Compare two integers: `slt`, `sge`, `eq` …."""
         a, b = self.integer(a), self.integer(b)

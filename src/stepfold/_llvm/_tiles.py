@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ._prefetch import Prefetch
 from ._text import Function, Integer, Value
 from ._vectors import Vectors
 
@@ -79,11 +80,12 @@ def product(
     walks: Sequence[Walk],
     start: Callable[[Value | int, int, int], Value],
     finish: Callable[[Value | int, int, int, Value], None],
+    prefetch: Prefetch | None = None,
 ) -> None:
     """Multiply rows with panels.
 
     `start(row, accumulator, block)` gives an accumulator's first value, `finish(row, accumulator, block,
-    value)` takes its last."""
+    value)` takes its last. What `prefetch` says is asked for meanwhile."""
     f, (most, blocks) = v.function, tile
 
     def one(first: Integer, count: int) -> None:
@@ -91,7 +93,7 @@ def product(
         places = [(i, a, b) for i in range(count) for a in range(accumulators) for b in range(blocks)]
         sums = {place: start(indices[place[0]], *place[1:]) for place in places}
         for walk in walks:
-            _walk(v, walk, indices, blocks, sums)
+            _walk(v, walk, indices, blocks, sums, prefetch)
         for place in places:
             finish(indices[place[0]], *place[1:], sums[place])
 
@@ -99,7 +101,12 @@ def product(
 
 
 def _walk(
-    v: Vectors, walk: Walk, rows: Sequence[Integer], blocks: int, sums: dict[tuple[int, int, int], Value]
+    v: Vectors,
+    walk: Walk,
+    rows: Sequence[Integer],
+    blocks: int,
+    sums: dict[tuple[int, int, int], Value],
+    prefetch: Prefetch | None,
 ) -> None:
     f = v.function
     pointers = [walk.operand(row) for row in rows]
@@ -122,6 +129,8 @@ def _walk(
 
     def iteration(k: Integer, offset: int, values: list[Value]) -> list[Value]:
         weights = load(k, offset)
+        if prefetch is not None:
+            prefetch.beside(len(mine))
         result = []
         for i in range(len(rows)):
             element = v.splat(f.offset(f.offset(pointers[i], k, v.element), offset, v.element))
@@ -162,12 +171,13 @@ def outer(
     gradient: Value,
     stride: int,
     packed: Value | None = None,
+    prefetch: Prefetch | None = None,
 ) -> None:
     """Add the sum over `count` rows of operand ⊗ delta to `gradient` [length][stride].
 
     `operand(n)` is the address of `length` elements, `delta(n)` of `vectors` whole vectors. Where deltas lie
     far apart, each walk first brings its part of them together in `packed` (`packed_size` elements), which
-    stays in the L1 cache.
+    stays in the L1 cache. What `prefetch` says is asked for meanwhile.
     """
     f = v.function
     most, blocks = tile_shape(1, vectors, registers)
@@ -203,6 +213,8 @@ def outer(
                     row = near(loop.index)
                     ds = [v.load(f.offset(row, b * v.lanes, v.element)) for b in range(blocks)]
                     elements = f.offset(operand(f.add(begin, loop.index)), first, v.element)
+                    if prefetch is not None:
+                        prefetch.beside(height * blocks)
                     following = []
                     for i in range(height):
                         element = v.splat(f.offset(elements, i, v.element))

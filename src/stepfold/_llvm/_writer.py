@@ -9,6 +9,7 @@ from ._cooperative import Ranks
 from ._frame import Frame
 from ._layout import INPUT_BLOCKS, Kernel, Layout
 from ._panels import Panel
+from ._prefetch import Prefetch, Range
 from ._signature import Signature
 from ._stage import StageWriter
 from ._text import Function, Integer, Module, Value
@@ -43,6 +44,11 @@ class Writer:
     def at(self, base: Value, index: Integer, stride: Integer) -> Value:
         """The address of the `index`-th row of `stride` elements."""
         return self.f.offset(base, self.f.mul(index, stride), self.v.element)
+
+    def range(self, array: str, first: Integer, count: Integer, stride: int) -> Range:
+        """So many rows of an array."""
+        size = self.f.mul(count, stride * self.v.bits // 8)
+        return Range(self.at(self.a[array], first, stride), size)
 
     def index(self, array: str, n: Integer) -> Value:
         """The n-th element of an index array."""
@@ -132,6 +138,7 @@ class Writer:
         out: Value,
         input_row: Callable[[Integer], Value],
         start_row: Callable[[Integer], Value],
+        prefetch: Prefetch | None = None,
     ) -> None:
         """Write projections: out[i] = start_row(i) + kernel @ input_row(i)."""
         layout, v, f = self.layout, self.v, self.f
@@ -152,9 +159,15 @@ class Writer:
                 place = f.offset(self.at(out, row, layout.projection_row), loop.index, v.element)
                 v.store(value, f.offset(place, b * v.lanes, v.element))
 
-            product(v, count, tile, 1, [walk], start, finish)
+            product(v, count, tile, 1, [walk], start, finish, prefetch)
 
-    def input_gradient(self, first: Integer, count: Value, position: Callable[[Integer], Value]) -> None:
+    def input_gradient(
+        self,
+        first: Integer,
+        count: Value,
+        position: Callable[[Integer], Value],
+        prefetch: Prefetch | None = None,
+    ) -> None:
         """Write the input's gradient for `count` deltas: out[position(first + i)] = sum of kernelᵀ @
         delta."""
         v, f, sizes = self.v, self.f, self.sizes
@@ -190,7 +203,7 @@ class Writer:
                 at = f.offset(f.offset(out, loop.index, v.element), b * v.lanes, v.element)
                 store_some(v, value, at, f.sub(left, b * v.lanes))
 
-            product(v, count, tile, 1, walks, lambda row, a, b: v.constant(0.0), finish)
+            product(v, count, tile, 1, walks, lambda row, a, b: v.constant(0.0), finish, prefetch)
 
     def _runs(self, deltas: list[int], lengths: list[int]) -> list[tuple[int, int]]:
         """Cut deltas where they stop lying side by side: (first, how many elements)."""
@@ -202,7 +215,14 @@ class Writer:
                 runs.append((k, length))
         return runs
 
-    def kernel_gradient(self, first: Integer, count: Value, delta_row: int, array: str = "source") -> None:
+    def kernel_gradient(
+        self,
+        first: Integer,
+        count: Value,
+        delta_row: int,
+        array: str = "source",
+        prefetch: Prefetch | None = None,
+    ) -> None:
         """Add up the gradients of the input's kernels, [features][padded input deltas], of inputs that an
         index array lists."""
         width = self.layout.input_deltas
@@ -218,6 +238,7 @@ class Writer:
                 self.a["kernel_gradients"],
                 width,
                 self.packed(),
+                prefetch,
             )
 
     def packed(self) -> Value | None:

@@ -11,9 +11,12 @@ from typing import Any
 from .._gradient import Backward, backward, cotangent
 from .._graph import SCALAR, Dims, Node, constant, topological_order
 from .._noise import quiet
+from .._ops import apply
 from .._step import Step
 from .._transform import scalars_as_vectors
+from ._contractions import contracted, recomputable, unfolded
 from ._hoisted import Hoisted, hoisted
+from ._in_place import constants_last, in_place
 from ._lower import Lowering, Place, Projection, at, is_projected
 from ._residuals import residuals
 from ._stages import Arrangement, Slots, arrange
@@ -79,6 +82,22 @@ class Plan:
         """How many states."""
         return len(self.step.states)
 
+    @property
+    def has_matrices(self) -> bool:
+        """Whether one of the states is a matrix."""
+        return any(len(dims) == 2 for dims in self.inference.slots["state"])
+
+    @functools.cached_property
+    def infers_in_place(self) -> bool:
+        """Whether states of which a matrix is one may lie after a timestep where they lay before it."""
+        return self.has_matrices and in_place(self.inference, "state", "new")
+
+    @functools.cached_property
+    def passes_in_place(self) -> bool:
+        """Whether gradients of states of which a matrix is one may lie before a timestep where those after it
+        lay."""
+        return self.has_matrices and in_place(self.backward, "cotangent", "passed")
+
 
 @functools.lru_cache(maxsize=256)
 def plan(step: Step) -> Plan:
@@ -106,6 +125,10 @@ def plan(step: Step) -> Plan:
         places[n] = Place(kind, len(slots[kind]))
         slots[kind].append(n.dims)
     saving = [(lowering.lower(n), places[n]) for n in saved]
+    if any(len(dims) == 2 for dims in map(step.dims_of, step.states)):
+        new, both = contracted(new), contracted([*new, *saving])
+    else:
+        both = [*new, *saving]
     made = _made(taken, lowering)
     held = _held(taken) | {kind: tuple(dims) for kind, dims in slots.items()}
     own = held | {
@@ -120,7 +143,7 @@ def plan(step: Step) -> Plan:
         vectors=lowering.vectors,
         residuals=tuple(n for n in given.nodes if new_of[id(n)] in places),
         inference=arrange(new, own),
-        training=arrange([*new, *saving], own),
+        training=arrange(both, own),
         row_inputs=tuple(step.leaves("row_input")),
         step_inputs=tuple(step.leaves("step_input")),
         hoisted=tuple(n for n in given.nodes if id(vector_of[id(n)]) in values),
@@ -255,9 +278,14 @@ def _backward_part(
         "operand": tuple(n.dims for n in operands),
         "vector_gradient": tuple({**whole.parameters, **step.parameters}[name] for name in accumulated),
     }
+    if any(len(dims) == 2 for dims in held["state"]):
+        made_of = unfolded(targets, _made_of(step, known, lowering))
+        arrangement = constants_last(arrange(contracted(targets, made_of), slots), "passed")
+    else:
+        arrangement = arrange(targets, slots)
     return {
         "backward_vectors": lowering.vectors,
-        "backward": arrange(targets, slots),
+        "backward": arrangement,
         "deltas": len(deltas),
         "input_deltas": len(set(by_kernel.values())),
         "projection_deltas": tuple(by_kernel.get(p.kernels[0]) for p in forward.projections),
@@ -268,6 +296,15 @@ def _backward_part(
         "input_gradients": tuple(named),
         "backward_hoisting": arrange(made, slots) if made else None,
         "hoisted_gradients": arrange(last, slots) if made else None,
+    }
+
+
+def _made_of(step: Step, known: Mapping[Node, Node], lowering: Lowering) -> dict[Node, Node]:
+    """The matrices after a timestep, and what each is made of, where that can be computed again."""
+    return {
+        known[n]: apply(n.op, *map(lowering.lower, n.inputs))
+        for n in step.outputs
+        if len(n.dims) == 2 and n.inputs and all(recomputable(i, known.__contains__) for i in n.inputs)
     }
 
 

@@ -12,18 +12,18 @@ one for the scalars that need more than one of them."""
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .._graph import SCALAR, UNITS, Dims, Node, topological_order
 from .._moves import MOVES
 from .._ops import REDUCTIONS, TABLE
+from ._contractions import CONTRACTIONS
 from ._lower import Place, matrix_terms, place_of
 from ._trampoline import Task, run
 
 _ACCUMULATING = "vector_gradient"
 _SHARED = ("vector", "hoisted")  # the same for all rows
-_CONTRACTIONS = ("matvec", "matvec_transposed")
 _MOVES = (*MOVES, "join")
 _RECOMPUTE = 4  # recomputing up to so many operations takes less time than a store and a load
 _RECOMPUTE_MATRIX = 8  # which is less likely to be in the nearest cache
@@ -85,8 +85,14 @@ class _Arranging:
         self._cost: dict[Node, int] = {}
         nodes = topological_order(n for n, _ in targets)
         self._order = list(dict.fromkeys(n.dims for n in nodes if n.dims)) or [UNITS]
+        self._earliest: dict[Node, int] = {}
         for n in nodes:
             self._note(n)
+        if delayed := self._delayed(nodes):
+            self._earliest = delayed
+            self._length.clear()
+            for n in nodes:
+                self._note(n)
         self._stages: dict[Key, Stage] = {}
         # what a stage's walk can name, and what its operations on scalars can
         self._present: dict[Key, set[Node]] = defaultdict(set)
@@ -120,7 +126,7 @@ class _Arranging:
 
     def _walk_of(self, n: Node) -> Dims:
         """The axes of the stage that computes a node of a known level."""
-        if n.op in REDUCTIONS or n.op in _CONTRACTIONS:
+        if n.op in REDUCTIONS or n.op in CONTRACTIONS:
             return n.inputs[0].dims
         if n.dims != SCALAR:
             return n.dims
@@ -140,7 +146,7 @@ class _Arranging:
             if n.op in ("constant", "size") or parameter:
                 self._static.add(n)
             return
-        level = 0
+        level = self._earliest.get(n, 0)
         for i in n.inputs:
             waits = i.op != "place" and self._waits(n, i)
             level = max(level, self._level[i] + waits)
@@ -150,7 +156,7 @@ class _Arranging:
             self._length[level] += _TRANSCENDENTAL if n.op in TABLE and TABLE[n.op].save else 1
         self._level[n] = level
         self._walk[n] = self._walk_of(n)
-        elementwise = n.op in TABLE and n.op not in (*REDUCTIONS, *_CONTRACTIONS, *_MOVES)
+        elementwise = n.op in TABLE and n.op not in (*REDUCTIONS, *CONTRACTIONS, *_MOVES)
         if elementwise and all(i in self._static for i in n.inputs):
             self._static.add(n)
         # a matrix is much to store: scalars that it takes are stored instead
@@ -164,6 +170,35 @@ class _Arranging:
         if n.op in _MOVES:  # it is read from memory anyway
             self._cost[n] = 0
 
+    def _delayed(self, nodes: Sequence[Node]) -> dict[Node, int]:
+        """Products of matrices that can wait for a later walk, to each the level of that walk: one that has
+        the matrix anyway, or, where a walk would read matrices for such products alone, the next one."""
+        walks: dict[Key, list[Node]] = defaultdict(list)
+        for n in (*(n for n in nodes if n.op in CONTRACTIONS), *(n for n, _ in self._targets)):
+            if len(self._walk[n]) == 2:
+                walks[self._key(n)].append(n)
+        last = max(self._level.values(), default=0)
+        latest = dict.fromkeys(nodes, last)
+        for n in reversed(nodes):
+            for i in n.inputs:
+                waits = i.op != "place" and self._waits(n, i)
+                latest[i] = min(latest[i], latest[n] - waits)
+        found: dict[Node, int] = {}
+        for (level, dims), mine in walks.items():
+            later = sorted(at for at, others in walks if others == dims and at > level)
+            products = [n for n in mine if n.op in CONTRACTIONS]
+            for n in products:
+                having = (at for at in later if n.inputs[0] in _matrices(walks[at, dims]))
+                at = next(having, last + 1)
+                if at <= latest[n]:
+                    found[n] = at
+            rest = [n for n in mine if n not in found]
+            if later and all(
+                n.op in CONTRACTIONS and n.inputs[0].op == "place" and latest[n] >= later[0] for n in rest
+            ):
+                found.update(dict.fromkeys(rest, later[0]))
+        return found
+
     def _most(self, n: Node) -> int:
         """How many operations a value is computed again by, at most."""
         return _RECOMPUTE_MATRIX if len(n.dims) == 2 else _RECOMPUTE
@@ -176,13 +211,13 @@ class _Arranging:
             return n.op == "accumulate"
         if i.dims == SCALAR:
             return n.dims != SCALAR
-        walk = i.dims if n.op in REDUCTIONS else n.inputs[0].dims if n.op in _CONTRACTIONS else n.dims
+        walk = i.dims if n.op in REDUCTIONS else n.inputs[0].dims if n.op in CONTRACTIONS else n.dims
         return i.dims != walk or self._walk[i] != walk
 
     def _store(self, n: Node, place: Place) -> Task:
         """Compute a node in its own stage and write it to a place."""
         key = self._key(n)
-        if n.op in _CONTRACTIONS:
+        if n.op in CONTRACTIONS:
             self._settle(n)
             yield self._contract(n)
             if self._homes[n] != place:  # a copy, by a walk over its own axis
@@ -247,7 +282,7 @@ class _Arranging:
             return
         if n in self._static or n.boolean:
             yield self._compute(n, key)
-        elif n.dims == SCALAR or n.op in _CONTRACTIONS or n.op in _MOVES:
+        elif n.dims == SCALAR or n.op in CONTRACTIONS or n.op in _MOVES:
             yield self._home(n)
         elif self._level[n] == key[0] or (self._cost[n] <= self._most(n) and n not in self._homes):
             yield self._compute(n, key)
@@ -282,6 +317,11 @@ class _Arranging:
         for i in n.inputs:
             yield self._scalar(i, key)
         self._stage(key).scalars.append(n)
+
+
+def _matrices(roots: Iterable[Node]) -> set[Node]:
+    """The matrices that a walk has at hand which computes these values."""
+    return set(topological_order(roots, lambda n: (i for i in n.inputs if len(i.dims) == 2)))
 
 
 def operand_place(arrangement: Arrangement, operand: Node) -> Place:

@@ -196,14 +196,17 @@ class _Backward(Recording):
                     **padding_arguments(self.recorder, self.recipe, self.shape, group, mask, width),
                     target=gradient,
                 )
-        half = self.rows * layout.state_row * size
-        cotangents = self.recorder.workspace(2 * half, tasks=self.tasks)
-        each.launch(support("clear_rows"), row=2 * layout.state_row * size, group=group, target=cotangents)
+        copies, row = layout.cotangents, layout.state_row * size
+        cotangents = self.recorder.workspace(copies * self.rows * row, tasks=self.tasks)
+        each.launch(support("clear_rows"), row=copies * row, group=group, target=cotangents)
         for s, given in enumerate(self.last_gradients):
             if given is not None:
                 # a row ends at an odd or an even timestep, and its gradient is looked for in either half
                 each.launch(
-                    support(f"load_states{bits}"), **self.state_rows(cotangents, s), source=given, copies=2
+                    support(f"load_states{bits}"),
+                    **self.state_rows(cotangents, s),
+                    source=given,
+                    copies=copies,
                 )
         self._launch(each, packed, sums, cotangents)
         for s, target in enumerate(self.initial_gradients):

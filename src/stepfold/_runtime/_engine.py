@@ -20,7 +20,7 @@ from ._shape import MOST_ROWS
 COOPERATES = sys.platform != "win32"
 """Whether threads may wait for one another inside a kernel: not on Windows, where nobody has tried it."""
 _RANK = 20_000  # multiply-adds a timestep for which one more rank saves what its barriers cost
-_NEAR = 1 << 20  # bytes that stay in a core's own cache
+_NEAR = 1 << 15  # bytes that stay in a core's nearest cache
 _SMALL = 10_000_000  # multiply-adds below which a second thread costs more than it saves
 
 
@@ -89,11 +89,12 @@ class Engine:
 
     @functools.cached_property
     def rows(self) -> int:
-        """How many rows a group of an inference should have: of matrix states only so many as stay in a
-        cache, before and after a timestep, with room for what else there is."""
+        """How many rows a group of an inference should have: of matrix states only so many as stay in the
+        nearest cache from one timestep to the next."""
         if all(len(self.step.dims_of(state)) < 2 for state in self.step.states):
             return MOST_ROWS
-        return int(max(1, min(MOST_ROWS, _NEAR // (4 * self.layout.state_row * self.itemsize))))
+        row = self.layout.ring * self.layout.state_row * self.itemsize
+        return int(max(1, min(MOST_ROWS, _NEAR // row)))
 
     def tasks(self, steps: int, batch: int, threads: int, small: int = _SMALL) -> int:
         """How many threads a batch with so many active steps deserves; one below so many multiply-adds."""

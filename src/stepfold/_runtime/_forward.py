@@ -46,6 +46,7 @@ class _Forward(Recording):
             engine, recipe, shape, "train" if training else "cooperative" if self.ranks > 1 else "infer"
         )
         self.training, self.windowed = training, windowed
+        self.ring = 0 if training else self.layout.ring
         if recipe.tokens and shape.steps and not shape.vocabulary_size:
             raise IndexError("the embedding has no rows, so no token can choose one")
         step = recipe.step
@@ -99,8 +100,8 @@ class _Forward(Recording):
         row = self.layout.state_row * self.itemsize
         if self.training:
             states = self.groups.field("states")
-        else:  # the states of two timesteps take turns
-            states = self._workspace(2 * schedule.rows * row)
+        else:  # the states of two timesteps take turns, or there is one's
+            states = self._workspace(self.layout.ring * schedule.rows * row)
         each.launch(support("clear_rows"), row=row, group=self.groups.header, target=states)
         for s, given in enumerate(self.initial):
             if given is not None:
@@ -152,7 +153,7 @@ class _Forward(Recording):
             "projection": projection if dense else table,
             "chunk": chunk,
             "dense": int(dense),
-            "ring": int(not self.training),
+            "ring": self.ring,
             "source": field("source" if by_token else "positions"),
             "states": states,
             "residuals": field("residuals") if self.training else 0,
@@ -182,6 +183,6 @@ class _Forward(Recording):
             each.launch(
                 support(f"store_states{bits}"),
                 **self.state_rows(states, s),
-                ring=int(not self.training),
+                ring=self.ring,
                 target=target,
             )
