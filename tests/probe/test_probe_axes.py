@@ -12,6 +12,7 @@ from stepfold.probe._flow import state_gradients
 from stepfold.probe._network import Network
 from stepfold.tasks import adding
 from tests.axes_cells import ALL, AxesProblem
+from tests.lookup_cells import by_word
 
 ONE = [cell for cell in ALL if len(cell.step.inputs) + cell.step.takes_features == 1]
 
@@ -51,3 +52,8 @@ def test_sizes_that_no_parameter_has_by_itself(name: str) -> None:
     flow = gradient_flow(cells.by_name(name), units=3, steps=4)
     assert flow.shape == (4,)
     assert flow[1] > 0
+
+
+def test_a_cell_that_reads_integers_is_refused() -> None:
+    with pytest.raises(ValueError, match="by_word reads the integer word, and here is a sequence of vectors"):
+        gradient_flow(by_word, units=3, steps=4)

@@ -97,6 +97,9 @@ def test_one_timestep(cell: Cell) -> None:
     for t in range(problem.time):
         hx = single(one_or_all([v[:, t] for v in inputs]), hx)
         torch.testing.assert_close(hx[0] if isinstance(hx, tuple) else hx, outputs[:, t])
+    if cell is not by_day:
+        with pytest.raises(TypeError, match="RecurrentCell: input word should be a tensor of integers"):
+            single(torch.zeros(3, SIZES["vocabulary"], dtype=torch.float64))
     alone = single(one_or_all([v[1, 0] for v in inputs]))
     torch.testing.assert_close(alone[0] if isinstance(alone, tuple) else alone, outputs[1, 0])
 

@@ -77,4 +77,4 @@ def _is_traced(value: Any) -> bool:
         import torch
 
         return bool(torch.compiler.is_compiling()) or value.device.type != "cpu"
-    return not hasattr(value, "numpy")  # TensorFlow's tensors of a graph
+    return backend == "tensorflow" and not hasattr(value, "numpy")  # a tensor of a graph

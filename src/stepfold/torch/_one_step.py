@@ -92,7 +92,7 @@ class RecurrentCell(nn.Module):  # type: ignore[misc]
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Compute one timestep."""
-        found = self._kernels(input, hx, self._parameters)
+        found = self._kernels(input, hx, self._parameters) if self._lookups is None else None
         if found is not None:
             return found
         name = type(self).__name__
