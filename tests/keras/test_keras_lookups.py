@@ -16,6 +16,7 @@ from stepfold import Cell
 from stepfold.keras import Recurrent, to_model
 from tests.lookup_cells import CELLS, UNITS, LookupProblem, by_day, by_word
 
+pytestmark = quiet
 every = pytest.mark.parametrize("cell", CELLS, ids=lambda c: c.name)
 
 
@@ -81,7 +82,6 @@ def test_gradients_of_the_tables(cell: Cell) -> None:
         np.testing.assert_allclose(found, value, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
-@quiet
 def test_an_integer_alone_needs_no_axis(tmp_path: Path) -> None:
     problem = LookupProblem(by_word, "float32")
     words = problem.inputs[0].astype("int32")

@@ -19,6 +19,7 @@ MODULES = (
         "test_keras_tensorflow.py",
         "test_keras_habits.py",
         "test_keras_own_tests.py",
+        "test_keras_lookups.py",
     ),
 )
 

@@ -46,10 +46,10 @@ def gathered(
 
 
 def _check_dtype(cell: str, name: str, dtype: str, table: Any) -> None:
-    most = _EXACT.get(dtype, 0) if "float" in dtype else len(table)
-    if len(table) > most:
+    count = int(table.shape[0])
+    if "float" in dtype and count > _EXACT.get(dtype, 0):
         raise ValueError(
-            f"the input {name} of {cell} is an integer up to {len(table) - 1}, and {dtype} does not have all "
+            f"the input {name} of {cell} is an integer up to {count - 1}, and {dtype} does not have all "
             "of these; give the layer a sequence of int32, or dtype='float32'"
         )
 
