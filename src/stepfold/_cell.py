@@ -17,6 +17,7 @@ from ._initial import legendre
 from ._lookups import START
 from ._one_step import checked_values
 from ._parts import known_sizes
+from ._show import show
 from ._step import Step
 from ._trace import Traced
 
@@ -146,8 +147,6 @@ class Cell:
         "graph" (Mermaid), "gradient" (the derived backward step), "llvm" or "asm" (the code; options `units`,
         the cell's other axes, `dtype`, `target`, `kernel`).
         """
-        from ._show import show  # no program needs it but one that looks: a twentieth of an import
-
         return show(self.step, self.__doc__ or "", what, **options)
 
     def to_json(self) -> str:
