@@ -10,6 +10,7 @@ import pytest
 import stepfold
 from stepfold import cell, cells, outer, tanh
 from stepfold._graph import SCALAR, leaf, topological_order
+from stepfold._llvm._matrices import matrices_read
 from stepfold._ops import apply
 from stepfold._plan import Place, plan
 from stepfold._plan._contractions import contracted
@@ -61,6 +62,21 @@ def test_walks_over_matrices(name: str, forward: int, back: int) -> None:
     made = plan(cells.by_name(name).step)
     for arrangement, walks in ((made.training, forward), (made.backward, back)):
         assert sum(len(stage.dims) == 2 for stage in arrangement.stages) == walks
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("linear_attention", [{"new", "cotangent"}]),
+        ("gated_linear_attention", [{"state", "cotangent"}]),
+        ("delta_net", [{"cotangent"}, {"state", "cotangent"}]),
+        ("gated_delta_net", [{"cotangent"}, {"state", "cotangent"}]),
+    ],
+)
+def test_a_backward_pass_reads_one_state_a_timestep(name: str, kinds: list[set[str]]) -> None:
+    """A product with a sum of outer products and a matrix that is read anyway is a sum of products."""
+    stages = plan(cells.by_name(name).step).backward.stages
+    assert [{p.kind for p in matrices_read(s)} for s in stages if len(s.dims) == 2] == kinds
 
 
 def test_scalars_and_outer_products_leave_contractions() -> None:
