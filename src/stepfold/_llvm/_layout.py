@@ -20,7 +20,8 @@ from ._tiles import packed_size, tile_shape
 
 _ROUND = 1024
 _CHUNK_ROWS = 256
-_CHUNK_ROWS_OF_MATRICES = 32
+_FEWEST_CHUNK_ROWS = 32
+_CHUNK_BYTES = 1 << 18
 _FAR = 2048  # bytes from one row to the next
 INPUT_BLOCKS = 2  # the input's gradient is computed two vectors of features at a time
 
@@ -202,7 +203,10 @@ class Layout:
     def chunk(self, rows: int) -> int:
         """How many timesteps of so many rows to take at a time, so that what lies between them stays in the
         cache."""
-        most = _CHUNK_ROWS_OF_MATRICES if self.plan.has_matrices else _CHUNK_ROWS
+        most = _CHUNK_ROWS
+        if self.plan.has_matrices:  # the states that a chunk asks for have to stay there too
+            fitting = _CHUNK_BYTES // (self.state_row * self.bits // 8)
+            most = max(_FEWEST_CHUNK_ROWS, min(most, fitting))
         return max(1, most // max(1, rows))
 
     @property
