@@ -111,6 +111,21 @@ def test_a_function_of_tokens() -> None:
     )
 
 
+def test_an_empty_batch_gives_its_table_a_gradient_of_zeros() -> None:
+    table = torch.ones(3, 2, requires_grad=True)
+    cell = cells.by_name("simple_rnn")
+    params = {name: torch.ones(shape) for name, shape in cell.parameter_shapes(features=2, units=4).items()}
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)  # memory that nothing was written to is NaN
+    try:
+        outputs, _ = run(cell, Tokens(torch.zeros(0, 5, dtype=torch.int64), table), params)
+        outputs.sum().backward()
+    finally:
+        torch.use_deterministic_algorithms(before)
+    assert table.grad is not None
+    assert table.grad.tolist() == [[0.0, 0.0]] * 3
+
+
 @pytest.mark.filterwarnings("ignore::stepfold.torch.SlowPathWarning")
 def test_second_derivatives() -> None:
     cell = cells.simple_rnn

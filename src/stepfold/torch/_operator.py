@@ -132,7 +132,7 @@ def _scan_backward(*call: Any) -> Gradients:
     found = _new_gradients(given, wanted)
     to_inputs, to_weights, to_initial, to_side, to_named = found
     if not prepared.batch:
-        for gradient in to_weights:
+        for gradient in (to_inputs, *to_weights):  # of a table of vectors, too
             gradient.zero_()
         return found
     if residuals.data_ptr() % 64:  # a copy from elsewhere; the regions inside are aligned
