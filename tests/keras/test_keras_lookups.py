@@ -131,3 +131,12 @@ def test_initialisers_and_what_does_not_fit() -> None:
         )
     with pytest.raises(IndexError, match=r"input word is 50, but E, of shape \(50, 5\), has the rows 0…49"):
         layer(np.full((2, 3), 50))
+
+
+@pytest.mark.parametrize("wrong", [1.5, np.nan])
+def test_a_number_that_is_no_integer_is_refused(wrong: float) -> None:
+    problem = LookupProblem(by_day, "float32")
+    layer, x = layer_of(problem), sequence_of(problem)
+    x[1, 2, -1] = wrong
+    with pytest.raises(ValueError, match=rf"input week is {wrong:g}, but it holds integers.*round them"):
+        layer(x)

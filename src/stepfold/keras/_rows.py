@@ -23,8 +23,9 @@ def gathered(
     `without` the integers, int32.
 
     `named`: those of the step, integers (…, 1) of any dtype among them; `tables`: its parameters. ValueError
-    for integers in a dtype that does not have them all, IndexError for one that is no row, where they can be
-    seen: under a compiler an integer outside gives what `keras.ops.take` makes of it.
+    for integers in a dtype that does not have them all; where they can be seen, ValueError for what is no
+    integer and IndexError for one that is no row: under a compiler the first is cut off, and the second gives
+    what `keras.ops.take` makes of it.
     """
     found: dict[str, Any] = {}
     for name, value in named.items():
@@ -34,6 +35,7 @@ def gathered(
         of = [row for row in step.lookups if row.integer == name]
         _check_dtype(step.name, name, keras.backend.standardize_dtype(value.dtype), tables[of[0].table])
         ids = ops.cast(value[..., 0], "int32")
+        _check_integers(ids, value[..., 0], name)
         for row in of:
             table = tables[row.table]
             if row == without:
@@ -51,6 +53,18 @@ def _check_dtype(cell: str, name: str, dtype: str, table: Any) -> None:
         raise ValueError(
             f"the input {name} of {cell} is an integer up to {count - 1}, and {dtype} does not have all "
             "of these; give the layer a sequence of int32, or dtype='float32'"
+        )
+
+
+def _check_integers(ids: Any, values: Any, name: str) -> None:
+    if "float" not in keras.backend.standardize_dtype(values.dtype) or _is_traced(ids):
+        return
+    fractions = ops.convert_to_numpy(ops.not_equal(ops.cast(ids, values.dtype), values))
+    if fractions.any():
+        found = ops.convert_to_numpy(ops.cast(values, "float32"))[fractions][0]
+        raise ValueError(
+            f"input {name} is {found:g}, but it holds integers, which choose rows of a parameter; "
+            "round them, or declare a number as Scalar"
         )
 
 
