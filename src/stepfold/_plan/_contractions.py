@@ -3,7 +3,8 @@ sum along it, not with each element."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 
 from .._graph import SCALAR, Node, node, topological_order
 from .._ops import TABLE, apply
@@ -25,24 +26,27 @@ def contracted(targets: Sequence[tuple[Node, Place]], made_of: Mapping[Node, Nod
     users = _users(nodes)
     stored = {n for n, _ in targets}
     known: dict[Node, Node] = {}
+    order = {n: at for at, n in enumerate(nodes)}
+    sums: dict[Node, list[Node]] = defaultdict(list)  # of a rewritten sum those that it stands for
     for n in nodes:
         inputs = tuple(known[i] for i in n.inputs)
         if n.op in CONTRACTIONS:
             matrix, vector = inputs
-            later = _behind(n, users)
-            walked = {
-                known[m]
-                for m in nodes
-                if m.op in _SUMS
-                and len(m.dims) == 2
-                and m in known
-                and (m in stored or not later.issuperset(users[m]))
-            }
+
+            def walked(new: Node, n: Node = n) -> bool:
+                """Whether a sum is computed in a walk that need not come after the product."""
+                return any(
+                    m in stored or not all(_needs(user, n, order) for user in users[m])
+                    for m in sums.get(new, ())
+                )
+
             known[n] = _contracted(n.op, (made_of or {}).get(matrix, matrix), vector, walked)
         elif n.op == "multiply" and len(n.dims) == 2:
             known[n] = _multiplied(*inputs)
         else:
             known[n] = n if inputs == n.inputs else node(n.op, inputs, n.attributes, n.dims, n.boolean)
+        if n.op in _SUMS and len(n.dims) == 2:
+            sums[known[n]].append(n)
     return [(known[n], place) for n, place in targets]
 
 
@@ -56,18 +60,22 @@ def _users(nodes: Sequence[Node]) -> dict[Node, list[Node]]:
     return found
 
 
-def _behind(n: Node, users: Mapping[Node, Sequence[Node]]) -> set[Node]:
-    """What needs a value before it can be computed."""
-    found: set[Node] = set()
+def _needs(n: Node, value: Node, order: Mapping[Node, int]) -> bool:
+    """Whether a value is needed before a node can be computed; `order`: each node behind its inputs."""
+    seen: set[Node] = set()
     waiting = [n]
     while waiting:
-        new = [u for u in users[waiting.pop()] if u not in found]
-        found.update(new)
+        here = waiting.pop()
+        if here is value:
+            return True
+        inputs = here.inputs[1:] if here.op in CONTRACTIONS else here.inputs
+        new = {i for i in inputs if order[i] >= order[value]} - seen
+        seen |= new
         waiting += new
-    return found
+    return False
 
 
-def _contracted(op: str, matrix: Node, vector: Node, walked: Collection[Node], depth: int = 0) -> Node:
+def _contracted(op: str, matrix: Node, vector: Node, walked: Callable[[Node], bool], depth: int = 0) -> Node:
     """`(s * A) @ x` is `s * (A @ x)`, and `(outer(a, b) * A) @ x` is `a * (A @ (b * x))`; a sum's products
     are those of its terms, unless it is computed in a walk beside them anyway (`walked`)."""
     if depth == _DEEPEST:
@@ -80,7 +88,7 @@ def _contracted(op: str, matrix: Node, vector: Node, walked: Collection[Node], d
                 outside, inside = b.inputs if op == "matvec" else b.inputs[::-1]
                 inner = _contracted(op, a, apply("multiply", inside, vector), walked, depth + 1)
                 return apply("multiply", inner, outside)
-    if matrix.op in _SUMS and matrix not in walked and all(len(i.dims) == 2 for i in matrix.inputs):
+    if matrix.op in _SUMS and not walked(matrix) and all(len(i.dims) == 2 for i in matrix.inputs):
         return apply(matrix.op, *(_contracted(op, i, vector, walked, depth + 1) for i in matrix.inputs))
     if matrix.op == "outer":
         outside, inside = matrix.inputs if op == "matvec" else matrix.inputs[::-1]

@@ -183,13 +183,13 @@ class _Arranging:
             for i in n.inputs:
                 waits = i.op != "place" and self._waits(n, i)
                 latest[i] = min(latest[i], latest[n] - waits)
+        having = {key: _matrices(roots) for key, roots in walks.items()}
         found: dict[Node, int] = {}
         for (level, dims), mine in walks.items():
             later = sorted(at for at, others in walks if others == dims and at > level)
             products = [n for n in mine if n.op in CONTRACTIONS]
             for n in products:
-                having = (at for at in later if n.inputs[0] in _matrices(walks[at, dims]))
-                at = next(having, last + 1)
+                at = next((at for at in later if n.inputs[0] in having[at, dims]), last + 1)
                 if at <= latest[n]:
                     found[n] = at
             rest = [n for n in mine if n not in found]
