@@ -160,11 +160,10 @@ def language_models(texts: Sequence[Ids], settings: LanguageSettings) -> Pretrai
         optimizer, lambda step: min(1.0, (step + 1) / 200) * (1 - 0.9 * step / steps)
     )
     states: list[Any] = [None, None]
-    began, total = time.perf_counter(), 0.0
+    began = time.perf_counter()
     for epoch in range(settings.epochs):
-        number = 0
+        losses = []
         for both in _streams(texts, settings, random):
-            number += 1
             read = [x.masked_fill(torch.rand(x.shape) < settings.unknown, UNKNOWN) for x, _ in both]
             needed = torch.cat([ids.flatten() for ids in (*read, *(y for _, y in both))])
             used, corrections, place = sampler.draw(needed, random)
@@ -181,8 +180,7 @@ def language_models(texts: Sequence[Ids], settings: LanguageSettings) -> Pretrai
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             rate.step()
-            total += loss.item()
-        line = f"language models: epoch {epoch + 1}, loss {total / number:.4f}"
+            losses.append(loss.item())
+        line = f"language models: epoch {epoch + 1}, loss {np.mean(losses):.4f}"
         print(f"{line}, {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
-        total = 0.0
     return Pretrained(table.detach(), readers)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ._axes import learn
 from ._dims import axes_text, known_size, size_of
 from ._graph import FEATURES, SCALAR, Dims
-from ._lookups import checked_integers, gather
+from ._lookups import checked_integers, inside
 from ._reference import one_step
 from ._step import Step
 
@@ -76,10 +76,8 @@ def checked_values(step: Step, values: tuple[Any, ...], params: Mapping[str, Any
     inputs = {
         "" if name == "x" and step.takes_features else name: given[name] for name in expected[: -len(names)]
     }
-    tables = {name: np.asarray(params[name]) for name in step.tables}
-    gather(
-        step.lookups, {name: v for name, v in inputs.items() if name}, tables
-    )  # IndexError for what is no row
+    for row in step.lookups:
+        inside(given[row.integer], row, np.shape(params[row.table]), None)  # IndexError for what is no row
     return Values(inputs, tuple(arrays[-len(names) :]), sizes, rows)
 
 

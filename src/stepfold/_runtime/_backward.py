@@ -201,7 +201,7 @@ class _Backward(Recording):
         each.launch(support("clear_rows"), row=copies * row, group=group, target=cotangents)
         for s, given in enumerate(self.last_gradients):
             if given is not None:
-                # a row ends at an odd or an even timestep, and its gradient is looked for in either half
+                # of two halves either may be where a row ends, at an odd or an even timestep
                 each.launch(
                     support(f"load_states{bits}"),
                     **self.state_rows(cotangents, s),
