@@ -260,10 +260,7 @@ def test_one_cell_is_shown_in_every_view(capsys):
         (["train", "imdb", "--data", "none.npz"], "none.npz does not exist; give imdb.npz"),
         (["train", "imdb", "--resume"], "holds no run (there is no config.json); give the folder"),
         (["predict", "none", "x"], "none holds no run (there is no config.json); give the folder"),
-        (
-            ["predict", __file__, "x"],
-            "is a file; predict takes the folder that train wrote. A file that export",
-        ),
+        (["predict", __file__, "x"], "is no model; give FILE.safetensors, or the folder that train wrote"),
     ],
 )
 def test_mistakes_are_answered_in_one_line(arguments, message, capsys, tmp_path, monkeypatch):

@@ -1,5 +1,8 @@
 """The command `export`, and models that commands open."""
 
+import json
+import subprocess
+import sys
 from contextlib import nullcontext
 
 import numpy as np
@@ -69,6 +72,33 @@ def test_a_run_becomes_a_file(trained, tmp_path, capsys):
     assert path.stat().st_size < len(before)
     assert main(["export", str(path), str(small), "--weights", "int8"]) == 0
     np.testing.assert_allclose(stepfold.load(small).predict_proba(PROBE), expected, atol=0.05)
+
+
+def test_a_file_predicts_as_its_run_and_needs_no_framework(trained, texts, tmp_path, capsys):
+    path, out = tmp_path / "film.safetensors", tmp_path / "out.jsonl"
+    assert main(["export", str(trained), str(path)]) == 0
+    capsys.readouterr()
+    for inputs in (["a great film", "a poor story"], [str(texts)]):
+        answers = []
+        for model in (trained, path):
+            assert main(["predict", str(model), *inputs, "--json", "--all"]) == 0
+            answers.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
+        for found, expected in zip(*answers, strict=True):
+            assert found.keys() == {"label", "probability", "probabilities", "text"}
+            assert found["text"] == expected["text"]
+            assert found["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
+    assert main(["predict", str(path), str(texts), "--out", str(out), "--all"]) == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["text"] for row in rows] == [row["text"] for row in answers[0]]
+    code = (
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(('keras', 'jax', 'torch', 'tensorflow')))\n"  # None: not there
+        "from stepfold.app.cli import main\n"
+        f"sys.exit(main(['predict', {str(path)!r}, 'a great film']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("\ta great film\n")
 
 
 def test_a_run_becomes_onnx(trained, tmp_path, capsys):

@@ -136,8 +136,15 @@ def test_sequences_with_classes(tmp_path, capsys):
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(answers) == 30
     assert set(answers[0]["probabilities"]) == {"down", "up"}
-    assert main(["predict", run, "a text"]) == 2
-    assert "predicts from a file of sequences" in capsys.readouterr().err
+    model = str(tmp_path / "s.safetensors")
+    assert main(["export", run, model]) == 0
+    capsys.readouterr()
+    assert main(["predict", model, str(tmp_path / "s.ts"), "--json", "--all"]) == 0
+    for line, expected in zip(capsys.readouterr().out.splitlines(), answers, strict=True):
+        assert json.loads(line)["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
+    for kind, what in ((run, "the run holds a SequenceClassifier"), (model, "is a model of sequences")):
+        assert main(["predict", kind, "a text"]) == 2
+        assert f"{what}, which predicts from a file of sequences; give its path" in capsys.readouterr().err
     assert main(["evaluate", run, str(file), "--json"]) == 2
     assert "is read as texts: name the columns of its sequences (--id and --time)" in capsys.readouterr().err
 
@@ -151,6 +158,13 @@ def test_sequences_with_numbers_and_a_missing_value(tmp_path, capsys):
     capsys.readouterr()
     assert main(["evaluate", run, str(file), *COLUMNS, "--json"]) == 0
     assert {"r2", "mean_absolute_error"} <= json.loads(capsys.readouterr().out).keys()
+    model, values = str(tmp_path / "s.safetensors"), []
+    assert main(["export", run, model]) == 0
+    capsys.readouterr()
+    for each in (run, model):
+        assert main(["predict", each, str(file), *COLUMNS, "--json"]) == 0
+        values.append([json.loads(line)["value"] for line in capsys.readouterr().out.splitlines()])
+    assert values[0] == pytest.approx(values[1], rel=1e-4)
     sequences[3][1, 1] = float("nan")
     broken = write_sequences(tmp_path / "b.csv", [1.5] * 30, sequences)
     assert main(["evaluate", run, str(broken), *COLUMNS]) == 2

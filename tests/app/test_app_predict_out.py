@@ -97,21 +97,21 @@ def test_an_error_in_the_middle_leaves_the_file_that_was_there(trained, tmp_path
         raise OSError("the disk is gone")
 
     with pytest.raises(OSError, match="the disk is gone"):
-        predict_out(load(trained), "text", broken(), None, str(out), False)
+        predict_out(load(trained).to_model(), "text", broken(), None, str(out), False)
     assert out.read_text() == "as before"
     assert [*tmp_path.iterdir()] == [out]
 
 
 @pytest.mark.slow
 def test_inputs_without_end_take_little_memory(trained, tmp_path):
-    estimator, out = load(trained), tmp_path / "out.jsonl"
+    model, out = load(trained).to_model(), tmp_path / "out.jsonl"
     sentence = " ".join(make_texts(rows=8)[0])
 
     def peak(count):
         inputs = ((text, text) for number in range(count) for text in [f"{sentence} {number}"])
         tracemalloc.start()
         try:
-            assert predict_out(estimator, "text", inputs, count, str(out), False) == count
+            assert predict_out(model, "text", inputs, count, str(out), False) == count
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

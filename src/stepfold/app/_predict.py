@@ -1,4 +1,4 @@
-"""The subcommands ``predict`` and ``evaluate``: what a trained estimator says of new examples."""
+"""The subcommands ``predict`` and ``evaluate``: what a trained model says of new examples."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..data import load_sequences, open_table, stream_sequences, text_of
 from ..estimators import RunError, RunFolder
+from ..model import Model, Texts
 from ._arguments import command_line, input_errors
 from ._data import add_columns, columns_of, is_sequences, is_ts, sequence_columns, text_columns
+from ._model import open_model
 from ._predict_out import predict_out
 from ._written import check_out
 
@@ -23,9 +26,43 @@ _LINES = 64
 _LONGEST_NAME, _MOST_COLUMNS = 24, 20
 
 
+@dataclass(frozen=True)
+class Predictor:
+    """What predicts: the estimator of a run, or a model from a file.
+
+    Attributes:
+        source: the estimator or the model.
+        reads_texts: whether its inputs are texts, not sequences.
+    """
+
+    source: Any
+    reads_texts: bool
+
+    @property
+    def classes(self) -> list[Any] | None:
+        """The classes; None where values are predicted."""
+        if isinstance(self.source, Model):
+            return None if self.source.labels is None else list(self.source.labels)
+        return self.source.classes_.tolist() if hasattr(self.source, "classes_") else None
+
+    @property
+    def key(self) -> str:
+        """What an input's name is called in JSON and in tables."""
+        return "text" if self.reads_texts else "sequence"
+
+    def as_model(self) -> Model:
+        """Return it as a model."""
+        if isinstance(self.source, Model):
+            return self.source
+        found: Model = self.source.to_model()
+        return found
+
+
 def add_predict(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``predict`` to its parser."""
-    parser.add_argument("folder", metavar="RUN", help="the folder that train wrote")
+    parser.add_argument(
+        "model", metavar="MODEL", help="the folder that train wrote, or a file that export wrote"
+    )
     parser.add_argument(
         "texts",
         metavar="TEXT|FILE",
@@ -61,82 +98,88 @@ def _predict(options: argparse.Namespace) -> None:
     # The arguments and the folder are looked at before any framework is imported.
     for text in options.texts:
         text_of(os.fsencode(text), "the command line")
-    if _is_file(options.folder):
-        raise RunError(
-            f"{options.folder} is a file; predict takes the folder that train wrote. A file that export "
-            "wrote is for stepfold watch, stepfold serve, and in Python stepfold.load"
-        )
-    kind = RunFolder(options.folder).read_config()["estimator"]
     columns = columns_of(options)
     file = options.texts[0] if len(options.texts) == 1 and _is_file(options.texts[0]) else None
-    if kind != "TextClassifier" and file is None:
-        raise RunError(f"the run holds a {kind}, which predicts from a file of sequences; give its path")
+    if _is_file(options.model):
+        model: Any = open_model(options.model)  # which needs none
+        reads_texts, what = isinstance(model.inputs, Texts), f"{options.model} is a model of sequences"
+    else:
+        kind = RunFolder(options.model).read_config()["estimator"]
+        model, reads_texts, what = None, kind == "TextClassifier", f"the run holds a {kind}"
+    if not reads_texts and file is None:
+        raise RunError(f"{what}, which predicts from a file of sequences; give its path")
 
     if options.out is not None:
         check_out(options.out, file)
     elif options.dask is not None:
         raise RunError("--dask is for many inputs, whose predictions go to a file: give --out FILE")
 
-    from ..estimators import load
+    if model is None:
+        from ..estimators import load
 
-    estimator = load(options.folder)
+        predictor = Predictor(load(options.model), reads_texts)
+    else:
+        predictor = Predictor(model, reads_texts)
     if options.out is not None:
-        _predict_to_file(estimator, kind, file, columns, options)
+        _predict_to_file(predictor, file, columns, options)
     elif file is None:
         texts: Iterable[str] = options.texts or _standard_input()
-        spoken = _predict_in_blocks(estimator, texts, options)
+        spoken = _predict_in_blocks(predictor, texts, options)
         if next(spoken, None) is None and not options.texts:
             raise RunError(
-                'there is no text to predict: stepfold predict RUN "text" …, or lines on standard input'
+                'there is no text to predict: stepfold predict MODEL "text" …, or lines on standard input'
             )
         for _ in spoken:
             pass
-    elif kind == "TextClassifier":
+    elif reads_texts:
         table = open_table(file, text=columns.get("text", "text"), label=None)
-        for _ in _predict_in_blocks(estimator, table.texts, options):
+        for _ in _predict_in_blocks(predictor, table.texts, options):
             pass
     else:
-        found = load_sequences(file, **{**sequence_columns(columns), "label": None})
-        _print(estimator, found.sequences, list(found.ids), options)
+        where = sequence_columns(columns)
+        found = load_sequences(file, **{**where, "label": None}, without=where.get("label", "label"))
+        _print(predictor, found.sequences, list(found.ids), options)
 
 
 def _predict_to_file(
-    estimator: Any, kind: str, file: str | None, columns: dict[str, str], options: argparse.Namespace
+    predictor: Predictor, file: str | None, columns: dict[str, str], options: argparse.Namespace
 ) -> None:
     total: int | None = None
-    if kind == "TextClassifier":
-        key = "text"
+    if predictor.reads_texts:
         texts: Iterable[str] = options.texts or _standard_input()
         if file is not None:
             table = open_table(file, text=columns.get("text", "text"), label=None)
             texts, total = table.texts, len(table)
         inputs: Iterable[tuple[str, Any]] = ((text, text) for text in texts)
     else:
-        key = "sequence"
         assert file is not None, "asked for above"
         if is_ts(file):
             found = load_sequences(file, label=None)
             inputs, total = zip(found.ids, found.sequences, strict=True), len(found.ids)
         else:
             inputs = stream_sequences(file, **sequence_columns(columns))
-    predict_out(estimator, key, inputs, total, options.out, options.all, options.dask)
+    with input_errors():
+        model = predictor.as_model()  # runs any shape at once, where Keras would compile each
+    predict_out(model, predictor.key, inputs, total, options.out, options.all, options.dask)
 
 
-def _predict_in_blocks(estimator: Any, texts: Iterable[str], options: argparse.Namespace) -> Iterator[int]:
+def _predict_in_blocks(
+    predictor: Predictor, texts: Iterable[str], options: argparse.Namespace
+) -> Iterator[int]:
     """Print the predictions block by block; yield the number of texts of each."""
     source = iter(texts)
     block = 1 if not options.texts else _LINES
     while part := list(itertools.islice(source, block)):
-        _print(estimator, part, part, options)
+        _print(predictor, part, part, options)
         yield len(part)
 
 
-def _print(estimator: Any, inputs: Any, names: list[str], options: argparse.Namespace) -> None:
+def _print(predictor: Predictor, inputs: Any, names: list[str], options: argparse.Namespace) -> None:
     """Print a line for each input, at once, since a program may be waiting for it."""
-    if hasattr(estimator, "classes_"):
+    classes = predictor.classes
+    if classes is not None:
         with input_errors():
-            probabilities = estimator.predict_proba(inputs)
-        classes = estimator.classes_.tolist()
+            probabilities = predictor.source.predict_proba(inputs)
         for name, row in zip(names, probabilities, strict=True):
             likeliest = int(row.argmax())
             if options.json:
@@ -145,8 +188,7 @@ def _print(estimator: Any, inputs: Any, names: list[str], options: argparse.Name
                     line["probabilities"] = {
                         str(label): round(float(value), 6) for label, value in zip(classes, row, strict=True)
                     }
-                key = "text" if hasattr(estimator, "vocabulary_") else "sequence"
-                print(_json({**line, key: name}))
+                print(_json({**line, predictor.key: name}))
             else:
                 shown = f"{_one_line(classes[likeliest])}\t{row[likeliest]:.4f}"
                 if options.all:
@@ -155,7 +197,7 @@ def _print(estimator: Any, inputs: Any, names: list[str], options: argparse.Name
                 print(printable(f"{shown}\t{' '.join(name.split())}"))
     else:
         with input_errors():
-            values = np.asarray(estimator.predict(inputs)).tolist()
+            values = np.asarray(predictor.source.predict(inputs)).tolist()
         for name, value in zip(names, values, strict=True):
             if options.json:
                 print(_json({"value": value, "sequence": name}))

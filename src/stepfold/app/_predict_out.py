@@ -1,5 +1,4 @@
-"""Predictions of a run for any number of inputs, into a file: inputs are read in blocks, rows written as they
-come."""
+"""Predictions for any number of inputs, into a file: inputs are read in blocks, rows written as they come."""
 
 from __future__ import annotations
 
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..estimators import RunError, outputs_of_blocks
+from ..model import Model
 from ._arguments import input_errors
 from ._written import written
 
@@ -24,7 +24,7 @@ Named = Iterable[tuple[str, Any]]
 
 
 def predict_out(
-    estimator: Any,
+    model: Model,
     key: str,
     inputs: Named,
     total: int | None,
@@ -35,7 +35,7 @@ def predict_out(
     """Write a row for each input to a file; returns their number.
 
     Args:
-        estimator: one that is fitted.
+        model: what predicts.
         key: what the names of the inputs are called, "text" or "sequence".
         inputs: a name and an input each.
         total: how many there are, None if nobody knows.
@@ -44,10 +44,8 @@ def predict_out(
         dask: the address of a Dask scheduler whose workers predict; None: this process does.
 
     Raises:
-        RunError: no input, one that the estimator does not take, or a cluster that does not serve.
+        RunError: no input, one that the model does not take, or a cluster that does not serve.
     """
-    with input_errors():
-        model = estimator.to_model()  # runs any shape at once, where Keras would compile each
     progress = _Progress(total)
     names: deque[list[str]] = deque()
 

@@ -28,6 +28,7 @@ def load_sequences(
     id: str = "id",
     time: str = "time",
     label: str | None = "label",
+    without: str | None = None,
     classes: Sequence[str] | None = None,
     task: Literal["classify", "regress"] | None = None,
 ) -> LabelledSequences:
@@ -41,6 +42,7 @@ def load_sequences(
             time stay in the order of the file.
         label: the column with the sequence's class or target, the same in all its rows; None if there is
             none. All other columns are features: numbers, a missing one becomes NaN.
+        without: a column that is left out, if it is there: that of labels which are not asked for.
         classes: the classes of a trained model, by name or number (see ``open_table``); None to take those of
             the file.
         task: whether labels are classes or targets of a regression; None decides by the labels: decimals are
@@ -58,7 +60,7 @@ def load_sequences(
     wanted = [id, time] if label is None else [id, time, label]
     rows = sequence_rows(path, wanted)
     _, names = next(rows)
-    features = [k for k, name in enumerate(names) if name not in wanted]
+    features = [k for k, name in enumerate(names) if name not in (*wanted, without)]
     if not features:
         raise DataError(f"{path} has no columns but {', '.join(map(repr, names))}; features need columns too")
     steps = StepRows(path, unit, [names[k] for k in features])
