@@ -196,7 +196,7 @@ def test_every_operation_has_its_keras_form() -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(TypeError, match=r"must be a stepfold cell.*put @stepfold.cell before the function"):
+    with pytest.raises(TypeError, match=r"must be a stepfold cell.*put @stepfold.cell above the function"):
         stepfold.keras.Recurrent(lambda x, h: h, 3)
     with pytest.raises(ValueError, match="there is no cell 'lstn'; the cells are simple_rnn"):
         stepfold.keras.Recurrent("lstn", 3)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stepfold import cell, cells, record, scan, tanh
+from stepfold import Stream, cell, cells, record, scan, tanh
 from stepfold._runtime import Call, Recipe, engine_for
 
 INPUTS = np.random.default_rng(0).standard_normal((4, 6, 3))
@@ -27,6 +27,9 @@ def changed(**params: Any) -> dict[str, Any]:
 
 F32 = INPUTS.astype("float32")
 TABLE = np.zeros((7, 3))
+NO_CELL = (
+    "the first argument must be a cell, that is a function under @stepfold.cell or one of stepfold.cells"
+)
 NAMES = "W_i, U_i, b_i, W_f, U_f, b_f, W_c, U_c, b_c, W_o, U_o, b_o"
 TOKENS = (
     "token ids must lie in 0…{}, for the embedding has {} rows; found {}; make it larger or replace rarer "
@@ -35,8 +38,13 @@ TOKENS = (
 WRONG: dict[str, tuple[type[Exception], str, Callable[[], Any]]] = {
     "no cell": (
         TypeError,
-        "the first argument must be a cell (a function under @cell), not function",
+        f"{NO_CELL}, not function",
         lambda: scan(lambda x, h: h, INPUTS, PARAMS),  # type: ignore[arg-type]
+    ),
+    "the name of a cell": (
+        TypeError,
+        f"{NO_CELL}, not str",
+        lambda: Stream("lstm", PARAMS),  # type: ignore[arg-type]
     ),
     "integers": (
         TypeError,

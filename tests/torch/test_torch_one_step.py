@@ -88,7 +88,7 @@ def test_it_is_copied_and_saved_without_code() -> None:
             RuntimeError,
             "state c has shape (1, 4), expected (2, 4) (batch, hidden_size)",
         ),
-        (lambda m: RecurrentCell(3, 3, 4), TypeError, "cell should be a stepfold cell or the name of one"),
+        (lambda m: RecurrentCell(3, 3, 4), TypeError, "cell must be a stepfold cell, the name of one"),
         (lambda m: RecurrentCell("gru", 0, 4), ValueError, "input_size must be greater than zero"),
         (lambda m: Recurrent("gru", 3, 4, 2).cell, ValueError, "one timestep needs one layer, one direction"),
         (lambda m: Recurrent("gru", 3, 4, zoneout=0.1).cell, ValueError, "no noise, not Recurrent(gru, 3, 4"),

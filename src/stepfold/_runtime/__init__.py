@@ -9,7 +9,7 @@ NumPy."""
 from ._api import Gradients, Run, record, scan
 from ._backward import BackwardKey, Wanted
 from ._call import Call
-from ._checks import checked_params, checked_sizes
+from ._checks import check_cell, checked_params, checked_sizes
 from ._engine import Engine, engine_for
 from ._forward import ForwardKey
 from ._inputs import several
@@ -50,6 +50,7 @@ __all__ = [
     "backward_operands",
     "backward_program",
     "backward_results",
+    "check_cell",
     "checked_params",
     "checked_sizes",
     "engine_for",

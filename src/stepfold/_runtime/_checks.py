@@ -38,6 +38,15 @@ class Checked:
         return array[0] if self.single else array
 
 
+def check_cell(cell: object) -> None:
+    """TypeError if it is no cell."""
+    if not isinstance(cell, Cell):
+        raise TypeError(
+            "the first argument must be a cell, that is a function under @stepfold.cell or one of "
+            f"stepfold.cells, not {type(cell).__name__}"
+        )
+
+
 def checked(
     cell: Cell,
     inputs: Any,
@@ -51,10 +60,7 @@ def checked(
     threads: int | None,
 ) -> Checked:
     """Return the arguments of `scan` as a call; ValueError or TypeError for what does not fit."""
-    if not isinstance(cell, Cell):
-        raise TypeError(
-            f"the first argument must be a cell (a function under @cell), not {type(cell).__name__}"
-        )
+    check_cell(cell)
     given = checked_inputs(cell.step, inputs, table, params)
     dtype, single, sizes = given.dtype, given.single, dict(given.sizes)
     batch, time = given.rows

@@ -12,7 +12,7 @@ from .._cell import Cell
 from .._dtype import checked_dtype
 from .._lookups import checked_integers, gather
 from .._native import Array, thread_cap
-from .._runtime import checked_sizes, engine_for, other_sizes, several
+from .._runtime import check_cell, checked_sizes, engine_for, other_sizes, several
 from ._memory import Single, Table, Weights, write_states
 from ._rows import Indices, Rows
 from ._stored import read_state, written_state
@@ -44,6 +44,7 @@ class Stream:
     ) -> None:
         if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
             raise ValueError(f"batch must be an integer of at least 1, not {batch!r}")
+        check_cell(cell)
         if cell.step.leaves("row_input") or cell.step.leaves("step_input"):
             raise ValueError(
                 f"{cell.name} asks for values a sequence or a timestep (dropout), which a stream has not"

@@ -85,9 +85,27 @@ def by_name(name: str) -> Cell:
         raise ValueError(f"there is no cell {name!r}; the cells are {', '.join(_by_name)}{hint}") from None
 
 
+def as_cell(given: object) -> Cell:
+    """Return a cell: one itself, the built-in one of a name, or one from the JSON text of its graph.
+
+    Raises:
+        TypeError: anything else, such as a function without ``@stepfold.cell``.
+        ValueError: no built-in cell has the name, or the text is no cell's.
+    """
+    if isinstance(given, Cell):
+        return given
+    if not isinstance(given, str):
+        raise TypeError(
+            f"cell must be a stepfold cell, the name of one, or its JSON text, not {type(given).__name__}; "
+            "put @stepfold.cell above the function"
+        )
+    return Cell.from_json(given) if given.lstrip().startswith("{") else by_name(given)
+
+
 __all__ = [
     "FAMILIES",
     "antisymmetric_rnn",
+    "as_cell",
     "atr",
     "brc",
     "by_name",

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import keras as layers
-from .._cell import Cell
 from .._defaults import check_one_input, default_sizes
-from ..cells import by_name
+from ..cells import as_cell
 from ._run import RunError
 from ._settings import Settings, TextSettings
 
@@ -28,7 +27,7 @@ def recurrent_layer(cell: str, units: int, **options: Any) -> Any:
     own = _KERAS_LAYERS.get(cell)
     if own:
         return own(units, **options)
-    found = Cell.from_json(cell) if cell.lstrip().startswith("{") else by_name(cell)
+    found = as_cell(cell)
     check_one_input(found)
     return layers.Recurrent(found, units, **default_sizes(found, units), **options)
 

@@ -7,8 +7,9 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from .. import __version__, cells
+from .. import __version__
 from .._cell import Cell
+from ..cells import as_cell
 from ..report import (
     Confusion,
     Epoch,
@@ -125,7 +126,7 @@ def _judgement(found: Evaluation | RegressionEvaluation | None, mistakes: dict[i
 def cells_of(estimator: Any) -> list[Cell]:
     """Return the cells of a fitted estimator: several different ones in an ensemble."""
     names = getattr(estimator.network_, "cells", None) or [estimator.settings_.cell]
-    return [Cell.from_json(n) if n.lstrip().startswith("{") else cells.by_name(n) for n in names]
+    return [as_cell(name) for name in names]
 
 
 def versions() -> dict[str, str]:

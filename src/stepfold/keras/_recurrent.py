@@ -11,11 +11,11 @@ from .._cell import Cell
 from .._noise import noise_of, noisy
 from .._runtime import Part
 from .._transform import zoneout_leaf
+from ..cells import as_cell
 from ._layer import CompiledRNN, Feed
 from ._step_cell import (
     StepCell,
     popped_sizes,
-    read_cell,
     with_expected_zoneout,
     with_recurrent_dropout,
     with_zoneout,
@@ -78,7 +78,7 @@ class Recurrent(CompiledRNN):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        cell = read_cell(cell)
+        cell = as_cell(cell)
         step_cell = StepCell(
             cell,
             units,

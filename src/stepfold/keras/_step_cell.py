@@ -9,7 +9,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from .. import cells
 from .._cell import Cell
 from .._dims import count_of, size_of
 from .._graph import Dims
@@ -25,6 +24,7 @@ from .._transform import (
     recurrent_kernels,
     zoneout,
 )
+from ..cells import as_cell
 from ._activations import evaluate
 from ._rows import gathered
 from ._split import features_of, split
@@ -39,18 +39,6 @@ def _kind(step: Step, name: str) -> str:
     if name not in step.matrices:
         return "bias"
     return "recurrent" if name in recurrent_kernels(step) else "kernel"
-
-
-def read_cell(cell: Cell | str) -> Cell:
-    """A cell, one by its name, or one from the JSON text of its graph."""
-    if isinstance(cell, Cell):
-        return cell
-    if not isinstance(cell, str):
-        raise TypeError(
-            f"cell must be a stepfold cell, the name of one, or its JSON text, not {type(cell).__name__}; "
-            "put @stepfold.cell before the function"
-        )
-    return Cell.from_json(cell) if cell.lstrip().startswith("{") else cells.by_name(cell)
 
 
 def popped_sizes(step: Step, keywords: dict[str, Any]) -> dict[str, int]:
@@ -121,7 +109,7 @@ class StepCell(keras.layers.Layer):  # type: ignore[misc]
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        self.definition = read_cell(cell)
+        self.definition = as_cell(cell)
         step = self.definition.step
         self.sizes = popped_sizes(step, kwargs)
         super().__init__(**kwargs)

@@ -13,7 +13,7 @@ from .._initial import legendre
 from .._lookups import START
 from .._runtime import Recipe
 from .._step import Step
-from ..cells import by_name
+from ..cells import as_cell
 from ._lookups import Lookups
 from ._one_step_kernels import StepKernels
 from ._scan import Batch, scan
@@ -42,7 +42,7 @@ class RecurrentCell(nn.Module):  # type: ignore[misc]
         **sizes: int,
     ) -> None:
         super().__init__()
-        definition = definition_of(cell)
+        definition = as_cell(cell)
         check_sizes(input_size=input_size, hidden_size=hidden_size, **sizes)
         of = layer_sizes(definition.step, input_size, hidden_size, sizes)
         shapes = definition.parameter_shapes(units=hidden_size, **of)
@@ -165,17 +165,6 @@ class RecurrentCell(nn.Module):  # type: ignore[misc]
         saved = {name: value for name, value in state.items() if name != "cell"}
         super().__setstate__({"sizes": {}} | saved | {"definition": Cell.from_json(state["cell"])})
         self._prepare()
-
-
-def definition_of(cell: Cell | str) -> Cell:
-    """Return a cell, or the built-in one of that name; TypeError for anything else."""
-    found = by_name(cell) if isinstance(cell, str) else cell
-    if not isinstance(found, Cell):
-        raise TypeError(
-            f"cell should be a stepfold cell or the name of one, got {type(cell).__name__}; "
-            "write @stepfold.cell above the function"
-        )
-    return found
 
 
 def check_sizes(**sizes: int) -> None:

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from .._cell import Cell
 from .._noise import noise_of
 from .._runtime import Recipe
+from ..cells import as_cell
 from ._lookups import Lookups
 from ._noise import Noise
-from ._one_step import RecurrentCell, check_sizes, definition_of, start
+from ._one_step import RecurrentCell, check_sizes, start
 from ._scan import Batch, scan
 from ._several import all_layer_sizes, several_of
 from ._surface import Form, Given, open_input, refuse_script, run_layers, stand_as_leaf
@@ -59,7 +60,7 @@ class Recurrent(nn.Module):  # type: ignore[misc]
         **sizes: int,
     ) -> None:
         super().__init__()
-        self.definition = definition_of(cell)
+        self.definition = as_cell(cell)
         check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers, **sizes)
         self.sizes = sizes
         if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:

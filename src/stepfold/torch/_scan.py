@@ -14,7 +14,7 @@ from .._dims import known_size
 from .._runtime import Recipe
 from .._step import Step
 from .._warn import warn_once
-from ..cells import by_name
+from ..cells import as_cell
 from ._arguments import Arguments
 from ._derivatives import scan_operator
 from ._lookups import Lookups
@@ -170,7 +170,7 @@ def run(
     timestep, laid out as the inputs, and the last states. Raises ValueError, RuntimeError or TypeError that
     name the shapes.
     """
-    step = by_name(cell).step if isinstance(cell, str) else cell.step
+    step = as_cell(cell).step
     missing = [name for name in step.parameters if name not in params]
     if missing or len(params) != len(step.parameters):
         raise ValueError(

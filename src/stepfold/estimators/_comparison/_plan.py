@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.model_selection import ParameterGrid
 
 from ..._cell import Cell
-from ...cells import by_name
+from ...cells import as_cell
 from .._base import RecurrentEstimator
 from .._ensemble_fit import check_ensemble
 from .._settings import plain, resolve
@@ -127,7 +127,7 @@ def _cell_of(estimator: Any) -> str:
     """Return the name of the cell that an estimator uses, or of those of its networks."""
     cell = estimator._given()["cell"] or estimator._defaults()["cell"]
     cells = [cell] if isinstance(cell, str) else cell
-    return ", ".join((Cell.from_json(c) if c.lstrip().startswith("{") else by_name(c)).name for c in cells)
+    return ", ".join(as_cell(each).name for each in cells)
 
 
 def _shown(name: str, value: Any) -> Any:
