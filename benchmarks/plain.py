@@ -66,9 +66,9 @@ class Settings:
         cell: of the first layer.
         embedding: values a word that the first layer reads.
         units: of each direction of the first layer.
-        common: the second layer knows so many words, the commonest.
-        common_embedding: values a word that the second layer reads.
-        judge_units: of each direction of the second layer.
+        second_vocabulary: the second layer knows so many words, the commonest.
+        second_embedding: values a word that the second layer reads.
+        second_units: of each direction of the second layer.
         teaching: "forced", "joint" where the second layer is given what the first tells in training too, or
             "none" where labels alone teach both.
         epochs: passes over the texts.
@@ -87,9 +87,9 @@ class Settings:
     cell: Cell = multiplicative_gru
     embedding: int = 256
     units: int = 128
-    common: int = 4000
-    common_embedding: int = 64
-    judge_units: int = 64
+    second_vocabulary: int = 4000
+    second_embedding: int = 64
+    second_units: int = 64
     teaching: str = "forced"
     epochs: int = 4
     batch_size: int = 32
@@ -166,34 +166,36 @@ class Classifier(nn.Module):  # type: ignore[misc]  # torch has no types here
     def __init__(self, vocabulary_size: int, deviations: Values, settings: Settings) -> None:
         super().__init__()
         self._settings = settings
-        channels, read = len(deviations), settings.common_embedding
+        channels, read = len(deviations), settings.second_embedding
         self.register_buffer("deviations", torch.from_numpy(deviations))
-        self.table = nn.Parameter(0.1 * torch.randn(vocabulary_size, settings.embedding))
-        self.reader = Recurrent(settings.cell, settings.embedding, settings.units, bidirectional=True)
-        self.teller = nn.Linear(2 * settings.units, channels)
-        self.common = nn.Parameter(0.1 * torch.randn(min(settings.common, vocabulary_size), read))
-        self.judge = GRU(read + channels, settings.judge_units, bidirectional=True)
-        self.output = nn.Linear(4 * settings.judge_units + channels, 1)
+        self.first_table = nn.Parameter(0.1 * torch.randn(vocabulary_size, settings.embedding))
+        self.first = Recurrent(settings.cell, settings.embedding, settings.units, bidirectional=True)
+        self.score_head = nn.Linear(2 * settings.units, channels)
+        self.second_table = nn.Parameter(
+            0.1 * torch.randn(min(settings.second_vocabulary, vocabulary_size), read)
+        )
+        self.second = GRU(read + channels, settings.second_units, bidirectional=True)
+        self.output = nn.Linear(4 * settings.second_units + channels, 1)
 
-    def told(self, ids: Tensor, lengths: Tensor) -> Tensor:
+    def scores(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Return what the first layer tells of words, (time, batch) → (time, batch, channels), in standard
         deviations."""
-        states, _ = self.reader(self._vectors(self.table, ids, 0), lengths=lengths)
-        return self.teller(functional.dropout(states, self._settings.state_dropout, self.training))
+        states, _ = self.first(self._vectors(self.first_table, ids, 0), lengths=lengths)
+        return self.score_head(functional.dropout(states, self._settings.state_dropout, self.training))
 
-    def judged(self, ids: Tensor, lengths: Tensor, scores: Tensor) -> Tensor:
+    def logits(self, ids: Tensor, lengths: Tensor, scores: Tensor) -> Tensor:
         """Return logits (batch,) of texts padded at their end, from words and scores of words."""
         inside = _inside(ids, lengths)
         scores = scores * self.deviations * inside
-        vectors = self._vectors(self.common, ids.masked_fill(ids >= len(self.common), UNKNOWN), 1)
-        states, _ = self.judge(torch.cat((vectors, scores), 2), lengths=lengths)
+        vectors = self._vectors(self.second_table, ids.masked_fill(ids >= len(self.second_table), UNKNOWN), 1)
+        states, _ = self.second(torch.cat((vectors, scores), 2), lengths=lengths)
         pooled = torch.cat((states.masked_fill(~inside, -1.0).amax(0), states.sum(0) / lengths[:, None]), 1)
         dropped = functional.dropout(pooled, self._settings.dropout, self.training)
         return self.output(torch.cat((dropped, 0.1 * scores.sum(0)), 1))[:, 0]
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Return logits (batch,) of texts padded at their end, (time, batch)."""
-        return self.judged(ids, lengths, self.told(ids, lengths))
+        return self.logits(ids, lengths, self.scores(ids, lengths))
 
     def _vectors(self, table: Tensor, ids: Tensor, layer: int) -> Tensor:
         """Return the vectors of words, some dropped in training: (time, batch) → (time, batch, values)."""
@@ -237,9 +239,9 @@ def train(model: Classifier, examples: Examples, settings: Settings) -> None:
 
     random = np.random.default_rng(settings.seed)
     parts = [
-        [model.table, *model.reader.parameters()],
-        [*model.teller.parameters()],
-        [model.common, *model.judge.parameters(), *model.output.parameters()],
+        [model.first_table, *model.first.parameters()],
+        [*model.score_head.parameters()],
+        [model.second_table, *model.second.parameters(), *model.output.parameters()],
     ]
     optimizer = torch.optim.Adam(
         [{"params": part, "lr": rate} for part, rate in zip(parts, settings.rates, strict=True)],
@@ -257,10 +259,10 @@ def train(model: Classifier, examples: Examples, settings: Settings) -> None:
         losses = errors = 0.0
         for rows in _dealt(examples.lengths, settings.batch_size, random):
             ids, lengths = padded(examples.texts(rows))
-            told, known = model.told(ids, lengths), examples.scores(rows)
-            logits = model.judged(ids, lengths, known if settings.teaching == "forced" else told)
+            predicted, known = model.scores(ids, lengths), examples.scores(rows)
+            logits = model.logits(ids, lengths, known if settings.teaching == "forced" else predicted)
             loss = functional.binary_cross_entropy_with_logits(logits, examples.labels(rows))
-            missed = (told - known) * _inside(ids, lengths)
+            missed = (predicted - known) * _inside(ids, lengths)
             of_logit = (missed * model.deviations)[..., 1::2].sum(2) / examples.deviation
             error = (missed.square().mean(2) + of_logit.square()).sum() / lengths.sum()
             optimizer.zero_grad()
@@ -296,11 +298,6 @@ def _shortened(text: Any, length: int) -> Any:
     if len(text) <= length:
         return text
     return np.concatenate((text[: length // 3], text[length // 3 - length :]))
-
-
-def _texts(encoded: EncodedTexts, vocabulary_size: int) -> list[Ids]:
-    ids = np.where(encoded.ids < vocabulary_size, encoded.ids, UNKNOWN).astype(np.int64)
-    return np.split(ids, encoded.offsets[1:-1])
 
 
 def measure(reviews: Reviews, tests: Reviews, settings: Settings) -> dict[str, Any]:

@@ -14,7 +14,14 @@ from benchmarks import plain
 from benchmarks.plain import Classifier, Examples, Reviews, Settings, padded, predict
 
 SETTINGS = Settings(
-    embedding=8, units=8, common=12, common_embedding=4, judge_units=4, epochs=10, batch_size=8, length=9
+    embedding=8,
+    units=8,
+    second_vocabulary=12,
+    second_embedding=4,
+    second_units=4,
+    epochs=10,
+    batch_size=8,
+    length=9,
 )
 
 
