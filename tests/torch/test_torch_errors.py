@@ -151,7 +151,7 @@ def test_errors_that_torch_does_not_have(make: Any, call: Any, error: type[Excep
             "zoneout should be a number in range [0, 1], got 'much'",
         ),
         (lambda: GRU(3, 6, colour="red"), TypeError, "unexpected keyword argument 'colour'"),
-        (lambda: Recurrent(lambda x, h: h, 3, 6), TypeError, "write @stepfold.cell above the function"),
+        (lambda: Recurrent(lambda x, h: h, 3, 6), TypeError, "put @stepfold.cell above the function"),
         (lambda: Recurrent("lstn", 3, 6), ValueError, "there is no cell 'lstn'; the cells are"),
         (lambda: Recurrent("gru", 3, 0), ValueError, "hidden_size must be greater than zero"),
         (lambda: Recurrent("gru", 3, 6.0), TypeError, "hidden_size should be of type int, got: float"),

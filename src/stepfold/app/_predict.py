@@ -7,20 +7,22 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..data import load_sequences, open_table, stream_sequences, text_of
 from ..estimators import RunError, RunFolder
-from ..model import Model, Texts
 from ._arguments import command_line, input_errors
 from ._data import add_columns, columns_of, is_sequences, is_ts, sequence_columns, text_columns
 from ._model import open_model
 from ._predict_out import predict_out
 from ._written import check_out
+
+if TYPE_CHECKING:
+    from ..model import Model
 
 _LINES = 64
 _LONGEST_NAME, _MOST_COLUMNS = 24, 20
@@ -32,18 +34,13 @@ class Predictor:
 
     Attributes:
         source: the estimator or the model.
+        classes: the classes; None where values are predicted.
         reads_texts: whether its inputs are texts, not sequences.
     """
 
     source: Any
+    classes: Sequence[Any] | None
     reads_texts: bool
-
-    @property
-    def classes(self) -> list[Any] | None:
-        """The classes; None where values are predicted."""
-        if isinstance(self.source, Model):
-            return None if self.source.labels is None else list(self.source.labels)
-        return self.source.classes_.tolist() if hasattr(self.source, "classes_") else None
 
     @property
     def key(self) -> str:
@@ -52,9 +49,7 @@ class Predictor:
 
     def as_model(self) -> Model:
         """Return it as a model."""
-        if isinstance(self.source, Model):
-            return self.source
-        found: Model = self.source.to_model()
+        found: Model = self.source.to_model() if hasattr(self.source, "to_model") else self.source
         return found
 
 
@@ -101,8 +96,8 @@ def _predict(options: argparse.Namespace) -> None:
     columns = columns_of(options)
     file = options.texts[0] if len(options.texts) == 1 and _is_file(options.texts[0]) else None
     if _is_file(options.model):
-        model: Any = open_model(options.model)  # which needs none
-        reads_texts, what = isinstance(model.inputs, Texts), f"{options.model} is a model of sequences"
+        model = open_model(options.model)  # which needs none
+        reads_texts, what = hasattr(model.inputs, "vocabulary"), f"{options.model} is a model of sequences"
     else:
         kind = RunFolder(options.model).read_config()["estimator"]
         model, reads_texts, what = None, kind == "TextClassifier", f"the run holds a {kind}"
@@ -117,9 +112,11 @@ def _predict(options: argparse.Namespace) -> None:
     if model is None:
         from ..estimators import load
 
-        predictor = Predictor(load(options.model), reads_texts)
+        estimator = load(options.model)
+        classes = estimator.classes_.tolist() if hasattr(estimator, "classes_") else None
+        predictor = Predictor(estimator, classes, reads_texts)
     else:
-        predictor = Predictor(model, reads_texts)
+        predictor = Predictor(model, model.labels, reads_texts)
     if options.out is not None:
         _predict_to_file(predictor, file, columns, options)
     elif file is None:

@@ -8,14 +8,16 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..estimators import RunError, outputs_of_blocks
-from ..model import Model
 from ._arguments import input_errors
 from ._written import written
+
+if TYPE_CHECKING:
+    from ..model import Model
 
 _BLOCK = 1024
 _EVERY = 10.0
