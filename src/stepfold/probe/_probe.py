@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import stepfold  # whose cells are traced when asked for
+
 from .. import tasks as known
 from .._cell import Cell
 from .._defaults import check_one_input
-from ..cells import as_cell
 from ..tasks import Task
 from ._budget import Budget
 from ._flow import ROWS, gradient_flow
@@ -97,7 +98,7 @@ def probe(
     is saved there once it is done, in `probe.jsonl`; a later call with the same cells, units, budget and
     steps continues where this one ended. `progress` is called with a line of text after each training and
     each piece. ValueError for unknown names, or two cells or tasks of one name."""
-    chosen = [as_cell(cell) for cell in cells]
+    chosen = [stepfold.cells.as_cell(cell) for cell in cells]
     for cell in chosen:
         check_one_input(cell)
     todo = [known.by_name(task) if isinstance(task, str) else task for task in tasks]
