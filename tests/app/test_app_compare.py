@@ -1,5 +1,6 @@
 """The command compare: its grid, its figures, what it keeps, and its errors."""
 
+import argparse
 import json
 import signal
 import subprocess
@@ -8,16 +9,23 @@ import time
 
 import pytest
 
+from stepfold.app._compare import add_compare
 from stepfold.app._options import given_options
-from stepfold.app.cli import _parser, main
+from stepfold.app.cli import main
 from text_helpers import SMALL
 
 # Keras's own saving of variables does not know the newest argument of __array__ yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
 
 
+def options(*arguments):
+    parser = argparse.ArgumentParser()
+    add_compare(parser)
+    return parser.parse_args(["imdb", *arguments])
+
+
 def grid(*arguments):
-    return given_options(_parser().parse_args(["compare", "imdb", *arguments]))
+    return given_options(options(*arguments))
 
 
 def test_every_option_of_train_takes_a_list():
@@ -27,7 +35,7 @@ def test_every_option_of_train_takes_a_list():
     assert grid("--mask", "yes,no", "--no-bidirectional") == {"mask": [True, False], "bidirectional": [False]}
     assert grid("--bidirectional") == {"bidirectional": [True]}
     assert grid("--pooling", "max,mean") == {"pooling": ["max", "mean"]}
-    single = vars(_parser().parse_args(["compare", "imdb", "--preset", "tutorial,standard", "--seeds", "2"]))
+    single = vars(options("--preset", "tutorial,standard", "--seeds", "2"))
     assert (single["preset"], single["seeds"]) == (["tutorial", "standard"], 2)
 
 

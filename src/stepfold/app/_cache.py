@@ -5,7 +5,7 @@ import functools
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +30,13 @@ from .._llvm import (
 )
 from .._runtime import Engine, other_sizes
 from ..estimators import RunError
+from ._arguments import at_least
 
 _UNITS = (32, 64, 128)
 
 
-def add_cache(parser: argparse.ArgumentParser, units: Callable[[str], int]) -> None:
-    """Add the subcommand's arguments to its parser; `units` turns text into a number of units."""
+def add_cache(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommand's arguments to its parser."""
     parser.set_defaults(run=_show)
     actions = parser.add_subparsers(metavar="[ACTION]", help="without any, show the folder and its size")
     clear = actions.add_parser("clear", help="remove all compiled kernels")
@@ -46,7 +47,7 @@ def add_cache(parser: argparse.ArgumentParser, units: Callable[[str], int]) -> N
         "--units",
         metavar="N",
         nargs="+",
-        type=units,
+        type=at_least(1),
         default=_UNITS,
         help=f"units of a layer ({' '.join(map(str, _UNITS))})",
     )

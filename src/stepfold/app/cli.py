@@ -5,6 +5,7 @@ Exit status: 0 done, 1 training that failed, 2 an error in the call or the data,
 
 import argparse
 import codecs
+import importlib
 import io
 import os
 import signal
@@ -15,17 +16,22 @@ from typing import NoReturn, TextIO
 
 from ..data import DataError
 from ..estimators import RunError
-from ._arguments import at_least
-from ._cache import add_cache
-from ._compare import add_compare
-from ._export import add_export
-from ._predict import add_evaluate, add_predict
-from ._probe import add_probe
 from ._processes import leave
-from ._serve import add_serve
-from ._show import add_cells, add_show
-from ._train import add_train
-from ._watch import add_watch
+
+_COMMANDS = (
+    ("train", "_train", "fit a classifier or a regressor to IMDB's reviews or a file"),
+    ("compare", "_compare", "train with several cells, settings and seeds, side by side"),
+    ("predict", "_predict", "label and probability of texts or sequences"),
+    ("evaluate", "_predict", "judge a trained model on labelled examples"),
+    ("watch", "_watch", "what a model thinks after every word of a text"),
+    ("serve", "_serve", "answer requests and streams with trained models"),
+    ("export", "_export", "write a trained model to one file"),
+    ("cells", "_show", "list the built-in cells by family"),
+    ("show", "_show", "one cell: equations, loop, gradient, code"),
+    ("cache", "_cache", "show, clear or fill the cache of compiled kernels"),
+    ("probe", "_probe", "measure what cells can remember"),
+)
+"""Each subcommand, the module whose function ``add_`` and its name adds its arguments, and its help."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,7 +83,7 @@ def _run(arguments: Sequence[str]) -> int:
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments. Texts may stand behind options too, where argparse does not look for them: the
     command's default `later` names them."""
-    parser = _parser()
+    parser = _parser(next((each for each in arguments if not each.startswith("-")), ""))
     options, rest = parser.parse_known_args(arguments)
     later = getattr(options, "later", None)
     if later is None or any(each.startswith("-") and " " not in each for each in rest):
@@ -116,29 +122,17 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(command: str) -> argparse.ArgumentParser:
+    """Return the parser with the arguments of one command; only its module is imported."""
     parser = _Parser(
         prog="stepfold",
         description="Train recurrent networks on texts and sequences, judge them, show the built-in cells.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    add_train(
-        commands.add_parser("train", help="fit a classifier or a regressor to IMDB's reviews or a file")
-    )
-    add_compare(
-        commands.add_parser("compare", help="train with several cells, settings and seeds, side by side")
-    )
-    add_predict(commands.add_parser("predict", help="label and probability of texts or sequences"))
-    add_evaluate(commands.add_parser("evaluate", help="judge a trained model on labelled examples"))
-    add_watch(commands.add_parser("watch", help="what a model thinks after every word of a text"))
-    add_serve(commands.add_parser("serve", help="answer requests and streams with trained models"))
-    add_export(commands.add_parser("export", help="write a trained model to one file"))
-    add_cells(commands.add_parser("cells", help="list the built-in cells by family"))
-    add_show(commands.add_parser("show", help="one cell: equations, loop, gradient, code"))
-    add_cache(
-        commands.add_parser("cache", help="show, clear or fill the cache of compiled kernels"), at_least(1)
-    )
-    add_probe(commands.add_parser("probe", help="measure what cells can remember"))
+    for name, module, about in _COMMANDS:
+        subparser = commands.add_parser(name, help=about)
+        if name == command:
+            getattr(importlib.import_module(f".{module}", __package__), f"add_{name}")(subparser)
     return parser
 
 
