@@ -12,6 +12,7 @@ from stepfold.model import (
     ActivationLayer,
     AffineLayer,
     BidirectionalLayer,
+    ConcatenateLayer,
     DenseLayer,
     EmbeddingLayer,
     Layer,
@@ -75,6 +76,49 @@ def value_model(dtype: Any = np.float32) -> Model:
         DenseLayer(normal(12, 2, dtype=dtype), normal(2, dtype=dtype)),
     )
     return Model(layers, Sequences(3), None, np.array([2.0, 3.0]), np.array([0.1, 1e-300]))
+
+
+def branched_texts(*masks: bool, both: bool = False) -> Model:
+    """Two embeddings of the same ids with other layers behind them, then a skip connection and two ways to
+    pool; `both` has layers that read in both directions."""
+
+    def layer(features: int, units: int) -> Layer:
+        one = recurrent(cells.gru, features, units, return_sequences=True)
+        if not both:
+            return one
+        other = recurrent(cells.lstm, features, units, seed=1, return_sequences=True, reverse=True)
+        return BidirectionalLayer(one, other, "sum")
+
+    first, second = masks or (True, True)
+    embedded = ConcatenateLayer(
+        (
+            (EmbeddingLayer(normal(WORDS.size, 4), first), layer(4, 3), DenseLayer(normal(3, 2))),
+            (EmbeddingLayer(normal(WORDS.size, 3), second),),
+        )
+    )
+    skip = ConcatenateLayer(((), (layer(5, 3),)))
+    pooled = ConcatenateLayer(((layer(8, 4), PoolingLayer("max_mean")), (PoolingLayer("sum"),)))
+    last = DenseLayer(normal(16, 1), normal(1), "sigmoid")
+    return Model((embedded, skip, pooled, last), Texts(WORDS, 6), ("no", "yes"), name="branches")
+
+
+def branched_values() -> Model:
+    """Branches of several masks within one another, all of which read forward, on sequences of 3 features."""
+    retention = RecurrentLayer(cells.retnet, cells.retnet.init(3, 4, key=2, seed=0), return_sequences=True)
+    inner = ConcatenateLayer(((), (recurrent(cells.peephole_lstm, 2, 3, return_sequences=True),)))
+    layers: tuple[Layer, ...] = (
+        ConcatenateLayer(((retention,), (MaskingLayer(0.5), DenseLayer(normal(3, 2), None, "tanh"), inner))),
+        ConcatenateLayer(
+            (
+                (recurrent(cells.lstm, 9, 2),),
+                (PoolingLayer("max_mean"),),
+                (DenseLayer(normal(9, 3)), PoolingLayer("sum"), ActivationLayer("softsign")),
+                (PoolingLayer("last"),),
+            )
+        ),
+        DenseLayer(normal(32, 2), normal(2)),
+    )
+    return Model(layers, Sequences(3))
 
 
 SEQUENCES = [normal(7, 3), normal(2, 3), normal(4, 3)]

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from model_helpers import recurrent, text_model, value_model
+from model_helpers import branched_texts, recurrent, text_model, value_model
 
 from ensemble_helpers import ensemble_model
 from stepfold import cells
@@ -46,6 +46,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
         (value_model(), "f32"),
         (text_model(), "bf16"),
         (ensemble_model(), "f32"),
+        (branched_texts(both=True), "f32"),
     ):
         write_model(model, folder / "model.safetensors", weights)  # type: ignore[arg-type]
         found.append((folder / "model.safetensors").read_bytes())
@@ -209,6 +210,41 @@ def test_numbers_that_are_none(value: float, files: list[bytes], tmp_path: Path)
         array[start:end].view(dtype)[-1] = value
         message = refused(joined(header, stored, array.tobytes()), tmp_path)
         assert f"the tensor {name.removesuffix('.scale')} holds NaN or infinity" in message
+
+
+def _branches(*changed: Any) -> Callable[[dict[str, Any], Any], Any]:
+    return lambda header, stored: stored["layers"][1].update(branches=list(changed))
+
+
+def _nested(depth: int) -> Any:
+    entry: Any = {"kind": "concatenate", "branches": [[], []]}
+    for _ in range(depth - 1):
+        entry = {"kind": "concatenate", "branches": [[entry], []]}
+    return [entry]
+
+
+BRANCH_EDITS: list[tuple[Callable[[dict[str, Any], Any], Any], str]] = [
+    (_branches(), "layers.1: a concatenation needs at least two branches, not 0"),
+    (_branches([], 3), "layers.1: branch 1 is no list of layers"),
+    (_branches([], [[]]), "layers.1: 1.0 is no layer; its kind must be one of"),
+    (_branches([], [{"kind": "join_evidence"}]), "JoinEvidenceLayer cannot stand in a branch"),
+    (_branches([], [{"kind": "ensemble", "members": [[{"kind": "masking", "value": 0}]]}]), "EnsembleLayer"),
+    (_branches(*[[]] * 999), "it has 1,010 layers, more than 1,000"),
+    (_branches(_nested(16), []), "concatenations lie 17 deep in one another, more than 16"),
+    (_branches(_nested(200), []), "its layers lie more than 16 deep within one another"),
+    (
+        lambda header, stored: stored.update(layers=stored["layers"][:1] + 99 * _nested(1)),
+        "layer 14 (concatenate) gives 81,920 features, more than 65,536",
+    ),
+    (lambda header, stored: stored["layers"][0]["branches"][1].clear(), "branch 2 passes ids on; begin it"),
+]
+
+
+@pytest.mark.parametrize(("edit", "message"), BRANCH_EDITS, ids=range(len(BRANCH_EDITS)))
+def test_branches_that_cannot_be(
+    edit: Callable[[dict[str, Any], Any], Any], message: str, files: list[bytes], tmp_path: Path
+) -> None:
+    assert message in refused(edited(files[4], edit), tmp_path)
 
 
 def test_a_deep_graph_and_too_many_of_them(files: list[bytes], tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
         lambda: BidirectionalLayer(LSTM, BACK, "both"),
         "merge must be one of concat, sum, mul, ave, not 'both'",
     ),
-    (lambda: PoolingLayer("min"), "kind must be one of max, mean, max_mean, last, not 'min'"),
+    (lambda: PoolingLayer("min"), "kind must be one of max, mean, sum, max_mean, last, not 'min'"),
     (lambda: DenseLayer(TABLE, ROW[:3]), r"bias has shape \(3,\), but the kernel \(9, 4\) gives 4 outputs"),
     (lambda: DenseLayer(TABLE, None, "swish"), "activation must be one of linear, tanh, .*, not 'swish'"),
     (lambda: ActivationLayer("swish"), "name must be one of linear"),

@@ -58,6 +58,7 @@ def _described(layer: Layer) -> str:
     """Return what a layer is, in a few words."""
     from ..model import (
         BidirectionalLayer,
+        ConcatenateLayer,
         DenseLayer,
         EmbeddingLayer,
         EnsembleLayer,
@@ -79,6 +80,9 @@ def _described(layer: Layer) -> str:
             return f"{layer.kind.replace('_', ' and ')} over time"
         case DenseLayer():
             return f"dense with {layer.kernel.shape[1]} output{'s' * (layer.kernel.shape[1] > 1)}"
+        case ConcatenateLayer():
+            branches = "; ".join(", ".join(map(_described, each)) or "the input" for each in layer.branches)
+            return f"{len(layer.branches)} branches side by side ({branches})"
         case EvidenceLayer():
             return f"{len(layer.ngrams.ratios):,} n-grams"
         case JoinEvidenceLayer():

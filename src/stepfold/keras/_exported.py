@@ -36,18 +36,25 @@ class Export:
     Attributes:
         dtype: of all weights, float32 or float64.
         layers: what they are in the Model.
-        masked: whether some timesteps are masked.
+        mask: which timesteps are masked, as a value that is the same for the same ones; None if none are.
         cleared: whether Keras has zeros at masked timesteps where the Model repeats an output.
         flipped: whether Keras has the timesteps in the reverse of the Model's order.
         features: the length of the last axis that comes out of the layer at hand.
+        first: whether the first of the layers reads what goes into the model.
     """
 
     dtype: Any
     layers: list[data.Layer] = field(default_factory=list)
-    masked: bool = False
+    mask: object = None
     cleared: bool = False
     flipped: bool = False
     features: int = 0
+    first: bool = True
+
+    @property
+    def masked(self) -> bool:
+        """Whether some timesteps are masked."""
+        return self.mask is not None
 
     def array(self, weight: Any) -> Array:
         """Return a copy of a weight."""
@@ -62,7 +69,7 @@ def export_layer(layer: Any, shape: tuple[int | None, ...], to: Export) -> None:
     """Add what a layer, whose output has a shape, is in a Model; ValueError if it is nothing there."""
     found = CONVERTERS.get(type(layer))
     if found is None:
-        names = ", ".join(sorted({kind.__name__ for kind in CONVERTERS}))
+        names = ", ".join(sorted({"Concatenate", *(kind.__name__ for kind in CONVERTERS)}))
         raise refusal(layer, f"a Model has no such layer; it may be made of {names}")
     if getattr(layer, "quantization_mode", None) is not None:
         raise refusal(layer, "it is quantised; export the model before it is, with weights='int8'")
@@ -71,7 +78,7 @@ def export_layer(layer: Any, shape: tuple[int | None, ...], to: Export) -> None:
         raise refusal(layer, "it takes the mask away from the layers behind it")
     found(layer, to)
     if len(shape) == 2 and to.layers and not isinstance(to.layers[-1], data.EmbeddingLayer):
-        to.masked = to.cleared = to.flipped = False  # there is no time left
+        to.mask, to.cleared, to.flipped = None, False, False  # there is no time left
 
 
 def _nothing(layer: Any, to: Export) -> None:
@@ -79,19 +86,19 @@ def _nothing(layer: Any, to: Export) -> None:
 
 
 def _embedding(layer: Any, to: Export) -> None:
-    if to.layers:
+    if to.layers or not to.first:
         raise refusal(layer, "an embedding can only be the first layer, which reads ids")
-    to.masked = bool(layer.mask_zero)
+    to.mask = "the id 0" if layer.mask_zero else None
     to.layers.append(data.EmbeddingLayer(to.array(layer.embeddings), to.masked))
 
 
 def _masking(layer: Any, to: Export) -> None:
-    to.masked = True
+    to.mask = object()
     to.layers.append(data.MaskingLayer(float(layer.mask_value)))
 
 
 def _with_mask(layer: Any, to: Export) -> None:
-    to.masked = True
+    to.mask = "given"
 
 
 def _recurrent(layer: Any, to: Export) -> None:

@@ -7,22 +7,22 @@ from typing import Any
 import keras
 from keras import ops
 
-_KINDS = ("max", "mean", "max_mean")
+_KINDS = ("max", "mean", "sum", "max_mean")
 
 
 @keras.saving.register_keras_serializable(package="stepfold")
 class MaskedPooling1D(keras.layers.Layer):  # type: ignore[misc]
-    """The maximum and the mean of each feature over the timesteps that are not masked.
+    """The maximum, the mean or the sum of each feature over the timesteps that are not masked.
 
     Input (batch, time, features), mask (batch, time) of booleans, None if every timestep counts; output
     (batch, features), for "max_mean" (batch, 2 · features), the maxima first. A row whose timesteps are all
-    masked gives zeros. Means are summed in float32 at least. The mask ends here.
+    masked gives zeros. Sums are made in float32 at least. The mask ends here.
 
     Keras's GlobalMaxPooling1D knows no mask, so that padding may win; its GlobalAveragePooling1D divides by
     zero where a row is masked throughout; neither gives both in one layer.
 
     Args:
-        kind: "max", "mean" or "max_mean". Others (name, dtype): as in `keras.layers.Layer`.
+        kind: "max", "mean", "sum" or "max_mean". Others (name, dtype): as in `keras.layers.Layer`.
 
     Raises ValueError for another kind and for an input that is not (batch, time, features).
     """
@@ -58,16 +58,23 @@ class MaskedPooling1D(keras.layers.Layer):  # type: ignore[misc]
         return ops.where(ops.any(active, axis=1), found, ops.zeros_like(found))
 
     def _mean(self, inputs: Any, active: Any) -> Any:
-        dtype = keras.backend.standardize_dtype(inputs.dtype)
-        exact = "float64" if dtype == "float64" else "float32"
-        values = ops.cast(inputs, exact)
+        total, exact = self._total(inputs, active), _exact(inputs)
         if active is None:
             count = ops.cast(ops.maximum(ops.shape(inputs)[1], 1), exact)
         else:
+            count = ops.maximum(ops.sum(ops.cast(active, exact), axis=1), 1)  # (B, 1)
+        return ops.cast(total / count, keras.backend.standardize_dtype(inputs.dtype))
+
+    def _sum(self, inputs: Any, active: Any) -> Any:
+        return ops.cast(self._total(inputs, active), keras.backend.standardize_dtype(inputs.dtype))
+
+    def _total(self, inputs: Any, active: Any) -> Any:
+        """Return the sum over the active timesteps, float32 or float64."""
+        values = ops.cast(inputs, _exact(inputs))
+        if active is not None:
             # where, not a product: what stands at a masked timestep need not be a number
             values = ops.where(active, values, ops.zeros_like(values))
-            count = ops.maximum(ops.sum(ops.cast(active, exact), axis=1), 1)  # (B, 1)
-        return ops.cast(ops.sum(values, axis=1) / count, dtype)
+        return ops.sum(values, axis=1)
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> None:
         """Return None: there is no time left to mask."""
@@ -80,3 +87,8 @@ class MaskedPooling1D(keras.layers.Layer):  # type: ignore[misc]
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {**super().get_config(), "kind": self.kind}
+
+
+def _exact(inputs: Any) -> str:
+    """Return the dtype in which to sum."""
+    return "float64" if keras.backend.standardize_dtype(inputs.dtype) == "float64" else "float32"

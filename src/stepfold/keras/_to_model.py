@@ -8,7 +8,8 @@ from typing import Any
 import keras
 
 from ..data import Vocabulary
-from ..model import BidirectionalLayer, EmbeddingLayer, Layer, Model, RecurrentLayer, assemble
+from ..model import BidirectionalLayer, Layer, Model, RecurrentLayer, assemble, first_layers, reads_ids
+from ._branches import export_chain
 from ._chain import chain_of
 from ._exported import Export, export_layer
 
@@ -25,10 +26,11 @@ def to_model(
 
     The layers must be a chain, from token ids (batch, time) through an embedding, or from sequences (batch,
     time, features): embedding, masking, recurrent layers in one or both directions, pooling over time,
-    normalisation with fixed statistics, dense layers and activations; Keras's, ours, and models of them. What
-    acts in training alone, such as dropout, is left out. The weights are copied. They are float32, or float64
-    if all of the model's are; a policy of half precision rounds nothing in the Model. Outputs at masked
-    timesteps, which mean nothing, may differ from Keras's.
+    normalisation with fixed statistics, dense layers and activations; Keras's, ours, and models of them.
+    Where branches of one tensor meet in a Concatenate, they are one layer of the chain. What acts in training
+    alone, such as dropout, is left out. The weights are copied. They are float32, or float64 if all of the
+    model's are; a policy of half precision rounds nothing in the Model. Outputs at masked timesteps, which
+    mean nothing, may differ from Keras's.
 
     Args:
         model: the trained model; it stays as it is.
@@ -43,15 +45,14 @@ def to_model(
     Raises TypeError for what is no model of Keras, ValueError for one that cannot be said as a Model, which
     names the layer and what can, and for a vocabulary, a length or labels that do not go with it.
     """
-    calls = list(chain_of(model))
+    chain = chain_of(model)
     shape = tuple(model.inputs[0].shape)
     kinds = {keras.backend.standardize_dtype(weight.dtype) for weight in model.weights}
     floating = {kind for kind in kinds if "float" in kind}
     export = Export("float64" if floating == {"float64"} else "float32")
-    for layer, produced in calls:
-        export_layer(layer, produced, export)
-    ids = bool(export.layers) and isinstance(export.layers[0], EmbeddingLayer)
-    without_axis = ids or (len(shape) == 2 and _reads_one_integer(export.layers))
+    export_chain(chain, export)
+    ids = reads_ids(export.layers)
+    without_axis = ids or (len(shape) == 2 and _read_one_integer(export.layers))
     if len(shape) != (2 if without_axis else 3):
         raise ValueError(
             f"the input of {model.name!r} has the shape {shape}, expected (batch, time) of ids for an "
@@ -72,9 +73,13 @@ def to_model(
     )
 
 
-def _reads_one_integer(layers: Sequence[Layer]) -> bool:
-    """Whether the first layer's cell has one input, an integer, which a layer also takes as (batch, time)."""
-    first = layers[0] if layers else None
+def _read_one_integer(layers: Sequence[Layer]) -> bool:
+    """Whether the cells of the first layers have one input, an integer, which Keras's layers also take as
+    (batch, time)."""
+    return all(_reads_one_integer(first) for _, first in first_layers(layers))
+
+
+def _reads_one_integer(first: Layer | None) -> bool:
     first = first.forward if isinstance(first, BidirectionalLayer) else first
     step = first.cell.step if isinstance(first, RecurrentLayer) else None
     return step is not None and bool(step.integers) and len(step.input_names) == 1
@@ -89,7 +94,7 @@ def to_layers(*layers: Any, dtype: str = "float32") -> tuple[Layer, ...]:
 
     Raises ValueError for a layer that cannot be said as data, see `to_model`.
     """
-    export = Export(dtype, masked=True)
+    export = Export(dtype, mask="given")
     for layer in layers:
         export_layer(layer, tuple(layer.output.shape), export)
     return tuple(export.layers)

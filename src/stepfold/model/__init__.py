@@ -5,6 +5,7 @@ from ._assemble import assemble
 from ._batches import Sequences, Texts
 from ._cell_sizes import CellSizes
 from ._check import kind_of
+from ._concatenate import ConcatenateLayer
 from ._errors import ModelError
 from ._evidence_layers import EnsembleLayer, EvidenceLayer, JoinEvidenceLayer
 from ._explain import Explanation, LayerStates
@@ -23,11 +24,11 @@ from ._layers import (
     Pool,
     PoolingLayer,
     RecurrentLayer,
-    named_layers,
 )
 from ._model import Model
 from ._signal import Signal
 from ._stream import ModelStream
+from ._walk import first_layers, named_layers, reads_ids
 from .ngrams import NgramScores
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "AffineLayer",
     "BidirectionalLayer",
     "CellSizes",
+    "ConcatenateLayer",
     "DenseLayer",
     "EmbeddingLayer",
     "EnsembleLayer",
@@ -59,8 +61,10 @@ __all__ = [
     "Signal",
     "Texts",
     "assemble",
+    "first_layers",
     "kind_of",
     "named_layers",
     "read_model",
+    "reads_ids",
     "write_model",
 ]

@@ -8,8 +8,10 @@ from typing import Any
 from ..data import Vocabulary
 from ._batches import Sequences, Texts
 from ._check import checked_flow
-from ._layers import ActivationLayer, DenseLayer, EmbeddingLayer, Layer
+from ._concatenate import ConcatenateLayer
+from ._layers import ActivationLayer, DenseLayer, Layer
 from ._model import Model
+from ._walk import reads_ids
 
 
 def assemble(
@@ -49,7 +51,10 @@ def assemble(
 
 
 def _last_activation(layers: Sequence[Layer]) -> str:
-    last = layers[-1]
+    last = layers[-1] if layers else None
+    if isinstance(last, ConcatenateLayer):  # only sigmoids side by side are again such outputs
+        found = {_last_activation(branch) for branch in last.branches}
+        return "sigmoid" if found == {"sigmoid"} else "linear"
     if isinstance(last, ActivationLayer):
         return last.name
     return last.activation if isinstance(last, DenseLayer) else "linear"
@@ -60,7 +65,7 @@ def _inputs(
 ) -> Texts | Sequences:
     if vocabulary is None:
         return Sequences(features, length)
-    if not isinstance(layers[0], EmbeddingLayer):
+    if not reads_ids(layers):
         raise ValueError("a vocabulary is for a model of texts, which begins with an embedding; leave it out")
     if length is None:
         raise ValueError("a model of texts needs a length, the number of tokens of a text that it reads")

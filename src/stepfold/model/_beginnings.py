@@ -14,15 +14,11 @@ import numpy as np
 from .._stream import Stream
 from ..data import Ragged
 from ._arrays import Array
+from ._concatenate import ConcatenateLayer
 from ._evidence_layers import EnsembleLayer, EvidenceLayer
-from ._layers import (
-    BidirectionalLayer,
-    Layer,
-    PoolingLayer,
-    RecurrentLayer,
-    named_layers,
-)
+from ._layers import BidirectionalLayer, Layer, PoolingLayer, RecurrentLayer
 from ._signal import Signal
+from ._walk import named_layers
 
 if TYPE_CHECKING:
     from ._model import Model
@@ -84,16 +80,29 @@ def one_pass(model: Model, sequence: Array, shortest: int) -> Beginnings:
         np.concatenate([np.zeros_like(sequence, shape=(1, *sequence.shape[1:])), sequence])[None], mask
     )
     traces: list[Trace] = []
-    names = forward_layers(model.layers)
-    for k, layer in enumerate(model.layers):
+    signal = _passed(model.layers, signal, "", traces)
+    return signal.vectors()[0, shortest:], [_but_first(trace, shortest) for trace in traces]
+
+
+def _passed(layers: tuple[Layer, ...], signal: Signal, of: str, traces: list[Trace]) -> Signal:
+    """Run layers, whose names begin with `of`, over the only row of a batch, so that what they give of each
+    beginning stands at its last timestep; add the traces of recurrent ones."""
+    for k, layer in enumerate(layers):
         if isinstance(layer, RecurrentLayer):
-            traces.append(_stepped(names[f"layer {k}"][0], layer, signal))
+            traces.append(_stepped(f"{of}layer {k}", layer, signal))
             signal = Signal(traces[-1].output[None], signal.mask)
         elif isinstance(layer, PoolingLayer):
             signal = Signal(_pooled(layer, signal)[None])
+        elif isinstance(layer, ConcatenateLayer):
+            signal = layer.joined(
+                [
+                    _passed(branch, signal, f"{of}layer {k}, branch {number}, ", traces)
+                    for number, branch in enumerate(layer.branches, 1)
+                ]
+            )
         else:
             signal = layer(signal)
-    return signal.vectors()[0, shortest:], [_but_first(trace, shortest) for trace in traces]
+    return signal
 
 
 def _stepped(name: str, layer: RecurrentLayer, signal: Signal) -> Trace:
@@ -132,7 +141,7 @@ def _pooled(layer: PoolingLayer, signal: Signal) -> Array:
     count = np.cumsum(active, axis=0)  # (steps, 1)
     greatest = np.maximum.accumulate(np.where(active, values, -np.inf), axis=0)
     total = np.cumsum(np.where(active, values, 0), axis=0, dtype=np.float64)
-    found = {"max": np.where(count > 0, greatest, 0), "mean": total / np.maximum(count, 1)}
+    found = {"max": np.where(count > 0, greatest, 0), "mean": total / np.maximum(count, 1), "sum": total}
     return np.concatenate([found[kind] for kind in layer.kind.split("_")], axis=-1).astype(values.dtype)
 
 
@@ -176,6 +185,14 @@ def _traced(
                 for number, member in enumerate(layer.members, 1)
             ]
             signal = Signal(layer.mean(found))
+            continue
+        if isinstance(layer, ConcatenateLayer):
+            signal = layer.joined(
+                [
+                    _traced(branch, signal, f"{of}layer {k}, branch {number}, ", forward, traces)
+                    for number, branch in enumerate(layer.branches, 1)
+                ]
+            )
             continue
         if f"{of}layer {k}" in forward:
             traces.append(_last(*forward[f"{of}layer {k}"], signal))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._arrays import Array
+from ._concatenate import ConcatenateLayer
 from ._evidence_layers import EnsembleLayer, EvidenceLayer, JoinEvidenceLayer
 from ._layers import (
     ActivationLayer,
@@ -34,11 +35,15 @@ KINDS: dict[type[Any], str] = {
     PoolingLayer: "pooling",
     DenseLayer: "dense",
     ActivationLayer: "activation",
+    ConcatenateLayer: "concatenate",
     EvidenceLayer: "evidence",
     JoinEvidenceLayer: "join_evidence",
     EnsembleLayer: "ensemble",
 }
 """The layers' classes, and their names in messages and files."""
+
+MOST_FEATURES = 2**16
+"""Of a concatenation: branches without arrays, of which a file may have many, multiply features."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,8 @@ def kind_of(layer: Layer) -> str:
 def arrays_of(layer: Layer) -> Iterator[tuple[str, Array]]:
     """Yield a layer's arrays by name.
 
-    Those of two directions begin with "forward." and "backward.", those of an ensemble with the numbers of
-    the network and of the layer in it, "0.2.", from 0.
+    Those of two directions begin with "forward." and "backward.", those of an ensemble or a concatenation
+    with the numbers of the network or branch and of the layer in it, "0.2.", from 0.
     """
     match layer:
         case EmbeddingLayer():
@@ -89,9 +94,10 @@ def arrays_of(layer: Layer) -> Iterator[tuple[str, Array]]:
                 yield "bias", layer.bias
         case EvidenceLayer():
             yield from layer.ngrams.arrays()
-        case EnsembleLayer():
-            for m, member in enumerate(layer.members):
-                for k, each in enumerate(member):
+        case EnsembleLayer() | ConcatenateLayer():
+            chains = layer.members if isinstance(layer, EnsembleLayer) else layer.branches
+            for m, chain in enumerate(chains):
+                for k, each in enumerate(chain):
                     yield from ((f"{m}.{k}.{name}", array) for name, array in arrays_of(each))
 
 
@@ -113,7 +119,7 @@ def checked_flow(layers: tuple[Layer, ...], features: int | None) -> tuple[Flow,
     flow, dtype = Flow(features), None
     for k, layer in enumerate(layers):
         where = f"layer {k} ({kind_of(layer)})"
-        flow = _after(layer, flow, where, first=k == 0)
+        flow = _after(layer, flow, where)
         for name, array in arrays_of(layer):
             if array.dtype == np.int64:  # no weights: the layer has checked them
                 continue
@@ -126,17 +132,30 @@ def checked_flow(layers: tuple[Layer, ...], features: int | None) -> tuple[Flow,
     return flow, np.dtype(np.float32) if dtype is None else dtype
 
 
-def _after(layer: Layer, flow: Flow, where: str, *, first: bool) -> Flow:
+def flows(layers: tuple[Layer, ...], flow: Flow, of: str = "") -> Iterator[tuple[str, Layer, Flow]]:
+    """Yield the layers of a checked model that reads forward: where each is, "2", or of a branch "2.0.1" by
+    the numbers of the concatenation, the branch and the layer in it; itself; and what it takes."""
+    for k, layer in enumerate(layers):
+        yield f"{of}{k}", layer, flow
+        if isinstance(layer, ConcatenateLayer):
+            for b, branch in enumerate(layer.branches):
+                yield from flows(branch, flow, f"{of}{k}.{b}.")
+        flow = _after(layer, flow, f"layer {of}{k}")
+
+
+def _after(layer: Layer, flow: Flow, where: str) -> Flow:
     if isinstance(layer, EvidenceLayer):
-        if not first or flow.features is not None:
+        if flow.features is not None or flow.evidence is not None:
             raise ValueError(
                 f"{where}: n-grams are of ids, so it can only be the first layer of a model on ids"
             )
         return replace(flow, evidence=layer)
     if isinstance(layer, EmbeddingLayer):
-        return _embedded(layer, flow, where, first=first)
+        return _embedded(layer, flow, where)
     if isinstance(layer, EnsembleLayer):
         return _averaged(layer, flow, where)
+    if isinstance(layer, ConcatenateLayer):
+        return _concatenated(layer, flow, where)
     if flow.features is None:
         raise ValueError(f"{where} cannot take ids; an embedding must be the first layer of a model on ids")
     if isinstance(layer, (RecurrentLayer, BidirectionalLayer, PoolingLayer, MaskingLayer)) and not flow.time:
@@ -174,9 +193,9 @@ def _after(layer: Layer, flow: Flow, where: str, *, first: bool) -> Flow:
     return flow
 
 
-def _embedded(layer: EmbeddingLayer, flow: Flow, where: str, *, first: bool) -> Flow:
+def _embedded(layer: EmbeddingLayer, flow: Flow, where: str) -> Flow:
     evidence = flow.evidence
-    if flow.features is not None or not (first or evidence is not None):
+    if flow.features is not None:
         raise ValueError(
             f"{where}: an embedding takes ids, so it can only be the first layer of a model on ids"
         )
@@ -198,7 +217,7 @@ def _averaged(layer: EnsembleLayer, flow: Flow, where: str) -> Flow:
         after = flow
         for k, each in enumerate(member):
             name = f"{where}, network {number}, layer {k} ({kind_of(each)})"
-            after = _after(each, after, name, first=False)
+            after = _after(each, after, name)
         if after.time:
             raise ValueError(
                 f"{where}: network {number} gives values at every timestep; let it pool over time"
@@ -207,6 +226,28 @@ def _averaged(layer: EnsembleLayer, flow: Flow, where: str) -> Flow:
     if len(set(found)) > 1:
         raise ValueError(f"{where}: its networks give {', '.join(map(str, found))} outputs; give them alike")
     return Flow(found[0], time=False)
+
+
+def _concatenated(layer: ConcatenateLayer, flow: Flow, where: str) -> Flow:
+    if flow.evidence is not None:
+        raise ValueError(f"{where} cannot stand behind an evidence layer; n-grams are for chains of layers")
+    found, features = [], 0
+    for number, branch in enumerate(layer.branches, 1):
+        after = flow
+        for k, each in enumerate(branch):
+            after = _after(each, after, f"{where}, branch {number}, layer {k} ({kind_of(each)})")
+        if after.features is None:
+            raise ValueError(f"{where}: branch {number} passes ids on; begin it with an embedding")
+        found.append(after.time)
+        features += after.features
+    if len(set(found)) > 1:
+        raise ValueError(
+            f"{where}: branch {found.index(True) + 1} gives timesteps, branch {found.index(False) + 1} does "
+            "not; pool all over time, or none"
+        )
+    if features > MOST_FEATURES:
+        raise ValueError(f"{where} gives {features:,} features, more than {MOST_FEATURES:,}")
+    return replace(flow, features=features, time=found[0])
 
 
 def _taken(flow: Flow, features: int | None, where: str) -> Flow:

@@ -17,7 +17,8 @@ from .._show import named_values
 from ..data import START, UNKNOWN
 from ._batches import Texts
 from ._beginnings import Trace, beginnings, forward_layers
-from ._layers import BidirectionalLayer, RecurrentLayer, named_layers
+from ._layers import BidirectionalLayer, RecurrentLayer
+from ._walk import named_layers
 
 if TYPE_CHECKING:
     from ._model import Model
@@ -31,7 +32,7 @@ class LayerStates:
 
     Attributes:
         name: which layer of the model, "layer 1", "layer 1, forward" of two directions, "network 1, layer 1,
-            forward" of an ensemble.
+            forward" of an ensemble, "layer 1, branch 2, layer 0" of a concatenation.
         cell: the name of its cell.
         values: (tokens, units) each, or as wide as the value is: the states by their names, before them an
             output that is no state, then the named values that were asked for. Matrices are left out.

@@ -10,6 +10,7 @@ from .._cell import Cell
 from ._arrays import Array
 from ._batches import Texts
 from ._check import arrays_of, kind_of
+from ._concatenate import ConcatenateLayer
 from ._evidence_layers import EnsembleLayer, EvidenceLayer
 from ._layers import (
     ActivationLayer,
@@ -30,9 +31,10 @@ def tensors(layers: tuple[Layer, ...], of: str = "layers") -> Iterator[tuple[str
     """Yield every array of the layers: its name in a file (`layers.0.table`, `layers.1.forward.W_i`, …), the
     layer that computes with it, and itself."""
     for k, layer in enumerate(layers):
-        if isinstance(layer, EnsembleLayer):
-            for m, member in enumerate(layer.members):
-                yield from tensors(member, f"{of}.{k}.{m}")
+        if isinstance(layer, (EnsembleLayer, ConcatenateLayer)):
+            chains = layer.members if isinstance(layer, EnsembleLayer) else layer.branches
+            for m, chain in enumerate(chains):
+                yield from tensors(chain, f"{of}.{k}.{m}")
         else:
             yield from ((f"{of}.{k}.{name}", layer, array) for name, array in arrays_of(layer))
 
@@ -87,6 +89,10 @@ def _described_layer(layer: Layer, cells: list[Cell]) -> dict[str, Any]:
         case EvidenceLayer():
             found["embedded"], found["length"] = layer.embedded, layer.length
             found["words"], found["marked"] = len(layer.ngrams.words), len(layer.ngrams.marked)
+        case ConcatenateLayer():
+            found["branches"] = [
+                [_described_layer(each, cells) for each in branch] for branch in layer.branches
+            ]
         case EnsembleLayer():
             found["members"] = [
                 [_described_layer(each, cells) for each in member] for member in layer.members

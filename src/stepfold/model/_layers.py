@@ -1,12 +1,12 @@
 """The layers that a model may have: arrays and choices as data, and what each computes with NumPy and scan.
 
 Every layer takes and returns a `Signal`. Nothing here knows a framework or a file. `_evidence_layers.py` has
-those of an ensemble.
+those of an ensemble, `_concatenate.py` branches side by side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -17,11 +17,12 @@ from .._language import ACTIVATIONS
 from .._runtime import scan
 from ._arrays import Array, checked_array, checked_choice
 from ._cell_sizes import CellSizes
+from ._concatenate import ConcatenateLayer
 from ._evidence_layers import EnsembleLayer, EvidenceLayer, JoinEvidenceLayer
 from ._signal import Signal
 
 Merge = Literal["concat", "sum", "mul", "ave"]
-Pool = Literal["max", "mean", "max_mean", "last"]
+Pool = Literal["max", "mean", "sum", "max_mean", "last"]
 MERGES, POOLS = get_args(Merge), get_args(Pool)
 
 
@@ -185,10 +186,11 @@ def _merged(merge: Merge, a: Array, b: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class PoolingLayer:
-    """Pools over time: the maximum, the mean, both (the maxima first), or the values at the last timestep.
+    """Pools over time: the maximum, the mean, the sum, "max_mean" (the maxima, then the means), or the values
+    at the last timestep.
 
-    With `masked` the maximum and the mean leave masked timesteps out, and are 0 where all are masked. "last"
-    is the last position, whatever the mask says.
+    With `masked` all but "last" leave masked timesteps out, and are 0 where all are masked. "last" is the
+    last position, whatever the mask says.
     """
 
     kind: Pool
@@ -206,6 +208,7 @@ class PoolingLayer:
         found = {
             "max": lambda: _maximum(values, mask),
             "mean": lambda: _mean(values, mask),
+            "sum": lambda: _sum(values, mask),
         }
         pooled = np.concatenate([found[kind]() for kind in self.kind.split("_")], axis=-1)
         return signal.with_values(pooled)
@@ -222,8 +225,12 @@ def _mean(values: Array, mask: Array | None) -> Array:
     if mask is None:
         return np.asarray(values.mean(axis=1))
     count = np.maximum(mask.sum(axis=1), 1)[:, None].astype(values.dtype)  # (B, 1)
-    found: Array = values.sum(axis=1, where=mask[..., None]) / count
+    found: Array = _sum(values, mask) / count
     return found
+
+
+def _sum(values: Array, mask: Array | None) -> Array:
+    return np.asarray(values.sum(axis=1, where=True if mask is None else mask[..., None]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,24 +283,8 @@ Layer = (
     | PoolingLayer
     | DenseLayer
     | ActivationLayer
+    | ConcatenateLayer
     | EvidenceLayer
     | JoinEvidenceLayer
     | EnsembleLayer
 )
-
-
-def named_layers(layers: tuple[Layer, ...], of: str = "") -> Iterator[tuple[str, Layer]]:
-    """Yield all layers and their names, "layer 0", …; before an ensemble its own, "network 1, layer 0", …"""
-    for k, layer in enumerate(layers):
-        if isinstance(layer, EnsembleLayer):
-            for number, member in enumerate(layer.members, 1):
-                yield from named_layers(member, f"{of}network {number}, ")
-        yield f"{of}layer {k}", layer
-
-
-def reads_backward(layer: Layer) -> bool:
-    """Whether a layer, or one of an ensemble, reads from the last timestep to the first."""
-    return any(
-        isinstance(each, BidirectionalLayer) or (isinstance(each, RecurrentLayer) and each.reverse)
-        for _, each in named_layers((layer,))
-    )

@@ -16,9 +16,10 @@ from ._batches import Sequences, Texts, batches, checked_mask, checked_values, e
 from ._check import Label, checked_flow, checked_labels, checked_row
 from ._evidence_layers import EnsembleLayer, EvidenceLayer
 from ._explain import Explanation
-from ._layers import EmbeddingLayer, Layer, PoolingLayer, named_layers, reads_backward
+from ._layers import EmbeddingLayer, Layer, PoolingLayer
 from ._signal import Signal
 from ._stream import ModelStream
+from ._walk import first_layers, named_layers, reads_backward
 
 _BATCH = 128
 _LONGEST_NAME = 1_000
@@ -59,16 +60,16 @@ class Model:
         flow, dtype = checked_flow(self.layers, features)
         object.__setattr__(self, "dtype", dtype)
         object.__setattr__(self, "width", flow.features)
-        first = self.layers[0]
-        if isinstance(self.inputs, Texts) and isinstance(first, EmbeddingLayer):
-            size = self.inputs.vocabulary.size
-            if len(first.table) < size:
-                raise ValueError(
-                    f"the vocabulary has {size} ids, but the table of layer 0 (embedding) "
-                    f"{len(first.table)} rows; give the vocabulary that the model was trained with"
-                )
-        if isinstance(first, EvidenceLayer):
-            self._check_words(first)
+        for where, first in first_layers(self.layers):
+            if isinstance(self.inputs, Texts) and isinstance(first, EmbeddingLayer):
+                size = self.inputs.vocabulary.size
+                if len(first.table) < size:
+                    raise ValueError(
+                        f"the vocabulary has {size} ids, but the table of {where} (embedding) "
+                        f"{len(first.table)} rows; give the vocabulary that the model was trained with"
+                    )
+            if isinstance(first, EvidenceLayer):
+                self._check_words(first)
         if self.labels is not None:
             object.__setattr__(self, "labels", checked_labels(self.labels, flow))
             if self.scale is not None or self.shift is not None:
@@ -89,8 +90,10 @@ class Model:
     @property
     def masks(self) -> bool:
         """Whether padding with the id 0 is masked, and no layer looks at what is masked."""
-        first = self.layers[0]
-        masks = isinstance(first, EvidenceLayer) or (isinstance(first, EmbeddingLayer) and first.mask_zero)
+        masks = all(
+            isinstance(first, EvidenceLayer) or (isinstance(first, EmbeddingLayer) and first.mask_zero)
+            for _, first in first_layers(self.layers)
+        )
         return masks and not self._pools_padding
 
     @property

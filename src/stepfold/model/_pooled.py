@@ -1,14 +1,15 @@
-"""What goes on besides recurrent layers: running maxima and means of rows in slots."""
+"""What goes on besides recurrent layers: running maxima and sums of rows in slots."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._arrays import Array
+from ._check import Flow
 from ._layers import Layer, PoolingLayer, RecurrentLayer
 from ._signal import Signal
 
@@ -21,21 +22,20 @@ def pools(layer: Layer) -> bool:
     return isinstance(layer, PoolingLayer) and layer.kind != "last"
 
 
-def starting_values(model: Model, widths: Mapping[int, int]) -> dict[str, Array]:
-    """Return by name what a row has before its first timestep; `widths` are the features that each pooling
-    layer takes, by its index."""
+def starting_values(model: Model, of: Iterable[tuple[str, Layer, Flow]]) -> dict[str, Array]:
+    """Return by name what a row has before its first timestep; `of` are the model's layers, each with where
+    it is and what it takes."""
     found = {"outputs": np.full(model.width, np.nan, model.dtype)}
-    for k, layer in enumerate(model.layers):
+    for k, layer, flow in of:
         if isinstance(layer, RecurrentLayer) and layer.cell.step.output:
             found[f"{k} output"] = np.zeros(layer.width, model.dtype)
-    for k, width in widths.items():
-        layer = model.layers[k]
-        assert isinstance(layer, PoolingLayer)
-        found[f"{k} count"] = np.zeros((), np.int64)
-        if "max" in layer.kind:
-            found[f"{k} max"] = np.full(width, -np.inf, model.dtype)
-        if "mean" in layer.kind:
-            found[f"{k} sum"] = np.zeros(width, np.float64)
+        if isinstance(layer, PoolingLayer) and pools(layer):
+            width, kinds = flow.features or 0, layer.kind.split("_")
+            found[f"{k} count"] = np.zeros((), np.int64)
+            if "max" in kinds:
+                found[f"{k} max"] = np.full(width, -np.inf, model.dtype)
+            if "mean" in kinds or "sum" in kinds:
+                found[f"{k} sum"] = np.zeros(width, np.float64)
     return found
 
 
@@ -52,8 +52,8 @@ class SlotTable:
         array[...] = start
         return array
 
-    def of(self, k: int) -> dict[str, Array]:
-        """The arrays of the layer k, by what they hold."""
+    def of(self, k: str) -> dict[str, Array]:
+        """The arrays of the layer at k, by what they hold."""
         begin = f"{k} "
         return {n.removeprefix(begin): a for n, a in self.arrays.items() if n.startswith(begin)}
 
@@ -99,7 +99,9 @@ def pooled(layer: PoolingLayer, held: Mapping[str, Array], signal: Signal, slots
         parts.append(np.where(held["count"][every][:, None] > 0, greatest, 0))
     if "sum" in held:
         held["sum"][here] += new
-        parts.append(held["sum"][every] / np.maximum(held["count"][every], 1)[:, None])
+        total = held["sum"][every]
+        counts = np.maximum(held["count"][every], 1)[:, None]
+        parts.append(total if layer.kind == "sum" else total / counts)
     return np.concatenate(parts, axis=-1, dtype=values.dtype, casting="same_kind")
 
 

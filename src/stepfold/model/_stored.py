@@ -16,6 +16,7 @@ from ..data import vocabulary_from_json
 from ._arrays import Array
 from ._batches import Sequences, Texts
 from ._check import KINDS
+from ._concatenate import ConcatenateLayer
 from ._evidence_layers import OFFSET, EnsembleLayer, EvidenceLayer, JoinEvidenceLayer
 from ._header import FORMAT
 from ._layers import (
@@ -162,12 +163,20 @@ _PARTS: dict[str, Any] = {
 """The entries of a model, and their types."""
 
 
-def _members(entry: Any) -> int:
-    """Return how many layers an entry stands for, those of an ensemble's networks with it."""
-    members = entry.get("members") if isinstance(entry, dict) else None
-    if not isinstance(members, list):
+def _members(entry: Any, depth: int = 0) -> int:
+    """Return how many layers an entry stands for, those of an ensemble's networks or of branches with it;
+    ValueError where they lie too deep in one another."""
+    if not isinstance(entry, dict):
         return 1
-    return 1 + sum(len(each) for each in members if isinstance(each, list))
+    chains = [each for name in ("members", "branches") for each in _lists(entry.get(name))]
+    if chains and depth > ConcatenateLayer.most_nested:
+        raise ValueError(f"its layers lie more than {ConcatenateLayer.most_nested} deep within one another")
+    # a branch of no layer counts as one
+    return 1 + sum(max(sum(_members(each, depth + 1) for each in chain), 1) for chain in chains)
+
+
+def _lists(value: Any) -> list[list[Any]]:
+    return [each for each in value if isinstance(each, list)] if isinstance(value, list) else []
 
 
 def _inputs(data: dict[str, Any]) -> Texts | Sequences:
@@ -251,6 +260,15 @@ def _activation(_: Stored, entry: _Entry, take: _Take) -> Layer:
     return ActivationLayer(entry["activation"])
 
 
+def _concatenate(stored: Stored, entry: _Entry, take: _Take) -> Layer:
+    branches = []
+    for b, branch in enumerate(entry["branches"]):
+        if not isinstance(branch, list):
+            raise ValueError(f"branch {b} is no list of layers")
+        branches.append(tuple(stored.layer(each, f"{b}.{k}", take) for k, each in enumerate(branch)))
+    return ConcatenateLayer(tuple(branches))
+
+
 def _evidence(stored: Stored, entry: _Entry, take: _Take) -> Layer:
     if not isinstance(stored.inputs, Texts):
         raise ValueError("n-grams are of texts, and the inputs are sequences")
@@ -298,6 +316,7 @@ _READERS: dict[str, tuple[dict[str, Any], Callable[[Stored, _Entry, _Take], Laye
     "pooling": ({"pool": str, "masked": bool}, _pooling),
     "dense": ({"bias": bool, "activation": str}, _dense),
     "activation": ({"activation": str}, _activation),
+    "concatenate": ({"branches": list}, _concatenate),
     "evidence": ({"embedded": int, "length": int, "words": int, "marked": int}, _evidence),
     "join_evidence": ({}, _join_evidence),
     "ensemble": ({"members": list}, _ensemble),

@@ -12,11 +12,13 @@ from .._stream import Indices, Rows, Stream, Turn, read_state, written_state
 from ..data import START
 from ._arrays import Array
 from ._batches import Texts, checked_mask
-from ._check import checked_flow, kind_of
+from ._check import Flow, flows, kind_of
+from ._concatenate import ConcatenateLayer
 from ._evidence_layers import EnsembleLayer, EvidenceLayer
-from ._layers import PoolingLayer, RecurrentLayer, reads_backward
+from ._layers import Layer, PoolingLayer, RecurrentLayer
 from ._pooled import SlotTable, pooled, pools, starting_values
 from ._signal import Signal
+from ._walk import named_layers, reads_backward
 
 if TYPE_CHECKING:
     from ._model import Model
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 class ModelStream:
     """Sequences that a model reads one timestep a call, each at its own time; they join and leave.
 
-    Every recurrent layer goes on as a `stepfold.Stream`, pooling over time as a running maximum and mean; a
+    Every recurrent layer goes on as a `stepfold.Stream`, pooling over time as a running maximum and sum; a
     masked timestep keeps everything. After each step the outputs are those of `Model.run` on the whole
     sequence so far, within rounding. A sequence of a model of texts begins with the start mark, as the
     vocabulary encodes it. Where the model reads the padding before a text (`Model.pads`), a stream has none.
@@ -39,11 +41,10 @@ class ModelStream:
 
     def __init__(self, model: Model, batch: int = 1, *, threads: int | None = None) -> None:
         self.model = model
-        self._streams: dict[int, Stream] = {}
-        for k, layer in enumerate(model.layers):
+        for name, layer in named_layers(model.layers):
             if reads_backward(layer):
                 raise ValueError(
-                    f"layer {k} ({kind_of(layer)}) of {model.name} reads from the last timestep to the "
+                    f"{name} ({kind_of(layer)}) of {model.name} reads from the last timestep to the "
                     "first, so it cannot go on as timesteps come; use explain or predict, or a model "
                     "that reads forward"
                 )
@@ -53,13 +54,18 @@ class ModelStream:
                     f"layer {k} ({kind_of(layer)}) of {model.name} reads whole texts, so it cannot go on as "
                     "timesteps come; use explain or predict"
                 )
-            if isinstance(layer, RecurrentLayer):
-                self._streams[k] = Stream(layer.cell, layer.params, batch, threads=threads)
+        # by where each layer is: "1", in a branch "1.0.2"
+        features = None if isinstance(model.inputs, Texts) else model.inputs.features
+        layers = list(flows(model.layers, Flow(features)))
+        self._streams = {
+            k: Stream(layer.cell, layer.params, batch, threads=threads)
+            for k, layer, _ in layers
+            if isinstance(layer, RecurrentLayer)
+        }
         if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
             raise ValueError(f"batch must be an integer of at least 1, not {batch!r}")
         self._turn, self._rows = Turn(), Rows(batch)
-        widths = {k: _width(model, k) for k, layer in enumerate(model.layers) if pools(layer)}
-        self._table = SlotTable(self._rows.capacity, starting_values(model, widths))
+        self._table = SlotTable(self._rows.capacity, starting_values(model, layers))
         self._begin(self._rows.numbers)
 
     # ---- timesteps ----------------------------------------------------------------------------------------
@@ -115,21 +121,48 @@ class ModelStream:
         self, values: Array, numbers: Indices, slots: Indices, mask: NDArray[np.bool_] | None, every: bool
     ) -> Array:
         signal = Signal(values[:, None], None if mask is None else mask[:, None])  # (n, 1[, features])
-        for k, layer in enumerate(self.model.layers):
-            if k in self._streams:
-                signal = self._recurrent(k, signal, numbers, slots, every)
-            elif isinstance(layer, PoolingLayer) and pools(layer):
-                signal = Signal(pooled(layer, self._table.of(k), signal, slots))
-            else:
-                signal = layer(signal)
-        found = signal.vectors()
+        found = self._passed(self.model.layers, "", signal, numbers, slots, every).vectors()
         found = found[:, 0] if found.ndim == 3 else found
         self._table.arrays["outputs"][slots] = found
         return found
 
-    def _recurrent(self, k: int, signal: Signal, numbers: Indices, slots: Indices, every: bool) -> Signal:
-        layer, stream = self.model.layers[k], self._streams[k]
-        assert isinstance(layer, RecurrentLayer)
+    def _passed(
+        self,
+        layers: tuple[Layer, ...],
+        of: str,
+        signal: Signal,
+        numbers: Indices,
+        slots: Indices,
+        every: bool,
+    ) -> Signal:
+        """Take one timestep through layers whose places begin with `of`."""
+        for k, layer in enumerate(layers):
+            place = f"{of}{k}"
+            if isinstance(layer, RecurrentLayer):
+                signal = self._recurrent(place, layer, signal, numbers, slots, every)
+            elif isinstance(layer, PoolingLayer) and pools(layer):
+                signal = Signal(pooled(layer, self._table.of(place), signal, slots))
+            elif isinstance(layer, ConcatenateLayer):
+                signal = layer.joined(
+                    [
+                        self._passed(branch, f"{place}.{b}.", signal, numbers, slots, every)
+                        for b, branch in enumerate(layer.branches)
+                    ]
+                )
+            else:
+                signal = layer(signal)
+        return signal
+
+    def _recurrent(
+        self,
+        k: str,
+        layer: RecurrentLayer,
+        signal: Signal,
+        numbers: Indices,
+        slots: Indices,
+        every: bool,
+    ) -> Signal:
+        stream = self._streams[k]
         inputs, split = signal.vectors()[:, 0].astype(self.model.dtype, copy=False), layer.sizes.split
         held = self._table.arrays.get(f"{k} output")  # of an output that is no state
         if signal.mask is None or signal.mask.all():
@@ -234,7 +267,8 @@ class ModelStream:
         return written_state(of, {"numbers": self._rows.numbers, **arrays})
 
     def _described(self) -> dict[str, Any]:
-        return {"layers": [kind_of(layer) for layer in self.model.layers], "outputs": self.model.width}
+        kinds = [kind_of(layer) for _, layer in named_layers(self.model.layers)]
+        return {"layers": kinds, "outputs": self.model.width}
 
     def load_state(self, data: bytes) -> None:
         """Go on where `save_state` was called: with its rows, under their numbers, and with all they hold.
@@ -275,9 +309,3 @@ class ModelStream:
                 raise wrong
         self._rows.restore(numbers, following)
         self._table.restore({name: arrays[name] for name in self._table.arrays}, self._rows.capacity)
-
-
-def _width(model: Model, k: int) -> int:
-    """The features of the input of layer k."""
-    features = model.inputs.features if not isinstance(model.inputs, Texts) else None
-    return checked_flow(model.layers[:k], features)[0].features or 0 if k else features or 0

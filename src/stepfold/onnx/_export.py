@@ -13,13 +13,16 @@ from .. import __version__
 from .._files import replacing
 from ..model import (
     BidirectionalLayer,
+    ConcatenateLayer,
     EnsembleLayer,
     EvidenceLayer,
+    Layer,
     MaskingLayer,
     Model,
     PoolingLayer,
     RecurrentLayer,
     Texts,
+    named_layers,
 )
 from ._builder import Builder, used_names
 from ._errors import OnnxError
@@ -41,7 +44,7 @@ def to_onnx(model: Model, *, opset: int = 18, ids: Ids = "int32", mask: bool | N
     the operators RNN, LSTM and GRU; every other cell becomes `Scan`, and in float64 each does. Batch and
     length are variable.
 
-    Inputs: `ids` (batch, time) of a model that begins with an embedding, or `values` (batch, time, features).
+    Inputs: `ids` (batch, time) of a model that begins with embeddings, or `values` (batch, time, features).
     `mask` (batch, time) of booleans, True where a timestep is active, is one that may be left out: every
     timestep is active then. The mask of a `MaskingLayer` and of an embedding with `mask_zero` is computed in
     the graph. The metadata holds name, labels, vocabulary, and scale and shift of values as JSON.
@@ -67,19 +70,19 @@ def to_onnx(model: Model, *, opset: int = 18, ids: Ids = "int32", mask: bool | N
                 "which is not written as ONNX; export to .safetensors"
             )
     if model.dtype == np.float64:
-        for layer in model.layers:
+        for _, layer in named_layers(model.layers):
             _refuse_erf(layer)
     builder = Builder(model.dtype)
     features = None if isinstance(model.inputs, Texts) else model.inputs.features
     on_ids = features is None
     if features is None:
-        # the first layer is the embedding, as every model checks
+        # the first layer is the embedding, or every branch begins with one, as every model checks
         inputs, signal = [_info("ids", _IDS[ids], ["batch", "time"])], Named(0, ids=("ids", ""))
     else:
         inputs = [_info("values", builder.type, ["batch", "time", features])]
         signal = Named(features, batched="values")
     optional = []
-    if mask or (mask is None and not on_ids and _reads_mask(model)):
+    if mask or (mask is None and not on_ids and _reads_mask(model.layers)):
         inputs.append(_info("mask", onnx.TensorProto.BOOL, ["batch", "time"]))
         optional.append(onnx.numpy_helper.from_array(np.ones((1, 1), bool), "mask"))
         shape = builder.operator("Shape", "ids" if on_ids else "values", start=0, end=2)
@@ -139,16 +142,21 @@ def _refuse_erf(layer: Any) -> None:
         raise OnnxError("ONNX Runtime has no erf in float64, which gelu needs; convert the model to float32")
 
 
-def _reads_mask(model: Model) -> bool:
-    """Whether a layer needs the mask that the model is given: none does behind a MaskingLayer."""
-    for layer in model.layers:
+def _reads_mask(layers: tuple[Layer, ...]) -> bool | None:
+    """Whether a layer needs the mask that the layers are given: none does behind a MaskingLayer. None if none
+    does and the mask goes on."""
+    for layer in layers:
         if isinstance(layer, MaskingLayer):
             return False
         if isinstance(layer, (RecurrentLayer, BidirectionalLayer)):
             return True
         if isinstance(layer, PoolingLayer):
             return layer.masked and layer.kind != "last"
-    return False
+        if isinstance(layer, ConcatenateLayer):
+            found = {_reads_mask(branch) for branch in layer.branches}
+            if True in found or None not in found:
+                return True in found
+    return None
 
 
 def _metadata(model: Model) -> dict[str, str]:

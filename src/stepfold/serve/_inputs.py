@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from starlette.exceptions import HTTPException
 
-from ..model import EmbeddingLayer, Model, Texts
+from ..model import EmbeddingLayer, Model, Texts, first_layers
 from ._limits import Limits
 
 
@@ -75,8 +75,8 @@ def timesteps(model: Model, where: str, steps: list[Any]) -> Any:
 
 
 def _ids(model: Model, where: str, steps: list[Any]) -> Any:
-    tables = [layer.table for layer in model.layers if isinstance(layer, EmbeddingLayer)]
-    highest = len(tables[0]) - 1 if tables else 2**31 - 1
+    counts = [len(each.table) for _, each in first_layers(model.layers) if isinstance(each, EmbeddingLayer)]
+    highest = min(counts, default=2**31) - 1
     for place, step in enumerate(steps):
         if not isinstance(step, int) or not 0 <= step <= highest:
             shown = "a list" if isinstance(step, list) else f"{step:.6g}"

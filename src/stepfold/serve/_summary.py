@@ -6,6 +6,7 @@ from typing import Any
 
 from ..model import (
     BidirectionalLayer,
+    ConcatenateLayer,
     EnsembleLayer,
     Model,
     RecurrentLayer,
@@ -34,6 +35,8 @@ def _layer(layer: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"kind": kind_of(layer)}
     if isinstance(layer, EnsembleLayer):
         found["members"] = [[_layer(each) for each in member] for member in layer.members]
+    if isinstance(layer, ConcatenateLayer):
+        found["branches"] = [[_layer(each) for each in branch] for branch in layer.branches]
     recurrent = layer.forward if isinstance(layer, BidirectionalLayer) else layer
     if isinstance(recurrent, RecurrentLayer):
         found |= {"cell": recurrent.cell.name, "units": recurrent.units}
