@@ -187,9 +187,7 @@ def test_of_a_long_text_the_last_tokens_are_explained() -> None:
 
 def test_no_stream() -> None:
     model = ensemble_model()
-    with pytest.raises(
-        ValueError, match=r"network 1, layer 1 \(bidirectional\) of an ensemble reads from the last"
-    ):
+    with pytest.raises(ValueError, match=r"layer 1 \(ensemble\) of an ensemble reads from the last timestep"):
         model.stream()
     both = model.layers[1]
     assert isinstance(both, EnsembleLayer)

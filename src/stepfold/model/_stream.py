@@ -42,7 +42,7 @@ class ModelStream:
     def __init__(self, model: Model, batch: int = 1, *, threads: int | None = None) -> None:
         self.model = model
         for name, layer in named_layers(model.layers):
-            if reads_backward(layer):
+            if reads_backward(layer) and not name.startswith("network"):  # an ensemble is named as a whole
                 raise ValueError(
                     f"{name} ({kind_of(layer)}) of {model.name} reads from the last timestep to the "
                     "first, so it cannot go on as timesteps come; use explain or predict, or a model "
