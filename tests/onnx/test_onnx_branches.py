@@ -10,7 +10,14 @@ from onnx_helpers import BATCH, TIME, UNITS, VOCABULARY, check, holes, layer, mo
 
 import stepfold
 from stepfold import cells
-from stepfold.model import ConcatenateLayer, DenseLayer, EmbeddingLayer, MaskingLayer, PoolingLayer
+from stepfold.model import (
+    ConcatenateLayer,
+    DenseLayer,
+    EmbeddingLayer,
+    Layer,
+    MaskingLayer,
+    PoolingLayer,
+)
 from stepfold.onnx import OnnxError, to_onnx
 
 RANDOM = np.random.default_rng(5)
@@ -24,6 +31,41 @@ def ids() -> np.ndarray:
     found = np.random.default_rng(1).integers(0, VOCABULARY, (BATCH, TIME)).astype(np.int32)
     found[0], found[1, :4], found[2, 3:] = 0, 0, 0
     return found
+
+
+def chain(random: np.random.Generator, features: int, depth: int) -> tuple[list[Layer], int]:
+    """A few layers that keep time, some with branches of such, and the features that they give."""
+    found: list[Layer] = []
+    for _ in range(int(random.integers(0, 4))):
+        kind = int(random.integers(0, 4 if depth else 3))
+        if kind == 0:
+            reverse = bool(random.integers(0, 2))
+            cell = cells.gru if random.integers(0, 2) else cells.ugrnn  # an operator, and a Scan
+            found.append(layer(cell, features=features, sequences=True, reverse=reverse))
+            features = UNITS
+        elif kind == 1:
+            found.append(MaskingLayer(0.25))
+        elif kind == 2:
+            found.append(DenseLayer(random.normal(size=(features, 2)).astype(np.float32), None, "tanh"))
+            features = 2
+        else:
+            branches = [chain(random, features, depth - 1) for _ in range(int(random.integers(2, 4)))]
+            found.append(ConcatenateLayer(tuple(tuple(each) for each, _ in branches)))
+            features = sum(width for _, width in branches)
+    return found, features
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_branches(seed: int) -> None:
+    random, inputs = np.random.default_rng(seed), values(seed)
+    inputs[~holes(seed + 1)] = 0.25
+    layers, features = chain(random, 3, 2)
+    others, width = chain(random, features, 1)
+    ways = ((*others, PoolingLayer("sum")), (PoolingLayer("max_mean"),), (PoolingLayer("last"),))
+    check([*layers, ConcatenateLayer(ways)], inputs)
+    check([*layers, ConcatenateLayer(ways)], inputs, holes(seed), mask_input=True)
+    check([*layers, ConcatenateLayer((tuple(others), ()))], inputs, holes(seed), mask_input=True)
+    assert model([*layers, ConcatenateLayer(ways)]).width == width + 3 * features
 
 
 @pytest.mark.parametrize("mask_zero", [(True, True), (True, False), (False, False)])

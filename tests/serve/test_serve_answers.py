@@ -8,10 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 from serve_models import number_model, text_model, value_model
+from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
 from ensemble_helpers import ensemble_model
+from stepfold.app._export import _described
+from stepfold.model import ConcatenateLayer, EmbeddingLayer, Model, PoolingLayer, Sequences
 from stepfold.serve import make_app
+from stepfold.serve._inputs import timesteps
+from stepfold.serve._summary import summary
 
 MODELS = [
     text_model(),
@@ -137,3 +142,17 @@ def test_answers_have_careful_headers(client: TestClient) -> None:
 def test_models_need_names_of_their_own(models: list[Any]) -> None:
     with pytest.raises(ValueError, match="give models with different names"):
         make_app(models)
+
+
+def test_branches_are_described_and_read_ids_of_the_smallest_table() -> None:
+    tables = [EmbeddingLayer(np.ones((rows, 2), np.float32)) for rows in (12, 10)]
+    ways = ConcatenateLayer(((), (PoolingLayer("sum"),)))
+    model = Model((ConcatenateLayer(tuple((each,) for each in tables)),), Sequences(None))
+    (found,) = summary(model)["layers"]
+    assert found == {"kind": "concatenate", "branches": [[{"kind": "embedding"}], [{"kind": "embedding"}]]}
+    assert timesteps(model, "x", [9]).tolist() == [9]
+    with pytest.raises(HTTPException) as caught:
+        timesteps(model, "x", [10])
+    assert caught.value.detail == "x[0] is 10; the model takes ids, integers from 0 to 9"
+    assert _described(model.layers[0]) == "2 branches side by side (embedding (12, 2); embedding (10, 2))"
+    assert _described(ways) == "2 branches side by side (the input; sum over time)"

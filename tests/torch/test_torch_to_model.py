@@ -93,6 +93,7 @@ ENDS: dict[str, Callable[..., Any]] = {
     "each direction's last": lambda n, o, h, c: n.dense(torch.cat((o[:, -1, :3], o[:, 0, 3:]), 1)),
     "one direction": lambda n, o, h, c: n.short(h[-1, :, :]).tanh(),
     "the mean": lambda n, o, h, c: functional.softmax(n.dense(o.mean(dim=1)), dim=-1),
+    "the sum": lambda n, o, h, c: n.dense(o.sum(1)),
     "the maximum": lambda n, o, h, c: n.dense(functional.dropout(o.max(1)[0], 0.5, n.training)),
     "the values of max": lambda n, o, h, c: n.dense(torch.max(o, dim=1).values.flatten(1)),
     "time first": lambda n, o, h, c: n.dense(o.transpose(0, 1).contiguous().amax(0)),

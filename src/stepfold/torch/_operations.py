@@ -92,7 +92,7 @@ def joined(merge: data.Merge, values: Any, axis: Any = None) -> Values:
 
 
 def pooled(batch_axis: BatchAxis, kind: data.Pool, value: Any, axis: Any, keep: bool = False) -> Values:
-    """Return a sequence's maximum or mean over time."""
+    """Return a sequence's maximum, mean or sum over time."""
     values = values_of(value)
     axis = axis[0] if isinstance(axis, (tuple, list)) and len(axis) == 1 else axis
     if not values.time or not isinstance(axis, int) or keep:
@@ -184,6 +184,7 @@ def operations(batch_axis: BatchAxis) -> dict[str, Operation]:
         "log_softmax": lambda value, dim=None, _stacklevel=3, dtype=None: softmax(value, dim, logarithm=True),
         "dropout": dropout,
         "mean": pool("mean"),
+        "sum": pool("sum"),
         "amax": pool("max"),
         "max": lambda value, dim=None, keepdim=False: Found(pooled(batch_axis, "max", value, dim, keepdim)),
         "getitem": lambda value, key: choose(batch_axis, value, key),

@@ -20,8 +20,8 @@ from ._traced import Traced, has_hooks, place_of, trace
 from ._values import BatchAxis, Called, Values, is_zero, then, values_of
 
 _WHAT = (
-    "embeddings, recurrent modules, their last outputs and states, mean and max over time, Linear, "
-    "BatchNorm1d, dropout and activations"
+    "embeddings, recurrent modules, their last outputs and states, mean, max and sum over time, "
+    "Linear, BatchNorm1d, dropout and activations"
 )
 _TOLERANCE = 1e-4
 
@@ -40,9 +40,9 @@ def to_model(
     The module is a recurrent one, torch.nn's or ours (then the output of each timestep comes out), an
     `nn.Sequential`, or one of your own whose forward torch.fx can trace, and computes one layer after the
     other: an embedding of ids, recurrent modules, `output[:, -1]`, `h_n[-1]` or both directions' last states
-    joined, mean or max over time, Linear, BatchNorm1d, activations. What acts in training alone is left out.
-    The weights are copied. They are float32, or float64 if all of the module's are. A Model has the batch
-    axis first, whatever `batch_first` is.
+    joined, mean, max or sum over time, Linear, BatchNorm1d, activations. What acts in training alone is left
+    out. The weights are copied. They are float32, or float64 if all of the module's are. A Model has the
+    batch axis first, whatever `batch_first` is.
 
     Args:
         module: the trained module; it stays as it is.
