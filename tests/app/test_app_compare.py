@@ -60,7 +60,7 @@ def test_the_rows_are_those_of_the_runs_and_a_report_is_left(texts, tmp_path, ca
         assert f"{row['setting']}, seed 7: epoch 1, validation accuracy {figure:.4f}" in err
     assert "[2/2] early stopping 5, seed 7: done, validation accuracy " in err
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "texts: early stopping compared" in page
+    assert "texts, by early stopping" in page
     assert "<svg" in page
 
     assert main(command) == 0

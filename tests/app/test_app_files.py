@@ -66,7 +66,9 @@ def test_tables_of_every_kind_are_judged_by_name_or_number(trained, tmp_path, ca
         out = capsys.readouterr().out
         assert out.count("\n") == 1
         found.append(json.loads(out))
-        assert (run / "evaluations" / name / "report.html").exists()
+        page = (run / "evaluations" / name / "report.html").read_text(encoding="utf-8")
+        assert "<dt>random_state</dt>" in page
+        assert "As text, with the loop" in page
     assert found[0]["accuracy"] > 0.8
     assert found[0] == found[1] == found[2]
     assert main(["predict", str(run), str(tmp_path / "columns.parquet")]) == 0

@@ -101,6 +101,8 @@ def test_it_shows_itself(compared, tmp_path):
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<svg" in page
     assert "made-up texts" in page
+    assert f"<dt>units</dt> <dd>{SMALL['units']}</dd>" in page
+    assert page.count("As text, with the loop") == len({row.varied["cell"] for row in compared.rows})
     assert "repeat-it" in page
 
 

@@ -57,3 +57,7 @@ def test_ids_and_measurements_are_read():
     assert np.shape(reading.inputs) == np.shape(sequences[2])
     assert (reading.words, reading.probabilities) == (False, False)
     np.testing.assert_allclose(reading.output[-1], regressor.predict(sequences[2:3])[0], rtol=1e-4)
+    # Where nothing is held out, one of the training examples is read for the report.
+    longest = max(range(40), key=lambda k: len(sequences[k]))
+    np.testing.assert_array_equal(regressor.reading_.inputs, np.asarray(sequences[longest], np.float32))
+    assert regressor.reading_.truth == pytest.approx(100 + 10 * sums[longest], rel=1e-5)

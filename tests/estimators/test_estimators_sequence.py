@@ -46,7 +46,16 @@ def test_a_regressor_predicts_on_the_scale_of_its_targets(regressor, tmp_path):
 
 def test_the_report_of_a_regressor_says_r2(regressor, tmp_path):
     regressor.report(tmp_path / "report.html")
-    assert f"R² {regressor.evaluation_.score:.3f}" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
+    found = regressor.evaluation_
+    assert f"R² {found.score:.3f}" in page
+    errors = np.abs(found.predicted - found.targets)[:, 0]
+    assert [errors[k] for k in found.mistakes] == sorted(errors, reverse=True)[:12]
+    worst = found.mistakes[0]
+    for text in (f"true <b>{found.targets[worst, 0]:.3f}", f"predicted <b>{found.predicted[worst, 0]:.3f}"):
+        assert text in page
+    assert f"row {found.rows[worst] + 1}<" in page, "counted from 1"
+    assert f"the truth is <b>{regressor.reading_.truth:.3f}</b>" in page
 
 
 def test_early_stopping_needs_examples_to_stop_by():

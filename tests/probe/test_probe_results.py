@@ -163,14 +163,16 @@ def test_the_command(tmp_path: Path, capsys: Any) -> None:
         table,
     )
     assert re.fullmatch(
-        r"Longest lag of adding solved: simple_rnn none, indrnn none\. Over 100 timesteps \de-\d+ of the "
-        r"gradient is left at first in simple_rnn, \de[-+]\d+ in indrnn\.",
-        sentence,
+        r"No cell solves even the shortest lag; before training, 1\.\d × 10⁻⁵ of the gradient is left over "
+        rf"100 timesteps in simple_rnn, 0\.\d+ in indrnn\.\nreport: {re.escape(str(tmp_path))}/report\.html",
+        sentence.replace("\N{NO-BREAK SPACE}", " "),
     )
     assert "lag 8, rate 0.01: not solved (steps)" in err
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "simple_rnn" in page
-    assert "60 batches of 64 sequences (5 seconds for all lags together)" in page
+    assert "60 batches of 64 sequences for each lag and learning rate, and 5 seconds for all lags" in page
+    assert "Inputs: a number from 0 to 1, and a mark" in page
+    assert page.count("h&#39; = ") + page.count("h' = ") == 2  # the equations of both cells
     assert "After training on adding" in page
     assert page.count("seed 0, rate 0.01") == 2  # a row for each training
     assert "the median over the seeds" not in page

@@ -51,6 +51,8 @@ for (const e of document.querySelectorAll('main *')) {
   const ratio = (pair[0] + .05) / (pair[1] + .05);
   if (ratio < LEAST) found.faint.push(ratio.toFixed(2) + ' ' + name(e));
 }
+found.hidden = [...document.querySelectorAll('.scroll:has(table)')]
+  .filter(e => shown(e) && e.scrollWidth > e.clientWidth + 1).map(e => e.getAttribute('aria-label'));
 found.charts = [...document.querySelectorAll('svg.chart')].filter(shown).length;
 found.dark = matchMedia('(prefers-color-scheme: dark)').matches;
 const out = parent.document.createElement('pre');

@@ -171,7 +171,14 @@ def confusion(size: int = 2) -> Confusion:
     return Confusion([f"{_NAMES[k % len(_NAMES)]} {k + 1}" for k in range(size)], counts)
 
 
-_NAMES = ("walking", "running", "standing", "badminton", "sitting down", "climbing the stairs")
+_NAMES = (
+    "walking",
+    "running",
+    "standing",
+    "badminton",
+    "sitting down",
+    "climbing the stairs of a lighthouse with a rucksack",
+)
 
 
 def training(**changes: object) -> TrainingReport:

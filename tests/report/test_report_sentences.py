@@ -37,11 +37,15 @@ SQUARES = Epoch(epoch=1, loss=4.0, mae=1.5, r2=0.2, val_mae=1.6, val_r2=-0.125)
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, f"{RANDOM} accuracy 0.893 after 8 epochs {COST}"),
+        (
+            {},
+            f"{RANDOM} accuracy 0.893 in the best of 8 epochs, with 2.59 million parameters trained in 48 s.",
+        ),
+        ({"best_epoch": None}, f"{RANDOM} accuracy 0.893 after 8 epochs {COST}"),
         (
             {"split": "blocks", "seconds": None, "parameters": 900, "examples": "texts"},
             "On 5,000 held-out texts (held out in blocks of neighbours), the network reaches accuracy 0.893 "
-            "after 8 epochs, with 900 parameters.",
+            "in the best of 8 epochs, with 900 parameters.",
         ),
         (
             {"split": "given", "history": epochs(1), "best_epoch": None, "score": 0.5, "seconds": 252.0},
@@ -74,7 +78,7 @@ def test_a_training_whose_loss_is_lost() -> None:
         "The training failed: in epoch 3 the loss was no finite number any more, after 3 epochs in 48 s."
     )
     saved_before = replace(failed, best_epoch=2, score=0.8)
-    assert "reaches accuracy 0.800" in training_sentence(saved_before)
+    assert "reaches accuracy 0.800 in the best of 3" in plain(training_sentence(saved_before))
 
 
 def test_the_score_is_that_of_the_saved_model() -> None:
@@ -90,7 +94,7 @@ def test_an_evaluation() -> None:
         "On 1,000 texts of test.csv, the network has accuracy 0.900: 900 are right, 100 are wrong."
     )
     values = EvaluationReport(title="x", count=10, r2=0.5, mae=2.25)
-    assert evaluation_sentence(values) == (
+    assert plain(evaluation_sentence(values)) == (
         "On 10 examples, the network has R² 0.500 and a mean absolute error of 2.250."
     )
 
@@ -107,6 +111,11 @@ def test_a_comparison() -> None:
         "a is best of 2: accuracy 0.801 ± 0.001 over 2 seeds, 0.100 above b (0.701 ± 0.001), more than the "
         "seeds' spread explains."
     )
+    # A difference of three standard errors, but with one degree of freedom.
+    few = [ComparisonRow(name="b", scores=[0.66, 0.52]), ComparisonRow(name="a", scores=[0.826, 0.819])]
+    assert comparison_sentence(ComparisonReport(title="x", rows=few)).endswith("could explain.")
+    more = [replace(row, scores=[*row.scores, *row.scores]) for row in few]
+    assert comparison_sentence(ComparisonReport(title="x", rows=more)).endswith("spread explains.")
     single = [ComparisonRow(name="b", scores=[0.7]), ComparisonRow(name="a", scores=[0.8])]
     assert comparison_sentence(ComparisonReport(title="x", rows=single, measure="r2")) == (
         "a is best of 2: R² 0.800 over 1 seed, 0.100 above b (0.700); a single seed cannot say whether "
@@ -124,21 +133,27 @@ def test_a_comparison() -> None:
 def test_memory() -> None:
     sentence = plain(memory_sentence(memory()))
     assert sentence.startswith(
-        "Of 5 cells, ind_rnn remembers longest: it solves lags of 1,024 timesteps, the longest tried, "
-        "while simple_rnn ends at 32; over 200 timesteps, "
+        "Of 5 cells, ind_rnn remembers longest: it solves lags of up to 1,024 timesteps, the longest tried, "
+        "in adding, while simple_rnn ends at 32; before training, 3.4 × 10⁻⁹ of the gradient is left "
     )
-    assert sentence.endswith("of the gradient is left in simple_rnn, 0.76 in identity_rnn.")
+    assert sentence.endswith("over 100 timesteps in simple_rnn, 0.86 in identity_rnn.")
 
 
 @pytest.mark.parametrize(
     ("lags", "expected"),
     [
         ({"a": 0, "b": 0}, "No cell solves even the shortest lag."),
-        ({"a": 8, "b": 8}, "All 2 cells solve lags of up to 8 timesteps."),
-        ({"a": 64}, "The cell a solves lags of up to 64 timesteps, the longest tried."),
+        ({"a": 8, "b": 8}, "All 2 cells solve lags of up to 8 timesteps in adding."),
+        ({"a": 64}, "The cell a solves lags of up to 64 timesteps, the longest tried, in adding."),
         (
             {"a": 0, "b": 8},
-            "Of 2 cells, b remembers longest: it solves lags of 8 timesteps, while a solves none.",
+            "Of 2 cells, b remembers longest: it solves lags of up to 8 timesteps in adding, while a solves "
+            "none.",
+        ),
+        (
+            {"a": 32, "b": 8, "c": 32},
+            "Of 3 cells, a and c remember longest: they solve lags of up to 32 timesteps in adding, while b "
+            "ends at 8.",
         ),
     ],
 )
@@ -153,5 +168,5 @@ def test_gradient_flow_alone() -> None:
         GradientFlow(cell="b", lags=[0, 10], initial=[1, 0.5], trained=[1, 0.25]),
     ]
     assert memory_sentence(MemoryReport(title="x", flows=flows)) == (
-        "Over 10 timesteps, 10⁻⁵ of the gradient is left in a, 0.25 in b."
+        "Before training, 10⁻⁵ of the gradient is left over 10 timesteps in a, 0.50 in b."
     )

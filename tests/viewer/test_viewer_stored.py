@@ -40,11 +40,12 @@ def measurements(steps: int) -> dict[str, Any]:
 
 
 def test_two_fragments_on_a_page_work_side_by_side(tab: Tab, tmp_path: Path) -> None:
-    told = explain(TEXT, True)
+    told, measured = explain(TEXT, True), measurements(400)
+    measured["inputs"] = measured["inputs"] * [1000, 0.1] + [0, 50]
     address = page(
         tmp_path,
         stored_fragment([model(), model("other")], [told, explain(TEXT, True, seed=1)]),
-        stored_fragment([{"name": "pump", "labels": ["litres"]}], [measurements(400)]),
+        stored_fragment([{"name": "pump", "labels": ["litres"]}], [measured]),
     )
     tab.open(address, 1400)
     assert tab.run("document.querySelectorAll('.panel').length") == 3
@@ -60,7 +61,11 @@ def test_two_fragments_on_a_page_work_side_by_side(tab: Tab, tmp_path: Path) -> 
     assert tab.run(ROWS.format(2))[0] == "399 of 400"
     tab.press("Home")
     assert tab.run(ROWS.format(2))[0] == "101 of 400"
-    assert tab.run("document.querySelectorAll('.series').length") == 2
+    # A series in other units is not flat beside the others; the table says which line is whose.
+    heights = tab.run("[...document.querySelectorAll('.line .series')].map(e => e.getBBox().height)")
+    assert len(heights) == 2
+    assert min(heights) > 90
+    assert tab.run("document.querySelectorAll('th .dash .series').length") == 2
     for width in (400, 1400):
         for dark in (False, True):
             tab.show(width, 900, dark)

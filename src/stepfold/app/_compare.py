@@ -101,4 +101,4 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _title(data: str, grid: Mapping[str, list[Any]]) -> str:
     varied = [name.replace("_", " ") for name, values in grid.items() if len(values) > 1]
-    return f"{stem(data)}: {', '.join(varied) or 'seeds'} compared"
+    return f"{stem(data)}, by {', '.join(varied) or 'seed'}"

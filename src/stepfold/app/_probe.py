@@ -112,13 +112,14 @@ def _probe(options: argparse.Namespace) -> None:
         raise RunError(str(error)) from None
     # of training, that of earlier calls included
     seconds = sum(attempt.seconds for piece in result.pieces for attempt in piece.attempts)
-    from ..report import write_memory_report
+    from ..report import memory_sentence, write_memory_report
 
-    write_memory_report(folder / "report.html", _report(result, options, budget, seconds))
+    content = _report(result, options, budget, seconds)
+    write_memory_report(folder / "report.html", content)
     if options.json:
         print(json.dumps(_figures(result, seconds)))
     else:
-        print(f"{_table(result)}\n\n{_sentence(result)}")
+        print(f"{_table(result)}\n\n{memory_sentence(content)}\nreport: {folder / 'report.html'}")
 
 
 def _report(
@@ -126,6 +127,7 @@ def _report(
 ) -> "MemoryReport":
     from importlib import metadata  # takes 10 ms, which no other command needs
 
+    used = [stepfold.cells.by_name(name) for name in result.cells]
     from ..report import GradientFlow, LagAttempt, LongestLag, MemoryReport
 
     task = result.tasks[0]
@@ -172,6 +174,7 @@ def _report(
             "units": options.units,
             "seeds": ", ".join(map(str, seeds)),
             **asdict(budget),
+            "threads": budget.threads or "all processors",
             "learning_rates": ", ".join(f"{rate:g}" for rate in budget.learning_rates),
         },
         versions={
@@ -185,11 +188,14 @@ def _report(
             f"state, the inputs are those of {task}, the trained weights those of the longest lag solved.",
             *_note_of_seconds(result),
         ],
+        equations={cell.name: cell.show("maths") for cell in used},
+        latex={cell.name: cell.show("latex") for cell in used},
         flows=flows,
         lags=lags,
-        budget=f"{budget.steps:,} batches of {budget.batch} sequences "
-        f"({budget.seconds:g} seconds for all lags together)",
+        budget=f"at most {budget.steps:,} batches of {budget.batch} sequences for each lag and learning "
+        f"rate, and {budget.seconds:g} seconds for all lags of a task",
         trained_on=task,
+        tasks={name: tasks.by_name(name).about for name in result.tasks},
         attempts=attempts,
     )
 
@@ -240,21 +246,6 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 def _lag(result: ProbeResult, cell: str, task: str) -> str:
     lag = result.lag(cell, task)
     return f"≥ {lag:,}" if lag and lag == result.limit(cell, task) else f"{lag:,}" if lag else "none"
-
-
-def _sentence(result: ProbeResult) -> str:
-    """What was found, in words."""
-    at, task = _at(result), result.tasks[0]
-    solved = ", ".join(f"{cell} {_lag(result, cell, task)}" for cell in result.cells)
-    left = [float(result.flow(cell, task, trained=False)[at]) for cell in result.cells]
-    least, most = (result.cells[int(k)] for k in (np.argmin(left), np.argmax(left)))
-    text = f"Longest lag of {task} solved: {solved}. "
-    if least == most:
-        return f"{text}Over {at} timesteps {min(left):.0e} of the gradient is left at first."
-    return (
-        f"{text}Over {at} timesteps {min(left):.0e} of the gradient is left at first in {least}, "
-        f"{max(left):.0e} in {most}."
-    )
 
 
 def _at(result: ProbeResult) -> int:

@@ -6,6 +6,7 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -33,6 +34,8 @@ from ._training import train
 
 _PREDICTING = threading.RLock()
 """Keras's predict changes the network it belongs to, so that one thread at a time may call it."""
+_FIRST = 1000
+"""Among so many examples one is chosen to be read step by step: the others may lie far down a file."""
 
 
 class RecurrentEstimator(SavedEstimator):
@@ -186,6 +189,9 @@ class RecurrentEstimator(SavedEstimator):
         }
         if validation is not None:
             self._judge(validation, checked, checked_rows, source)
+        else:
+            shown = _nearest(examples.inputs.lengths[:_FIRST])
+            self.example_ = self._example(X, shown, self._own_scale(examples.targets[shown : shown + 1])[0])
         if run is not None:
             self._write(run, examples.digest())
         return self
@@ -233,16 +239,34 @@ class RecurrentEstimator(SavedEstimator):
         self.mistakes_ = dict(zip(worst, described, strict=True))
         lengths = checked.inputs.lengths[rows]
         readable = [k for k in worst if 40 <= lengths[k] <= 250]
-        shown = readable[0] if readable else int(np.abs(lengths - 120).argmin())
-        self.reading_ = self._read_input(source, int(rows[shown]), targets[shown])
+        shown = readable[0] if readable else _nearest(lengths)
+        self.example_ = self._example(source, int(rows[shown]), self.evaluation_.targets[shown])
+
+    @cached_property
+    def reading_(self) -> Reading | None:
+        """What is made of one of the examples, step by step: made when a report asks for it."""
+        example = getattr(self, "example_", None)
+        return None if example is None else self._read(*example)
 
     def _read_input(self, X: Any, row: int, target: Any = None) -> Reading | None:
-        """Return what is made of one input, step by step; ``target`` is the index of its class, if known.
+        """Return what is made of one input, step by step; None for an input without a word.
 
-        None for an input without a word.
+        ``target`` is the index of its class, or its values (outputs,), if known.
         """
+        return self._read(*self._example(X, row, target))
+
+    def _example(self, X: Any, row: int, target: Any) -> tuple[Any, str | float | None]:
+        """Return one input, and its class or value if it is known and one."""
         (given,) = self._inputs_of(X, [row])
-        truth = None if target is None or self._regression else self._labels()[target]
+        if target is None or (self._regression and len(target) != 1):
+            return given, None
+        return given, float(target[0]) if self._regression else str(self._labels()[target])
+
+    def _own_scale(self, targets: NDArray[Any]) -> NDArray[Any]:
+        """Return the network's targets as a reader knows them: the indices of classes, or values."""
+        return targets
+
+    def _read(self, given: Any, truth: str | float | None) -> Reading | None:
         return read(self._reader(), self._readable(given), truth)
 
     def _reader(self) -> Model:
@@ -284,7 +308,7 @@ class RecurrentEstimator(SavedEstimator):
     def _repr_html_(self) -> str:
         if not getattr(self, "results_", None):
             return str(super()._repr_html_())
-        return training_fragment(training_report(self))
+        return training_fragment(training_report(self, reading=False))
 
     def _seed(self) -> int:
         if isinstance(self.random_state, (int, np.integer)):
@@ -334,3 +358,8 @@ class RecurrentEstimator(SavedEstimator):
         with _PREDICTING:
             found = self.network_.predict(batches, verbose=0)
         return np.asarray(found)[: len(inputs)]
+
+
+def _nearest(lengths: NDArray[Any]) -> int:
+    """Return the example whose length is best to read."""
+    return int(np.abs(lengths - 120).argmin())

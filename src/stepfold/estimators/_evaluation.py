@@ -85,14 +85,18 @@ class RegressionEvaluation:
     Attributes:
         r2: the coefficient of determination.
         mean_absolute_error, root_mean_squared_error: of the predictions.
+        mistakes: indices of the examples that are farthest off, each output on the scale of its targets.
         predicted, targets: (examples, outputs).
+        rows: (examples,) where each example stands in the data, if it is not its own index.
     """
 
     r2: float
     mean_absolute_error: float
     root_mean_squared_error: float
+    mistakes: tuple[int, ...]
     predicted: NDArray[np.float64]
     targets: NDArray[np.float64]
+    rows: NDArray[np.int64] | None = None
 
     @property
     def score(self) -> float:
@@ -159,16 +163,20 @@ def evaluate_regression(regressor: Any, X: Any, y: Any) -> RegressionEvaluation:
 
 
 def regression_evaluation(
-    targets: NDArray[np.float64], predicted: NDArray[np.float64]
+    targets: NDArray[np.float64], predicted: NDArray[np.float64], rows: NDArray[np.int64] | None = None
 ) -> RegressionEvaluation:
     """Return the figures for targets and predictions, (examples,) or (examples, outputs) both."""
     if not len(targets):
         raise ValueError("there are no examples to judge the model with; give one at least")
     targets, predicted = (each.reshape(len(each), -1) for each in (targets, predicted))
+    scale = targets.std(axis=0)
+    errors = np.abs(predicted - targets) / np.where(scale > 0, scale, 1)
     return RegressionEvaluation(
         r2=float(r2_score(targets, predicted)) if len(targets) > 1 else float("nan"),
         mean_absolute_error=float(mean_absolute_error(targets, predicted)),
         root_mean_squared_error=float(root_mean_squared_error(targets, predicted)),
+        mistakes=tuple(np.argsort(-errors.max(axis=1), kind="stable")[:_MISTAKES].tolist()),
         predicted=predicted,
         targets=targets,
+        rows=rows,
     )

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from statistics import median
 from typing import Any
 
 Row = dict[str, float]
@@ -35,7 +36,8 @@ def best(rows: list[Row]) -> Row | None:
 def figures(rows: list[Row], parameters: int) -> dict[str, Any]:
     """Return the final figures: those of the kept epoch, and the cost of the training.
 
-    Seconds are those of the epochs, each with its validation.
+    Seconds are those of the epochs, each with its validation; those of one epoch are the median, for the
+    first one compiles besides.
     """
     chosen = best(rows) or {}
     seconds = sum(row["seconds"] for row in rows)
@@ -45,7 +47,7 @@ def figures(rows: list[Row], parameters: int) -> dict[str, Any]:
         "best_epoch": int(chosen.get("epoch", 0)),
         "epochs": len(rows),
         "seconds": round(seconds, 2),
-        "seconds_per_epoch": round(seconds / max(len(rows), 1), 2),
+        "seconds_per_epoch": round(median(row["seconds"] for row in rows), 2) if rows else 0.0,
         "parameters": parameters,
     }
 

@@ -12,7 +12,7 @@ from ..report import Reading
 _LONGEST = 300  # timesteps of a sequence; of a text, as many words as the network reads
 
 
-def read(model: Model, given: Any, truth: Any = None) -> Reading | None:
+def read(model: Model, given: Any, truth: str | float | None = None) -> Reading | None:
     """Return what a model makes of one input, step by step; None if there is no step in it.
 
     Args:
@@ -38,5 +38,5 @@ def read(model: Model, given: Any, truth: Any = None) -> Reading | None:
         name=", ".join(dict.fromkeys(each["cell"] for each in equations)),
         inputs=None if text or ids else given[-count:],
         words=text or ids,
-        truth=None if truth is None else str(truth),
+        truth=truth,
     )

@@ -91,7 +91,8 @@ class SequenceEstimator(RecurrentEstimator):
         return [by_row[row] for row in rows]
 
     def _describe(self, X: Any, rows: Sequence[int]) -> list[str]:
-        return [f"sequence {row}" for row in rows]
+        lengths = [np.shape(each)[0] for each in self._inputs_of(X, rows)]
+        return [f"{length:,} timestep{'s' if length != 1 else ''}" for length in lengths]
 
     def _learnt(self) -> dict[str, Any]:
         return {
@@ -211,7 +212,10 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
     def _evaluation(
         self, found: NDArray[np.float32], targets: NDArray[Any], rows: NDArray[np.int64] | None
     ) -> RegressionEvaluation:
-        return regression_evaluation(self._unscaled(targets), self._unscaled(found))
+        return regression_evaluation(self._unscaled(targets), self._unscaled(found), rows)
+
+    def _own_scale(self, targets: NDArray[Any]) -> NDArray[Any]:
+        return self._unscaled(targets)
 
     def _unscaled(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
         found: NDArray[np.float64] = values * self.target_deviation_ + self.target_mean_

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -116,7 +117,8 @@ class TextClassifier(EnsembleFitting):
 
     def _inputs_of(self, X: Any, rows: Sequence[int]) -> list[Any]:
         wanted = set(rows)
-        found = {row: text for row, text in enumerate(X) if row in wanted}
+        read = islice(X, max(wanted, default=-1) + 1)  # a file is read no further than that
+        found = {row: text for row, text in enumerate(read) if row in wanted}
         return [found[row] for row in rows]
 
     def _reader(self) -> Model:

@@ -21,6 +21,7 @@ from ._page import (
     write_training_report,
 )
 from ._parts import Confusion, Epoch, Mistake, Predictions, Reading
+from ._sentences import memory_sentence
 
 __all__ = [
     "ComparisonReport",
@@ -36,6 +37,7 @@ __all__ = [
     "Predictions",
     "Reading",
     "TrainingReport",
+    "memory_sentence",
     "training_fragment",
     "write_comparison_report",
     "write_evaluation_report",

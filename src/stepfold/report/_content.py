@@ -24,6 +24,8 @@ class Report:
         seconds: wall-clock seconds of the whole.
         command: a command or code that does the same again.
         configuration: settings; a value may be a mapping in turn.
+        equations: a heading and preformatted text for each cell, such as `cell.show("maths")`.
+        latex: the same headings and `cell.show("latex")`, drawn above the text.
         versions: names of packages and their versions.
         notes: remarks for the reader, such as warnings of the run.
     """
@@ -32,6 +34,8 @@ class Report:
     seconds: float | None = None
     command: str = ""
     configuration: Mapping[str, object] = field(default_factory=dict)
+    equations: Mapping[str, str] = field(default_factory=dict)
+    latex: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
@@ -52,8 +56,6 @@ class TrainingReport(Report):
         examples: what the examples are called, in the plural, such as "reviews".
         confusion, mistakes, predictions: on the held-out examples (the training examples if there are none).
         reading: one sequence, step by step.
-        equations: a heading and preformatted text for each cell, such as `cell.show("maths")`.
-        latex: the same headings and `cell.show("latex")`, drawn above the text.
     """
 
     history: Sequence[Epoch]
@@ -68,8 +70,6 @@ class TrainingReport(Report):
     mistakes: Sequence[Mistake] = ()
     predictions: Predictions | None = None
     reading: Reading | None = None
-    equations: Mapping[str, str] = field(default_factory=dict)
-    latex: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.history:
@@ -88,6 +88,11 @@ class TrainingReport(Report):
     def best(self) -> Epoch:
         """The epoch whose weights are saved."""
         return next((e for e in self.history if e.epoch == self.best_epoch), self.history[-1])
+
+    @property
+    def chosen(self) -> bool:
+        """Whether the held-out examples chose the epoch whose weights are saved, among several."""
+        return self.best_epoch is not None and sum(e.val_loss is not None for e in self.history) > 1
 
     @property
     def measure(self) -> Literal["accuracy", "r2", "mae", "loss"]:
@@ -134,7 +139,7 @@ class ComparisonRow:
     Args:
         name: the setting, such as "lstm" or "gru, units 64".
         scores: accuracy (R² for regression) on the held-out examples, one a seed.
-        seconds_per_epoch: mean over the runs.
+        seconds_per_epoch: mean over the runs of each one's median.
         parameters: the number of trained values.
         best_epochs: the epoch with the best score, one a seed.
         histories: the epochs of every run.
@@ -251,8 +256,9 @@ class MemoryReport(Report):
     Args:
         flows: gradient flow, one a cell.
         lags: longest lags solved, one for each cell and task.
-        budget: what a cell may use for one lag, in words, such as "2,000 batches of 64 sequences".
+        budget: what a cell may use, in words, such as "2,000 batches of 64 sequences for each lag".
         trained_on: the task that the trained cells of `flows` were trained on.
+        tasks: what each task is, by its name.
         attempts: every training behind `lags`, in order.
     """
 
@@ -260,6 +266,7 @@ class MemoryReport(Report):
     lags: Sequence[LongestLag] = ()
     budget: str = ""
     trained_on: str = ""
+    tasks: Mapping[str, str] = field(default_factory=dict)
     attempts: Sequence[LagAttempt] = ()
 
     def __post_init__(self) -> None:

@@ -64,7 +64,11 @@ def training_curves(content: TrainingReport) -> list[Drawing]:
 def _curve(content: TrainingReport, name: str) -> Drawing:
     figure = canvas(NARROW, 250)
     axes = panel(figure, 48, 12, 14, 40)
-    lines = [("training", name, QUIET, (4, 2)), ("held out", f"val_{name}", ACCENT, ())]
+    alone = content.split == "none"
+    lines: list[tuple[str, str, str, tuple[int, ...]]] = [
+        ("training", name, ACCENT if alone else QUIET, () if alone else (4, 2)),
+        ("held out", f"val_{name}", ACCENT, ()),
+    ]
     shown = []
     for title, key, colour, dashes in lines:
         epochs, values = series(content.history, key)
@@ -77,13 +81,17 @@ def _curve(content: TrainingReport, name: str) -> Drawing:
     held = getattr(best, f"val_{name}")
     value = held if held is not None else getattr(best, name)
     if value is not None and np.isfinite(value):
-        tone = ACCENT if held is not None else QUIET
+        tone = ACCENT if held is not None or alone else QUIET
         axes.axvline(best.epoch, color=GRID, linewidth=1, zorder=0)
         axes.plot(
             [best.epoch], [value], "o", color=tone, markersize=12, markeredgecolor=SURFACE, markeredgewidth=2
         )
-        place = {"xytext": (0, 11), "textcoords": "offset points", "ha": "center", "fontweight": "bold"}
-        axes.annotate(number(value), (best.epoch, value), color=tone, **place)
+        first, last = content.history[0].epoch, content.history[-1].epoch
+        share = (best.epoch - first) / max(last - first, 1) if last > first else 0.5
+        side, shift = ("left", -6) if share < 0.08 else ("right", 6) if share > 0.92 else ("center", 0)
+        place = {"xytext": (shift, 11), "textcoords": "offset points", "ha": side, "fontweight": "bold"}
+        ground = {"boxstyle": "square,pad=0.1", "facecolor": SURFACE, "edgecolor": "none", "alpha": 0.85}
+        axes.annotate(number(value), (best.epoch, value), color=tone, bbox=ground, **place)
     finish(axes, [e.epoch for e in content.history], "epoch")
     label = f"{NAMES[name]} over {len(content.history)} epochs; saved model: {number(value)}"
     return Drawing(svg(figure, label), NAMES[name], legend(*zip(*shown, strict=True)) if shown else ())
@@ -143,4 +151,5 @@ def scatter(predictions: Predictions, most: int = 1500) -> Drawing:
         remark = "On the dashed line, the prediction is exact."
         if len(places) < len(finite):
             remark += f" {len(places):,} of {len(finite):,} examples are drawn."
-        return Drawing(svg(figure, label), "Predicted and true values", (), remark)
+        heading = "Predicted and true values" + (f", {predictions.output}" if predictions.output else "")
+        return Drawing(svg(figure, label), heading, (), remark)

@@ -93,6 +93,12 @@ def lag_charts(content: MemoryReport) -> list[Drawing]:
         return [_lags([r for r in content.lags if r.task == task], cells, task, longest) for task in tasks]
 
 
+def lag_text(row: LongestLag) -> str:
+    """Return the longest lag solved: 64, ≥ 64 if no longer one was tried, or none."""
+    at_limit = row.limit is not None and row.lag >= row.limit > 0
+    return f"≥\N{NO-BREAK SPACE}{row.lag:,}" if at_limit else f"{row.lag:,}" if row.lag else "none"
+
+
 def _lags(rows: Sequence[LongestLag], cells: Sequence[str], task: str, longest: int) -> Drawing:
     by_cell = {row.cell: row for row in rows}
     names = [shorten(cell, 22) for cell in cells]
@@ -106,16 +112,12 @@ def _lags(rows: Sequence[LongestLag], cells: Sequence[str], task: str, longest: 
         if row is None:
             axes.text(1.1, k, "not tried", va="center", color=MUTED)
             continue
-        at_limit = row.limit is not None and row.lag >= row.limit > 0
         if row.lag > 0:
             axes.barh(k, row.lag - 1, left=1, height=0.52, color=ACCENT, alpha=0.85)
         if len(row.seeds) > 1:
             axes.plot([max(lag, 1) for lag in row.seeds], [k] * len(row.seeds), "|", color=INK, markersize=9)
-        text = f"≥ {row.lag:,}" if at_limit else f"{row.lag:,}" if row.lag else "none"
-        axes.annotate(
-            text, (max(1, row.lag, *row.seeds), k), xytext=(6, 0), textcoords="offset points", va="center",
-            color=INK,
-        )  # fmt: skip
+        end = (max(1, row.lag, *row.seeds), k)
+        axes.annotate(lag_text(row), end, (6, 0), textcoords="offset points", va="center", color=INK)
     axes.set_xlim(1, longest * 1.15)
     axes.set_ylim(len(cells) - 0.4, -0.6)
     axes.set_yticks(range(len(cells)), names, color=INK)

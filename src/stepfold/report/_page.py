@@ -7,10 +7,10 @@ from typing import Any
 
 from ._chart import thinned
 from ._comparison import learning_curves, spread_chart
-from ._content import ComparisonReport, EvaluationReport, MemoryReport, TrainingReport
+from ._content import ComparisonReport, EvaluationReport, MemoryReport, Report, TrainingReport
 from ._curves import NAMES, scatter, training_curves
 from ._equations import draw_equations
-from ._memory import flow_charts, lag_charts
+from ._memory import flow_charts, lag_charts, lag_text
 from ._numbers import frequent_confusions, macro, mean_and_deviation, per_class
 from ._parts import Confusion
 from ._reading import show_reading
@@ -60,10 +60,15 @@ def write_memory_report(path: str | os.PathLike[str], content: MemoryReport) -> 
 
 def training_page(content: TrainingReport) -> str:
     """Return the page of a training."""
+    return _page("training.html", content, **_training(content), **_judgement(content))
+
+
+def _page(template: str, content: Report, **parts: Any) -> str:
+    """Return a page with the equations of its cells."""
     headings = dict.fromkeys([*content.latex, *content.equations])
     drawn = {heading: draw_equations(latex) for heading, latex in content.latex.items()}
-    cells = [(heading, drawn.get(heading), content.equations.get(heading, "")) for heading in headings]
-    return render("training.html", content, cells=cells, **_training(content), **_judgement(content))
+    equations = [(heading, drawn.get(heading), content.equations.get(heading, "")) for heading in headings]
+    return render(template, content, equations=equations, **parts)
 
 
 def training_fragment(content: TrainingReport) -> str:
@@ -101,7 +106,7 @@ def evaluation_page(content: EvaluationReport) -> str:
     figures.append((content.examples.capitalize(), count(content.count)))
     if content.seconds is not None:
         figures.append(("Time", duration(content.seconds)))
-    return render(
+    return _page(
         "evaluation.html",
         content,
         sentence=evaluation_sentence(content),
@@ -124,7 +129,7 @@ def comparison_page(content: ComparisonReport) -> str:
         (row, spread(row.scores), mean_and_deviation(row.best_epochs)[0] if row.best_epochs else None)
         for row in rows
     ]
-    return render(
+    return _page(
         "comparison.html",
         content,
         sentence=comparison_sentence(content),
@@ -141,10 +146,11 @@ def memory_page(content: MemoryReport) -> str:
     cells = list(dict.fromkeys([*(f.cell for f in content.flows), *(row.cell for row in content.lags)]))
     tasks = list(dict.fromkeys(row.task for row in content.lags))
     lag, left = remaining(content.flows) if content.flows else (0, {})
+    trained = remaining(content.flows, trained=True)[1] if content.flows else {}
     figures = [("Cells", count(len(cells))), ("Time", duration(content.seconds))]
     if content.lags:
         figures.insert(0, ("Longest lag solved", count(max(row.lag for row in content.lags))))
-    return render(
+    return _page(
         "memory.html",
         content,
         sentence=memory_sentence(content),
@@ -155,8 +161,9 @@ def memory_page(content: MemoryReport) -> str:
         tasks=tasks,
         lag=lag,
         left={cell: power_of(share) for cell, share in left.items()},
+        trained={cell: power_of(share) for cell, share in trained.items()},
         attempts=list(content.attempts)[:MOST_ATTEMPTS],
-        solved={(row.cell, row.task): row for row in content.lags},
+        solved={(row.cell, row.task): lag_text(row) for row in content.lags},
     )
 
 

@@ -93,7 +93,7 @@ class Mistake:
         example: its text, or a description.
         truth, predicted: names of classes, or values for regression.
         probability: of the predicted class; None for regression.
-        number: its row in the data, if known.
+        number: its place in the data, counted from 1, if known.
     """
 
     example: str
@@ -169,10 +169,11 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Regression: the true values beside the predicted ones, both (examples,)."""
+    """Regression: the true values beside the predicted ones, both (examples,); which output, if several."""
 
     truth: ArrayLike
     predicted: ArrayLike
+    output: str = ""
 
     def __post_init__(self) -> None:
         a, b = np.shape(self.truth), np.shape(self.predicted)

@@ -19,6 +19,10 @@ from ._numbers import mean_and_deviation
 from ._text import about, duration, listed, number, plural, power
 
 MEASURES = {"accuracy": "accuracy", "r2": "R²", "mae": "a mean absolute error of", "loss": "a loss of"}
+_FAR = 100
+"""Timesteps over which gradients are compared: what most cells lose, and some keep."""
+_STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+"""What Student's t with 1 to 9 degrees of freedom exceeds with a probability of 5 %, on either side."""
 _SPLITS = {
     "random": "chosen at random",
     "blocks": "held out in blocks of neighbours",
@@ -46,7 +50,7 @@ def training_sentence(content: TrainingReport) -> str:
     value = score(content)
     if lost and (value is None or not math.isfinite(value) or content.best.epoch >= lost[0]):
         return f"The training failed: in epoch {lost[0]} the loss was no finite number any more, {cost}."
-    reached = f"{_measure(content.measure)} {number(value)}"
+    reached = f"{MEASURES[content.measure]}\N{NO-BREAK SPACE}{number(value)}"
     if content.split == "none":
         where = (
             f"Trained on all {content.training_examples:,} {content.examples}, the network reaches {reached} "
@@ -54,11 +58,13 @@ def training_sentence(content: TrainingReport) -> str:
         )
         return f"{where} {cost}; nothing was held out, so new {content.examples} are not measured."
     held = f"{content.held_out:,} held-out {content.examples} ({_SPLITS[content.split]})"
-    return f"On {held}, the network reaches {reached} {cost}, with {about(content.parameters)} parameters."
-
-
-def _measure(measure: str) -> str:
-    return MEASURES[measure]
+    size = f"with {about(content.parameters)} parameters"
+    if not content.chosen:
+        return f"On {held}, the network reaches {reached} {cost}, {size}."
+    if content.seconds is not None:
+        size += f" trained in {duration(content.seconds)}"
+    best = f"in the best of {plural(len(content.history), 'epoch')}"
+    return f"On {held}, the network reaches {reached} {best}, {size}."
 
 
 def evaluation_sentence(content: EvaluationReport) -> str:
@@ -69,7 +75,7 @@ def evaluation_sentence(content: EvaluationReport) -> str:
         right = round(content.accuracy * content.count)
         wrong = content.count - right
         return f"{where} has accuracy {number(content.accuracy)}: {right:,} are right, {wrong:,} are wrong."
-    figures = [f"R² {number(content.r2)}"] if content.r2 is not None else []
+    figures = [f"R²\N{NO-BREAK SPACE}{number(content.r2)}"] if content.r2 is not None else []
     figures += [f"a mean absolute error of {number(content.mae)}"] if content.mae is not None else []
     return f"{where} has {listed(figures)}."
 
@@ -112,12 +118,24 @@ def comparison_sentence(content: ComparisonReport) -> str:
     lead = f"{mean - second:.3f} above {others[0].name} ({spread(others[0].scores)})"
     if deviation is None or spread_of is None:
         return f"{start}, {lead}; a single seed cannot say whether that is chance."
-    error = math.sqrt(deviation**2 / len(best.scores) + spread_of**2 / len(others[0].scores))
-    certain = mean - second > 2 * error
+    certain = _differ(best.scores, others[0].scores)
     verdict = (
         "more than the seeds' spread explains" if certain else "which the seeds' spread alone could explain"
     )
     return f"{start}, {lead}, {verdict}."
+
+
+def _differ(first: Sequence[float], second: Sequence[float]) -> bool:
+    """Return whether two means differ by Welch's t-test, of at least two scores each, at 5 %."""
+    errors = [np.var(scores, ddof=1) / len(scores) for scores in (first, second)]
+    error = float(sum(errors))
+    difference = abs(float(np.mean(first)) - float(np.mean(second)))
+    if not error:
+        return difference > 0
+    # Welch & Satterthwaite; their smallest value is one less than the seeds.
+    freedom = error**2 / sum(e**2 / (len(s) - 1) for e, s in zip(errors, (first, second), strict=True))
+    place = int(freedom + 1e-9)
+    return difference > (_STUDENT[place - 1] if place <= len(_STUDENT) else 2.23) * math.sqrt(error)
 
 
 def memory_sentence(content: MemoryReport) -> str:
@@ -126,7 +144,10 @@ def memory_sentence(content: MemoryReport) -> str:
     if content.flows:
         lag, left = remaining(content.flows)
         order = sorted(left, key=left.__getitem__)
-        text = f"over {lag:,} timesteps, {power_of(left[order[0]])} of the gradient is left in {order[0]}"
+        text = (
+            f"before training, {power_of(left[order[0]])} of the gradient is left over {lag:,} timesteps "
+            f"in {order[0]}"
+        )
         if len(order) > 1:
             text += f", {power_of(left[order[-1]])} in {order[-1]}"
         parts.append(text)
@@ -137,21 +158,21 @@ def memory_sentence(content: MemoryReport) -> str:
 def _longest(content: MemoryReport) -> str:
     cells = list(dict.fromkeys(row.cell for row in content.lags))
     longest = {cell: max(row.lag for row in content.lags if row.cell == cell) for cell in cells}
-    best, worst = max(cells, key=longest.__getitem__), min(cells, key=longest.__getitem__)
-    lag = longest[best]
+    worst, lag = min(cells, key=longest.__getitem__), max(longest.values())
     if not lag:
         return "no cell solves even the shortest lag"
-    at_limit = any(
-        r.cell == best and r.lag == lag and r.limit is not None and lag >= r.limit for r in content.lags
-    )
-    tried = ", the longest tried" if at_limit else ""
+    found = [row for row in content.lags if row.lag == lag]
+    at_limit = any(row.limit is not None and lag >= row.limit for row in found)
+    tasks = listed(list(dict.fromkeys(row.task for row in found)))
+    far = f"lags of up to {lag:,} timesteps{', the longest tried,' if at_limit else ''} in {tasks}"
+    best = [cell for cell in cells if longest[cell] == lag]
     if len(cells) == 1:
-        return f"the cell {best} solves lags of up to {lag:,} timesteps{tried}"
-    if lag == longest[worst]:
-        return f"all {len(cells)} cells solve lags of up to {lag:,} timesteps{tried}"
+        return f"the cell {worst} solves {far}"
+    if len(best) == len(cells):
+        return f"all {len(cells)} cells solve {far}"
     end = f"{worst} ends at {longest[worst]:,}" if longest[worst] else f"{worst} solves none"
-    far = f"of {len(cells)} cells, {best} remembers longest: it solves lags of {lag:,} timesteps{tried}"
-    return f"{far}, while {end}"
+    verb, solve = ("remembers", "it solves") if len(best) == 1 else ("remember", "they solve")
+    return f"of {len(cells)} cells, {listed(best)} {verb} longest: {solve} {far}, while {end}"
 
 
 def power_of(value: float) -> str:
@@ -159,13 +180,13 @@ def power_of(value: float) -> str:
     return "nothing" if value <= 0 else power(value) if value < 0.01 or value >= 1000 else f"{value:.2f}"
 
 
-def remaining(flows: Sequence[GradientFlow]) -> tuple[int, dict[str, float]]:
-    """Return the longest lag that all cells have, and what is left of each cell's gradient there."""
-    lag = min(float(np.asarray(flow.lags)[-1]) for flow in flows)
+def remaining(flows: Sequence[GradientFlow], *, trained: bool = False) -> tuple[int, dict[str, float]]:
+    """Return what is left of each cell's gradient over 100 timesteps, or as many as all cells have."""
+    lag = min(_FAR, *(int(np.asarray(flow.lags)[-1]) for flow in flows))
     left = {}
     for flow in flows:
-        lags = np.asarray(flow.lags, np.float64)
-        values = np.asarray(flow.trained if flow.trained is not None else flow.initial, np.float64)
-        place = int(np.searchsorted(lags, lag, side="right")) - 1
-        left[flow.cell] = float(values[max(place, 0)])
-    return int(lag), left
+        curve = flow.trained if trained else flow.initial
+        if curve is not None:
+            place = int(np.searchsorted(np.asarray(flow.lags, np.float64), lag, side="right")) - 1
+            left[flow.cell] = float(np.asarray(curve, np.float64)[max(place, 0)])
+    return lag, left

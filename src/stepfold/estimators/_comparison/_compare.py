@@ -214,8 +214,8 @@ def _comparison(
     splits = {each["split"] for each in results}
     shared = {
         name: value
-        for name, value in settings[0].parameters.items()
-        if value is not None and all(each.parameters[name] == value for each in settings)
+        for name, value in settings[0].choices.items()
+        if value is not None and all(each.choices.get(name) == value for each in settings)
     }
     return Comparison(
         rows=ranked(rows),
@@ -227,5 +227,6 @@ def _comparison(
             **shared,
             "seeds": ", ".join(str(seed) for seed in dict.fromkeys(r.seed for r in runs)),
         },
+        cells=tuple({cell.name: cell for each in settings for cell in each.cells}.values()),
         notes=tuple(dict.fromkeys(note for outcome in outcomes for note in outcome.notes)),
     )

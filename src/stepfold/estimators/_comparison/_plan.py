@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sklearn.base import clone
@@ -15,7 +15,7 @@ from ..._cell import Cell
 from ...cells import as_cell
 from .._base import RecurrentEstimator
 from .._ensemble_fit import check_ensemble
-from .._settings import plain, resolve
+from .._settings import Settings, plain, resolve
 
 _APART = {
     "random_state": "seeds says how often each setting is trained, and with which seeds",
@@ -34,12 +34,16 @@ class Setting:
         stem: the same for the names of folders.
         varied: the parameters that differ between the settings; a cell by its name.
         parameters: every parameter of the estimator, without the seed.
+        choices: what that makes, defaults included, cells by name; without epochs that follow from the data.
+        cells: the cells of its network, or of its networks.
     """
 
     name: str
     stem: str
     varied: dict[str, Any]
     parameters: dict[str, Any]
+    choices: dict[str, Any]
+    cells: tuple[Cell, ...]
 
 
 def settings_of(
@@ -70,7 +74,9 @@ def settings_of(
     varied = [name for name in names if any(each[name] != values[0][name] for each in values)]
     found: dict[str, Setting] = {}
     for each, shown in zip(estimators, values, strict=True):
-        apart = {name: shown[name] for name in varied} or {"cell": _cell_of(each)}
+        cells = _cells_of(each)
+        used = ", ".join(cell.name for cell in cells)
+        apart = {name: shown[name] for name in varied} or {"cell": used}
         name = ", ".join(_label(name, value) for name, value in apart.items())
         if name in found:
             raise ValueError(
@@ -78,7 +84,13 @@ def settings_of(
             )
         stem = "-".join(_label(name, value, "_") for name, value in apart.items())
         parameters = {k: v for k, v in each._parameters_for_json().items() if k not in _APART}
-        found[name] = Setting(name, re.sub(r"[^\w.+-]", "_", stem)[:120], apart, parameters)
+        choices = {**asdict(_resolved(each)), "cell": used}
+        if parameters["epochs"] is None:
+            del choices["epochs"]
+        if preset := parameters.get("preset"):
+            choices["preset"] = preset
+        stem = re.sub(r"[^\w.+-]", "_", stem)[:120]
+        found[name] = Setting(name, stem, apart, parameters, choices, cells)
     return list(found.values())
 
 
@@ -100,8 +112,8 @@ def _with(estimator: Any, chosen: Mapping[str, Any], validated: bool) -> Any:
                 "give a share above 0, or validation_data"
             )
         found.set_params(validation_split=_HELD_OUT)
-    resolve(found._settings_kind, found._defaults(), found._given())
-    _cell_of(found)
+    _resolved(found)
+    _cells_of(found)
     if getattr(found, "preset", "") == "best":
         if "tokens" not in chosen:
             found.set_params(tokens=None)
@@ -123,11 +135,15 @@ def fingerprint(estimator: type[Any], parameters: Mapping[str, Any], seed: Any) 
     return json.dumps([own, seed], sort_keys=True)
 
 
-def _cell_of(estimator: Any) -> str:
-    """Return the name of the cell that an estimator uses, or of those of its networks."""
+def _resolved(estimator: Any) -> Settings:
+    return resolve(estimator._settings_kind, estimator._defaults(), estimator._given())
+
+
+def _cells_of(estimator: Any) -> tuple[Cell, ...]:
+    """Return the cell that an estimator uses, or the different ones of its networks."""
     cell = estimator._given()["cell"] or estimator._defaults()["cell"]
-    cells = [cell] if isinstance(cell, str) else cell
-    return ", ".join(as_cell(each).name for each in cells)
+    cells = cell if isinstance(cell, (list, tuple)) else [cell]
+    return tuple({found.name: found for found in map(as_cell, cells)}.values())
 
 
 def _shown(name: str, value: Any) -> Any:

@@ -10,8 +10,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
+from ..._cell import Cell
 from ...report import ComparisonReport, ComparisonRow, Epoch, write_comparison_report
-from .._report import versions
+from .._report import equations, versions
 
 Measure = Literal["accuracy", "r2"]
 NAMES: dict[Measure, str] = {"accuracy": "accuracy", "r2": "R²"}
@@ -73,7 +74,7 @@ class ComparedSetting:
 
     @property
     def seconds_per_epoch(self) -> float | None:
-        """The mean over the runs."""
+        """The mean over the runs of each one's median."""
         return fmean(run.results["seconds_per_epoch"] for run in self.done) if self.scores else None
 
     @property
@@ -113,7 +114,8 @@ class Comparison:
         held_out: examples that the scores were measured on, if all runs have as many.
         split: how they were chosen, as in ``Settings.split``; or "given".
         seconds: of all runs together, each with its validation.
-        configuration: the parameters that all settings share.
+        configuration: what all settings share.
+        cells: the cells that were compared.
         notes: the warnings of the runs.
     """
 
@@ -123,6 +125,7 @@ class Comparison:
     split: str
     seconds: float
     configuration: Mapping[str, Any]
+    cells: tuple[Cell, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -186,6 +189,7 @@ class Comparison:
             command=command,
             configuration=self.configuration,
             versions=versions(),
+            **equations(self.cells),
             notes=[*failures, *self.notes],
             rows=[_report_row(row) for row in shown],
             measure=self.measure,

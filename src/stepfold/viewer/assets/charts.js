@@ -92,7 +92,8 @@ export class Charts {
     if (inputs && tokens.length) {
       const measured = seriesScale(inputs);
       const shown = inputs.width < inputs.whole ? `, the first ${inputs.width} of ${inputs.whole}` : "";
-      parts.push(html("div", { class: "caption" }, `Inputs${shown}`), drawSeries(measured, inputs, this.step));
+      const own = measured.apart ? ", each on a scale of its own" : "";
+      parts.push(html("div", { class: "caption" }, `Inputs${shown}${own}`), drawSeries(measured, inputs, this.step));
       axis.push(...drawAxis(measured, HEAD));
       height += HEAD + LINE;
     }

@@ -1,9 +1,11 @@
 // What stands at the column of one word, as a small table.
 
 import { html } from "./elements.js";
+import { seriesKey } from "./line.js";
 import { number, shorten, signed } from "./numbers.js";
 
 const MOST_CLASSES = 6;
+const MOST_INPUTS = 6;
 const MOST_UNITS = 4;
 
 function row(name, value) {
@@ -23,7 +25,9 @@ export function columnRows(explanation, k, outcome, state) {
   const earlier = k ? outputs[k - 1] : before;
   const what = labels.length > 1 ? `Change of ${shorten(labels[outcome], 30)}` : "Change";
   rows.push(row(what, signed(outputs[k][outcome] - earlier[outcome], 3)));
-  explanation.inputs?.values[k].slice(0, MOST_UNITS).forEach((value, u) => rows.push(row(`Input ${u + 1}`, number(value, 3))));
+  explanation.inputs?.values[k].slice(0, MOST_INPUTS).forEach((value, u) => {
+    rows.push(row(html("span", {}, `Input ${u + 1} `, seriesKey(u)), number(value, 3)));
+  });
   if (state) rows.push(...stateRows(state, k));
   return rows;
 }

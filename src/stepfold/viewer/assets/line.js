@@ -22,9 +22,22 @@ export function lineScale(output, before, probability) {
   return { y, marks: probability ? [0, 0.25, 0.5, 0.75, 1] : ticks(low, high), probability };
 }
 
-// The vertical scale of several series together, (steps, width).
-export function seriesScale(inputs) {
-  return lineScale(Array.from(inputs.flat), NaN, false);
+const FLAT = 8; // a series this many times flatter than all of them together could not be read
+
+// The vertical scale of several series together, (steps, width); where their units differ too much, each has
+// one of its own and the axis bears no numbers.
+export function seriesScale({ flat, width }) {
+  const range = (values) => {
+    const finite = values.filter(Number.isFinite);
+    return Math.max(...finite, -Infinity) - Math.min(...finite, Infinity);
+  };
+  const columns = Array.from({ length: width }, (_, u) => Array.from(flat.filter((_value, k) => k % width === u)));
+  const whole = range(Array.from(flat));
+  const apart = columns.some((column) => range(column) > 0 && range(column) * FLAT < whole);
+  const shared = lineScale(Array.from(flat), NaN, false);
+  if (!apart) return { ...shared, apart, of: () => shared };
+  const own = columns.map((column) => lineScale(column, NaN, false));
+  return { marks: [], apart, of: (u) => own[u] };
 }
 
 // Measurements: a line each, told apart by colour and dashes.
@@ -38,11 +51,21 @@ export function drawSeries(scale, inputs, step) {
     const points = [];
     for (let t = 0; t < steps; t += 1) {
       const value = flat[t * width + u];
-      if (Number.isFinite(value)) points.push(`${((t + 0.5) * step).toFixed(1)},${scale.y(value).toFixed(1)}`);
+      if (Number.isFinite(value)) points.push(`${((t + 0.5) * step).toFixed(1)},${scale.of(u).y(value).toFixed(1)}`);
     }
-    drawing.append(svg("polyline", { class: `series series${u % 6}`, points: points.join(" ") }));
+    drawing.append(svg("polyline", { class: seriesClass(u), points: points.join(" ") }));
   }
   return drawing;
+}
+
+function seriesClass(u) {
+  return `series series${u % 6}`;
+}
+
+// A piece of the line of series u, to stand beside its name.
+export function seriesKey(u) {
+  return svg("svg", { class: "dash", width: 22, height: 8, "aria-hidden": "true" },
+    svg("line", { class: seriesClass(u), x1: 0, x2: 22, y1: 4, y2: 4 }));
 }
 
 export function drawAxis(scale, top) {
