@@ -125,7 +125,7 @@ def test_a_run_leaves_its_folder_and_nothing_else(trained):
     assert config["classes"] == ["neg", "pos"]
     report = (trained / "report.html").read_text(encoding="utf-8")
     assert "<svg" in report
-    assert "stepfold" in report
+    assert "--overwrite" in report, "the command would be refused without"
 
 
 def test_json_is_one_line_with_the_figures_of_the_saved_model(texts, tmp_path, capsys):

@@ -215,7 +215,9 @@ def test_sequences_and_numbers(tmp_path):
         assert row.scores == [run.results_["val_r2"]]
         assert found.to_dict()["rows"][0]["r2"] == found.rows[0].mean
     found.report(tmp_path / "report.html")
-    assert "R²" in (tmp_path / "report.html").read_text("utf-8")
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "R²" in page
+    assert "Held-out loss over the epochs" in page, "R² is measured at the end only"
 
 
 def test_given_examples_to_validate_with_and_no_folder():

@@ -127,7 +127,9 @@ def _train(options: argparse.Namespace) -> int:
         estimator.fit(examples.inputs, examples.targets, folder=run.path, resume=options.resume)
     if not first:
         return 0
-    estimator.report(run.report, title=f"{stem(options.data)}, {name}", command=command_line())
+    # The folder holds the run now: the same command would be refused.
+    again = "" if options.resume or options.overwrite else " --overwrite"
+    estimator.report(run.report, title=f"{stem(options.data)}, {name}", command=command_line() + again)
     results = estimator.results_
     if options.json:
         print(json.dumps(results))
@@ -183,13 +185,15 @@ def sentence(results: dict[str, Any], run: RunFolder) -> str:
     """Return a run's result in a sentence."""
     names = {
         "val_accuracy": "validation accuracy",
+        "val_r2": "validation R²",
         "val_loss": "validation loss",
         "accuracy": "training accuracy",
     }
     name = next((name for name in names if name in results), "loss")
+    best = f" (the best was epoch {results['best_epoch']})" if results["held_out"] else ""
     return (
         f"{names.get(name, 'training loss')} {results[name]:.4f} after {results['epochs']} epochs of "
-        f"{results['seconds_per_epoch']} s (the best was epoch {results['best_epoch']}); "
+        f"{results['seconds_per_epoch']} s{best}; "
         f"{results['parameters']:,} parameters; saved in {run.path}"
     )
 

@@ -66,9 +66,7 @@ def _spread(content: ComparisonReport, rows: Sequence[ComparisonRow], width: int
 def learning_curves(content: ComparisonReport) -> list[Drawing]:
     """Return a chart for every setting: its runs stand out from those of all others, drawn in grey."""
     rows = [row for row in ranked(content.rows) if row.histories]
-    key = f"val_{content.measure}"
-    if not any(series(history, key)[0] for row in rows for history in row.histories):
-        key = content.measure
+    key = shown_figure(content)
     runs = sum(len(row.histories) for row in rows)
     most = max(12, _MOST_POINTS // (runs * min(len(rows), _MOST_PANELS) or 1))
     lines = [[series(history, key, most) for history in row.histories] for row in rows]
@@ -77,13 +75,23 @@ def learning_curves(content: ComparisonReport) -> list[Drawing]:
     values = values[np.isfinite(values)]
     if not epochs or not len(values):
         return []
+    # The first epochs are far from the others, and may lie outside.
     low, high = float(np.quantile(values, 0.1)), float(values.max())
+    if key.endswith("loss"):
+        low, high = float(values.min()), float(np.quantile(values, 0.9))
     space = 0.08 * (high - low) or 0.05
     with style():
         return [
-            _panel(rows, lines, k, epochs, (low - space, high + space), content.measure)
+            _panel(rows, lines, k, epochs, (low - space, high + space), key.removeprefix("val_"))
             for k in range(min(len(rows), _MOST_PANELS))
         ]
+
+
+def shown_figure(content: ComparisonReport) -> str:
+    """Return the figure that every epoch of the runs has, the nearest to the score: one of `Epoch`."""
+    names = (f"val_{content.measure}", content.measure, "val_loss", "loss")
+    runs = [history for row in content.rows for history in row.histories]
+    return next((name for name in names if any(series(run, name)[0] for run in runs)), names[0])
 
 
 def _panel(

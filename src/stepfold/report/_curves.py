@@ -86,15 +86,39 @@ def _curve(content: TrainingReport, name: str) -> Drawing:
         axes.plot(
             [best.epoch], [value], "o", color=tone, markersize=12, markeredgecolor=SURFACE, markeredgewidth=2
         )
-        first, last = content.history[0].epoch, content.history[-1].epoch
-        share = (best.epoch - first) / max(last - first, 1) if last > first else 0.5
-        side, shift = ("left", -6) if share < 0.08 else ("right", 6) if share > 0.92 else ("center", 0)
-        place = {"xytext": (shift, 11), "textcoords": "offset points", "ha": side, "fontweight": "bold"}
-        ground = {"boxstyle": "square,pad=0.1", "facecolor": SURFACE, "edgecolor": "none", "alpha": 0.85}
-        axes.annotate(number(value), (best.epoch, value), color=tone, bbox=ground, **place)
+        _label(
+            axes,
+            content,
+            value,
+            [getattr(best, name), *_beside(content, f"val_{name}" if held else name)],
+            tone,
+        )
     finish(axes, [e.epoch for e in content.history], "epoch")
     label = f"{NAMES[name]} over {len(content.history)} epochs; saved model: {number(value)}"
     return Drawing(svg(figure, label), NAMES[name], legend(*zip(*shown, strict=True)) if shown else ())
+
+
+def _beside(content: TrainingReport, name: str) -> list[float | None]:
+    """Return a figure in the epochs before and after the saved one."""
+    place = content.history.index(content.best)
+    return [
+        getattr(e, name)
+        for e in (*content.history[max(place - 1, 0) : place], *content.history[place + 1 : place + 2])
+    ]
+
+
+def _label(axes: Any, content: TrainingReport, value: float, near: Sequence[float | None], tone: str) -> None:
+    """Write the saved model's value above or below its dot, away from what is drawn near it."""
+    others = [v for v in near if v is not None and np.isfinite(v)]
+    above = not others or value >= float(np.mean(others))
+    first, last = content.history[0].epoch, content.history[-1].epoch
+    share = (content.best.epoch - first) / (last - first) if last > first else 0.5
+    side, shift = ("left", -6) if share < 0.08 else ("right", 6) if share > 0.92 else ("center", 0)
+    axes.annotate(
+        number(value), (content.best.epoch, value), (shift, 11 if above else -11), color=tone, ha=side,
+        va="bottom" if above else "top", textcoords="offset points", fontweight="bold",
+        bbox={"boxstyle": "square,pad=0.1", "facecolor": SURFACE, "edgecolor": "none", "alpha": 0.85},
+    )  # fmt: skip
 
 
 def finish(axes: Any, epochs: Sequence[int], unit: str) -> None:

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from ._chart import thinned
-from ._comparison import learning_curves, spread_chart
+from ._comparison import learning_curves, shown_figure, spread_chart
 from ._content import ComparisonReport, EvaluationReport, MemoryReport, Report, TrainingReport
 from ._curves import NAMES, scatter, training_curves
 from ._equations import draw_equations
@@ -138,6 +138,7 @@ def comparison_page(content: ComparisonReport) -> str:
         done=done,
         chart=spread_chart(content),
         curves=learning_curves(content),
+        figure=shown_figure(content).replace("val_", "held-out ").replace("r2", "R²"),
     )
 
 

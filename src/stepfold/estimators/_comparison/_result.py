@@ -184,7 +184,7 @@ class Comparison:
         failures = [f"Failed: {name}: {reason}" for name, reason in self.failures.items()]
         shown = [row for row in self.rows if row.scores] or self.rows
         content = ComparisonReport(
-            title=title or "comparison",
+            title=title or data or "settings",
             seconds=self.seconds,
             command=command,
             configuration=self.configuration,
