@@ -108,7 +108,7 @@ def test_processes_are_not_started_twice_nor_for_another_backend(texts, tmp_path
         assert main(command) == 2
     assert "needs Keras on JAX, not on torch; set KERAS_BACKEND=jax" in capsys.readouterr().err
     assert main([*command, "--preset", "best"]) == 2
-    assert "--preset best trains in processes of its own" in capsys.readouterr().err
+    assert "--preset best divides its training in its own way" in capsys.readouterr().err
     for name, value in KERAS.items():
         monkeypatch.setenv(name, value)
     assert main(command) == 2

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from ..estimators import PRESETS, RunError, RunFolder
+from ..estimators import PRESETS, TAUGHT, RunError, RunFolder
 from ._arguments import at_least, command_line, input_errors
 from ._data import IMDB, Dataset, add_columns, columns_of, read_file, read_imdb
 from ._options import add_options, given_options, option_of
@@ -18,7 +18,7 @@ from ._show import cell_of_one_input
 
 SEED = 42
 _CHANGEABLE = {"epochs", "early_stopping"}
-"""What may change when a run goes on, except in an ensemble, whose networks are trained one by one."""
+"""What may change when a run goes on, except where its networks are trained one by one."""
 
 
 def add_train(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         "--preset",
         choices=PRESETS,
         default=argparse.SUPPRESS,
-        help="for texts: what the options below begin with (standard); best takes minutes",
+        help="for texts: what the options below begin with (standard); best and plain take minutes",
     )
     add_options(parser)
     parser.add_argument("--out", metavar="RUN", help="the run's folder (runs/DATA-CELL, or runs/DATA-PRESET)")
@@ -92,8 +92,9 @@ def _train(options: argparse.Namespace) -> int:
     check_source(options)
     if options.processes is not None and not started():
         check_start()
-        if options.processes > 1 and getattr(options, "preset", None) == "best":
-            raise RunError("--preset best trains in processes of its own; leave --processes out")
+        preset = getattr(options, "preset", None)
+        if options.processes > 1 and preset in TAUGHT:
+            raise RunError(f"--preset {preset} divides its training in its own way; leave --processes out")
         if options.processes > 1:
             from ._start import start
 
@@ -147,7 +148,7 @@ def _estimator(examples: Dataset, given: dict[str, Any], begun: dict[str, Any]) 
         )
     kind = getattr(estimators, examples.kind)
     check_options(kind, given)
-    if examples.tokens and not begun and given.get("preset") != "best":
+    if examples.tokens and not begun and given.get("preset") not in TAUGHT:
         given = {"tokens": examples.tokens, **given}
     verbose = 1 if sys.stderr.isatty() else 2
     return kind(**{**given, "verbose": verbose})
@@ -166,7 +167,7 @@ def _continued(begun: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         **begun["settings"],
         **{name: begun["parameters"].get(name) for name in ("preset", "random_state")},
     }
-    changeable = set() if stored["preset"] == "best" else _CHANGEABLE
+    changeable = set() if stored["preset"] in TAUGHT else _CHANGEABLE
     for name in sorted(given.keys() - changeable):
         begun_with = stored.get(name)
         if isinstance(begun_with, list):  # one a network

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ._run import RunError, RunFolder
-from ._settings import CHOICES, PRESETS, SEQUENCES, EnsembleSettings, Settings, TextSettings
+from ._settings import CHOICES, PRESETS, SEQUENCES, TAUGHT, EnsembleSettings, Settings, TextSettings
 
 if TYPE_CHECKING:
     from ._blocks import outputs_of_blocks
@@ -44,6 +44,7 @@ __all__ = [
     "CHOICES",
     "PRESETS",
     "SEQUENCES",
+    "TAUGHT",
     "Comparison",
     "EnsembleSettings",
     "Evaluation",

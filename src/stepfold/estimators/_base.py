@@ -21,7 +21,7 @@ from ..model import Model
 from ..report import Reading, training_fragment, write_training_report
 from ._batches import Batches, Examples
 from ._forked import check_process
-from ._history import figures
+from ._history import Row, figures
 from ._network import count_parameters
 from ._processes import Share, share, together
 from ._reading import read
@@ -166,16 +166,16 @@ class RecurrentEstimator(SavedEstimator):
             network = self._build(settings)
             if run is not None:
                 self._begin(run, examples.digest(), resume)
-            rows_of_history = train(
+            rows_of_history = self._train(
                 network,
+                examples,
+                rows,
                 training.shared(mine),
                 None if validation is None else validation.shared(mine),
                 settings,
-                regression=self._regression,
                 run=run,
                 resume=resume,
                 callbacks=callbacks,
-                verbose=self.verbose,
             )
         self.network_ = self._of_this_process(network, settings, seed, mine)
         self.history_ = {
@@ -188,13 +188,39 @@ class RecurrentEstimator(SavedEstimator):
             "split": settings.split if validation_data is None else "given",
         }
         if validation is not None:
-            self._judge(validation, checked, checked_rows, source)
+            self._judge(checked, checked_rows, source)
         else:
             shown = _nearest(examples.inputs.lengths[:_FIRST])
             self.example_ = self._example(X, shown, self._own_scale(examples.targets[shown : shown + 1])[0])
         if run is not None:
             self._write(run, examples.digest())
         return self
+
+    def _train(
+        self,
+        network: Any,
+        examples: Examples,
+        rows: NDArray[np.int64],
+        training: Batches,
+        validation: Batches | None,
+        settings: Any,
+        *,
+        run: RunFolder | None,
+        resume: bool,
+        callbacks: Sequence[Any],
+    ) -> list[Row]:
+        """Train the network on `rows` of the examples, which `training` deals in batches; see ``train``."""
+        return train(
+            network,
+            training,
+            validation,
+            settings,
+            regression=self._regression,
+            run=run,
+            resume=resume,
+            callbacks=callbacks,
+            verbose=self.verbose,
+        )
 
     def _forget(self) -> None:
         """Remove what another fit has learnt, so that one that fails leaves no mixture of both."""
@@ -227,10 +253,10 @@ class RecurrentEstimator(SavedEstimator):
         alone.set_weights(network.get_weights())
         return alone
 
-    def _judge(self, validation: Batches, checked: Examples, rows: NDArray[np.int64], source: Any) -> None:
+    def _judge(self, checked: Examples, rows: NDArray[np.int64], source: Any) -> None:
         """Keep what a report shows of the held-out examples."""
         targets = checked.targets[rows]
-        found = np.asarray(self.network_.predict(validation, verbose=0))
+        found = self._predicted(checked, rows)
         self.evaluation_ = self._evaluation(found, targets, rows)
         if self._regression:
             self.results_["val_r2"] = round(self.evaluation_.score, 4)
@@ -350,14 +376,17 @@ class RecurrentEstimator(SavedEstimator):
         examples = Examples(inputs, np.zeros(len(inputs), np.int32))
         if not len(inputs):
             return np.zeros((0, self.network_.output_shape[-1]), np.float32)
-        size = min(self._prediction_batch(self.settings_), len(inputs))
-        # Every batch has the same number of rows: the last one repeats its last row.
-        whole = -(-len(inputs) // size) * size
-        rows = np.minimum(np.arange(whole), len(inputs) - 1)
-        batches = Batches(examples, rows, size, self._collate, None)
         with _PREDICTING:
-            found = self.network_.predict(batches, verbose=0)
-        return np.asarray(found)[: len(inputs)]
+            return self._predicted(examples, np.arange(len(inputs)))
+
+    def _predicted(self, examples: Examples, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return what the network gives for some rows, at least one, of the examples, (rows, outputs)."""
+        size = min(self._prediction_batch(self.settings_), len(rows))
+        # Every batch has the same number of rows: the last one repeats its last row.
+        whole = -(-len(rows) // size) * size
+        repeated = rows[np.minimum(np.arange(whole), len(rows) - 1)]
+        batches = Batches(examples, repeated, size, self._collate, None)
+        return np.asarray(self.network_.predict(batches, verbose=0))[: len(rows)]
 
 
 def _nearest(lengths: NDArray[Any]) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,48 +21,19 @@ from ._checked_texts import CheckedTexts
 from ._classes import Classifying
 from ._ensemble import MEMBERS, EvidenceEnsemble, Member
 from ._forked import check_process
-from ._processes import share
 from ._run import RunError, RunFolder
 from ._settings import EnsembleSettings, resolve
+from ._taught import OF_NETWORKS, check_taught, interruption_message, judged
 
-_OF_MEMBERS = (
-    "cell",
-    "units",
-    "epochs",
-    "embedding",
-    "word_dropout",
-    "embedding_dropout",
-    "batch_size",
-    "learning_rate",
-    "weight_averaging",
-)
-"""What a user may choose of the networks."""
 _OF_ENSEMBLE = ("vocabulary_size", "length")
-_ELSEWHERE = {"preset", "random_state", "verbose", "validation_split", "split"}
-_CELLS = ("gru", "lstm")
 _LONGEST_READ = 300
-
-
-def check_ensemble(given: Mapping[str, Any]) -> None:
-    """Refuse parameters that the ensemble does not have, with a ValueError."""
-    chosen = {name: value for name, value in given.items() if value is not None}
-    known = {*_OF_MEMBERS, *_OF_ENSEMBLE, *_ELSEWHERE}
-    if strange := sorted(chosen.keys() - known):
-        raise ValueError(
-            f"the preset 'best' has no parameter {strange[0]!r}; leave it out, or take another preset. "
-            f"It has {', '.join(sorted(known))}"
-        )
-    if chosen.get("cell", "gru") not in _CELLS:
-        raise ValueError(
-            f"the preset 'best' takes the cells {' and '.join(_CELLS)}, not {str(chosen['cell'])[:40]!r}"
-        )
 
 
 def _new_ensemble(settings: EnsembleSettings, seed: int) -> EvidenceEnsemble:
     """Return the ensemble that settings describe."""
     members: list[Member] = []
     for k, member in enumerate(MEMBERS):
-        values = {name: getattr(settings, name) for name in _OF_MEMBERS}
+        values = {name: getattr(settings, name) for name in OF_NETWORKS}
         values |= {name: values[name][k] for name in settings.one_a_network}
         members.append(dataclasses.replace(member, **values))
     sizes = {name: getattr(settings, name) for name in _OF_ENSEMBLE}
@@ -100,12 +70,7 @@ class EnsembleFitting(Classifying, RecurrentEstimator):
         resume: bool,
     ) -> Self:
         check_process()
-        if share().processes > 1:
-            raise ValueError(
-                "the preset 'best' trains its networks side by side, in processes of its own; begin it in "
-                "one process, without more (--processes)"
-            )
-        check_ensemble(self._given())
+        check_taught(self.preset, self._given())
         settings: Any = resolve(self._settings_kind, self._defaults(), self._given())
         seed, run = self._seed(), self._run_of(folder, resume)
         self._forget()
@@ -131,7 +96,7 @@ class EnsembleFitting(Classifying, RecurrentEstimator):
                 raise ValueError(f"validation_data has {len(source)} inputs but {len(checked)} targets")
         began = time.perf_counter()
         chosen = [texts[row] for row in rows]
-        with interruptible(_interruption_message(run)):
+        with interruptible(interruption_message(run)):
             ensemble.fit(
                 chosen, targets[rows], len(self.classes_), None if run is None else run.members, self.verbose
             )
@@ -159,8 +124,7 @@ class EnsembleFitting(Classifying, RecurrentEstimator):
     def _judge_ensemble(self, texts: list[str], targets: NDArray[np.int32], rows: NDArray[np.int64]) -> None:
         """Keep what a report shows of the held-out texts."""
         self.evaluation_ = self._evaluation(self._network_output(texts), targets, rows)
-        self.results_["val_accuracy"] = round(self.evaluation_.accuracy, 4)
-        self.results_["val_loss"] = round(self.evaluation_.log_loss, 4)
+        self.results_.update(judged(self.evaluation_))
         self.mistakes_ = {k: texts[k] for k in self.evaluation_.mistakes}
         shown = next((k for k, text in self.mistakes_.items() if 200 < len(text) < 1200), 0)
         self.reading_ = self._read_input(texts, shown, targets[shown])
@@ -252,12 +216,3 @@ def _digest(texts: list[str], targets: NDArray[np.int32]) -> str:
     for text in texts:
         state.update(text.encode("utf-8", "surrogatepass") + b"\0")
     return state.hexdigest()
-
-
-def _interruption_message(run: RunFolder | None) -> str:
-    if run is None:
-        return "interrupted; nothing is saved without a folder"
-    return (
-        f"interrupted: the networks that are done are kept in {run.path}; "
-        "continue with resume=True (--resume)"
-    )

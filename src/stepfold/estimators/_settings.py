@@ -11,7 +11,9 @@ POOLINGS = ("last", "max", "mean", "max_mean")
 SCHEDULES = ("constant", "linear", "cosine")
 SPLITS = ("random", "blocks")
 INITIALIZERS = ("orthogonal", "identity", "glorot_uniform")
-TOKENS = ("words", "subwords", "keras", "ids")
+TOKENS = ("words", "subwords", "reviews", "keras", "ids")
+TAUGHT = ("best", "plain")
+"""The presets whose networks learn from n-grams."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,9 @@ class TextSettings(Settings):
     """The settings of a classifier of texts.
 
     Attributes:
-        tokens: "words" of any language, "subwords" learnt from the texts, "keras" (ASCII words as in Keras's
-            data sets), or "ids" where the texts are lists of ids already.
+        tokens: "words" of any language, "subwords" learnt from the texts, "reviews" (words, ratings and
+            punctuation), "keras" (ASCII words as in Keras's data sets), or "ids" where the texts are lists of
+            ids already.
         vocabulary_size: every token's id is below it; rarer tokens count as unknown.
         length: the last tokens of a text that are read.
         embedding: length of a token's vector.
@@ -170,6 +173,27 @@ PRESETS: dict[str, dict[str, Any]] = {
         "vocabulary_size": 4000,
         "length": 1000,
         "embedding": 64,
+        "split": "blocks",
+    },
+    "plain": {
+        **_TUTORIAL,
+        "units": 128,
+        "bidirectional": True,
+        "pooling": "max_mean",
+        "mask": True,
+        "tokens": "reviews",
+        "word_dropout": 0.05,
+        "embedding_dropout": 0.05,
+        "output_dropout": 0.5,
+        "epochs": 4,
+        "optimizer": "adam",
+        "learning_rate": 0.01,
+        "schedule": "linear",
+        "clip_norm": 1.0,
+        "weight_averaging": 0.6,
+        "vocabulary_size": 50000,
+        "length": 1000,
+        "embedding": 256,
         "split": "blocks",
     },
 }

@@ -14,8 +14,8 @@ from sklearn.model_selection import ParameterGrid
 from ..._cell import Cell
 from ...cells import as_cell
 from .._base import RecurrentEstimator
-from .._ensemble_fit import check_ensemble
-from .._settings import Settings, plain, resolve
+from .._settings import TAUGHT, Settings, plain, resolve
+from .._taught import check_taught
 
 _APART = {
     "random_state": "seeds says how often each setting is trained, and with which seeds",
@@ -114,10 +114,10 @@ def _with(estimator: Any, chosen: Mapping[str, Any], validated: bool) -> Any:
         found.set_params(validation_split=_HELD_OUT)
     _resolved(found)
     _cells_of(found)
-    if getattr(found, "preset", "") == "best":
+    if getattr(found, "preset", "") in TAUGHT:
         if "tokens" not in chosen:
             found.set_params(tokens=None)
-        check_ensemble(found._given())
+        check_taught(found.preset, found._given())
     return found
 
 

@@ -18,7 +18,7 @@ from ...model import Model
 from ...model.ngrams import Evidence
 from ._evidence import NgramEvidence
 from ._examples import Member, TextsWithEvidence
-from ._side_by_side import train_members
+from ._side_by_side import Part, train_parts
 from ._stored import (
     EVIDENCE,
     FORMAT,
@@ -95,9 +95,8 @@ class EvidenceEnsemble:
         if verbose:
             print(line, file=sys.stderr, flush=True)
         self._channels, self._scores = found.channels.shape[1], found.logits.shape[1]
-        self.trained = train_members(
-            self._members, examples, labels, self._embedded, self._scores, jobs, keep, verbose
-        )
+        parts = [Part(member, self._embedded) for member in self._members]
+        self.trained = train_parts(parts, examples, labels, self._scores, jobs, keep, verbose)
         self._networks = [self._network(member) for member in self._members]
         for network, trained in zip(self._networks, self.trained, strict=True):
             network.set_weights(trained.weights)

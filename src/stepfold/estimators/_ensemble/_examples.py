@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from ...model.ngrams import UNKNOWN, first_and_last
 from ._tokens import EncodedTexts, positions
 
+PREDICTED = (256, 1000)
+"""What batches are padded to in prediction."""
 WIDTHS = (160, 224, 320, 456, 664, 1000)
-"""What batches are padded to: XLA compiles a program for each; their number is a compromise."""
+"""What batches are padded to in training: XLA compiles a program for each; their number is a compromise."""
 
 
 class TextsWithEvidence(NamedTuple):
@@ -39,11 +41,18 @@ class TextsWithEvidence(NamedTuple):
         length: int,
     ) -> "TextsWithEvidence":
         """Return texts with ids from `vocabulary_size` on unknown; of long ones the first and last tokens."""
-        ids = np.where(encoded.ids < vocabulary_size, encoded.ids, UNKNOWN).astype(np.int32)
-        if encoded.lengths.max(initial=0) <= length:
-            return cls(ids, channels, encoded.offsets, logits)
-        kept, offsets = first_and_last(encoded.offsets, length)
-        return cls(ids[kept], channels[kept], offsets, logits)
+        return cls(encoded.ids, channels, encoded.offsets, logits).known(vocabulary_size).shortened(length)
+
+    def known(self, vocabulary_size: int) -> "TextsWithEvidence":
+        """Return the same with ids from `vocabulary_size` on unknown."""
+        return self._replace(ids=np.where(self.ids < vocabulary_size, self.ids, np.int32(UNKNOWN)))
+
+    def shortened(self, length: int) -> "TextsWithEvidence":
+        """Return the first and last tokens of longer texts, and the others whole."""
+        if np.diff(self.offsets).max(initial=0) <= length:
+            return self
+        kept, offsets = first_and_last(self.offsets, length)
+        return self._replace(ids=self.ids[kept], channels=self.channels[kept], offsets=offsets)
 
     def take(self, rows: NDArray[np.int64]) -> "TextsWithEvidence":
         """Return some of the texts, in the order given."""
@@ -91,6 +100,32 @@ class Member:
     warm_up: int = 200
     last_rate: float = 0.3
     weight_averaging: float = 0.65
+
+
+@dataclass(frozen=True)
+class Tagger:
+    """The settings of a network that says of words what their n-grams say, and of its training.
+
+    Attributes:
+        dropout: of the states that say it.
+        length: of longer texts the first and last tokens are learnt.
+        Others as in `Member`; `embedding_dropout` drops the same values in the whole text.
+    """
+
+    seed: int = 0
+    epochs: int = 4
+    embedding: int = 256
+    units: int = 128
+    cell: str = "lstm"
+    word_dropout: float = 0.05
+    embedding_dropout: float = 0.05
+    dropout: float = 0.1
+    batch_size: int = 32
+    learning_rate: float = 1e-2
+    warm_up: int = 200
+    last_rate: float = 0.1
+    weight_averaging: float = 0.6
+    length: int = 600
 
 
 def batches(

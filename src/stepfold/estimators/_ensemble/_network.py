@@ -9,6 +9,8 @@ from ...keras import GRU, LSTM, MaskedPooling1D, WordDropout
 from ...model.ngrams import PADDING, UNKNOWN
 
 _CELLS = {"gru": GRU, "lstm": LSTM}
+SUMMED = 0.1
+"""What sums of channels are multiplied with, which are greater than means."""
 _register = keras.saving.register_keras_serializable(package="stepfold")
 
 
@@ -19,7 +21,7 @@ class SummedEvidence(keras.layers.Layer):  # type: ignore[misc]  # keras has no 
     Channels of padded timesteps are zeros, so no mask is needed, and none is passed on.
     """
 
-    def __init__(self, scale: float = 0.1, **options: Any) -> None:
+    def __init__(self, scale: float = SUMMED, **options: Any) -> None:
         super().__init__(**options)
         self.scale = scale
 

@@ -1,6 +1,5 @@
-"""Trains networks of the preset `best` side by side, a process each (see ``_worker``)."""
+"""Trains networks side by side, a process each (see ``_worker``)."""
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -8,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._one_thread import ONE_THREAD
-from ._examples import Member, TextsWithEvidence
+from ._examples import Member, Tagger, TextsWithEvidence
 
 
 class Trained(NamedTuple):
@@ -47,11 +47,46 @@ class Trained(NamedTuple):
             return cls(weights, stored["losses"], stored["seconds"])
 
 
-def train_members(
-    members: Sequence[Member],
+class Part(NamedTuple):
+    """A network that is to be trained: its settings, and the number of ids that it tells apart."""
+
+    settings: Member | Tagger
+    vocabulary_size: int
+
+    def train(
+        self,
+        examples: TextsWithEvidence,
+        labels: NDArray[Any],
+        scores: int,
+        name: str,
+        parent: int | None = None,
+    ) -> Trained:
+        """Return the network, trained; see `train_member`."""
+        settings, size = self
+        if isinstance(settings, Tagger):
+            from ._tagger import train_tagger
+
+            return Trained.of(train_tagger(settings, examples, size, scores, name, parent))
+        from ._training import train_member
+
+        return Trained.of(train_member(settings, examples, labels, size, scores, name, parent))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` reads."""
+        return {"kind": type(self.settings).__name__, "size": self.vocabulary_size, **asdict(self.settings)}
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> "Part":
+        """Return the part that `to_json` wrote."""
+        kind = {each.__name__: each for each in (Member, Tagger)}[stored.pop("kind")]
+        size = stored.pop("size")
+        return cls(kind(**stored), size)
+
+
+def train_parts(
+    parts: Sequence[Part],
     examples: TextsWithEvidence,
     labels: NDArray[Any],
-    vocabulary_size: int,
     scores: int,
     jobs: int,
     keep: Path | None = None,
@@ -67,29 +102,19 @@ def train_members(
     """
     with tempfile.TemporaryDirectory(prefix="stepfold-") as path:
         folder = Path(path)
-        files = [(keep or folder) / f"network{k}.npz" for k in range(1, len(members) + 1)]
+        files = [(keep or folder) / f"network{k}.npz" for k in range(1, len(parts) + 1)]
         missing = [k for k, file in enumerate(files) if not file.exists()]
         if jobs < 2 or len(missing) < 2:
-            from ._training import train_member
-
             for k in missing:
-                model = train_member(
-                    members[k],
-                    examples,
-                    labels,
-                    vocabulary_size,
-                    scores,
-                    f"network {k + 1}" if verbose else "",
-                )
-                Trained.of(model).save(files[k])
+                name = f"network {k + 1}" if verbose else ""
+                parts[k].train(examples, labels, scores, name).save(files[k])
             return [Trained.load(file) for file in files]
         for key, array in {**examples._asdict(), "labels": labels}.items():
             np.save(folder / f"{key}.npy", array)
-        shares = _shares([members[k] for k in missing], jobs)
+        shares = _shares([parts[k].settings for k in missing], jobs)
         for number, share in enumerate(shares):
             plan = {
-                "members": {str(files[missing[k]]): dataclasses.asdict(members[missing[k]]) for k in share},
-                "vocabulary_size": vocabulary_size,
+                "parts": {str(files[missing[k]]): parts[missing[k]].to_json() for k in share},
                 "scores": scores,
                 "parent": os.getpid(),
                 "verbose": verbose,
@@ -99,7 +124,7 @@ def train_members(
         return [Trained.load(file) for file in files]
 
 
-def _shares(members: Sequence[Member], jobs: int) -> list[list[int]]:
+def _shares(members: Sequence[Member | Tagger], jobs: int) -> list[list[int]]:
     """Deal the members out, the longest trainings first, each to the process with the least to do."""
     shares: list[list[int]] = [[] for _ in range(min(jobs, len(members)))]
     for k in sorted(range(len(members)), key=lambda k: -members[k].epochs):

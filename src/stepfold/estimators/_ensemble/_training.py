@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from .._average import WeightAverage
 from .._parent import has_parent
 from .._seeds import seeded
-from ._examples import Member, TextsWithEvidence, batches
+from ._examples import PREDICTED, Member, Tagger, TextsWithEvidence, batches
 from ._network import evidence_network
 
-_PREDICTED = (256, 1000)
 _CALIBRATED = 6000
 """How many texts decide the shift of the logits."""
 _FARTHEST = 3.0
@@ -125,6 +124,20 @@ def make_network(member: Member, vocabulary_size: int, channels: int, scores: in
         )
 
 
+def fit(model: Any, data: Any, member: Member | Tagger, loss: Any, name: str, parent: int | None) -> None:
+    """Train a network on a data set, with the schedule of its settings; it ends with averaged weights.
+
+    ``name`` and ``parent`` are those of `EpochLines`.
+    """
+    steps = len(data) * member.epochs
+    schedule = LinearSchedule(member.learning_rate, min(member.warm_up, steps // 4), steps, member.last_rate)
+    model.compile(optimizer=keras.optimizers.Adam(schedule, beta_2=0.99, global_clipnorm=1.0), loss=loss)
+    average = WeightAverage(max(int(steps * (1 - member.weight_averaging)) - 1, 0))
+    callbacks = [average, EpochLines(name, parent)]
+    model.fit(data, epochs=member.epochs, verbose=0, shuffle=False, callbacks=callbacks)
+    average.keep()
+
+
 def train_member(
     member: Member,
     examples: TextsWithEvidence,
@@ -140,28 +153,23 @@ def train_member(
         member: the settings.
         examples: the texts.
         labels: (texts,) integers.
-        vocabulary_size: every id is below it.
+        vocabulary_size: ids from it on count as unknown.
         scores: the number of logits.
         name: for the lines of progress; "" for none.
         parent: see `EpochLines`.
     """
+    examples = examples.known(vocabulary_size)
     if not member.evidence:
         examples = examples._replace(channels=examples.channels[:, :0])
     if not member.add_logit:
         examples = examples._replace(logits=np.zeros_like(examples.logits))
     model = make_network(member, vocabulary_size, examples.channels.shape[1], scores)
     data = LikeLength(examples, labels, member.batch_size, member.seed)
-    steps = len(data) * member.epochs
-    schedule = LinearSchedule(member.learning_rate, min(member.warm_up, steps // 4), steps, member.last_rate)
     if scores == 1:
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
     else:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer=keras.optimizers.Adam(schedule, beta_2=0.99, global_clipnorm=1.0), loss=loss)
-    average = WeightAverage(max(int(steps * (1 - member.weight_averaging)) - 1, 0))
-    callbacks = [average, EpochLines(name, parent)]
-    model.fit(data, epochs=member.epochs, verbose=0, shuffle=False, callbacks=callbacks)
-    average.keep()
+    fit(model, data, member, loss, name, parent)
     sample = np.random.default_rng(member.seed).permutation(len(labels))[:_CALIBRATED]
     output = model.get_layer("output")
     shift = best_shift(predict_logits(model, examples.take(sample), member), labels[sample])
@@ -204,7 +212,7 @@ def predict_logits(
     if not member.add_logit:
         examples = examples._replace(logits=np.zeros_like(examples.logits))
     found = np.zeros_like(examples.logits)
-    for rows, width in batches(np.diff(examples.offsets), batch_size, widths=_PREDICTED):
+    for rows, width in batches(np.diff(examples.offsets), batch_size, widths=PREDICTED):
         whole = np.resize(rows, batch_size)  # a batch of another size would be compiled anew
         found[rows] = np.asarray(model.predict_on_batch(examples.padded(whole, width)))[: len(rows)]
     return found

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from .._one_thread import keep_memory
-from ._examples import Member, TextsWithEvidence
-from ._side_by_side import Trained
-from ._training import train_member
+from ._examples import TextsWithEvidence
+from ._side_by_side import Part
 
 
 def _work(folder: Path, number: int) -> None:
@@ -18,17 +17,11 @@ def _work(folder: Path, number: int) -> None:
     plan = json.loads((folder / f"plan{number}.json").read_text())
     arrays = {key: np.load(folder / f"{key}.npy", mmap_mode="r") for key in TextsWithEvidence._fields}
     labels = np.load(folder / "labels.npy")
-    for file, settings in plan["members"].items():
-        model = train_member(
-            Member(**settings),
-            TextsWithEvidence(**arrays),
-            labels,
-            plan["vocabulary_size"],
-            plan["scores"],
-            Path(file).stem.replace("network", "network ") if plan["verbose"] else "",
-            plan["parent"],
-        )
-        Trained.of(model).save(Path(file))
+    examples = TextsWithEvidence(**arrays)
+    for file, stored in plan["parts"].items():
+        name = Path(file).stem.replace("network", "network ") if plan["verbose"] else ""
+        trained = Part.from_json(stored).train(examples, labels, plan["scores"], name, plan["parent"])
+        trained.save(Path(file))
 
 
 if __name__ == "__main__":
