@@ -170,10 +170,10 @@ class RecurrentEstimator(SavedEstimator):
                 network,
                 examples,
                 rows,
-                training.shared(mine),
-                None if validation is None else validation.shared(mine),
                 settings,
-                run=run,
+                run,
+                batches=training.shared(mine),
+                validation=None if validation is None else validation.shared(mine),
                 resume=resume,
                 callbacks=callbacks,
             )
@@ -201,25 +201,18 @@ class RecurrentEstimator(SavedEstimator):
         network: Any,
         examples: Examples,
         rows: NDArray[np.int64],
-        training: Batches,
-        validation: Batches | None,
         settings: Any,
-        *,
         run: RunFolder | None,
-        resume: bool,
-        callbacks: Sequence[Any],
+        **training: Any,
     ) -> list[Row]:
-        """Train the network on `rows` of the examples, which `training` deals in batches; see ``train``."""
+        """Train the network on some rows of the examples; ``training`` is what else ``train`` takes."""
         return train(
             network,
-            training,
-            validation,
-            settings,
-            regression=self._regression,
+            settings=settings,
             run=run,
-            resume=resume,
-            callbacks=callbacks,
+            regression=self._regression,
             verbose=self.verbose,
+            **training,
         )
 
     def _forget(self) -> None:

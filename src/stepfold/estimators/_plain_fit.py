@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._batches import Batches, Examples
+from ._batches import Examples
 from ._callbacks import interruptible
 from ._ensemble import Tagger
 from ._ensemble._examples import PREDICTED, batches
@@ -56,26 +55,12 @@ class PlainFitting(EnsembleFitting):
         network: Any,
         examples: Examples,
         rows: NDArray[np.int64],
-        training: Batches,
-        validation: Batches | None,
         settings: Any,
-        *,
         run: RunFolder | None,
-        resume: bool,
-        callbacks: Sequence[Any],
+        **training: Any,
     ) -> list[Row]:
         if self.preset != "plain":
-            return super()._train(
-                network,
-                examples,
-                rows,
-                training,
-                validation,
-                settings,
-                run=run,
-                resume=resume,
-                callbacks=callbacks,
-            )
+            return super()._train(network, examples, rows, settings, run, **training)
         vocabulary: Any = self.vocabulary_
         rows = np.sort(rows)  # neighbours in the file are neighbours here
         if run is not None:
