@@ -116,6 +116,10 @@ def test_a_comparison() -> None:
     assert comparison_sentence(ComparisonReport(title="x", rows=few)).endswith("could explain.")
     more = [replace(row, scores=[*row.scores, *row.scores]) for row in few]
     assert comparison_sentence(ComparisonReport(title="x", rows=more)).endswith("spread explains.")
+    level = [ComparisonRow(name="a", scores=[0.8262]), ComparisonRow(name="b", scores=[0.8264])]
+    assert plain(comparison_sentence(ComparisonReport(title="x", rows=level))) == (
+        "b is best of 2: accuracy 0.826 over 1 seed, no better than a (0.826)."
+    )
     single = [ComparisonRow(name="b", scores=[0.7]), ComparisonRow(name="a", scores=[0.8])]
     assert comparison_sentence(ComparisonReport(title="x", rows=single, measure="r2")) == (
         "a is best of 2: R² 0.800 over 1 seed, 0.100 above b (0.700); a single seed cannot say whether "

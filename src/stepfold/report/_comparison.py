@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,7 @@ from ._content import ComparisonReport, ComparisonRow
 from ._curves import NAMES, Drawing, finish, series
 from ._numbers import mean_and_deviation
 from ._sentences import MEASURES, ranked, spread
-from ._text import shorten
+from ._text import clean, shorten
 
 _MOST_PANELS = 24
 _MOST_ROWS = 60
@@ -31,8 +32,9 @@ def spread_chart(content: ComparisonReport) -> Drawing:
 
 def _spread(content: ComparisonReport, rows: Sequence[ComparisonRow], width: int, kind: str) -> str:
     beside = max(len(row.name) for row in rows) <= width // 19  # else the names stand above their rows
-    names = [shorten(row.name, width // 7) for row in rows]
-    height = 34 if beside else 48
+    names = ["\n".join(_lines(row.name, width // 7)) for row in rows]
+    lines = max(name.count("\n") for name in names) + 1
+    height = 34 if beside else 34 + 14 * lines
     measure = MEASURES[content.measure]
     figure = canvas(width, 24 + height * len(rows) + 44)
     axes = panel(figure, 20 + 6.4 * max(len(name) for name in names) if beside else 16, 12, 16, 48)
@@ -50,7 +52,7 @@ def _spread(content: ComparisonReport, rows: Sequence[ComparisonRow], width: int
             axes.plot([mean - deviation, mean + deviation], [k, k], color=tone, linewidth=7, alpha=0.28)
         axes.plot(scores, [k] * len(scores), "o", color=tone, markersize=6, alpha=0.75, markeredgewidth=0)
         axes.plot([mean], [k], "|", color=INK, markersize=18, markeredgewidth=2)
-    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_ylim(len(rows) - 0.4, -0.6 if lines == 1 else -0.8)
     axes.set_yticks(range(len(rows)), names if beside else [], color=INK)
     for k, name in enumerate([] if beside else names):
         axes.text(0, k - 0.28, name, transform=axes.get_yaxis_transform(), va="bottom", color=INK)
@@ -85,6 +87,12 @@ def learning_curves(content: ComparisonReport) -> list[Drawing]:
             _panel(rows, lines, k, epochs, (low - space, high + space), key.removeprefix("val_"))
             for k in range(min(len(rows), _MOST_PANELS))
         ]
+
+
+def _lines(name: str, width: int) -> list[str]:
+    """Return a name in at most two lines of so many characters."""
+    lines = textwrap.wrap(clean(name), width) or [""]
+    return lines if len(lines) < 3 else [lines[0], shorten(" ".join(lines[1:]), width)]
 
 
 def shown_figure(content: ComparisonReport) -> str:

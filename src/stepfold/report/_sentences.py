@@ -115,6 +115,8 @@ def comparison_sentence(content: ComparisonReport) -> str:
     start = f"{best.name} is best of {len(content.rows)}: {measure} {spread(best.scores)}{seeds}"
     if not math.isfinite(second):
         return f"{start}; no other setting reached a finite one."
+    if mean - second < 0.0005:
+        return f"{start}, no better than {others[0].name} ({spread(others[0].scores)})."
     lead = f"{mean - second:.3f} above {others[0].name} ({spread(others[0].scores)})"
     if deviation is None or spread_of is None:
         return f"{start}, {lead}; a single seed cannot say whether that is chance."
