@@ -71,6 +71,7 @@ def test_it_learns_saves_and_says_the_same(tmp_path):
     assert model.results_["val_accuracy"] == pytest.approx(model.evaluation_.accuracy, abs=1e-4)
     assert model.score(texts, labels) > 0.9
     assert model.settings_.cell == ("lstm", "gru")
+    assert {layer["cell"] for layer in model.reading_.explanation["layers"]} == {"lstm", "gru"}
     again = load(run)
     assert again.settings_ == model.settings_
     np.testing.assert_allclose(again.predict_proba(texts), model.predict_proba(texts), atol=1e-5)
@@ -120,6 +121,7 @@ def test_interrupted_it_keeps_the_networks_that_are_done(tmp_path, monkeypatch):
             "train_member",
             lambda member, *a, **o: trained.append(member.seed) or real(member, *a, **o),
         )
-        TextClassifier(**SMALL).fit(texts, labels, folder=run, resume=True)
+        model = TextClassifier(**SMALL).fit(texts, labels, folder=run, resume=True)
+    assert model.reading_ is not None, "without held-out texts one that it learnt is read"
     assert trained == [1], "the first network was not trained again"
     assert load(run).score(texts, labels) > 0.5

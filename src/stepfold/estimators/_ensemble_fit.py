@@ -1,4 +1,4 @@
-"""Fits the ensemble of the preset ``best`` for a ``TextClassifier``, and reads texts with it word by word."""
+"""Fits the ensemble of the preset ``best`` for a ``TextClassifier``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from ..data import Ragged, Vocabulary, review_tokens
-from ..report import Reading
+from ..data import Ragged, Vocabulary
 from ._base import RecurrentEstimator
 from ._batches import Examples
 from ._callbacks import interruptible
@@ -26,7 +25,6 @@ from ._settings import EnsembleSettings, resolve
 from ._taught import OF_NETWORKS, check_taught, interruption_message, judged
 
 _OF_ENSEMBLE = ("vocabulary_size", "length")
-_LONGEST_READ = 300
 
 
 def _new_ensemble(settings: EnsembleSettings, seed: int) -> EvidenceEnsemble:
@@ -116,6 +114,8 @@ class EnsembleFitting(Classifying, RecurrentEstimator):
         }
         if len(held):
             self._judge_ensemble(source, checked, held)
+        else:
+            self.example_ = self._example(chosen, 0, targets[rows[0]])
         if run is not None:
             self._save_network(run)
             self._write(run, digest)
@@ -127,7 +127,7 @@ class EnsembleFitting(Classifying, RecurrentEstimator):
         self.results_.update(judged(self.evaluation_))
         self.mistakes_ = {k: texts[k] for k in self.evaluation_.mistakes}
         shown = next((k for k, text in self.mistakes_.items() if 200 < len(text) < 1200), 0)
-        self.reading_ = self._read_input(texts, shown, targets[shown])
+        self.example_ = self._example(texts, shown, targets[shown])
 
     def _network_output(self, X: Any) -> NDArray[np.float32]:
         check_is_fitted(self, "network_")
@@ -139,12 +139,6 @@ class EnsembleFitting(Classifying, RecurrentEstimator):
             return np.zeros((0, self._outputs()), np.float32)
         found: NDArray[np.float32] = self.network_.predict_proba(texts)
         return found[:, 1:] if len(self.classes_) == 2 else found
-
-    def _read_input(self, X: Any, row: int, target: Any = None) -> Reading | None:
-        if not isinstance(self.network_, EvidenceEnsemble):
-            return super()._read_input(X, row, target)
-        truth = None if target is None else self.classes_[target]
-        return _read_text(self.network_, self._inputs_of(X, [row])[0], self.classes_, truth)
 
     def _save_network(self, run: RunFolder) -> None:
         if not isinstance(self.network_, EvidenceEnsemble):
@@ -185,24 +179,6 @@ def _load_ensemble(run: RunFolder, scores: int) -> EvidenceEnsemble:
             f"outputs, the classes {scores}; {cure}"
         )
     return ensemble
-
-
-def _read_text(ensemble: EvidenceEnsemble, text: str, classes: NDArray[Any], truth: Any) -> Reading:
-    """Return what an ensemble makes of a text, word by word; of a long one the first 300 words are read."""
-    tokens = review_tokens(text)[:_LONGEST_READ] or [""]
-    found = ensemble.predict_proba([" ".join(tokens[:k]) for k in range(len(tokens) + 1)])
-    return Reading(
-        explanation={
-            "tokens": tokens,
-            "known": [True] * len(tokens),
-            "labels": [str(label) for label in classes],
-            "outputs": found[1:],
-            "before": found[0],
-            "layers": [],
-        },
-        name="ensemble",
-        truth=None if truth is None else str(truth),
-    )
 
 
 def _parameters_of(ensemble: EvidenceEnsemble) -> int:

@@ -126,17 +126,21 @@ class TextClassifier(PlainFitting):
         found = {row: text for row, text in enumerate(read) if row in wanted}
         return [found[row] for row in rows]
 
+    @property
+    def _takes_ids(self) -> bool:
+        """Whether inputs are ids already, without a vocabulary."""
+        return bool(self.settings_.tokens == "ids")
+
     def _reader(self) -> Model:
-        if self.vocabulary_ is not None:
+        if not self._takes_ids:
             return self._to_model()
         return to_model(self.network_, length=self.settings_.length, labels=self.classes_)
 
     def _readable(self, given: Any) -> Any:
-        return super()._readable(given) if self.vocabulary_ is None else given
+        return super()._readable(given) if self._takes_ids else given
 
     def _describe(self, X: Any, rows: Sequence[int]) -> list[str]:
-        ids = self.settings_.tokens == "ids"
-        return [f"text {row}" for row in rows] if ids else self._inputs_of(X, rows)
+        return [f"text {row}" for row in rows] if self._takes_ids else self._inputs_of(X, rows)
 
     def _to_model(self) -> Model:
         if self.preset == "best":
