@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk that is full, or of a file that may not be longer."""
+
+
+def not_written(target: Path, error: OSError) -> str:
+    """Return which file an error kept from being written, why, and what is there now."""
+    kept = "the file of that name is as before" if target.exists() else "nothing of it is kept"
+    return f"cannot write {target}: {' '.join(str(error.strerror or error).split())}; {kept}"
 
 
 @contextmanager
@@ -23,6 +33,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         if error.filename == str(part) and error.filename2 is None:
             error.filename = str(target)  # the name that the caller knows
+        elif error.filename is None and error.errno in FULL:  # writing names no file, opening one does
+            error.filename = str(target)
         raise
     finally:
         with suppress(OSError):

@@ -116,7 +116,7 @@ def no_room(monkeypatch, name):
     ("name", "kept", "cure", "left"),
     [
         ("vocabulary.json", "nothing of it is kept", "begin again", None),
-        ("config.json", "nothing of it is kept", "begin again", ["vocabulary.json"]),
+        ("config.json", "nothing of it is kept", "begin again", None),
         ("model.keras", "nothing of it is kept", "--resume", ["config.json", "vocabulary.json"]),
         (
             "checkpoint.npz",
@@ -286,3 +286,30 @@ def test_sigterm_before_training_ends_as_ctrl_c(tmp_path):
     assert line.startswith("reading the data")
     assert (process.returncode, err) == (130, "stepfold: interrupted\n")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_write_that_meets_a_full_disk_names_its_file(trained, texts, tmp_path, capsys, monkeypatch):
+    from stepfold.app import _predict_out
+
+    def full(*_):  # as a write does, which knows no name
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(_predict_out, "_labelled", full)
+    out = tmp_path / "labels.csv"
+    assert main(["predict", str(trained), str(texts), "--out", str(out)]) == 2
+    assert last_line(capsys) == (
+        f"stepfold: error: cannot write {out}: No space left on device; nothing of it is kept. "
+        "Make room, then give the command again"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["nothing.csv", "rest.jsonl.gz", "other.ts"])
+def test_a_missing_file_is_not_judged_as_a_text(trained, capsys, name):
+    assert main(["predict", str(trained), name]) == 2
+    assert f"there is no file {name}; check the path" in last_line(capsys)
+
+
+def test_two_files_are_not_judged_as_texts(trained, texts, capsys):
+    assert main(["predict", str(trained), str(texts), str(texts)]) == 2
+    assert "is a file among other inputs; give one file alone" in last_line(capsys)

@@ -69,7 +69,7 @@ def change(run, path, value):
         ("text", ("size",), "x", "'size' is x"),
         ("text", ("size",), 7, "vocabulary.json has ids up to"),
         ("text", ("history",), {"loss": "x"}, "'history' is {'loss': 'x'}, not lists of numbers"),
-        ("text", ("results",), 3, "'results' is 3, not a mapping"),
+        ("text", ("results",), 3, "'results' is 3, not the figures of a training"),
         ("text", ("estimator",), "Foo", "holds a 'Foo', which this version of stepfold has not"),
         ("classes", ("mean",), [1.0], "it has 3 features but 1 means and 3 variances"),
         ("classes", ("mean",), [[1.0]] * 3, "'mean' is [[1.0], [1.0], [1.0]], not a list of numbers"),
@@ -83,6 +83,10 @@ def change(run, path, value):
         ("classes", ("features",), 10**12, "'features' is 1000000000000, not a positive integer"),
         ("numbers", ("target_mean",), [10**400], "not a list of numbers"),
         ("numbers", ("target_mean",), [1.0, 2.0], "it has 2 means of targets but 1 deviations"),
+        ("text", ("results", "best_epoch"), 9, "'results' is"),
+        ("text", ("results", "split"), "some", "'results' is"),
+        ("numbers", ("history", "epoch"), [3], "'history' is"),
+        ("classes", ("seed",), -1, "'seed' is -1, not an integer of at least 0"),
     ],
 )
 def test_damage_is_named(runs, kind, path, value, message):

@@ -11,7 +11,14 @@ import pytest
 from sklearn.exceptions import NotFittedError
 
 from stepfold import cell, tanh
-from stepfold.estimators import SequenceClassifier, SequenceRegressor, TextClassifier, load
+from stepfold.estimators import (
+    RunError,
+    SequenceClassifier,
+    SequenceRegressor,
+    TextClassifier,
+    TrainingError,
+    load,
+)
 from stepfold.estimators._sequence import sequences_of
 from text_helpers import make_sequences, make_texts
 
@@ -248,3 +255,55 @@ def test_a_forked_process_is_told_why_the_network_cannot_run_there(fitted):
         assert answer.read() == b"same"
     assert os.waitpid(child, 0)[1] == 0
     np.testing.assert_array_equal(fitted.predict_proba(texts), expected)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "given", "message"),
+    [
+        ({}, {"validation_data": ["a", "b", "c"]}, "must be a pair (inputs, targets), not a list of 3"),
+        ({}, {"validation_data": "a b"}, "must be a pair (inputs, targets), not a str"),
+        ({}, {"validation_data": ([], [])}, "validation_data has no examples"),
+        ({"class_weight": {"x": -1, "y": 1}}, {}, "class_weight must have a number of at least 0 for each"),
+        ({"class_weight": {"x": "a", "y": 1}}, {}, "class_weight must have a number of at least 0 for each"),
+        ({"class_weight": {"x": np.nan, "y": 1}}, {}, "class_weight must have a number of at least 0 for"),
+        ({"callbacks": keras.callbacks.Callback()}, {}, "callbacks must be a list, not a Callback"),
+    ],
+)
+def test_what_cannot_be_trained_with_is_refused(parameters, given, message):
+    with pytest.raises((ValueError, TypeError)) as caught:
+        TextClassifier(**parameters).fit(["a", "b"], ["x", "y"], **given)
+    assert message in str(caught.value)
+
+
+def test_a_run_goes_on_with_the_examples_that_it_held_out(tmp_path):
+    texts, labels = make_texts(rows=20)
+    small = {**SMALL, "random_state": None, "validation_split": 0.2}
+    begun = TextClassifier(**small).fit(texts, labels, folder=tmp_path / "run")
+    again = TextClassifier(**small).fit(texts, labels, folder=tmp_path / "run", resume=True)
+    assert again.seed_ == begun.seed_ == load(tmp_path / "run").seed_
+    for change, message in (
+        ({"random_state": 5}, f"was begun with random_state={begun.seed_}, not 5"),
+        ({"validation_split": 0.3}, "was begun with validation_split=0.2, not 0.3"),
+    ):
+        with pytest.raises(RunError) as caught:
+            TextClassifier(**{**small, **change}).fit(texts, labels, folder=tmp_path / "run", resume=True)
+        assert message in str(caught.value)
+
+
+def test_features_that_float32_cannot_scale_are_named():
+    sequences, labels, sums = make_sequences(12)
+    with pytest.raises(ValueError, match=r"feature 0 of X, counted from 0, is spread over .*; divide it by"):
+        SequenceClassifier().fit([sequence * 1e30 for sequence in sequences], labels)
+    with pytest.warns(UserWarning, match=r"feature 0 of X.* around 1\.0e\+08, which float32 hardly tells"):
+        SequenceClassifier()._learn_inputs([np.array([[1e8], [1e8 + 8]])] * 2)
+    with pytest.raises(ValueError, match="X is a dict; give a list of arrays"):
+        SequenceClassifier().fit(dict(enumerate(sequences)), labels)
+    with pytest.raises(ValueError, match="1 example is too few to train on one and to hold out another"):
+        SequenceRegressor(validation_split=0.5).fit(sequences[:1], sums[:1])
+
+
+def test_weights_that_no_loss_has_shown_to_be_lost_are_not_kept():
+    sequences, _, sums = make_sequences(12)
+    hopeless = {"optimizer": "sgd", "learning_rate": 1e30, "clip_norm": 0, "cell": "simple_rnn_relu"}
+    with pytest.raises(TrainingError, match=r"the largest weight became .* in epoch 1; there is no model"):
+        SequenceRegressor(units=4, epochs=1, random_state=0, batch_size=12, **hopeless).fit(sequences, sums)

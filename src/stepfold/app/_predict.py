@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ..model import Model
 
 _LINES = 64
+_TABLES = (".csv", ".tsv", ".jsonl", ".parquet", ".ts")
 _LONGEST_NAME, _MOST_COLUMNS = 24, 20
 
 
@@ -95,6 +97,8 @@ def _predict(options: argparse.Namespace) -> None:
         text_of(os.fsencode(text), "the command line")
     columns = columns_of(options)
     file = options.texts[0] if len(options.texts) == 1 and _is_file(options.texts[0]) else None
+    if file is None:
+        _refuse_tables(options.texts)
     if _is_file(options.model):
         model = open_model(options.model)  # which needs none
         reads_texts, what = hasattr(model.inputs, "vocabulary"), f"{options.model} is a model of sequences"
@@ -244,6 +248,17 @@ def _standard_input() -> Iterator[str]:
         yield text_of(line, "standard input", number).removesuffix("\n").removesuffix("\r")
 
 
+def _refuse_tables(texts: Sequence[str]) -> None:
+    """Refuse what was meant as a file: nobody writes a text that is called like a table."""
+    for text in texts:
+        if len(text.split()) == 1 and Path(text.lower().removesuffix(".gz")).suffix in _TABLES:
+            if _is_file(text):
+                raise RunError(f"{text} is a file among other inputs; give one file alone, or texts")
+            raise RunError(
+                f"there is no file {text[:200]}; check the path (a text of that name goes to standard input)"
+            )
+
+
 def _is_file(text: str) -> bool:
     return len(text) < 4096 and "\n" not in text and os.path.isfile(text)
 
@@ -279,11 +294,12 @@ def _evaluate(options: argparse.Namespace) -> None:
             inputs, labels = read.sequences, np.asarray(read.labels)
         with input_errors():
             found = evaluate(estimator, inputs, estimator.classes_[labels])
+    # The figures first: where no report can be written, they are not lost.
+    print(_json(found.to_dict()) if options.json else printable(_table(found)), flush=True)
     name = os.path.basename(options.file)
     content = evaluation_report(estimator, found, inputs, data=name, command=command_line())
     folder = RunFolder(options.out or run.evaluations / name).make()
     write_evaluation_report(folder / "report.html", content)
-    print(_json(found.to_dict()) if options.json else printable(_table(found)))
 
 
 def _table(found: Any) -> str:

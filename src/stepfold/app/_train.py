@@ -128,14 +128,12 @@ def _train(options: argparse.Namespace) -> int:
         estimator.fit(examples.inputs, examples.targets, folder=run.path, resume=options.resume)
     if not first:
         return 0
+    results = estimator.results_
+    # The figures first: where no report can be written, they are not lost.
+    print(json.dumps(results) if options.json else sentence(results, run), flush=True)
     # The folder holds the run now: the same command would be refused.
     again = "" if options.resume or options.overwrite else " --overwrite"
     estimator.report(run.report, title=f"{stem(options.data)}, {name}", command=command_line() + again)
-    results = estimator.results_
-    if options.json:
-        print(json.dumps(results))
-    else:
-        print(sentence(results, run))
     return 0
 
 

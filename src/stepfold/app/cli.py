@@ -12,8 +12,10 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn, TextIO
 
+from .._files import FULL, not_written
 from ..data import DataError
 from ..estimators import RunError
 from ._processes import leave
@@ -67,6 +69,9 @@ def _run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
+        if error.filename and error.errno in FULL:
+            target = Path(os.fsdecode(error.filename))
+            return _fail(f"error: {not_written(target, error)}. Make room, then give the command again", 2)
         return _fail(f"error: {error.filename or 'system'}: {error.strerror or error}", 2)
     except KeyboardInterrupt as error:
         return _fail(str(error) or "interrupted", 130)

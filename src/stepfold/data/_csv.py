@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from ._errors import DataError, listed
+from ._errors import DataError, no_column
 from ._files import open_text
 
 LONGEST_LINE = 2**26
@@ -101,4 +101,4 @@ def _delimiter(line: str, delimiters: str, wanted: Sequence[str]) -> str:
 def _check_header(header: list[str], wanted: Sequence[str], path: Path) -> None:
     for name in wanted:
         if name not in header:
-            raise DataError(f"{path} has no column {name!r}; its columns are {listed(header)}")
+            raise no_column(path, name, header)

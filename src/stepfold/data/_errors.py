@@ -1,5 +1,6 @@
 """The error for data that cannot be used, and reading files so that it is raised."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -30,7 +31,15 @@ def bytes_of(path: Path) -> bytes:
     return raw
 
 
-def listed(names: list[str], most: int = 20) -> str:
+def no_column(where: object, name: str, present: Sequence[str], kind: str = "column") -> DataError:
+    """Return the error for a table without a column, or an object of JSON without a key, that is needed."""
+    return DataError(
+        f"{where} has no {kind} {name!r}; its {kind}s are {listed(present)}; "
+        "name yours with text=, label=, id= or time= (--text, --label, --id, --time)"
+    )
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
     """Return names in quotes for an error, the first of very many only."""
     shown = [repr(name if len(name) <= 60 else name[:57] + "...") for name in names[:most]]
     if len(names) > most:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from ._errors import DataError, listed
+from ._errors import DataError, no_column
 from ._files import open_bytes
 
 _BATCH = 1024
@@ -38,7 +38,7 @@ def parquet_columns(path: Path, wanted: Sequence[str] | None) -> Iterator[tuple[
             names = present if wanted is None else list(wanted)
             for name in names:
                 if name not in present:
-                    raise DataError(f"{path} has no column {name!r}; its columns are {listed(present)}")
+                    raise no_column(path, name, present)
             yield 0, tuple(names)
             row = 0
             for batch in table.iter_batches(_BATCH, columns=names):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._csv import csv_rows
-from ._errors import DataError
+from ._errors import DataError, no_column
 from ._files import plain_suffix
 from ._labels import shortened
 from ._parquet import parquet_columns
@@ -96,7 +96,7 @@ def sequence_rows(path: Path, wanted: list[str]) -> Iterator[tuple[int, Sequence
     _, names = next(rows)
     for name in wanted:
         if name not in names:
-            raise DataError(f"{path} has no column {name!r}; its columns are {', '.join(map(repr, names))}")
+            raise no_column(path, name, names)
     yield 0, names
     yield from rows
 

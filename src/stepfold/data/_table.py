@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ._corpus import Corpus
 from ._csv import bounded_lines, csv_columns
-from ._errors import DataError, listed
+from ._errors import DataError, no_column
 from ._files import open_text, plain_suffix
 from ._labels import LabelCollector, shortened
 from ._parquet import parquet_columns
@@ -183,7 +183,7 @@ def _json_rows(path: Path, text: str, label: str | None) -> Iterator[Row]:
                 raise DataError(f"{where}: not an object; each line must be one with the keys {keys}")
             for name in names:
                 if name not in entry:
-                    raise DataError(f"{where} has no key {name!r}; its keys are {listed(list(entry))}")
+                    raise no_column(where, name, list(entry), "key")
             if not isinstance(entry[text], str):
                 raise DataError(f"{where}: {text!r} is {shortened(entry[text])}, not a text")
             yield number, entry[text], None if label is None else entry[label]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..data import Ragged, split, split_blocks
 from ..model import Model
 from ..report import Reading, training_fragment, write_training_report
-from ._batches import Batches, Examples
+from ._batches import Batches, Examples, pair_of
 from ._forked import check_process
 from ._history import Row, figures
 from ._network import count_parameters
@@ -30,6 +31,7 @@ from ._run import ReadFolder, RunFolder
 from ._saving import SavedEstimator
 from ._seeds import seeded
 from ._settings import Settings, enough_epochs, resolve
+from ._stored_values import seed_begun_with
 from ._training import train
 
 _PREDICTING = threading.RLock()
@@ -46,6 +48,7 @@ class RecurrentEstimator(SavedEstimator):
         network_: the fitted network, a ``keras.Model``.
         history_: for each figure ("loss", "val_accuracy", "seconds", …) the list of its values, one an epoch.
         results_: the figures of the epoch whose weights were kept, and what training cost.
+        seed_: the seed that was used, ``random_state`` where it is an integer.
     """
 
     _regression: ClassVar[bool] = False
@@ -138,21 +141,25 @@ class RecurrentEstimator(SavedEstimator):
         self._forget()
         X = list(X) if X is not None and hasattr(X, "__next__") else X  # it is read more than once
         examples = self._learn(X, y, settings, Path(tempfile.gettempdir()) if run is None else run.existing())
-        seed = self._seed()
+        self.seed_ = seed = self._seed()
+        if run is not None and resume:
+            self.seed_ = seed = seed_begun_with(run, self.random_state, seed)
         rows, held = self._split(examples, settings, seed, validation_data is not None)
         if self.epochs is None:
             settings = replace(settings, epochs=enough_epochs(settings, len(rows)))
         training = Batches(examples, rows, settings.batch_size, self._collate, seed)
         checked, checked_rows, source = examples, held, X
         if validation_data is not None:
-            source = validation_data[0]
+            source, given = pair_of(validation_data)
             source = list(source) if hasattr(source, "__next__") else source
-            checked = Examples(self._encode(source), self._encode_targets(validation_data[1]))
+            checked = Examples(self._encode(source), self._encode_targets(given))
             checked_rows = np.arange(len(checked))
             if len(checked.inputs) != len(checked):
                 raise ValueError(
                     f"validation_data has {len(checked.inputs)} inputs but {len(checked)} targets"
                 )
+            if not len(checked):
+                raise ValueError("validation_data has no examples; give one at least, or leave it out")
         validation = None
         if len(checked_rows):
             size = self._prediction_batch(settings)
@@ -221,7 +228,10 @@ class RecurrentEstimator(SavedEstimator):
             delattr(self, name)
 
     def _checked_callbacks(self) -> list[Any]:
-        callbacks = list(self.callbacks or ())
+        given: Any = self.callbacks
+        if not isinstance(given, (list, tuple, type(None))):
+            raise TypeError(f"callbacks must be a list, not a {type(given).__name__}; give [callback]")
+        callbacks = list(given or ())
         for callback in callbacks:
             if not isinstance(callback, keras.callbacks.Callback):
                 raise TypeError(
@@ -251,7 +261,7 @@ class RecurrentEstimator(SavedEstimator):
         targets = checked.targets[rows]
         found = self._predicted(checked, rows)
         self.evaluation_ = self._evaluation(found, targets, rows)
-        if self._regression:
+        if self._regression and math.isfinite(self.evaluation_.score):
             self.results_["val_r2"] = round(self.evaluation_.score, 4)
         worst = list(getattr(self.evaluation_, "mistakes", ()))
         described = self._describe(source, [int(rows[k]) for k in worst])
@@ -343,6 +353,9 @@ class RecurrentEstimator(SavedEstimator):
             return every, every[:0]
         share = settings.validation_split
         if self._regression:
+            if len(every) < 2:
+                few = "1 example is too few to train on one and to hold out another"
+                raise ValueError(f"{few}; add examples, or set validation_split=0")
             order = every if settings.split == "blocks" else np.random.default_rng(seed).permutation(every)
             held = min(max(1, round(share * len(every))), len(every) - 1)
             return order[:-held], order[-held:]

@@ -145,3 +145,13 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no type
         weight = self.batches_in_epoch * size / len(self._order)
         weights = np.where(np.arange(size) < len(rows), np.float32(weight), np.float32(0))
         return np.split(np.resize(rows, size), processes)[process], np.split(weights, processes)[process]
+
+
+def pair_of(validation_data: Any) -> tuple[Any, Any]:
+    """Return the inputs and the targets to validate with."""
+    if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+        shown = type(validation_data).__name__
+        if isinstance(validation_data, (tuple, list)):
+            shown = f"{shown} of {len(validation_data)}"
+        raise ValueError(f"validation_data must be a pair (inputs, targets), not a {shown}")
+    return validation_data[0], validation_data[1]

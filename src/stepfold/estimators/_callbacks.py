@@ -26,6 +26,8 @@ from ._stored_values import UNREADABLE
 
 CHECKPOINT_SECONDS = 120.0
 """How often the state is written within an epoch."""
+_LARGEST_WEIGHT = 1e18
+"""What products of two weights in float32 may be made of."""
 _LOSS_EVERY = 64  # reading the loss waits for the step
 
 
@@ -199,13 +201,19 @@ class Recorder(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no 
         for name in ("loss", "val_loss"):
             if not math.isfinite(row.get(name, 0.0)):
                 raise self._not_finite(name, row[name], epoch)
-        self.rows.append(row)
-        if best(self.rows) is row:
+        if best([*self.rows, row]) is row:
             with self._average.used():
-                self.weights = [np.array(keras.ops.convert_to_numpy(v.value)) for v in self.model.weights]
+                weights = [np.array(keras.ops.convert_to_numpy(v.value)) for v in self.model.weights]
+                # The loss is that of the weights before the last step.
+                trained = (w for w, v in zip(weights, self.model.weights, strict=True) if v.trainable)
+                largest = max(float(np.abs(each).max(initial=0)) for each in trained)
+                if not largest < _LARGEST_WEIGHT:
+                    raise self._not_finite("largest weight", largest, epoch)
+                self.weights = weights
                 if self._run is not None:
                     with apart():
                         self._run.write(self._run.model, partial(save_network, self.model))
+        self.rows.append(row)
         if self._run is not None:
             self._write_checkpoint(epoch + 1, 0)
             self._run.write_text(self._run.history, to_csv(self.rows))

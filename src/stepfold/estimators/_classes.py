@@ -66,7 +66,7 @@ class Classifying(ClassifierMixin):  # type: ignore[misc]  # scikit-learn has no
                 raise ValueError(
                     f"class_weight names {strangers[0]!r}, which is not one of {self.classes_.tolist()}"
                 )
-            weights = np.array([float(_of(class_weight, label)) for label in self.classes_])
+            weights = _checked([_of(class_weight, label) for label in self.classes_], class_weight)
         else:
             weights = compute_class_weight(
                 class_weight, classes=np.arange(len(self.classes_)), y=examples.targets
@@ -144,6 +144,20 @@ def _labels_of(y: Any) -> NDArray[Any]:
 def _is_missing(label: Any) -> bool:
     """Whether a label is None, not a number, or what pandas has in place of a value."""
     return label is None or type(label).__name__ in ("NAType", "NaTType") or label != label
+
+
+def _checked(weights: list[Any], given: Mapping[Any, Any]) -> NDArray[np.float64]:
+    """Return weights of classes as an array; ValueError if they can be no weights."""
+    try:
+        found = np.array(weights, np.float64)
+    except (TypeError, ValueError):
+        found = np.array([np.nan])
+    if not (np.isfinite(found).all() and found.min() >= 0 and found.max() > 0):
+        raise ValueError(
+            f"class_weight must have a number of at least 0 for each class, and one above 0, not "
+            f"{str(dict(given))[:80]}"
+        )
+    return found
 
 
 def _of(weights: Mapping[Any, float], label: Any) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,7 +107,7 @@ class RegressionEvaluation:
     def to_dict(self) -> dict[str, Any]:
         """Return the figures for JSON."""
         return {
-            "r2": round(self.r2, 6),
+            "r2": round(self.r2, 6) if math.isfinite(self.r2) else None,  # of one example there is none
             "mean_absolute_error": round(self.mean_absolute_error, 6),
             "root_mean_squared_error": round(self.root_mean_squared_error, 6),
             "examples": len(self.targets),

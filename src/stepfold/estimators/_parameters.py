@@ -64,7 +64,12 @@ class Parameters(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
             warnings.warn("callbacks are not saved with an estimator", stacklevel=3)
         if not isinstance(plain(given["random_state"]), (int, type(None))):
             given["random_state"] = None
-        weights = given.get("class_weight")
-        if isinstance(weights, Mapping):
-            given["class_weight"] = {str(name): float(value) for name, value in weights.items()}
+        given["class_weight"] = weights_for_json(given["class_weight"])
         return {name: plain(value) for name, value in given.items()}
+
+
+def weights_for_json(weights: Any) -> Any:
+    """Return the weights of classes as JSON can say them: by the names of the classes."""
+    if not isinstance(weights, Mapping):
+        return weights
+    return {str(name): float(value) for name, value in weights.items()}

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .._files import FULL, not_written
+
 FORMAT = "stepfold run 1"
 _LONGEST_CONFIG = 64 * 2**20
 
@@ -128,10 +130,9 @@ class RunFolder:
             fill(part)
             os.replace(part, target)
         except OSError as error:
-            kept = "the file of that name is as before" if target.exists() else "nothing of it is kept"
             cure = "continue with resume=True (--resume)" if self.config.exists() else "begin again"
-            reason = " ".join(str(error.strerror or error).split())
-            raise RunError(f"cannot write {target}: {reason}; {kept}. Make room, then {cure}") from None
+            first = "Make room" if error.errno in FULL else "Make the folder writable"
+            raise RunError(f"{not_written(target, error)}. {first}, then {cure}") from None
         finally:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
@@ -152,7 +153,7 @@ class RunFolder:
         try:
             if self.config.stat().st_size > _LONGEST_CONFIG:
                 raise RunError(f"{self.config} is too long to be a configuration; train again (--overwrite)")
-            stored = json.loads(self.config.read_text(encoding="utf-8"))
+            stored = json.loads(self.config.read_text(encoding="utf-8"), parse_int=_number)
         except (FileNotFoundError, NotADirectoryError):
             raise RunError(
                 f"{self.path} holds no run (there is no {self.config.name}); "
@@ -217,6 +218,11 @@ def _is_temporary(name: str, ours: set[str]) -> bool:
     """Whether a file is what an interrupted ``write`` left."""
     stems = "|".join(re.escape(Path(file).stem) for file in sorted(ours))
     return re.fullmatch(rf"\.({stems})\.\d+(\.\w+)?", name) is not None
+
+
+def _number(text: str) -> int | float:
+    """Read an integer; one of absurd length as a float, which what checks numbers can compare."""
+    return int(text) if len(text) <= 30 else float(text)
 
 
 def _short(value: object) -> str:

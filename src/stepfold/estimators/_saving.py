@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -10,11 +11,15 @@ from typing import Any, Self
 import keras
 from sklearn.utils.validation import check_is_fitted
 
+from ..cells import as_cell
 from ._network import load_network, save_network
-from ._parameters import Parameters
+from ._parameters import Parameters, weights_for_json
 from ._run import RunError, RunFolder
 from ._settings import Settings, resolve
-from ._stored_values import stored_history
+from ._stored_values import stored_history, stored_seed
+
+_CHANGEABLE = {"epochs", "early_stopping"}
+"""The settings that may change when a run goes on."""
 
 
 class SavedEstimator(Parameters):
@@ -76,10 +81,14 @@ class SavedEstimator(Parameters):
             if strange:
                 raise ValueError(f"there is no parameter {min(strange)[:40]!r}")
             estimator = cls(**config["parameters"])
+            if isinstance(estimator.cell, str) and estimator.cell.startswith("{"):
+                estimator.cell = as_cell(estimator.cell)
             estimator.settings_ = resolve(estimator._settings_kind, config["settings"], {})
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{run.config} is damaged or of another version ({error}); train again") from None
         estimator.history_, estimator.results_ = stored_history(config, run)
+        if (seed := stored_seed(config, run)) is not None:
+            estimator.seed_ = seed
         estimator._restore(config, run)
         network = estimator._load_network(run)
         if isinstance(network, keras.Model) and (reason := estimator._misfit(network)):
@@ -97,7 +106,9 @@ class SavedEstimator(Parameters):
     def _begin(self, run: RunFolder, digest: str, resume: bool) -> None:
         """Prepare the run's folder before training."""
         if resume:
-            if run.read_config().get("digest") != digest:
+            begun = run.read_config()
+            self._check_settings(begun["settings"], run)
+            if begun.get("digest") != digest:
                 raise RunError(
                     f"the examples differ from those that {run.path} was begun with; give the same data, "
                     "or begin another run in another folder (--out)"
@@ -109,8 +120,22 @@ class SavedEstimator(Parameters):
         try:
             self._write(run, digest)
         except RunError:
+            run.clear()
             run.remove_empty(made)
             raise
+
+    def _check_settings(self, begun: dict[str, Any], run: RunFolder) -> None:
+        """Refuse to go on with other settings than those that a run was begun with."""
+        now: dict[str, Any] = json.loads(json.dumps(self._settings_for_json()))
+        for name in sorted(now.keys() - _CHANGEABLE):
+            if now[name] != begun.get(name):
+                raise RunError(
+                    f"the run in {run.path} was begun with {name}={str(begun.get(name))[:60]}, not "
+                    f"{str(now[name])[:60]}; give the same, or begin another run in another folder (--out)"
+                )
+
+    def _settings_for_json(self) -> dict[str, Any]:
+        return {**asdict(self.settings_), "class_weight": weights_for_json(self.settings_.class_weight)}
 
     def _write(self, run: RunFolder, digest: str | None) -> None:
         self._save_vocabulary(run)
@@ -118,9 +143,10 @@ class SavedEstimator(Parameters):
             {
                 "estimator": type(self).__name__,
                 "parameters": self._parameters_for_json(),
-                "settings": asdict(self.settings_),
+                "settings": self._settings_for_json(),
                 **self._learnt(),
                 "digest": digest,
+                "seed": getattr(self, "seed_", None),
                 "history": getattr(self, "history_", {}),
                 "results": getattr(self, "results_", {}),
             }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import warnings
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -48,7 +49,8 @@ class SequenceEstimator(RecurrentEstimator):
         self.flat_ = flat
         self.n_features_in_ = int(inputs.lengths[0]) if flat else self.features_
         self.mean_ = inputs.values.mean(axis=0, dtype=np.float64).astype(np.float32)
-        variance = inputs.values.var(axis=0, dtype=np.float64).astype(np.float32)
+        variance = inputs.values.var(axis=0, dtype=np.float64)
+        _check_scale(inputs.values.mean(axis=0, dtype=np.float64), variance)
         self.variance_ = np.where(variance > 0, variance, 1).astype(np.float32)
         return inputs
 
@@ -61,9 +63,11 @@ class SequenceEstimator(RecurrentEstimator):
                 f"{self.n_features_in_} features as input; a list of arrays may have any lengths"
             )
         if features != self.features_ and len(inputs):
+            one = flat and inputs.lengths[0] == self.features_
             raise ValueError(
                 f"X has {features} features, but {type(self).__name__} is expecting "
                 f"{self.features_} features as input"
+                + ("; if X is one sequence (time, features), give [X]" if one else "")
             )
         return inputs
 
@@ -124,6 +128,7 @@ class SequenceEstimator(RecurrentEstimator):
         return tags
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SequenceClassifier(Classifying, SequenceEstimator):
     """A recurrent classifier of sequences, with scikit-learn's methods.
 
@@ -167,9 +172,10 @@ class SequenceClassifier(Classifying, SequenceEstimator):
 
     def _restore(self, learnt: dict[str, Any], run: RunFolder) -> None:
         super()._restore(learnt, run)
-        self._restore_classes(learnt["classes"], run)
+        self._restore_classes(learnt.get("classes"), run)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc]  # no types
     """A recurrent regressor of sequences, with scikit-learn's methods.
 
@@ -271,6 +277,8 @@ def sequences_of(X: Any, estimator: str) -> tuple[Ragged, bool]:
     Raises:
         ValueError: other shapes, values that are no numbers, or ones that are not finite.
     """
+    if isinstance(X, (Mapping, Set)):
+        raise ValueError(f"X is a {type(X).__name__}; give a list of arrays (time, features)")
     if getattr(X, "ndim", 2) == 1 and X.dtype == object:  # a column of arrays
         X = list(X)
     if not isinstance(X, np.ndarray) and isinstance(X, (list, tuple)) and not _rectangular(X):
@@ -288,6 +296,24 @@ def sequences_of(X: Any, estimator: str) -> tuple[Ragged, bool]:
     batch, time, features = array.shape
     offsets = np.arange(batch + 1, dtype=np.int64) * time
     return Ragged(np.ascontiguousarray(array).reshape(batch * time, features), offsets), flat
+
+
+def _check_scale(mean: NDArray[np.float64], variance: NDArray[np.float64]) -> None:
+    """Refuse features that float32 cannot scale; warn of those that it cannot tell apart."""
+    limits = np.finfo(np.float32)
+    if (large := np.flatnonzero(variance > limits.max)).size:
+        raise ValueError(
+            f"feature {large[0]} of X, counted from 0, is spread over {np.sqrt(variance[large[0]]):.1e}, "
+            "whose square float32 does not hold; divide it by a constant first"
+        )
+    spread = np.sqrt(variance)
+    coarse = (spread < 10 * limits.eps * np.abs(mean)) & (spread > 1e-12 * np.abs(mean))
+    if (lost := np.flatnonzero(coarse)).size:
+        warnings.warn(
+            f"feature {lost[0]} of X, counted from 0, varies by {spread[lost[0]]:.1e} around "
+            f"{mean[lost[0]]:.1e}, which float32 hardly tells apart; subtract a constant from it first",
+            stacklevel=5,
+        )
 
 
 def _rectangular(X: Any) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._run import RunError, RunFolder
+from ._settings import SPLITS
 
 UNREADABLE = (
     OSError,
@@ -27,6 +28,9 @@ UNREADABLE = (
     zlib.error,
 )
 """What reading a damaged file of arrays may raise."""
+
+
+_COUNTS = ("best_epoch", "epochs", "parameters", "training_examples", "held_out")
 
 
 def stored_integer(stored: Mapping[str, Any], name: str, run: RunFolder) -> int:
@@ -55,9 +59,45 @@ def stored_history(
     lengths = {len(values) for values in history.values()}
     if len(lengths) > 1 or not all(_is_finite(value) for row in history.values() for value in row):
         raise _damaged(run, "history", history, "lists of numbers, all of one length")
-    if not isinstance(results, dict):
-        raise _damaged(run, "results", results, "a mapping")
+    epochs = max(lengths, default=0)
+    numbers = list(range(1, epochs + 1))
+    if history and ("loss" not in history or history.get("epoch", numbers) != numbers):
+        raise _damaged(run, "history", history, "the losses of the epochs 1, 2, …")
+    if not isinstance(results, dict) or not (results == {} or _are_results(results, epochs)):
+        raise _damaged(run, "results", results, "the figures of a training")
     return history, results
+
+
+def stored_seed(stored: Mapping[str, Any], run: RunFolder) -> int | None:
+    """Return the seed that a run was begun with, None if it names none; ``RunError`` if it is no seed."""
+    seed = stored.get("seed")
+    if seed is not None and not _is_count(seed):
+        raise _damaged(run, "seed", seed, "an integer of at least 0")
+    return seed
+
+
+def seed_begun_with(run: RunFolder, random_state: Any, drawn: int) -> int:
+    """Return the seed of a run that goes on: with another one, examples held out would be trained on."""
+    stored = stored_seed(run.read_config(), run)
+    if stored is None:
+        return drawn
+    if isinstance(random_state, (int, np.integer)) and random_state != stored:
+        raise RunError(
+            f"the run in {run.path} was begun with random_state={stored}, not {random_state}; "
+            "give the same, or begin another run in another folder (--out)"
+        )
+    return stored
+
+
+def _are_results(results: dict[str, Any], epochs: int) -> bool:
+    sound = all(_is_count(results.get(name)) for name in _COUNTS)
+    sound = sound and all(_is_finite(value) for name, value in results.items() if name != "split")
+    sound = sound and _is_finite(results.get("seconds")) and results.get("split") in (*SPLITS, "given")
+    return sound and results["best_epoch"] <= epochs > 0
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
 def _is_finite(value: Any) -> bool:

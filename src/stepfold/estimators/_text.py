@@ -167,7 +167,7 @@ class TextClassifier(PlainFitting):
             run.write_text(run.vocabulary, self.vocabulary_.to_json())
 
     def _restore(self, learnt: dict[str, Any], run: RunFolder) -> None:
-        self._restore_classes(learnt["classes"], run)
+        self._restore_classes(learnt.get("classes"), run)
         size = learnt.get("size")
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**31:
             raise RunError(f"{run.config} is damaged: 'size' is {str(size)[:40]}; train again (--overwrite)")
