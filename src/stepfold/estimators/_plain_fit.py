@@ -68,7 +68,7 @@ class PlainFitting(EnsembleFitting):
         with interruptible(interruption_message(run)):
             layers = train_plain(
                 network,
-                _tagger(settings, self._seed()),
+                _tagger(settings, self.seed_),
                 examples.inputs.take(rows),
                 vocabulary.words,
                 examples.targets[rows],
