@@ -37,6 +37,13 @@ def test_parameters_that_it_has_not_are_refused(parameters, message):
     assert message in str(caught.value)
 
 
+def test_what_is_no_pair_to_validate_with_is_refused():
+    with pytest.raises(
+        ValueError, match=r"validation_data must be a pair \(inputs, targets\), not a list of 1"
+    ):
+        TextClassifier(**SMALL).fit(["a", "b"], ["x", "y"], validation_data=["c"])
+
+
 def settings_of(**parameters):
     model = TextClassifier(preset="best", **parameters)
     return resolve(model._settings_kind, model._defaults(), model._given())
@@ -114,6 +121,8 @@ def test_interrupted_it_keeps_the_networks_that_are_done(tmp_path, monkeypatch):
             TextClassifier(**SMALL).fit(texts, labels, folder=run)
     with pytest.raises(RunError, match="holds no model yet: it was not trained to the end"):
         load(run)
+    with pytest.raises(RunError, match="was begun with random_state=0, not 1"):
+        TextClassifier(**{**SMALL, "random_state": 1}).fit(texts, labels, folder=run, resume=True)
     trained.clear()
     with monkeypatch.context() as patch:
         patch.setattr(

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..data import Ragged, Vocabulary
 from ._base import RecurrentEstimator
-from ._batches import Examples
+from ._batches import Examples, pair_of
 from ._callbacks import interruptible
 from ._checked_texts import CheckedTexts
 from ._classes import Classifying
@@ -22,6 +22,7 @@ from ._ensemble import MEMBERS, EvidenceEnsemble, Member
 from ._forked import check_process
 from ._run import RunError, RunFolder
 from ._settings import EnsembleSettings, resolve
+from ._stored_values import seed_begun_with
 from ._taught import OF_NETWORKS, check_taught, interruption_message, judged
 
 _OF_ENSEMBLE = ("vocabulary_size", "length")
@@ -70,8 +71,11 @@ class EnsembleFitting(Classifying, RecurrentEstimator):
         check_process()
         check_taught(self.preset, self._given())
         settings: Any = resolve(self._settings_kind, self._defaults(), self._given())
-        seed, run = self._seed(), self._run_of(folder, resume)
+        run = self._run_of(folder, resume)
         self._forget()
+        self.seed_ = seed = self._seed()
+        if run is not None and resume:
+            self.seed_ = seed = seed_begun_with(run, self.random_state, seed)
         ensemble = _new_ensemble(settings, seed)
         texts, targets = list(CheckedTexts(X)), self._learn_classes(y)
         if len(texts) != len(targets):
@@ -88,8 +92,9 @@ class EnsembleFitting(Classifying, RecurrentEstimator):
             run.members.mkdir(exist_ok=True)
         source, checked = [texts[row] for row in held], targets[held]
         if validation_data is not None:
-            source = list(CheckedTexts(validation_data[0]))
-            checked, held = self._encode_targets(validation_data[1]), np.arange(len(source))
+            texts_held, given = pair_of(validation_data)
+            source = list(CheckedTexts(texts_held))
+            checked, held = self._encode_targets(given), np.arange(len(source))
             if len(source) != len(checked):
                 raise ValueError(f"validation_data has {len(source)} inputs but {len(checked)} targets")
         began = time.perf_counter()
