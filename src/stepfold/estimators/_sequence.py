@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.base import RegressorMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_array, check_consistent_length
@@ -92,6 +93,8 @@ class SequenceEstimator(RecurrentEstimator):
 
     def _inputs_of(self, X: Any, rows: Sequence[int]) -> list[Any]:
         by_row = getattr(X, "iloc", X)  # of a table of pandas, X[row] is a column
+        if not hasattr(by_row, "__getitem__"):
+            by_row = np.asarray(by_row)
         return [by_row[row] for row in rows]
 
     def _describe(self, X: Any, rows: Sequence[int]) -> list[str]:
@@ -277,7 +280,7 @@ def sequences_of(X: Any, estimator: str) -> tuple[Ragged, bool]:
     Raises:
         ValueError: other shapes, values that are no numbers, or ones that are not finite.
     """
-    if isinstance(X, (Mapping, Set)):
+    if isinstance(X, (Mapping, Set)) and not issparse(X):  # some sparse matrices are mappings
         raise ValueError(f"X is a {type(X).__name__}; give a list of arrays (time, features)")
     if getattr(X, "ndim", 2) == 1 and X.dtype == object:  # a column of arrays
         X = list(X)
