@@ -138,6 +138,8 @@ def test_interrupted_it_keeps_the_layer_that_is_done(tmp_path, monkeypatch):
             TextClassifier(**SMALL).fit(texts, labels, folder=run)
     with pytest.raises(RunError, match="holds no model yet"):
         load(run)
+    with pytest.raises(RunError, match="was begun with epochs=40, not 2; give the same"):
+        TextClassifier(**{**SMALL, "epochs": 2}).fit(texts, labels, folder=run, resume=True)
     with monkeypatch.context() as patch:
         patch.setattr(training, "train_member", interrupted)
         TextClassifier(**SMALL).fit(texts, labels, folder=run, resume=True)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from ..estimators import PRESETS, TAUGHT, RunError, RunFolder
+from ..estimators import PRESETS, TAUGHT, RunError, RunFolder, changeable
 from ._arguments import at_least, command_line, input_errors
 from ._data import IMDB, Dataset, add_columns, columns_of, read_file, read_imdb
 from ._options import add_options, given_options, option_of
@@ -17,8 +17,6 @@ from ._processes import check_start, join, launched, started
 from ._show import cell_of_one_input
 
 SEED = 42
-_CHANGEABLE = {"epochs", "early_stopping"}
-"""What may change when a run goes on, except where its networks are trained one by one."""
 
 
 def add_train(parser: argparse.ArgumentParser) -> None:
@@ -165,8 +163,8 @@ def _continued(begun: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         **begun["settings"],
         **{name: begun["parameters"].get(name) for name in ("preset", "random_state")},
     }
-    changeable = set() if stored["preset"] in TAUGHT else _CHANGEABLE
-    for name in sorted(given.keys() - changeable):
+    free = changeable(stored["preset"])
+    for name in sorted(given.keys() - free):
         begun_with = stored.get(name)
         if isinstance(begun_with, list):  # one a network
             same = len(set(map(str, begun_with))) == 1
@@ -176,7 +174,7 @@ def _continued(begun: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
                 f"the run was begun with {option_of(name)} {begun_with}, not {given[name]}: "
                 "leave it out to continue, or begin another run with another --out"
             )
-    changed = {name: value for name, value in given.items() if name in changeable}
+    changed = {name: value for name, value in given.items() if name in free}
     return {**begun["parameters"], **changed}
 
 

@@ -12,7 +12,16 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ._run import RunError, RunFolder
-from ._settings import CHOICES, PRESETS, SEQUENCES, TAUGHT, EnsembleSettings, Settings, TextSettings
+from ._settings import (
+    CHOICES,
+    PRESETS,
+    SEQUENCES,
+    TAUGHT,
+    EnsembleSettings,
+    Settings,
+    TextSettings,
+    changeable,
+)
 
 if TYPE_CHECKING:
     from ._blocks import outputs_of_blocks
@@ -57,6 +66,7 @@ __all__ = [
     "TextClassifier",
     "TextSettings",
     "TrainingError",
+    "changeable",
     "compare",
     "evaluate",
     "evaluate_regression",

@@ -15,11 +15,8 @@ from ..cells import as_cell
 from ._network import load_network, save_network
 from ._parameters import Parameters, weights_for_json
 from ._run import RunError, RunFolder
-from ._settings import Settings, resolve
+from ._settings import Settings, changeable, resolve
 from ._stored_values import stored_history, stored_seed
-
-_CHANGEABLE = {"epochs", "early_stopping"}
-"""The settings that may change when a run goes on."""
 
 
 class SavedEstimator(Parameters):
@@ -127,7 +124,7 @@ class SavedEstimator(Parameters):
     def _check_settings(self, begun: dict[str, Any], run: RunFolder) -> None:
         """Refuse to go on with other settings than those that a run was begun with."""
         now: dict[str, Any] = json.loads(json.dumps(self._settings_for_json()))
-        for name in sorted(now.keys() - _CHANGEABLE):
+        for name in sorted(now.keys() - changeable(getattr(self, "preset", None))):
             if now[name] != begun.get(name):
                 raise RunError(
                     f"the run in {run.path} was begun with {name}={str(begun.get(name))[:60]}, not "

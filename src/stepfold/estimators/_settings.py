@@ -16,6 +16,11 @@ TAUGHT = ("best", "plain")
 """The presets whose networks learn from n-grams."""
 
 
+def changeable(preset: str | None) -> frozenset[str]:
+    """Return the settings that may change when a run goes on; none where networks are trained one by one."""
+    return frozenset() if preset in TAUGHT else frozenset({"epochs", "early_stopping"})
+
+
 @dataclass(frozen=True)
 class Settings:
     """The settings of a recurrent network and of its training.

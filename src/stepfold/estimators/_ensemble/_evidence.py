@@ -18,6 +18,8 @@ from ._tokens import EncodedTexts, ReviewVocabulary, positions
 _LIBLINEAR = threading.Lock()
 """Its random numbers belong to the process: two fits at a time would not give the same twice."""
 _LONGEST = {"words": 3, "marked": 2}
+KINDS = sum(_LONGEST.values())
+"""How many kinds of n-grams there are, each with two channels a score."""
 
 
 class NgramEvidence:

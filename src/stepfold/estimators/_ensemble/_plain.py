@@ -25,7 +25,7 @@ from ...data import PADDING, START, Ragged
 from ...keras import GRU, MaskedPooling1D
 from ...model.ngrams import FIRST_WORD, UNKNOWN
 from .._network import recurrent_layer
-from ._evidence import NgramEvidence
+from ._evidence import KINDS, NgramEvidence
 from ._examples import Member, Tagger, TextsWithEvidence
 from ._network import SUMMED
 from ._side_by_side import Part, Trained, train_parts
@@ -37,18 +37,15 @@ _READ = 4000
 """How many ids it tells apart."""
 _START = FIRST_WORD
 """The id of the start mark in training, where that of a word is one more than in n-grams."""
-_KINDS = 5
-"""How many kinds of n-grams there are, each with two channels a score."""
 
 
 def plain_network(tagger: Tagger, vocabulary_size: int, outputs: int) -> Any:
     """Return the network, (batch, time) ids of a vocabulary → (batch, outputs) probabilities."""
-    scores = outputs
     ids = keras.Input((None,), dtype="int32", name="ids")
     first = keras.layers.Embedding(vocabulary_size, tagger.embedding, mask_zero=True, name="tagger_embedding")
     layer = recurrent_layer(tagger.cell, tagger.units, return_sequences=True)
     states = keras.layers.Bidirectional(layer, name="tagger")(first(ids))
-    told = keras.layers.Dense(2 * _KINDS * scores, name="channels")(states)
+    told = keras.layers.Dense(2 * KINDS * outputs, name="channels")(states)
     words = keras.layers.Embedding(vocabulary_size, READER.embedding, mask_zero=True, name="embedding")(ids)
     both = keras.layers.Concatenate()([words, told])
     reader = GRU(READER.units, return_sequences=True, name="gru")
